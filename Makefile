@@ -1,0 +1,45 @@
+# `make demo` and `make test` need nothing but Python 3.11+; everything goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+FILES := $(shell find emqlang grammar quant evolve -type f -not -name '*.pyc') pyproject.toml
+
+.PHONY: demo test check dev bench clean
+
+demo: .venv/installed
+	$(BIN)/emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))" --model resnet18
+	$(BIN)/emqlang eval --proxy emq --proxy hawq_v2 --model resnet18-fmnist
+
+test: .venv/installed check
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal tests
+
+# Lint the sources; type-check the wheel as it is installed (from elsewhere, or the folder emqlang/ would shadow it).
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd tests && ../$(BIN)/mypy --config-file ../pyproject.toml -p emqlang
+
+# Edit in place. `strict` writes a tree of links that type checkers and editors can follow; run it again after adding a file.
+dev: .venv/dependencies
+	$(PIP) install -q --no-deps --force-reinstall --config-settings editable_mode=strict -e .
+	rm -f .venv/installed
+
+bench: .venv/installed
+	$(PIP) install -q -c constraints.txt numexpr
+	$(BIN)/python benchmarks/eq5.py
+	$(BIN)/python benchmarks/population.py
+	$(BIN)/python benchmarks/canonical_key.py
+
+.venv/dependencies: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	rm -rf build
+	$(PIP) install -q -c constraints.txt ".[dev]"
+	touch $@
+
+.venv/installed: .venv/dependencies $(FILES)
+	rm -rf build
+	$(PIP) install -q --no-deps --force-reinstall .
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,5 @@
+"""`python -m emqlang`."""
+
+from emqlang.cli import main
+
+main()

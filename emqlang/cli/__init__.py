@@ -1,0 +1,91 @@
+"""`emqlang`: one file a command, imported only when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from emqlang.cli.base import LazyGroup, write_lines
+from emqlang.grammar import diagnostics as status
+
+SECTIONS = {
+    "Scores": {
+        "eval": "Score proxies on a network, layer by layer.",
+        "repl": "Try expressions on a loaded network, line by line.",
+        "models": "List the networks that have a name.",
+        "cache": "Show or clear the cached statistics.",
+    },
+    "Programs": {
+        "check": "Report every mistake of files or expressions.",
+        "fmt": "Lay out .emq files in the standard form.",
+        "show": "Print what becomes of an expression, stage by stage.",
+        "simplify": "Rewrite an expression to its simplest known form.",
+        "equiv": "Tell whether two expressions are the same proxy.",
+    },
+    "Reference": {
+        "ops": "List the ops, the statistics and the paper's names.",
+        "explain": "Explain an error code, an op or a statistic.",
+        "grammar": "Print the grammar.",
+        "completion": "Print the script that completes commands in a shell.",
+    },
+}
+
+EXAMPLES = (
+    'emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"',
+    "emqlang eval --proxy emq --proxy hawq_v2 --model resnet18-fmnist",
+    "emqlang explain grad_synflow",
+)
+
+EXIT_STATUS = {
+    status.EXIT_OK: "done, and the answer is yes",
+    status.EXIT_NO: "the text is wrong, or the answer is no",
+    status.EXIT_USAGE: "the command was used wrongly",
+    status.EXIT_DATA: "a file, weights or images are missing or unreadable",
+    status.EXIT_NOT_FINITE: "a score is not finite",
+    status.EXIT_INTERNAL: "internal error",
+    status.EXIT_INTERRUPTED: "interrupted",
+}
+
+
+class Root(LazyGroup):
+    """The `emqlang` command: examples first, exit statuses last."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_usage(ctx, formatter)
+        write_lines(formatter, "Examples", EXAMPLES)
+        self.format_help_text(ctx, formatter)
+        self.format_options(ctx, formatter)
+        write_lines(formatter, "Exit status", tuple(f"{code:>3}  {meaning}" for code, meaning in EXIT_STATUS.items()))
+
+
+@click.group("emqlang", cls=Root, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(None, "-V", "--version", package_name="emqlang", message="%(prog)s %(version)s")
+def group() -> None:
+    """A language, compiler and evaluator for training-free proxies of mixed-precision quantization.
+
+    A proxy maps the statistics of one layer, and a bit-width, to one number; higher means a better configuration.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line in this process and return its exit status."""
+    try:
+        result = group.main(list(arguments), prog_name="emqlang", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else status.EXIT_OK
+    except click.ClickException as misuse:
+        misuse.show()
+        return misuse.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return status.EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough; what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status.EXIT_OK
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))

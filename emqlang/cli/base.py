@@ -1,0 +1,134 @@
+"""What every command shares: help that starts with examples, errors without tracebacks, and the exit status."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+from click.exceptions import Abort, ClickException, Exit
+
+from emqlang import render
+from emqlang.grammar.diagnostics import EXIT_INTERNAL, EmqError, nearest
+
+
+class Formatter(click.HelpFormatter):
+    def write_heading(self, heading: str) -> None:
+        self.write(f"{'':>{self.current_indent}}{click.style(heading + ':', bold=True)}\n")
+
+
+class Context(click.Context):
+    formatter_class = Formatter
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.color is None:
+            self.color = render.wants_colour()
+
+
+class Command(click.Command):
+    """A command whose help starts with examples that run as they stand, and whose user errors are diagnostics."""
+
+    context_class = Context
+
+    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **kwargs: Any) -> None:
+        kwargs["params"] = [*kwargs.get("params", ()), *_common()]
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_usage(ctx, formatter)
+        write_lines(formatter, "Examples", self.examples)
+        self.format_help_text(ctx, formatter)
+        self.format_options(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EmqError as failure:
+            render.failure(failure.diagnostics, as_json=ctx.params.get("as_json", False))
+            ctx.exit(failure.exit_status)
+
+
+class LazyGroup(click.Group):
+    """Commands by section, each imported from `emqlang.cli.<name>` only when it is used."""
+
+    context_class = Context
+
+    def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, str]], **kwargs: Any) -> None:
+        kwargs["params"] = [*kwargs.get("params", ()), *_common()]
+        super().__init__(*args, **kwargs)
+        self.sections = sections
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in self.sections.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(f"emqlang.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            ctx.fail(" ".join((f"no such command '{args[0]}';", *nearest(args[0], known))).rstrip(";"))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ClickException, Exit, Abort, BrokenPipeError):
+            raise
+        except Exception as crash:  # the boundary: whatever gets here is a bug of ours
+            render.internal_error(crash, debug=bool(ctx.meta.get(_DEBUG) or os.environ.get("EMQLANG_DEBUG")))
+            ctx.exit(EXIT_INTERNAL)
+
+
+def declare(name: str, *examples: str, epilog: str | None = None) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command; its docstring is the help."""
+    return click.command(name, cls=Command, examples=examples, epilog=epilog)
+
+
+def write_lines(formatter: click.HelpFormatter, title: str, lines: tuple[str, ...]) -> None:
+    """A section of lines that stay as they are."""
+    with formatter.section(title):
+        for line in lines:
+            formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+_DEBUG = "emqlang.debug"
+
+
+def _common() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--no-color"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_no_colour,
+            help="Plain text, as under NO_COLOR.",
+        ),
+        click.Option(
+            ["--debug"], is_flag=True, expose_value=False, callback=_debug, help="Show the traceback of an internal error."
+        ),
+    ]
+
+
+def _no_colour(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.color = False
+
+
+def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[_DEBUG] = True

@@ -1,0 +1,27 @@
+"""`emqlang check`."""
+
+from __future__ import annotations
+
+import click
+
+from emqlang import programs, render
+from emqlang.cli.base import declare
+from emqlang.cli.options import Expression, as_json
+from emqlang.grammar.diagnostics import EmqError
+
+
+@declare("check", "emqlang check proxies.emq", 'emqlang check "log(abs(w)) * numel"', "emqlang check - < proxies.emq")
+@click.argument("words", metavar="FILE|EXPR...", type=Expression(), nargs=-1, required=True)
+@as_json
+@click.pass_context
+def command(ctx: click.Context, /, words: tuple[str, ...], as_json: bool) -> None:
+    """Report every mistake of files or expressions.
+
+    Exits with 1 if there is one, with 3 if a file cannot be read; warnings alone exit with 0.
+    """
+    found = [diagnostic for word in words for diagnostic in programs.diagnose(word)]
+    errors = [diagnostic for diagnostic in found if diagnostic.is_error]
+    render.diagnostics(found)
+    if as_json:
+        render.json_object({"schema": "emqlang.check/1", **render.records(found)})
+    ctx.exit(EmqError(*errors).exit_status if errors else 0)

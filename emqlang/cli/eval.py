@@ -1,0 +1,49 @@
+"""`emqlang eval`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from emqlang import programs, render
+from emqlang.cli.base import declare
+from emqlang.cli.options import Expression, Words, as_json, library_names, network
+
+
+@declare(
+    "eval",
+    'emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"',
+    "emqlang eval --proxy synflow --proxy size --config 4,4,3,3,2,2,2,2,2,2,2,2,2,2,2,2,2,4",
+    "emqlang eval bits*mean(abs(w)) --model resnet18 --weights random --json",
+)
+@click.argument("words", metavar="[EXPR...]", type=Expression(), nargs=-1)
+@click.option(
+    "--proxy", "proxies", type=Words("name", library_names), multiple=True, help="A proxy of the library; repeat it for several."
+)
+@click.option("--config", metavar="LIST", help="One choice a group, as 4,4,2,... or W4A8,W2A8,...: print its score.")
+@network
+@as_json
+@click.option("--csv", "as_csv", is_flag=True, help="One line for each proxy and layer.")
+@click.pass_context
+def command(
+    ctx: click.Context, words: tuple[str, ...], proxies: tuple[str, ...], as_json: bool, as_csv: bool, **settings: Any
+) -> None:
+    """Score proxies on a network, layer by layer.
+
+    EXPR is a text, a library name, file.emq:name, or - for stdin.
+    """
+    if not words and not proxies:
+        ctx.fail("give an EXPR or --proxy NAME")
+    if as_json and as_csv:
+        ctx.fail("--json and --csv exclude each other")
+    found = programs.find(words, proxies)
+    render.diagnostics(warning for program in found for warning in program.warnings)
+    from emqlang import report
+    from emqlang.evaluation import Settings, Workbench
+
+    config = settings.pop("config")
+    done = Workbench(Settings.of(**settings)).evaluate(found, config)
+    show = report.as_json if as_json else report.as_csv if as_csv else report.screen
+    show(done)
+    ctx.exit(done.exit_status)

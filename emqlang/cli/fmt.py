@@ -1,0 +1,29 @@
+"""`emqlang fmt`."""
+
+from __future__ import annotations
+
+import click
+
+from emqlang import programs, render
+from emqlang.cli.base import declare
+
+
+@declare("fmt", "emqlang fmt proxies.emq", "emqlang fmt --check proxies.emq", "emqlang fmt - < proxies.emq")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "--check", is_flag=True, help="Write nothing; name the files that are not in form, and exit with 1 if there are any."
+)
+@click.pass_context
+def command(ctx: click.Context, /, files: tuple[str, ...], check: bool) -> None:
+    """Lay out .emq files in the standard form; `-` reads stdin and writes stdout.
+
+    Only spaces, blank lines and indentation change. A file with a mistake is left alone.
+    """
+    loose = [path for path in files if path != programs.STDIN and programs.reformat(path, write=not check)]
+    if programs.STDIN in files:
+        laid, changed = programs.reformat_stdin()
+        loose += [programs.STDIN] * (check and changed)
+        render.raw("" if check else laid)
+    for path in loose:
+        render.note(f"{'would reformat' if check else 'reformatted'} {path}")
+    ctx.exit(int(check and bool(loose)))

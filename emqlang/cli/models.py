@@ -1,0 +1,20 @@
+"""`emqlang models`."""
+
+from __future__ import annotations
+
+from emqlang import reference, render
+from emqlang.cli.base import declare
+from emqlang.cli.options import as_json
+
+
+@declare("models", "emqlang models", "emqlang models --json")
+@as_json
+def command(as_json: bool) -> None:
+    """List the networks that have a name.
+
+    Any other module is loaded as package.module:factory or file.py:factory.
+    """
+    if as_json:
+        render.json_object(reference.models_record())
+    else:
+        render.table(*reference.model_table())

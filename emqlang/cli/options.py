@@ -1,0 +1,107 @@
+"""Options that several commands take, and what TAB offers for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+_POSITIVE = click.IntRange(min=1)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LAST_NAME = re.compile(r"\w*$")
+
+
+class Expression(click.types.StringParamType):
+    """A proxy as text, `file.emq:name` or `-`; TAB completes the last name with ops and statistics."""
+
+    name = "expr"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from emqlang.grammar.inputs import INPUTS
+        from emqlang.grammar.ops import CALLS
+
+        stem = _LAST_NAME.search(incomplete)
+        assert stem is not None
+        before = incomplete[: stem.start()]
+        return [CompletionItem(before + name) for name in (*CALLS, *INPUTS) if name.startswith(stem[0])]
+
+
+class Words(click.types.StringParamType):
+    """One of the words that `known` names; TAB completes them, and the command itself judges the word."""
+
+    def __init__(self, name: str, known: Callable[[], Iterable[str]]) -> None:
+        self.name = name
+        self.known = known
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in self.known() if word.startswith(incomplete)]
+
+
+def library_names() -> Iterable[str]:
+    from emqlang.grammar.library import names
+
+    return names()
+
+
+def model_names() -> Iterable[str]:
+    from emqlang.quant.models import MODELS
+
+    return MODELS
+
+
+def topics() -> Iterable[str]:
+    """Everything that `explain` explains."""
+    from emqlang.grammar.diagnostics import CODES
+    from emqlang.grammar.inputs import INPUTS
+    from emqlang.grammar.ops import OPS
+
+    return (*CODES, *OPS, *INPUTS)
+
+
+def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several decorators as one, in the order in which help lists them."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; errors as records too.")
+
+_MODEL = "A name of `emqlang models`, package.module:factory or file.py:factory."
+_WEIGHTS = "pretrained, random, or a checkpoint's path.  [default: trained ones where they can be had]"
+_DATA = "A folder of images, package.module:loader, file.py:loader or noise:N.  [default: the network's own]"
+
+network = stack(
+    click.option("--model", type=Words("name", model_names), default="resnet18-fmnist", show_default=True, help=_MODEL),
+    click.option("--weights", metavar="WHICH", help=_WEIGHTS),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of random weights, chosen images and probes."),
+    click.option("--bits", metavar="LIST", help="Weight bits to choose from.  [default: 2,3,4]"),
+    click.option("--menu", metavar="LIST", help="Weight and activation bits to choose from, as W2A8,W4A8."),
+    click.option("--data", metavar="WHAT", help=_DATA),
+    click.option("--stat-images", type=_POSITIVE, default=64, show_default=True, help="Images that statistics are taken on."),
+    click.option(
+        "--loss",
+        type=click.Choice(["label", "self"]),
+        default="label",
+        show_default=True,
+        help="On the data's labels, or on labels drawn from the network's own softmax.",
+    ),
+    click.option("--hessian-samples", type=_POSITIVE, help="Probes for hess and hess_trace."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."),
+    click.option(
+        "--tied",
+        type=click.Choice(["auto", "sum", "main", "mean"]),
+        default="auto",
+        show_default=True,
+        help="How layers that share a choice make one score.",
+    ),
+    click.option("--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Neither read nor write cached statistics."),
+)

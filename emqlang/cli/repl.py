@@ -1,0 +1,26 @@
+"""`emqlang repl`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from emqlang.cli.base import declare
+from emqlang.cli.options import network
+
+
+@declare("repl", "emqlang repl", "emqlang repl --model resnet18 --weights random", "echo 'mean(abs(w))' | emqlang repl")
+@network
+@click.pass_context
+def command(ctx: click.Context, /, **settings: Any) -> None:
+    """Try expressions on a network that stays loaded.
+
+    A line is an expression, `name = expression`, or a command; :help lists them. Piped lines run without a prompt and
+    stop at the first mistake.
+    """
+    from emqlang.evaluation import Settings, Workbench
+    from emqlang.repl import Repl, start
+
+    ctx.exit(start(Repl(Workbench(Settings(**settings))), sys.stdin))

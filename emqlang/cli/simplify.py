@@ -1,0 +1,29 @@
+"""`emqlang simplify`."""
+
+from __future__ import annotations
+
+import click
+
+from emqlang import programs, render
+from emqlang.cli.base import declare
+from emqlang.cli.options import Expression
+
+
+@declare(
+    "simplify",
+    'emqlang simplify "inv(inv(mean(w)))"',
+    'emqlang simplify --trace "log(square(w)) / 2"',
+    "emqlang simplify --latex emq",
+)
+@click.argument("word", metavar="EXPR", type=Expression())
+@click.option("--trace", is_flag=True, help="Show each rule that was used.")
+@click.option("--latex", is_flag=True, help="Print LaTeX.")
+@click.option("--sympy", "with_sympy", is_flag=True, help="Let sympy try as well.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, help="Time limit for sympy."
+)
+def command(word: str, trace: bool, latex: bool, with_sympy: bool, seconds: float) -> None:
+    """Rewrite an expression to its simplest known form.
+
+    Every rule holds for every real value of the statistics, zeros included.
+    """

@@ -1,0 +1,37 @@
+"""Choice axes: a value is evaluated once for each row of the axes that it depends on, not once for each choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from emqlang.compiler.statistics import Choice
+
+Bits = tuple[int | None, int | None]  # weight bits and activation bits; None where the value does not depend on them
+
+
+class Axes:
+    """The rows of each `Expr.axes` mask over one menu, in order of first appearance."""
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        pairs = [(choice.weight_bits, choice.act_bits) for choice in choices]
+        self.bits = tuple(tuple(dict.fromkeys(_masked(mask, pair) for pair in pairs)) for mask in range(4))
+        self._row = tuple({bits: row for row, bits in enumerate(rows)} for rows in self.bits)
+        self._of_choice = tuple(tuple(self.row(mask, pair) for pair in pairs) for mask in range(4))
+
+    def rows(self, mask: int) -> range:
+        return range(len(self.bits[mask]))
+
+    def row(self, mask: int, bits: Bits) -> int:
+        """The row of a mask that a choice, or a row of a wider mask, falls on."""
+        return self._row[mask][_masked(mask, bits)]
+
+    def project(self, mask: int, row: int, onto: int) -> int:
+        return self._row[onto][_masked(onto, self.bits[mask][row])]
+
+    def of_choices(self, mask: int) -> tuple[int, ...]:
+        """For each choice of the menu, its row."""
+        return self._of_choice[mask]
+
+
+def _masked(mask: int, bits: Bits) -> Bits:
+    return bits[0] if mask & 1 else None, bits[1] if mask & 2 else None

@@ -1,0 +1,60 @@
+"""A bounded memory of reduced values: numbers a layer, never tensors."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emqlang.compiler.axes import Bits
+
+Array = NDArray[np.float64]
+_OVERHEAD = 400  # bytes of one entry besides its numbers: key, array header, place in the table
+
+
+class Key(NamedTuple):
+    """What a reduced value is a function of."""
+
+    digest: bytes  # of the reduction in planning form
+    fingerprint: str  # of the statistics
+    engine: str
+    bits: Bits
+
+
+class Cache:
+    """Least recently used values leave when the rest would take more than `capacity` bytes."""
+
+    def __init__(self, capacity: int = 64 << 20) -> None:
+        self.capacity = capacity
+        self.hits = self.misses = self.bytes = 0
+        self._values: OrderedDict[Key, Array] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: Key) -> Array | None:
+        value = self._values.get(key)
+        if value is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        self._values.move_to_end(key)
+        return value
+
+    def put(self, key: Key, value: Array) -> None:
+        """Keeps a copy that nobody can write to."""
+        if key in self._values:
+            return
+        value = value.copy()
+        value.flags.writeable = False
+        self._values[key] = value
+        self.bytes += value.nbytes + _OVERHEAD
+        while self.bytes > self.capacity:
+            _, oldest = self._values.popitem(last=False)
+            self.bytes -= oldest.nbytes + _OVERHEAD
+
+    def clear(self) -> None:
+        self._values.clear()
+        self.bytes = 0

@@ -1,0 +1,245 @@
+"""From reductions to a tile program: a straight line of kernels over a small pool of registers that stays in cache.
+
+The order of the reductions and the contents of the pool change how often a shared part is computed, never its bits.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from emqlang.compiler.axes import Axes
+from emqlang.grammar.expr import Expr
+from emqlang.grammar.inputs import Kind
+from emqlang.grammar.signs import NEGATIVE
+
+POOL = 16  # registers before a value that is not needed soon is given up and computed again
+
+
+IN_PLACE = frozenset({"add", "sub", "mul", "neg", "abs", "sign", "relu", "exp", "sigmoid"})  # may overwrite an operand
+
+
+class Fold(StrEnum):
+    """How a chain ends: a reduction, or one with the last op of the chain made part of it."""
+
+    MEAN = "mean"
+    VAR = "var"
+    MIN = "min"
+    MAX = "max"
+    MEAN_OF_PRODUCT = "mean of product"
+    MEAN_OF_LOG = "mean of log"  # of values >= 0
+
+
+def fold(reduction: Expr) -> tuple[Fold, tuple[Expr, ...]]:
+    """The fold of a reduction in planning form, and its operands."""
+    (x,) = reduction.args
+    if reduction.op == "mean":
+        if x.op == "log" and not x.args[0].sign & NEGATIVE:
+            return Fold.MEAN_OF_LOG, x.args
+        if x.op == "mul" and x.args[0].kind is x.args[1].kind:
+            return Fold.MEAN_OF_PRODUCT, x.args
+        if x.op == "pow" and x.value == 2:
+            return Fold.MEAN_OF_PRODUCT, x.args * 2
+    return Fold(reduction.op), (x,)
+
+
+class Value(NamedTuple):
+    """A node under one row of the choice axes that it depends on."""
+
+    node: Expr
+    row: int
+
+
+class Step(NamedTuple):
+    """The node's op on operands, into target. `feeds` has a bit for each reduction that reads it, directly or not."""
+
+    node: Expr
+    operands: tuple[int, ...]
+    target: int
+    feeds: int
+
+
+class End(NamedTuple):
+    """A fold: its moments go to row `index` of the result. `feeds` is that one bit."""
+
+    fold: Fold
+    operands: tuple[int, ...]
+    index: int
+    feeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class TileProgram:
+    """Slots are numbered inputs first, then scalars, then registers, of which the first is the folds' scratch."""
+
+    reductions: tuple[Value, ...]
+    inputs: tuple[Value, ...]
+    scalars: tuple[Value, ...]
+    reads: tuple[int, ...]  # for each input, then scalar: the reductions that read it, as bits
+    registers: int
+    code: tuple[Step | End, ...]
+
+
+def lower(reductions: Sequence[Value], axes: Axes) -> TileProgram:
+    """One program for reductions over tensors of one kind, evaluated in one dtype."""
+    return _Lowering(axes, reductions).program()
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Registers, and which value each holds."""
+
+    base: int
+    holds: dict[Value, int] = field(default_factory=dict)
+    free: list[int] = field(default_factory=list)
+    size: int = 1
+
+    def release(self, value: Value) -> None:
+        self.free.append(self.holds.pop(value))
+
+    def take(self) -> int | None:
+        """A register that holds nothing, a new one while the pool is small, otherwise None."""
+        if self.free:
+            return self.free.pop()
+        return self.grow() if self.size < POOL else None
+
+    def grow(self) -> int:
+        self.size += 1
+        return self.base + self.size - 1
+
+
+class _Lowering:
+    def __init__(self, axes: Axes, reductions: Sequence[Value]) -> None:
+        self.axes = axes
+        self.operands: dict[Value, tuple[Value, ...]] = {}
+        self.feeds: dict[Value, int] = defaultdict(int)
+        chains = {value: self._chain(value) for value in reductions}
+        self.order = _neighbours_together(chains)
+        self.chains = [chains[value] for value in self.order]
+        self.uses: dict[Value, list[int]] = defaultdict(list)
+        self._find_uses()
+        self.inputs = tuple(value for value in self.feeds if not value.node.args and value.node.kind is not Kind.LAYER)
+        self.scalars = tuple(value for value in self.feeds if value.node.kind is Kind.LAYER)
+        self.fixed = {value: slot for slot, value in enumerate((*self.inputs, *self.scalars))}
+        self.pool = _Pool(len(self.fixed))
+        self.code: list[Step | End] = []
+
+    def program(self) -> TileProgram:
+        for position in range(len(self.order)):
+            self._emit(position)
+        reads = tuple(self.feeds[value] for value in self.fixed)
+        return TileProgram(tuple(self.order), self.inputs, self.scalars, reads, self.pool.size, tuple(self.code))
+
+    def _value(self, node: Expr, parent: Value) -> Value:
+        return Value(node, self.axes.project(parent.node.axes, parent.row, node.axes))
+
+    def _chain(self, reduction: Value) -> list[Value]:
+        """What the fold's operands need, operands first; also notes every value's operands."""
+        self.operands[reduction] = tuple(self._value(node, reduction) for node in fold(reduction.node)[1])
+        seen: dict[Value, None] = {}
+        stack = [(value, False) for value in reversed(self.operands[reduction])]
+        while stack:
+            value, ready = stack.pop()
+            if value in seen:
+                continue
+            if value not in self.operands:
+                leaf = value.node.kind is Kind.LAYER
+                self.operands[value] = () if leaf else tuple(self._value(arg, value) for arg in value.node.args)
+            if ready or not self.operands[value]:
+                seen[value] = None
+            else:
+                stack.append((value, True))
+                stack += [(operand, False) for operand in reversed(self.operands[value])]
+        return list(seen)
+
+    def _find_uses(self) -> None:
+        """Positions at which a value is read, were nothing ever computed twice; and the reductions that it feeds."""
+        computed: set[Value] = set()
+        for position, reduction in enumerate(self.order):
+            for value in self.chains[position]:
+                self.feeds[value] |= 1 << position
+                if value not in computed:
+                    computed.add(value)
+                    for operand in self.operands[value]:
+                        self.uses[operand].append(position)
+            for operand in self.operands[reduction]:
+                self.uses[operand].append(position)
+
+    def _emit(self, position: int) -> None:
+        reduction = self.order[position]
+        needed = self._missing(reduction)
+        waiting = Counter(operand for value in (*needed, reduction) for operand in set(self.operands[value]))
+        for value in needed:
+            self._step(value, waiting, position)
+        self.code.append(End(fold(reduction.node)[0], self._slots(reduction), position, 1 << position))
+        for operand in set(self.operands[reduction]):
+            waiting[operand] -= 1
+            self._retire(operand, waiting, position)
+
+    def _missing(self, reduction: Value) -> list[Value]:
+        """The part of a chain that no register holds, operands first."""
+        held = self.fixed.keys() | self.pool.holds.keys()
+        missing: dict[Value, None] = {}
+        stack = [(value, False) for value in reversed(self.operands[reduction])]
+        while stack:
+            value, ready = stack.pop()
+            if value in held or value in missing:
+                continue
+            if ready:
+                missing[value] = None
+            else:
+                stack.append((value, True))
+                stack += [(operand, False) for operand in reversed(self.operands[value])]
+        return list(missing)
+
+    def _step(self, value: Value, waiting: Counter[Value], position: int) -> None:
+        """One kernel. Only one that may write over its operands is given the register of one that nobody needs any more."""
+        operands = self._slots(value)
+        in_place = value.node.op in IN_PLACE
+        target = None if in_place else self._register(waiting, position)
+        for operand in set(self.operands[value]):
+            waiting[operand] -= 1
+            self._retire(operand, waiting, position)
+        self.pool.holds[value] = self._register(waiting, position) if target is None else target
+        self.code.append(Step(value.node, operands, self.pool.holds[value], self.feeds[value]))
+
+    def _slots(self, value: Value) -> tuple[int, ...]:
+        return tuple(
+            self.fixed[operand] if operand in self.fixed else self.pool.holds[operand] for operand in self.operands[value]
+        )
+
+    def _retire(self, value: Value, waiting: Counter[Value], position: int) -> None:
+        if value in self.pool.holds and not waiting[value] and self._next_use(value, position) is None:
+            self.pool.release(value)
+
+    def _next_use(self, value: Value, position: int) -> int | None:
+        uses = self.uses[value]
+        place = bisect_right(uses, position)
+        return uses[place] if place < len(uses) else None
+
+    def _register(self, waiting: Counter[Value], position: int) -> int:
+        """A free register; where the pool is full, that of the value that is needed last (Belady)."""
+        register = self.pool.take()
+        if register is not None:
+            return register
+        idle = [value for value in self.pool.holds if not waiting[value]]
+        if not idle:
+            return self.pool.grow()
+        last = max(idle, key=lambda value: self._next_use(value, position) or position)
+        self.pool.release(last)
+        return self.pool.free.pop()
+
+
+def _neighbours_together(chains: dict[Value, list[Value]]) -> list[Value]:
+    """Reductions in an order in which those that share their largest parts follow each other."""
+    count = Counter(value for chain in chains.values() for value in chain if value.node.args)
+
+    def shared(reduction: Value) -> list[tuple[int, bytes, int]]:
+        parts = [value for value in chains[reduction] if count[value] > 1]
+        return sorted(((-part.node.size, part.node.digest, part.row) for part in parts))
+
+    return sorted(chains, key=lambda reduction: (shared(reduction), reduction.node.digest, reduction.row))

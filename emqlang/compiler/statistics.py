@@ -1,0 +1,47 @@
+"""What the compiler asks of statistics: flat buffers with offsets. `emqlang.quant.statistics` provides them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Choice(Protocol):
+    """A menu entry. `act_bits` is None where activation bits are not chosen."""
+
+    @property
+    def weight_bits(self) -> int: ...
+    @property
+    def act_bits(self) -> int | None: ...
+
+
+class Statistics(Protocol):
+    """Statistics of all L layers of one network, visited once.
+
+    offsets  for `weight` and `activation`: L + 1 positions; layer i owns [offsets[i], offsets[i + 1]) of a flat buffer
+    totals   for the same kinds: true element counts a layer; larger than the stored ones where elements were sampled
+    rows     output channels a layer: its weights lie as (rows, fan_in), output channels first
+    choices  the menu; its distinct weight bits, and distinct activation bits, in order of first appearance, index the
+             leading dimension of a statistic that depends on them; one that depends on both has one row a choice
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def layers(self) -> Sequence[str]: ...
+    @property
+    def offsets(self) -> Mapping[str, Sequence[int]]: ...
+    @property
+    def totals(self) -> Mapping[str, Sequence[int]]: ...
+    @property
+    def rows(self) -> Sequence[int]: ...
+    @property
+    def choices(self) -> Sequence[Choice]: ...
+    @property
+    def device(self) -> torch.device: ...
+    def array(self, name: str) -> torch.Tensor:
+        """A weight or activation statistic: (n,), or (axis length, n). A layer statistic: float64 (L,) or (axis length, L)."""
+        ...

@@ -1,0 +1,116 @@
+"""Reductions whose chain needs whole layers: softmax, logsoftmax, matmul and slogdet, in float64, layer by layer.
+
+Products are cut into blocks so small that BLAS computes each on one thread, and elimination is numpy's own arithmetic:
+the number of threads changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emqlang.compiler.kernels import TILE, WIDE, kernel
+from emqlang.grammar.expr import Expr
+from emqlang.grammar.ops import OPS, Class
+
+Array = NDArray[np.float64]
+_EDGE, _DEPTH = 64, 32  # a product of this shape is below every BLAS's threshold for threads
+
+
+def evaluate(node: Expr, operands: list[Any]) -> Any:
+    """A node over one layer: tensors as matrices, layer values as numbers."""
+    if node.op in STRUCTURED:
+        with np.errstate(all="ignore"):
+            return STRUCTURED[node.op](*operands)
+    if node.op in _REDUCTIONS:
+        with np.errstate(all="ignore"):
+            return _REDUCTIONS[node.op](operands[0].ravel())
+    return _elementwise(node, operands)
+
+
+def _elementwise(node: Expr, operands: list[Any]) -> Array:
+    """The kernels of the tiles, tile by tile."""
+    shape = np.broadcast_shapes(*(np.shape(operand) for operand in operands))
+    flat = [operand.ravel() if isinstance(operand, np.ndarray) else operand for operand in operands]
+    out = np.empty(int(np.prod(shape)))
+    run = kernel(node)
+    with np.errstate(**WIDE):
+        for start in range(0, out.size, TILE):
+            part = slice(start, start + TILE)
+            try:
+                run(*(x[part] if isinstance(x, np.ndarray) else x for x in flat), out[part])
+            except FloatingPointError:
+                continue  # inf - inf and the like: the kernel has written its NaN
+    return out.reshape(shape)
+
+
+def matmul(x: Array, y: Array) -> Array:
+    """X Y^T."""
+    out = np.zeros((len(x), len(y)))
+    depth = x.shape[1] - x.shape[1] % _DEPTH
+    for top in range(0, len(x), _EDGE):
+        for left in range(0, len(y), _EDGE):
+            a, b = x[top : top + _EDGE], y[left : left + _EDGE]
+            a3 = np.ascontiguousarray(a[:, :depth].reshape(len(a), -1, _DEPTH).swapaxes(0, 1))
+            b3 = np.ascontiguousarray(b[:, :depth].reshape(len(b), -1, _DEPTH).transpose(1, 2, 0))
+            block = out[top : top + _EDGE, left : left + _EDGE]
+            block += np.add.reduce(a3 @ b3, axis=0)
+            block += a[:, depth:] @ np.ascontiguousarray(b[:, depth:].T)
+    return out
+
+
+def softmax(x: Array) -> Array:
+    e = np.exp(x - np.max(x, axis=0))
+    result: Array = e / np.add.reduce(e, axis=0)
+    return result
+
+
+def logsoftmax(x: Array) -> Array:
+    shifted = x - np.max(x, axis=0)
+    result: Array = shifted - np.log(np.add.reduce(np.exp(shifted), axis=0))
+    return result
+
+
+def log_determinant(x: Array) -> float:
+    """By elimination with row pivots; 0 for a matrix that is singular to working precision."""
+    x = x.copy()
+    least = len(x) * np.finfo(np.float64).eps * np.abs(x).max()
+    total = 0.0
+    for i in range(len(x)):
+        best = i + int(np.abs(x[i:, i]).argmax())
+        pivot = x[best, i]
+        if np.isnan(pivot):
+            return float("nan")
+        if abs(pivot) <= least:
+            return 0.0
+        x[[i, best]] = x[[best, i]]
+        total += float(np.log(abs(pivot)))
+        x[i + 1 :, i + 1 :] -= np.multiply.outer(x[i + 1 :, i] / pivot, x[i, i + 1 :])
+    return total
+
+
+def _mean(x: Array) -> float:
+    return float(x[0] + np.add.reduce(x - x[0]) / x.size)
+
+
+def _var(x: Array) -> float:
+    return float(np.add.reduce((x - _mean(x)) ** 2) / x.size)
+
+
+STRUCTURED: dict[str, Callable[..., Any]] = {
+    "matmul": matmul,
+    "softmax": softmax,
+    "logsoftmax": logsoftmax,
+    "slogdet": log_determinant,
+}
+assert STRUCTURED.keys() == {op.name for op in OPS.values() if op.cls is Class.STRUCTURED}
+
+_REDUCTIONS: dict[str, Callable[[Array], float]] = {
+    "mean": _mean,
+    "var": _var,
+    "min": lambda x: float(np.min(x)),
+    "max": lambda x: float(np.max(x)),
+}

@@ -1,0 +1,204 @@
+"""The only file that prints: data on stdout, everything else on stderr, colour only where it is wanted.
+
+Colour is decided once for each stream: `--no-color`, then NO_COLOR, then FORCE_COLOR, then TERM=dumb, then whether the
+stream is a terminal. Machine formats (`json_object`, `csv_rows`) carry full precision and never colour.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TextIO
+
+import click
+
+from emqlang.grammar.diagnostics import Diagnostic
+
+_ISSUES = "https://github.com/emqlang/emqlang/issues"
+_HEAD = re.compile(r"^(error|warning)(\[\w+\])(: .*)$")
+_PLACE = re.compile(r"^( *-->)(.*)$")
+_SOURCE = re.compile(r"^( *\d* +\|)(.*)$")
+_ADVICE = re.compile(r"^(help:)(.*)$")
+
+
+Cell = str | tuple[str, str]  # a text, or one with a dim remark below it
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table's column: title, side, rich style, and whether it may be folded to fit the terminal."""
+
+    title: str
+    justify: Literal["left", "right"] = "left"
+    style: str = ""
+    folds: bool = False
+
+
+def wants_colour() -> bool | None:
+    """What the environment says about colour; None leaves it to each stream."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return False if os.environ.get("TERM") == "dumb" else None
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether text for this stream is coloured, `--no-color` of the running command included."""
+    context = click.get_current_context(silent=True)
+    wanted = context.color if context is not None else wants_colour()
+    return stream.isatty() if wanted is None else wanted
+
+
+def width() -> int:
+    """Columns to lay stdout out for: the terminal's, or enough for any line where nobody watches."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
+
+
+def text(line: str = "") -> None:
+    """A line of data."""
+    sys.stdout.write(line + "\n")
+
+
+def raw(chunk: str) -> None:
+    """Data as it stands, no newline added."""
+    sys.stdout.write(chunk)
+
+
+def note(line: str) -> None:
+    """A line about the work, not of the data: stderr, dim."""
+    sys.stderr.write(_styled(sys.stderr, line, dim=True) + "\n")
+
+
+def heading(title: str, detail: str = "") -> None:
+    """A bold title on stdout, with a dim remark behind it."""
+    parts = [_styled(sys.stdout, title, bold=True), _styled(sys.stdout, detail, dim=True)]
+    text("  ".join(part for part in parts if part))
+
+
+def fields(pairs: Iterable[tuple[str, str]]) -> None:
+    """Names and values in two columns on stdout; empty values are left out, long ones wrapped."""
+    rows = [(name, value) for name, value in pairs if value]
+    indent = max((len(name) for name, _ in rows), default=0) + 2
+    for name, value in rows:
+        head, *rest = _wrapped(value, width() - indent)
+        text(_styled(sys.stdout, name.ljust(indent), fg="cyan") + head)
+        for line in rest:
+            text(" " * indent + line)
+
+
+def json_object(value: dict[str, Any] | list[Any]) -> None:
+    """One JSON document; numbers that are not finite must be None by now."""
+    text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def csv_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """RFC 4180 with a header line and plain newlines; None is an empty cell."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
+    """A table for people, within the terminal's width."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    for column in columns:
+        grid.add_column(column.title, justify=column.justify, style=column.style, no_wrap=not column.folds, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(cell) if isinstance(cell, str) else Text.assemble(cell[0], "\n", (cell[1], "dim")) for cell in row))
+    colour = coloured(sys.stdout)
+    console = Console(file=sys.stdout, force_terminal=colour, no_color=not colour, width=width(), highlight=False)
+    with console.capture() as capture:
+        console.print(grid)
+    raw("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+
+
+def diagnostics(records: Iterable[Diagnostic]) -> None:
+    """Errors and warnings in rustc's layout on stderr, a blank line between two."""
+    blocks = ["\n".join(_painted(line, record.is_error) for line in record.render().split("\n")) + "\n" for record in records]
+    sys.stderr.write("\n".join(blocks))
+
+
+def records(found: Iterable[Diagnostic]) -> dict[str, list[dict[str, Any]]]:
+    """Diagnostics as `--json` has them: errors and warnings."""
+    found = list(found)
+    return {
+        "errors": [record.as_dict() for record in found if record.is_error],
+        "warnings": [record.as_dict() for record in found if not record.is_error],
+    }
+
+
+def failure(found: Sequence[Diagnostic], as_json: bool) -> None:
+    """The errors that end a command: on stderr, and with --json as records on stdout too."""
+    diagnostics(found)
+    if as_json:
+        json_object(records(found))
+
+
+def tree(lines: Iterable[tuple[int, str, str]]) -> None:
+    """A tree from (depth, label, remark) in preorder, remarks in a column of their own."""
+    rows = list(lines)
+    stems = _stems([depth for depth, _, _ in rows])
+    column = min(max((len(stem) + len(label) for stem, (_, label, _) in zip(stems, rows, strict=True)), default=0), 60) + 2
+    for stem, (_, label, remark) in zip(stems, rows, strict=True):
+        padding = " " * max(2, column - len(stem) - len(label)) if remark else ""
+        text(_styled(sys.stdout, stem, dim=True) + label + padding + _styled(sys.stdout, remark, dim=True))
+
+
+def internal_error(crash: BaseException, debug: bool) -> None:
+    """One line about a bug of ours and how to report it; the traceback only when asked for."""
+    if debug:
+        import traceback
+
+        sys.stderr.write("".join(traceback.format_exception(crash)))
+    what = " ".join(f"{type(crash).__name__}: {crash}".split())
+    advice = f"please report it at {_ISSUES} with the output of EMQLANG_DEBUG=1"
+    sys.stderr.write(_styled(sys.stderr, f"internal error: {what}", fg="red", bold=True) + f" ({advice})\n")
+
+
+def _painted(line: str, is_error: bool) -> str:
+    """One line of a rendered diagnostic, coloured by its role."""
+    hue = "red" if is_error else "yellow"
+    if match := _HEAD.match(line):
+        return _styled(sys.stderr, match[1] + match[2], fg=hue, bold=True) + _styled(sys.stderr, match[3], bold=True)
+    if match := _PLACE.match(line):
+        return _styled(sys.stderr, match[1], fg="blue", bold=True) + match[2]
+    if match := _SOURCE.match(line):
+        carets = match[2].lstrip().startswith("^")
+        rest = _styled(sys.stderr, match[2], fg=hue, bold=True) if carets else match[2]
+        return _styled(sys.stderr, match[1], fg="blue", bold=True) + rest
+    if match := _ADVICE.match(line):
+        return _styled(sys.stderr, match[1], fg="cyan", bold=True) + match[2]
+    return line
+
+
+def _styled(stream: TextIO, chunk: str, **style: Any) -> str:
+    return click.style(chunk, **style) if chunk and coloured(stream) else chunk
+
+
+def _stems(depths: Sequence[int]) -> list[str]:
+    """What stands before each node of a preorder: `├─`, `└─`, and `│` under nodes that have a later sibling."""
+    stems: list[str] = []
+    open_levels: set[int] = set()  # levels at which a sibling is still to come
+    for depth in reversed(depths):
+        bars = "".join("│  " if level in open_levels else "   " for level in range(1, depth))
+        stems.append(bars + ("├─ " if depth in open_levels else "└─ ") if depth else "")
+        open_levels = {level for level in open_levels if level < depth} | {depth}
+    return stems[::-1]
+
+
+def _wrapped(value: str, columns: int) -> list[str]:
+    from textwrap import wrap
+
+    return [part for line in value.split("\n") for part in (wrap(line, max(columns, 20), break_on_hyphens=False) or [""])]

@@ -1,0 +1,26 @@
+"""The language: `parse` reads a text, `show` writes one. Nothing is imported before it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emqlang.grammar.files import EmqFile, load_file, load_text
+    from emqlang.grammar.formatter import fmt
+    from emqlang.grammar.library import LIBRARY
+    from emqlang.grammar.printer import show
+    from emqlang.grammar.program import Program, parse
+
+_HOME = {
+    "EmqFile": "files", "LIBRARY": "library", "Program": "program", "fmt": "formatter",
+    "load_file": "files", "load_text": "files", "parse": "program", "show": "printer",
+}  # fmt: skip
+
+__all__ = ["LIBRARY", "EmqFile", "Program", "fmt", "load_file", "load_text", "parse", "show"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

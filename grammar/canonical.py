@@ -1,0 +1,686 @@
+"""The canonical form: one expression for all spellings of a program that the rules prove equal, and its key.
+
+Ops are lowered first: sub, neg and div to add, mul and inv; composites to their expansion; l1 and l2 to a sum, std to
+the root of var, the sum over weights to numel * mean. Then every node is built from canonical operands by the normal
+form of its op:
+
+    product   powers of distinct bases, layer values first, then by digest, the literal factor last
+    sum       distinct products with literal coefficients, in the same order, the constant last
+    function  of a product: the factors whose sign lets them pass move out (abs, sign, relu, inv, log, powers)
+    reduction linear in sums, and layer factors move out
+    else      the rules of `rewrite.py`
+
+A tensor that is the same everywhere becomes a layer value, so that the kind may come down, never up. A rewrite that
+would leave the finite numbers is not made. Everything is iterative over the program; a `Table` remembers canonical forms
+between calls, within a bound, and belongs to its caller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+
+from emqlang.grammar import rewrite
+from emqlang.grammar.expr import LITERAL, Expr, apply, elaborate, literal, statistic
+from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import OPS, Class
+from emqlang.grammar.signs import NEGATIVE, NONNEGATIVE, POSITIVE, ZERO
+
+Factors = list[tuple[Expr, float]]  # bases and exponents
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rewriting: the rule or normal form that made `after` of `before`."""
+
+    rule: str
+    before: Expr
+    after: Expr
+
+
+@dataclass(slots=True)
+class Table:
+    """Canonical forms already known, by digest; forgotten all at once when there are more than `limit`."""
+
+    limit: int = 200_000
+    forms: dict[bytes, Expr] = field(default_factory=dict)
+
+
+def key(program: Expr, table: Table | None = None) -> bytes:
+    """A program's identity: the digest of the canonical form of what it means (elaborated). 16 bytes."""
+    return canonical(elaborate(program), table).digest
+
+
+def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None = None) -> Expr:
+    """The canonical form; `canonical(canonical(x)) == canonical(x)`. `trace` receives every step that changed something."""
+    table = Table() if table is None else table
+    if len(table.forms) > table.limit:
+        table.forms.clear()
+    forms = table.forms
+    stack = [expr]
+    while stack:
+        node = stack[-1]
+        if node.digest in forms:
+            stack.pop()
+            continue
+        operands = _operands(node) if node.op in _CHAINS else node.args
+        waiting = [operand for operand in operands if operand.args and operand.digest not in forms]
+        if waiting:
+            stack += waiting
+            continue
+        forms[node.digest] = form = _form(node, [forms[arg.digest] if arg.args else arg for arg in operands])
+        if trace is not None and node.args:
+            _record(node, form, forms, trace)
+        stack.pop()
+    return forms[expr.digest]
+
+
+def _operands(node: Expr) -> tuple[Expr, ...]:
+    """The members of a chain of additions, or of multiplications, which meet at once."""
+    members = []
+    while node.op in _CHAINS and (not members or node.op in _CHAINS[chain]):
+        chain = node.op
+        members.append(node.args[1])
+        node = node.args[0]
+    return (node, *reversed(members))
+
+
+_NAMES = {"add": "like terms", "sub": "like terms", "mul": "powers of one base", "div": "powers of one base"}
+_CHAINS: dict[str, tuple[str, ...]] = {"add": ("add", "sub"), "sub": ("add", "sub"), "mul": ("mul", "div"), "div": ("mul", "div")}
+
+
+def _form(node: Expr, operands: list[Expr]) -> Expr:
+    """The canonical form of a node, given those of its operands."""
+    if not node.args:
+        return node
+    try:
+        if node.op in _CHAINS:
+            return _chain(node, operands)
+        form = make(node.op, *operands, exponent=_exponent(node), was=node.args[0].kind)
+    except ArithmeticError:  # a literal would overflow or vanish
+        return _as_written(node, operands)
+    return literal(0) if form.sign == ZERO else form
+
+
+def _exponent(node: Expr) -> float | None:
+    return node.value if isinstance(node.value, float) and node.op == "pow" else None
+
+
+def _as_written(node: Expr, operands: list[Expr]) -> Expr:
+    """The node's own op, or chain of ops, on canonical operands."""
+    if node.op not in _CHAINS:
+        lifted = [_lift(form, arg.kind) if OPS[node.op].cls is not Class.ELEMENTWISE else form for form, arg in zip(operands, node.args, strict=True)]
+        return apply(node.op, *lifted, exponent=_exponent(node))
+    ops = []
+    for _ in operands[1:]:
+        ops.append(node.op)
+        node = node.args[0]
+    form = operands[0]
+    for op, operand in zip(reversed(ops), operands[1:], strict=True):
+        form = apply(op, form, operand)
+    return form
+
+
+def _record(node: Expr, form: Expr, forms: dict[bytes, Expr], trace: list[Step]) -> None:
+    """A step, if the node became something else than its op on canonical operands."""
+    operands = [forms[arg.digest] if arg.args else arg for arg in (_operands(node) if node.op in _CHAINS else node.args)]
+    before = _as_written(node, operands)
+    if before != form:
+        match = rewrite.find(node.op, operands[0]) if len(operands) == 1 else None
+        trace.append(Step(str(match[0].rule) if match else _NAMES.get(node.op, f"normal form of {node.op}"), before, form))
+
+
+def _chain(node: Expr, operands: list[Expr]) -> Expr:
+    """A chain of additions or multiplications, its subtractions and divisions turned round."""
+    add = node.op in ("add", "sub")
+    members = list(operands)
+    place = len(members) - 1
+    while place:
+        if node.op in ("sub", "div"):
+            members[place] = negate(members[place]) if add else make("inv", members[place])
+        node, place = node.args[0], place - 1
+    return total(members) if add else product(members)
+
+
+def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | None = None) -> Expr:
+    """The canonical form of one op on canonical operands; `was` is the operand's kind before it came down."""
+    if op in _BINARY:
+        return _BINARY[op](operands)
+    (x,) = operands
+    if exponent is not None:
+        return power(x, exponent)
+    if op in _LOWERED:
+        return _LOWERED[op](x, was or x.kind)
+    if x.op == LITERAL and (value := _folded(op, float(x.value or 0))) is not None:
+        return literal(value)
+    if op in _FUNCTIONS and x.op in _COMPOUND and (found := _FUNCTIONS[op](x)) is not None:
+        return found
+    match = rewrite.find(op, x)
+    return match[0].build(match[1], make) if match else apply(op, x)
+
+
+# products: coefficient * bases ** exponents
+
+
+def product(operands: Iterable[Expr]) -> Expr:
+    """The normal form of a product."""
+    operands = tuple(operands)
+    if _plain(operands, _FACTORS):
+        return _joined("mul", operands)
+    coefficient, factors = 1.0, []
+    for operand in operands:
+        scale, parts = split(operand)
+        coefficient *= scale
+        factors += parts
+    return build(coefficient, factors)
+
+
+def _plain(operands: tuple[Expr, ...], special: frozenset[str]) -> bool:
+    """Whether the operands are distinct and none can merge with another: the usual case, worth no bookkeeping."""
+    for operand in operands:
+        if operand.op in special:
+            return False
+    return len(operands) == len({operand.digest for operand in operands})
+
+
+def _joined(op: str, parts: Iterable[Expr]) -> Expr:
+    """A left-deep chain in canonical order."""
+    first, *rest = sorted(parts, key=_rank)
+    for part in rest:
+        first = apply(op, first, part)
+    return first
+
+
+def split(x: Expr) -> tuple[float, Factors]:
+    """A canonical expression as coefficient and factors."""
+    if x.op == LITERAL:
+        return float(x.value or 0), []
+    coefficient, factors, rest = 1.0, [], x
+    while rest.op == "mul":
+        rest, last = rest.args
+        if last.op == LITERAL:
+            coefficient *= float(last.value or 0)
+        else:
+            factors.append(_factor(last))
+    factors.append(_factor(rest))
+    return coefficient, factors
+
+
+def _factor(x: Expr, sign: float = 1.0) -> tuple[Expr, float]:
+    """A factor as base and exponent; a base under a fractional exponent is >= 0, as the op takes it."""
+    if x.op == "inv":
+        return _factor(x.args[0], -1.0)
+    if x.op == "sqrt":
+        return _nonnegative(x.args[0]), sign * 0.5
+    if x.op == "pow":
+        exponent = float(x.value or 0)
+        return (x.args[0] if exponent == int(exponent) else _nonnegative(x.args[0])), sign * exponent
+    return x, sign
+
+
+def _nonnegative(x: Expr) -> Expr:
+    return x if x.sign | NONNEGATIVE == NONNEGATIVE else make("relu", x)
+
+
+def build(coefficient: float, factors: Factors) -> Expr:
+    """The normal form of coefficient * product of base ** exponent."""
+    if coefficient == 0:
+        return literal(0)
+    if not math.isfinite(coefficient):
+        raise ArithmeticError(coefficient)
+    if len(factors) == 1 and factors[0][1] == 1 and factors[0][0].op not in _NOT_ALONE:
+        return _scaled(factors[0][0], coefficient)
+    coefficient, powers = _merge(coefficient, factors)
+    if not math.isfinite(coefficient) or coefficient == 0:  # under- or overflow of the literals: keep them apart
+        raise ArithmeticError(coefficient)
+    if len(powers) == 1 and powers[0][1] == 1 and powers[0][0].op == "add":
+        return total([powers[0][0]], coefficient)
+    terms = _emit(powers)
+    return _scaled(_joined("mul", terms), coefficient) if terms else literal(coefficient)
+
+
+def _scaled(x: Expr, coefficient: float) -> Expr:
+    return x if coefficient == 1 else apply("mul", x, literal(coefficient))
+
+
+def _rank(x: Expr) -> tuple[bool, bytes]:
+    """Layer values first, so that they meet before they meet a tensor."""
+    return x.kind is not Kind.LAYER, x.digest
+
+
+_SPLITS = frozenset(("mul", "inv", "pow", "sqrt", LITERAL))  # what is no base
+_NOT_ALONE = _SPLITS | {"add", "abs"}  # what a coefficient meets in more than one way
+_FACTORS = _NOT_ALONE | {"exp", "sign"}  # what may merge with other factors
+_TERMS = frozenset(("add", "mul", "relu", LITERAL))  # what may merge with other terms
+_COMPOUND = _SPLITS | {"add"}  # what a function looks into
+
+
+def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
+    """One entry a base, and one more where a ** n * inv(a) ** n must stay, which is 0 where a is."""
+    ups: dict[bytes, float] = {}
+    downs: dict[bytes, float] = {}
+    bases: dict[bytes, Expr] = {}
+    exponent_of_e: list[Expr] = []
+    queue: dict[tuple[bytes, bool], tuple[Expr, float]] = {}
+
+    def push(base: Expr, exponent: float) -> None:
+        """Equal bases meet before either is taken apart, or shared parts would be counted one by one."""
+        at = (base.digest, exponent > 0)
+        queue[at] = (base, exponent + (queue[at][1] if at in queue else 0.0))
+
+    for base, exponent in factors:
+        push(base, exponent)
+    while queue:
+        base, exponent = queue.pop(next(iter(queue)))
+        if base.op == "exp":
+            exponent_of_e.append(product([base.args[0], literal(exponent)]))
+        elif base.op == "abs" and exponent % 2 == 0:
+            push(base.args[0], exponent)
+        elif base.op in _SPLITS and not (base.op in ("pow", "sqrt") and exponent != int(exponent)):
+            scale, parts = split(base)
+            coefficient *= _power_of(scale, exponent)
+            for part, own in parts:
+                push(part, own * exponent)
+        elif base.op == "abs" and base.args[0].op == "mul":
+            for part, own in split(base.args[0])[1]:
+                push(make("abs", part), own * exponent)
+        else:
+            if base.op == "add" and exponent == int(exponent) and _leading(base) < 0:
+                base, coefficient = negate(base), coefficient * (-1.0 if exponent % 2 else 1.0)
+            if base.op == "sign":  # its own inverse
+                exponent = abs(exponent)
+            side = ups if exponent > 0 else downs
+            side[base.digest] = side.get(base.digest, 0.0) + exponent
+            bases[base.digest] = base
+            if base.op == "abs" and side[base.digest] % 2 == 0:
+                push(base.args[0], side.pop(base.digest))
+    merged: Factors = []
+    for digest, base in bases.items():
+        up, down = ups.get(digest, 0.0), downs.get(digest, 0.0)
+        if base.op == "sign" and up:
+            merged.append((base, 2.0 - up % 2))
+        elif up + down:
+            merged.append((base, up + down))
+        elif up and base.sign & ZERO:
+            merged += [(base, 1.0), (base, -1.0)]
+    if exponent_of_e:
+        merged.append((make("exp", total(exponent_of_e)), 1.0))
+    return coefficient, merged
+
+
+def _emit(powers: Factors) -> list[Expr]:
+    """The factors as expressions; absolute values of tensors meet in one, which is cheaper."""
+    plain, inside = [], []
+    for base, exponent in powers:
+        if base.op == "abs" and exponent == 1 and base.kind is not Kind.LAYER:
+            inside.append(base.args[0])
+        else:
+            plain.append(_emit_one(base, exponent))
+    if inside:
+        plain.append(apply("abs", build(1.0, [(x, 1.0) for x in inside]) if len(inside) > 1 else inside[0]))
+    return [x for x in plain if not (x.op == LITERAL and x.value == 1)]
+
+
+def _emit_one(base: Expr, exponent: float) -> Expr:
+    if exponent == 1:
+        return base
+    if exponent < 0 and exponent in (-1.0, -0.5):
+        return apply("inv", _emit_one(base, -exponent))
+    if exponent == int(exponent):
+        return apply("pow", base, exponent=exponent)
+    bare = base.args[0] if base.op == "relu" else base  # a root takes the positive part itself
+    return apply("sqrt", bare) if exponent == 0.5 else apply("pow", bare, exponent=exponent)
+
+
+def power(x: Expr, exponent: float) -> Expr:
+    """x ** exponent. An integer passes to every factor; else what is >= 0, and the even part of what is not, moves out."""
+    if exponent == 0:
+        return literal(1)
+    if exponent == 0.5 and x.op not in _FACTORS and x.sign & POSITIVE:
+        return apply("sqrt", x.args[0] if x.op == "relu" else x)
+    coefficient, factors = split(x)
+    if exponent == int(exponent):
+        return build(_power_of(coefficient, exponent), [(base, own * exponent) for base, own in factors])
+    if coefficient == 0 or not factors:
+        return literal(_power_of(max(coefficient, 0.0), exponent))
+    outside, inside = _sift(factors)
+    negative = -1.0 if coefficient < 0 else 1.0
+    rest = build(negative, inside) if inside else literal(negative)
+    if not rest.sign & POSITIVE:
+        return literal(0)
+    powers = [(base, own * exponent) for base, own in outside]
+    if rest.op == "inv":
+        powers.append((_nonnegative(rest.args[0]), -exponent))
+    elif rest.op != LITERAL:
+        powers.append((_nonnegative(rest), exponent))
+    return build(_power_of(abs(coefficient), exponent), powers)
+
+
+def _sift(factors: Factors) -> tuple[Factors, Factors]:
+    """Factors that are >= 0, as such, and what is left of the others with its sign."""
+    outside: Factors = []
+    inside: Factors = []
+    for base, exponent in factors:
+        if base.sign | NONNEGATIVE == NONNEGATIVE:
+            outside.append((base, exponent))
+        else:
+            odd = exponent % 2
+            even = exponent - math.copysign(odd, exponent)
+            if even:
+                outside.append((make("abs", base), even))
+            if odd:
+                inside.append((base, math.copysign(odd, exponent)))
+    return outside, inside
+
+
+def _power_of(value: float, exponent: float) -> float:
+    """A literal's power under the protected meaning; raises ArithmeticError where that is not finite."""
+    if value == 0:
+        return 0.0
+    result = float(value**exponent)
+    if not math.isfinite(result) or result == 0:
+        raise ArithmeticError(result)
+    return result
+
+
+# sums: coefficients * products + constant
+
+
+def total(operands: Iterable[Expr], scale: float = 1.0) -> Expr:
+    """The normal form of a sum, times a literal."""
+    operands = tuple(operands)
+    if scale == 1 and _plain(operands, _TERMS):
+        return _joined("add", operands)
+    constant, terms = 0.0, {}
+    for operand in operands:
+        for coefficient, term in _terms(operand):
+            if term is None:
+                constant += coefficient
+            else:
+                known = terms.get(term.digest)
+                terms[term.digest] = (coefficient + known[0] if known else coefficient, term)
+    constant *= scale
+    pairs = [(coefficient * scale, term) for coefficient, term in terms.values() if coefficient]
+    if sum(term.op == "relu" for _, term in pairs) > 1 and (met := _meet(pairs)) is not None:
+        return total([*met, literal(constant)])
+    if not all(map(math.isfinite, (constant, *(coefficient for coefficient, _ in pairs)))):
+        raise ArithmeticError(constant)
+    parts = [_scaled(term, coefficient) for coefficient, term in sorted(pairs, key=lambda pair: _rank(pair[1]))]
+    if constant or not parts:
+        parts.append(literal(constant))
+    result = parts[0]
+    for part in parts[1:]:
+        result = apply("add", result, part)
+    return result
+
+
+def _terms(x: Expr) -> list[tuple[float, Expr | None]]:
+    """A canonical expression as coefficients and products; None is the constant."""
+    terms: list[tuple[float, Expr | None]] = []
+    while x.op == "add":
+        x, last = x.args
+        terms.append(_term(last))
+    terms.append(_term(x))
+    return terms[::-1]
+
+
+def _term(x: Expr) -> tuple[float, Expr | None]:
+    if x.op == LITERAL:
+        return float(x.value or 0), None
+    if x.op == "mul" and x.args[1].op == LITERAL:
+        return float(x.args[1].value or 0), x.args[0]
+    return 1.0, x
+
+
+def _meet(pairs: list[tuple[float, Expr]]) -> list[Expr] | None:
+    """c relu(x) + d relu(-x) = (c - d)/2 x + (c + d)/2 |x|, for the first such pair; None if there is none."""
+    found = {term.digest: (coefficient, term) for coefficient, term in pairs}
+    for coefficient, term in pairs:
+        if term.op != "relu":
+            continue
+        x = term.args[0]
+        mirror = make("relu", negate(x))
+        other, rest = _term(mirror)
+        if rest is not None and rest.digest in found and rest.digest != term.digest:
+            d = found[rest.digest][0] / other
+            others = [_scaled(t, c) for c, t in pairs if t.digest not in (term.digest, rest.digest)]
+            half = [product([x, literal((coefficient - d) / 2)]), product([make("abs", x), literal((coefficient + d) / 2)])]
+            return [*others, *half]
+    return None
+
+
+def _leading(x: Expr) -> float:
+    """The coefficient of a sum's first product, by digest alone, so that a sum and its negative differ in its sign."""
+    return min((term.digest, coefficient) for coefficient, term in _terms(x) if term is not None)[1]
+
+
+def negate(x: Expr) -> Expr:
+    return total([x], -1.0) if x.op == "add" else product([x, literal(-1)])
+
+
+# functions of products
+
+
+def _abs(x: Expr) -> Expr | None:
+    coefficient, factors = split(x)
+    if x.op == "add":
+        return apply("abs", negate(x)) if _leading(x) < 0 and x.sign | NONNEGATIVE != NONNEGATIVE else None
+    if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
+        return None
+    return build(abs(coefficient), [(b, e) if e % 1 or e % 2 == 0 else (make("abs", b), e) for b, e in factors])
+
+
+def _sign(x: Expr) -> Expr | None:
+    coefficient, factors = split(x)
+    if x.op == "add":
+        return build(-1.0, [(apply("sign", negate(x)), 1.0)]) if _leading(x) < 0 and x.sign & NEGATIVE and x.sign & POSITIVE else None
+    if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
+        return None
+    return build(math.copysign(1.0, coefficient), [(make("sign", b), 2.0 - e % 2 if e % 1 == 0 else 1.0) for b, e in factors])
+
+
+def _relu(x: Expr) -> Expr | None:
+    coefficient, factors = split(x)
+    outside, inside = _sift(factors)
+    if (not outside and abs(coefficient) == 1) or not inside:
+        return None
+    rest = make("relu", build(math.copysign(1.0, coefficient), inside))
+    return build(abs(coefficient), [*outside, (rest, 1.0)] if rest.op != "mul" else [*outside, *split(rest)[1]])
+
+
+def _inv(x: Expr) -> Expr | None:
+    coefficient, factors = split(x)
+    if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1 and x.op != "add":
+        return None
+    return build(_power_of(coefficient, -1.0), [(base, -exponent) for base, exponent in factors])
+
+
+def _log(x: Expr) -> Expr | None:
+    """log of powers of one base, or of factors that are all positive."""
+    coefficient, factors = split(x)
+    single = coefficient == 1 and len(factors) == 1
+    if single and factors[0][1] == 1:
+        return None
+    if not single and (coefficient < 0 or any(base.sign != POSITIVE for base, _ in factors)):
+        return None
+    logs = [product([make("log", base if e % 1 or e % 2 else make("abs", base)), literal(e)]) for base, e in factors]
+    return total([*logs, literal(math.log(coefficient))])
+
+
+_FUNCTIONS: dict[str, Callable[[Expr], Expr | None]] = {
+    "abs": _abs, "sign": _sign, "relu": _relu, "inv": _inv, "log": _log,
+    "sqrt": lambda x: power(x, 0.5),
+}  # fmt: skip
+
+
+# reductions
+
+
+def _mean(x: Expr, was: Kind) -> Expr:
+    """Linear: E(sum of c s x) = sum of c s E(x), s layer values."""
+    if x.kind is Kind.LAYER:
+        return x
+    if x.op not in ("add", "mul"):
+        return apply("mean", x)
+    parts = []
+    for coefficient, term in _terms(x):
+        if term is None or term.kind is Kind.LAYER:
+            parts.append(literal(coefficient) if term is None else _scaled(term, coefficient))
+        else:
+            scale, rest = _scales(term)
+            parts.append(product([literal(coefficient), *scale, _mean(rest, was) if scale else apply("mean", rest)]))
+    return total(parts)
+
+
+def _sum(x: Expr, was: Kind) -> Expr:
+    """Over weights and matrices numel * mean; the number of sampled activations is not in the language."""
+    count = _COUNTS.get(was)
+    if count is not None:
+        return product([count, _mean(x, was)])
+    parts = []
+    for coefficient, term in _terms(_lift(x, was)):
+        scale, rest = ([], literal(1)) if term is None else _scales(term)
+        inner = _sum(rest, was) if scale and rest.kind is not Kind.LAYER else apply("sum", _lift(rest, was))
+        parts.append(product([literal(coefficient), *scale, inner]))
+    return total(parts)
+
+
+def _var(x: Expr, was: Kind) -> Expr:
+    """Blind to shifts, quadratic in layer factors."""
+    coefficient, scale, core = _affine(x)
+    if core is None:
+        return literal(0)
+    inner = _var(core, was) if scale else apply("var", core)
+    return product([literal(coefficient * coefficient), *(power(s, 2.0) for s in scale), inner])
+
+
+def _extreme(op: str, other: str) -> Callable[[Expr, Kind], Expr]:
+    def reduce(x: Expr, was: Kind) -> Expr:
+        """Shifts and layer factors of known sign move out; a negative one swaps min and max."""
+        if x.kind is Kind.LAYER:
+            return x
+        shifts = [_scaled(t, c) if t is not None else literal(c) for c, t in _terms(x) if t is None or t.kind is Kind.LAYER]
+        core = [(c, t) for c, t in _terms(x) if t is not None and t.kind is not Kind.LAYER]
+        if len(core) > 1:
+            flip = min(core, key=lambda pair: pair[1].digest)[0] < 0
+            moved = total([_scaled(t, -c if flip else c) for c, t in core])
+            return total([*shifts, product([literal(-1.0 if flip else 1.0), apply(other if flip else op, moved)])])
+        coefficient, term = core[0]
+        scale, rest = _scales(term)
+        known = [s for s in scale if s.sign | NONNEGATIVE == NONNEGATIVE]
+        rest = product([*(s for s in scale if s not in known), rest])
+        rising = op if coefficient > 0 else other
+        reduced = _REDUCTIONS[rising](rest, was) if known else apply(rising, rest)
+        return total([*shifts, product([literal(coefficient), *known, reduced])])
+
+    return reduce
+
+
+def _affine(x: Expr) -> tuple[float, list[Expr], Expr | None]:
+    """A tensor without the layer values added to it, as coefficient, layer factors and core; None for a constant."""
+    core = [(c, t) for c, t in _terms(x) if t is not None and t.kind is not Kind.LAYER]
+    if len(core) == 1:
+        coefficient, term = core[0]
+        scale, rest = _scales(term)
+        return coefficient, scale, rest
+    flip = -1.0 if core and min(core, key=lambda pair: pair[1].digest)[0] < 0 else 1.0
+    return flip, [], total([_scaled(t, c * flip) for c, t in core]) if core else None
+
+
+def _scales(term: Expr) -> tuple[list[Expr], Expr]:
+    """A product as layer factors and the tensor that is left."""
+    whole, layers, factors = term, [], []
+    while term.op == "mul":
+        term, last = term.args
+        (layers if last.kind is Kind.LAYER else factors).append(last)
+    (layers if term.kind is Kind.LAYER else factors).append(term)
+    return (layers, product(factors)) if layers else ([], whole)
+
+
+_COUNTS = {Kind.WEIGHT: statistic("numel"), Kind.MATRIX: apply("pow", statistic("channels_out"), exponent=2), Kind.LAYER: literal(1)}
+_REDUCTIONS: dict[str, Callable[[Expr, Kind], Expr]] = {
+    "mean": _mean,
+    "sum": _sum,
+    "var": _var,
+    "std": lambda x, was: power(_var(x, was), 0.5),
+    "min": _extreme("min", "max"),
+    "max": _extreme("max", "min"),
+    "l1": lambda x, was: _sum(make("abs", x), was),
+    "l2": lambda x, was: power(_sum(power(x, 2.0), was), 0.5),
+}
+assert _REDUCTIONS.keys() == {op.name for op in OPS.values() if op.cls is Class.REDUCTION}
+
+
+# structured ops, which need tensors
+
+_SAMPLES = {Kind.WEIGHT: statistic("w"), Kind.ACTIVATION: statistic("act"), Kind.MATRIX: apply("matmul", *[statistic("w")] * 2)}
+
+
+def _lift(x: Expr, kind: Kind) -> Expr:
+    """A layer value as a tensor that is the same everywhere: times ones, which are anything ** 0."""
+    return x if x.kind is not Kind.LAYER or kind is Kind.LAYER else apply("mul", x, apply("pow", _SAMPLES[kind], exponent=0))
+
+
+def _structured(op: str, x: Expr, was: Kind) -> Expr:
+    if x.kind is not Kind.LAYER:
+        return apply(op, x)
+    uniform = make("inv", statistic("channels_out"))
+    return {"softmax": uniform, "logsoftmax": make("log", uniform)}.get(op) or apply(op, _lift(x, was))
+
+
+def _matmul(operands: tuple[Expr, ...]) -> Expr:
+    kind = next((x.kind for x in operands if x.kind is not Kind.LAYER), Kind.WEIGHT)
+    return apply("matmul", *(_lift(x, kind) for x in operands))
+
+
+_BINARY: dict[str, Callable[[tuple[Expr, ...]], Expr]] = {
+    "add": total,
+    "mul": product,
+    "sub": lambda pair: total([pair[0], negate(pair[1])]),
+    "div": lambda pair: product([pair[0], make("inv", pair[1])]),
+    "matmul": _matmul,
+}
+_COMPOSITES: dict[str, Callable[[Expr, Kind], Expr]] = {
+    "square": lambda x, was: power(x, 2.0),
+    "normalize": lambda x, was: product([total([x, negate(_mean(x, was))]), make("inv", power(_var(x, was), 0.5))]),
+    "min_max": lambda x, was: _between(x, _REDUCTIONS["min"](x, was), _REDUCTIONS["max"](x, was)),
+    "gram": lambda x, was: _matmul((_lift(x, was),) * 2),
+}
+assert _COMPOSITES.keys() == {op.name for op in OPS.values() if op.cls is Class.COMPOSITE}
+_LOWERED: dict[str, Callable[[Expr, Kind], Expr]] = {
+    **_REDUCTIONS,
+    **_COMPOSITES,
+    **{op: partial(_structured, op) for op in ("softmax", "logsoftmax", "slogdet")},
+    "neg": lambda x, was: negate(x),
+}
+
+
+def _between(x: Expr, low: Expr, high: Expr) -> Expr:
+    return product([total([x, negate(low)]), make("inv", total([high, negate(low)]))])
+
+
+_MEANING = MappingProxyType(
+    {
+        "neg": lambda x: -x,
+        "abs": abs,
+        "sign": lambda x: float((x > 0) - (x < 0)),
+        "relu": lambda x: max(x, 0.0),
+        "inv": lambda x: 1 / x if x else 0.0,
+        "sqrt": lambda x: math.sqrt(max(x, 0.0)),
+        "log": lambda x: math.log(x) if x > 0 else 0.0,
+        "exp": math.exp,
+        "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else math.exp(x),
+    }
+)
+
+
+def _folded(op: str, value: float) -> float | None:
+    """An op on a literal, if that is finite."""
+    try:
+        result = float(_MEANING[op](value))
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) else None

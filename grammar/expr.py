@@ -1,0 +1,146 @@
+"""Immutable expressions: what a program is once its text is forgotten.
+
+An expression's identity is its digest, 16 bytes of BLAKE2b over (op, literal, operand digests), the same in every
+process. Nothing here is global: two equal expressions may be two objects, and sharing is only ever an optimisation.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any, Final
+
+from emqlang.grammar import signs
+from emqlang.grammar.inputs import INPUTS, Axis, Kind
+from emqlang.grammar.kinds import KINDS, SIGNS, kind_of, power_sign
+from emqlang.grammar.ops import OPS, VERSION
+from emqlang.grammar.signs import Sign
+
+INPUT, LITERAL = "input", "literal"  # the ops of leaves
+_CODES = {op: bytes((VERSION, i)) for i, op in enumerate((INPUT, LITERAL, *OPS))}
+_AXES = {Axis.NONE: 0, Axis.WEIGHT_BITS: 1, Axis.ACT_BITS: 2, Axis.CHOICE: 3}
+
+
+class Expr:
+    """One node with its operands. Build with `statistic`, `literal` and `apply`; never changed afterwards.
+
+    op      an op's name, or `input`, or `literal`
+    args    operands, of the op's arity
+    value   an input's name, a literal's number, the exponent of `pow`; None otherwise
+    digest  identity, equality and sort key
+    kind    how many values there are for a layer
+    sign    what is known of their sign, for every real value of the inputs
+    axes    1 if it depends on weight bits, 2 on activation bits, 3 on both
+    size    nodes once all sharing is expanded
+    """
+
+    __slots__ = ("args", "axes", "digest", "kind", "op", "sign", "size", "value")
+
+    def __init__(
+        self,
+        op: str,
+        args: tuple[Expr, ...],
+        value: float | str | None,
+        digest: bytes,
+        kind: Kind,
+        sign: Sign,
+        axes: int,
+        size: int = 1,
+    ) -> None:
+        self.op: Final = op
+        self.args: Final = args
+        self.value: Final = value
+        self.digest: Final = digest
+        self.kind: Final = kind
+        self.sign: Final = sign
+        self.axes: Final = axes
+        self.size: Final = size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expr) and self.digest == other.digest
+
+    def __lt__(self, other: Expr) -> bool:
+        return self.digest < other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        from emqlang.grammar.printer import show
+
+        return f"<{show(self)}>" if self.size <= 200 else f"<{self.op} of {self.size} nodes>"
+
+
+def literal(value: float) -> Expr:
+    """A finite number; minus zero is zero."""
+    value = float(value) + 0.0
+    return Expr(LITERAL, (), value, _digest(LITERAL, struct.pack("<d", value)), Kind.LAYER, signs.of(value), 0)
+
+
+def statistic(name: str) -> Expr:
+    """A row of the input table."""
+    return _STATISTICS[name]
+
+
+def apply(op: str, *args: Expr, exponent: float | None = None) -> Expr:
+    """The op on its operands. Raises KindError if their kinds do not fit."""
+    code, kinds, signs_of = _ROWS[op]
+    if len(args) == 1:
+        (x,) = args
+        kind = kinds.get((x.kind,)) or kind_of(op, x.kind)
+        if exponent is None:
+            sign, payload, value = signs_of[x.sign], code + x.digest, None
+        else:
+            value = exponent + 0.0
+            sign, payload = power_sign(value)[x.sign], code + x.digest + struct.pack("<d", value)
+        return Expr(op, args, value, blake2b(payload, digest_size=16).digest(), kind, sign, x.axes, x.size + 1)
+    x, y = args
+    kind = kinds.get((x.kind, y.kind)) or kind_of(op, x.kind, y.kind)
+    digest = blake2b(code + x.digest + y.digest, digest_size=16).digest()
+    return Expr(op, args, None, digest, kind, signs_of[x.sign][y.sign], x.axes | y.axes, x.size + y.size + 1)
+
+
+def postorder(*roots: Expr) -> Iterator[Expr]:
+    """Every distinct node once, operands before what uses them; no recursion, so any depth."""
+    seen: set[Expr] = set()
+    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if node in seen:
+            continue
+        if ready or not node.args:
+            seen.add(node)
+            yield node
+        else:
+            stack.append((node, True))
+            stack += [(arg, False) for arg in reversed(node.args)]
+
+
+def inputs(*roots: Expr) -> tuple[str, ...]:
+    """Names of the statistics that the programs read, in the input table's order."""
+    read = {node.value for node in postorder(*roots) if node.op == INPUT}
+    return tuple(name for name in INPUTS if name in read)
+
+
+def rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
+    """The same op on other operands."""
+    return apply(node.op, *args, exponent=node.value if node.op == "pow" else None) if args else node  # type: ignore[arg-type]
+
+
+def elaborate(expr: Expr) -> Expr:
+    """The program that is meant: a tensor becomes its mean, and a value that no choice changes is weighted by bits (Eq. 3)."""
+    if expr.kind is not Kind.LAYER:
+        expr = apply("mean", expr)
+    return expr if expr.axes else apply("mul", statistic("bits"), expr)
+
+
+def _digest(op: str, payload: bytes) -> bytes:
+    return blake2b(_CODES[op] + payload, digest_size=16).digest()
+
+
+_ROWS: dict[str, tuple[bytes, dict[tuple[Kind, ...], Kind], Any]] = {op: (_CODES[op], KINDS[op], SIGNS.get(op)) for op in OPS}
+_STATISTICS = {
+    row.name: Expr(INPUT, (), row.name, _digest(INPUT, row.name.encode()), row.kind, row.sign, _AXES[row.axis])
+    for row in INPUTS.values()
+}

@@ -1,0 +1,123 @@
+"""Kind and sign inference: what a value is, before anything runs.
+
+`kind_of`, and the tables `KINDS` and `SIGNS`, give one op's result from its operands'.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+from emqlang.grammar import signs
+from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import OPS, Class
+from emqlang.grammar.signs import ANY, NEGATIVE, NONNEGATIVE, POSITIVE, ZERO, Sign
+
+
+class KindError(Exception):
+    """Operands of kinds that the op cannot take. `code` is E201 or E202; the caller adds the place."""
+
+    def __init__(self, code: str, message: str, *help: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.help = code, message, help
+
+
+def kind_of(op: str, *kinds: Kind) -> Kind:
+    """The kind of op's result. Raises KindError."""
+    kind = KINDS[op].get(kinds)
+    if kind is None:
+        raise _refusal(op, kinds)
+    return kind
+
+
+@lru_cache(1024)
+def power_sign(exponent: float) -> tuple[Sign, ...]:
+    """The sign table of x ** c under the op table's meaning."""
+    if exponent == 0:
+        return signs.unary(POSITIVE, POSITIVE, POSITIVE)
+    if exponent != int(exponent):
+        return signs.unary(ZERO, ZERO, POSITIVE)
+    return signs.unary(POSITIVE if exponent % 2 == 0 else NEGATIVE, ZERO, POSITIVE)
+
+
+_SAME = signs.unary(NEGATIVE, ZERO, POSITIVE)
+_ABS = signs.unary(POSITIVE, ZERO, POSITIVE)
+_UNARY: dict[str, tuple[Sign, ...]] = {
+    "neg": signs.FLIP,
+    "abs": _ABS,
+    "sign": _SAME,
+    "relu": signs.unary(ZERO, ZERO, POSITIVE),
+    "inv": _SAME,
+    "sqrt": signs.unary(ZERO, ZERO, POSITIVE),
+    "log": signs.unary(ZERO, ZERO, ANY),
+    "exp": signs.unary(POSITIVE, POSITIVE, POSITIVE),
+    "sigmoid": signs.unary(POSITIVE, POSITIVE, POSITIVE),
+    "sum": signs.SUM,
+    "mean": signs.SUM,
+    "std": signs.unary(NONNEGATIVE, ZERO, NONNEGATIVE),
+    "var": signs.unary(NONNEGATIVE, ZERO, NONNEGATIVE),
+    "min": _SAME,
+    "max": _SAME,
+    "l1": tuple(signs.SUM[_ABS[s]] for s in range(8)),
+    "l2": tuple(signs.SUM[_ABS[s]] for s in range(8)),
+    "square": _ABS,
+    "normalize": signs.unary(ANY, ZERO, ANY),
+    "min_max": signs.unary(NONNEGATIVE, ZERO, NONNEGATIVE),
+    "gram": signs.unary(ANY, ZERO, ANY),
+    "softmax": signs.unary(POSITIVE, POSITIVE, POSITIVE),
+    "logsoftmax": signs.unary(NEGATIVE | ZERO, NEGATIVE | ZERO, NEGATIVE | ZERO),
+    "slogdet": signs.unary(ANY, ZERO, ANY),
+}
+_BINARY: dict[str, tuple[tuple[Sign, ...], ...]] = {
+    "add": signs.ADD,
+    "sub": tuple(tuple(signs.ADD[s][signs.FLIP[t]] for t in range(8)) for s in range(8)),
+    "mul": signs.MUL,
+    "div": signs.MUL,
+    "matmul": tuple(tuple(signs.SUM[signs.MUL[s][t]] for t in range(8)) for s in range(8)),
+}
+SIGNS: dict[str, Any] = {**_UNARY, **_BINARY}  # op -> table indexed by the signs of its operands; of pow, see power_sign
+assert SIGNS.keys() | {"pow"} == OPS.keys()
+
+
+def _table(op: str) -> dict[tuple[Kind, ...], Kind]:
+    """Which operand kinds an op takes, and what comes of them."""
+    row = OPS[op]
+    tensors = (Kind.WEIGHT, Kind.ACTIVATION, Kind.MATRIX)
+    if row.cls is Class.REDUCTION:
+        return {(k,): Kind.LAYER for k in tensors}
+    if op in ("normalize", "min_max"):
+        return {(k,): k for k in tensors}
+    if op in ("softmax", "logsoftmax"):
+        return {(k,): k for k in (Kind.WEIGHT, Kind.MATRIX)}
+    if op == "gram":
+        return {(k,): Kind.MATRIX for k in (Kind.WEIGHT, Kind.MATRIX)}
+    if op == "matmul":
+        return {(k, k): Kind.MATRIX for k in (Kind.WEIGHT, Kind.MATRIX)}
+    if op == "slogdet":
+        return {(Kind.MATRIX,): Kind.LAYER}
+    return {ks: k for ks in product(Kind, repeat=row.arity) if (k := _broadcast(ks)) is not None}
+
+
+def _broadcast(kinds: tuple[Kind, ...]) -> Kind | None:
+    """A layer value joins anything; two different tensor kinds do not meet."""
+    tensors = {k for k in kinds if k is not Kind.LAYER}
+    return Kind.LAYER if not tensors else tensors.pop() if len(tensors) == 1 else None
+
+
+KINDS = {op: _table(op) for op in OPS}
+
+
+def _refusal(op: str, kinds: tuple[Kind, ...]) -> KindError:
+    row = OPS[op]
+    if row.cls is Class.REDUCTION:
+        return KindError("E202", f"'{op}' reduces a tensor, and this is one number a layer already", f"leave out '{op}'")
+    if row.arity == 2 and row.cls is Class.ELEMENTWISE:
+        return KindError(
+            "E201",
+            f"'{row.infix}' cannot combine {kinds[0]} with {kinds[1]} values",
+            "reduce one of them to a layer value first, for instance with mean(...)",
+        )
+    takes = " or ".join(dict.fromkeys(f"{k[0]}" for k in KINDS[op]))
+    got = " and ".join(f"a {k} value" for k in kinds)
+    return KindError("E201", f"'{row.infix or op}' takes {takes} values, got {got}")

@@ -1,0 +1,94 @@
+"""Proxies by name: the shipped ones (`hawq_v2`), those of a file (`mine.emq:name`), of standard input (`-`), or a text."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+
+from emqlang.grammar.diagnostics import error, nearest
+from emqlang.grammar.expr import Expr
+from emqlang.grammar.files import MAX_FILE_BYTES, EmqFile, decode, load_file, load_text, statements
+from emqlang.grammar.program import Program, parse
+
+SHELVES = ("paper", "baselines", "references")  # the files of the library, in this order
+_FILE = re.compile(r"(.+\.emq)(?::(\w+))?")
+
+
+class Library(Mapping[str, Program]):
+    """The shipped proxies by name. Names are known without parsing anything; a file is parsed when one of its own is taken."""
+
+    def __getitem__(self, name: str) -> Program:
+        """Raises E102 with the nearest name."""
+        shelf = _shelf_of().get(name)
+        if shelf is None:
+            raise error("E102", f"no proxy of the library is called '{name}'", *nearest(name, self), "it has " + ", ".join(self))
+        return _load(shelf)[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _shelf_of()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_shelf_of())
+
+    def __len__(self) -> int:
+        return len(_shelf_of())
+
+
+LIBRARY = Library()
+
+
+def names() -> tuple[str, ...]:
+    """The library's names."""
+    return tuple(LIBRARY)
+
+
+def meanings() -> dict[str, Expr]:
+    """What the library's names stand for, for expressions that use them."""
+    return {name: LIBRARY[name].expr for name in LIBRARY}
+
+
+def find(what: str) -> tuple[Program, ...]:
+    """The proxies that an argument means: one, or all public ones of a file.
+
+    `hawq_v2` is of the library, `mine.emq` and `mine.emq:name` are of a file, `-` is standard input (an expression, or
+    a file's text), and anything else is an expression over the library's names, whose own name is empty. Raises EmqError.
+    """
+    if what == "-":
+        return read(decode(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), "<stdin>"), "<stdin>")
+    if match := _FILE.fullmatch(what):
+        file = load_file(match[1])
+        return (file[match[2]],) if match[2] else _public(file)
+    return (LIBRARY[what] if what in LIBRARY else parse(what, names=meanings()),)
+
+
+def read(text: str, source_name: str) -> tuple[Program, ...]:
+    """What a text holds: the public proxies of a file if any line binds a name, or else one expression."""
+    if any(statement.name for statement in statements(text)):
+        return _public(load_text(text, source_name))
+    return (parse(text, source_name, meanings()),)
+
+
+def _public(file: EmqFile) -> tuple[Program, ...]:
+    if file.proxies:
+        return tuple(file.proxies.values())
+    raise error("E102", "the file binds no public name", "a line reads name = expression", path=file.source.name)
+
+
+@cache
+def _shelf_of() -> dict[str, str]:
+    """Which file binds each name."""
+    return {statement.name: shelf for shelf in SHELVES for statement in statements(read_shelf(shelf))}
+
+
+@cache
+def _load(shelf: str) -> EmqFile:
+    return load_text(read_shelf(shelf), f"library/{shelf}.emq")
+
+
+@cache
+def read_shelf(shelf: str) -> str:
+    """The text of one file of the library."""
+    return files("emqlang.grammar").joinpath("library", f"{shelf}.emq").read_text(encoding="utf-8")

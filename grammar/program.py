@@ -1,0 +1,58 @@
+"""A program: a text, what it says, and what it means once elaborated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, Source
+from emqlang.grammar.expr import Expr, elaborate
+from emqlang.grammar.inputs import Kind
+from emqlang.grammar.meaning import MAX_ERRORS, Reader
+from emqlang.grammar.syntax import Node, Passage, read_expression
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One proxy, read.
+
+    text         as written
+    tree         its syntax tree, spans counted from the beginning of the passage it stands in
+    expr         as written, its names replaced
+    elaborated   what is evaluated: one number a layer, dependent on the choice
+    added        what elaboration wrapped around it, innermost first: `mean`, `bits *`
+    warnings     what looks wrong and is not an error
+    name         what a file binds it to, empty for an expression on its own
+    description  the `##` lines above it in that file
+    """
+
+    text: str
+    tree: Node
+    expr: Expr
+    elaborated: Expr
+    added: tuple[str, ...]
+    warnings: tuple[Diagnostic, ...]
+    name: str = ""
+    description: str = ""
+
+
+def parse(text: str, source_name: str = "<arg>", names: Mapping[str, Expr] | None = None) -> Program:
+    """Read one expression, over names bound before. Raises EmqError with at most five diagnostics."""
+    passage = Passage(Source(source_name, text), text)
+    tree = read_expression(passage)
+    reader = Reader(passage, names or {})
+    expr = reader.read(tree)
+    if expr is None:
+        raise failure(reader.errors)
+    return complete(text, tree, expr, reader.warnings)
+
+
+def complete(text: str, tree: Node, expr: Expr, warnings: Iterable[Diagnostic], name: str = "", description: str = "") -> Program:
+    """The program that an expression makes once it is elaborated."""
+    added = ("mean",) * (expr.kind is not Kind.LAYER) + ("bits *",) * (not expr.axes)
+    return Program(text, tree, expr, elaborate(expr), added, tuple(warnings), name, description)
+
+
+def failure(errors: Iterable[Diagnostic]) -> EmqError:
+    """The first five errors in the order of the text."""
+    return EmqError(*sorted(errors, key=lambda error: error.span.start if error.span else 0)[:MAX_ERRORS])

@@ -1,0 +1,158 @@
+"""Modules that hide their linear layers, rewritten into equals that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+
+class Attention(nn.Module):
+    """`nn.MultiheadAttention` with its projections as linear layers `q_proj`, `k_proj`, `v_proj` and `out_proj`.
+
+    Same arguments, same outputs; `query` is (L, N, E), (N, L, E) if `batch_first`, or (L, E).
+    """
+
+    # what torch's transformer layers look at to choose their fused kernel, which would pass the layers by
+    in_proj_weight = None
+    in_proj_bias = None
+    _qkv_same_embed_dim = False
+
+    def __init__(self, original: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.embed_dim, self.num_heads, self.head_dim = original.embed_dim, original.num_heads, original.head_dim
+        self.batch_first, self.dropout, self.add_zero_attn = original.batch_first, original.dropout, original.add_zero_attn
+        if original.in_proj_weight is not None:
+            weights = original.in_proj_weight.detach().chunk(3)
+        else:
+            separate = (original.q_proj_weight, original.k_proj_weight, original.v_proj_weight)
+            weights = tuple(weight.detach() for weight in separate)
+        bias = original.in_proj_bias
+        biases = (None, None, None) if bias is None else bias.detach().chunk(3)
+        self.q_proj, self.k_proj, self.v_proj = map(_linear, weights, biases)
+        self.out_proj = _linear(original.out_proj.weight, original.out_proj.bias)
+        self.bias_k, self.bias_v = original.bias_k, original.bias_v
+        self.train(original.training)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        if is_causal and attn_mask is None:
+            raise RuntimeError("is_causal is a hint about attn_mask, which is missing")
+        batched = query.ndim == 3
+        q, k, v = self.q_proj(query), self.k_proj(key), self.v_proj(value)
+        if not batched:
+            q, k, v = (x.unsqueeze(0) for x in (q, k, v))
+            key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
+        elif not self.batch_first:
+            q, k, v = (x.transpose(0, 1) for x in (q, k, v))
+        k, v, padded = self._extended(k, v)
+        hinted = is_causal and key_padding_mask is None and not need_weights  # where torch takes the hint for the mask
+        mask = None if hinted else _merged(attn_mask, key_padding_mask, q, self.num_heads, padded)
+        q, k, v = (x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2) for x in (q, k, v))
+        dropout = self.dropout if self.training else 0.0
+        weights = None
+        if need_weights:
+            logits = (q / sqrt(self.head_dim)) @ k.mT
+            weights = F.dropout((logits if mask is None else logits + mask).softmax(-1), dropout)
+            heads = weights @ v
+        else:
+            heads = F.scaled_dot_product_attention(q, k, v, mask, dropout, hinted)
+        out: Tensor = self.out_proj(heads.transpose(1, 2).flatten(2))
+        if weights is not None and average_attn_weights:
+            weights = weights.mean(1)
+        if not batched:
+            return out.squeeze(0), None if weights is None else weights.squeeze(0)
+        return (out if self.batch_first else out.transpose(0, 1)), weights
+
+    def _extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Keys and values (N, S, E) with the learned and the zero position behind them, and how many those are."""
+        length = k.shape[1]
+        if self.bias_k is not None and self.bias_v is not None:
+            k, v = (torch.cat([x, bias.expand(len(x), 1, -1)], 1) for x, bias in ((k, self.bias_k), (v, self.bias_v)))
+        if self.add_zero_attn:
+            k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
+        return k, v, k.shape[1] - length
+
+
+def _merged(attention: Tensor | None, padding: Tensor | None, q: Tensor, heads: int, padded: int) -> Tensor | None:
+    """Both masks as one that is added to the logits: (N or 1, heads or 1, L or 1, S); the padded positions stay open."""
+    masks = []
+    if attention is not None:
+        mask = _additive(attention, q.dtype)
+        masks.append(mask.view(len(q), heads, *mask.shape[1:]) if mask.ndim == 3 else mask[None, None])
+    if padding is not None:
+        masks.append(_additive(padding, q.dtype)[:, None, None, :])
+    return F.pad(sum(masks[1:], start=masks[0]), (0, padded)) if masks else None
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A boolean mask, true where attention is forbidden, as zeros and minus infinities; a float one as it is."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, float("-inf")) if mask.dtype == torch.bool else mask.to(dtype)
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer of its own with these values."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight.detach().clone())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach().clone())
+    return layer
+
+
+def _attention(module: nn.Module) -> nn.Module:
+    assert isinstance(module, nn.MultiheadAttention)
+    return Attention(module)
+
+
+def _unparametrized(module: nn.Module) -> nn.Module:
+    """The module with the current values of its parametrized tensors as plain parameters."""
+    for name in tuple(module.parametrizations):  # type: ignore[arg-type]
+        parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    return module
+
+
+def _without_nesting(module: nn.Module) -> nn.Module:
+    """An encoder that does not pack padded sequences for the fused kernel, which is not used any more."""
+    module.use_nested_tensor = False  # type: ignore[assignment]
+    return module
+
+
+def _is_attention(module: nn.Module) -> bool:
+    return type(module).forward is nn.MultiheadAttention.forward
+
+
+def _is_encoder(module: nn.Module) -> bool:
+    return isinstance(module, nn.TransformerEncoder)
+
+
+# whether a module needs it, and what takes its place; applied in this order
+ADAPTERS: tuple[tuple[Callable[[nn.Module], bool], Callable[[nn.Module], nn.Module]], ...] = (
+    (parametrize.is_parametrized, _unparametrized),
+    (_is_attention, _attention),
+    (_is_encoder, _without_nesting),
+)
+
+
+def adapt(model: nn.Module) -> nn.Module:
+    """The network with its modules adapted, in place; the root may be one of them, hence the result."""
+    for needs, adapter in ADAPTERS:
+        replaced = {module: adapter(module) for module in tuple(model.modules()) if needs(module)}
+        for parent in tuple(model.modules()):
+            for name, child in parent._modules.items():
+                if child in replaced:
+                    setattr(parent, name, replaced[child])
+        model = replaced.get(model, model)
+    return model

@@ -1,0 +1,19 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes beside `path` and renames, so that a reader or a crash never meets half a file; folders are made as needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(part)
+        part.chmod(0o644)  # safetensors leaves its files to the owner alone
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

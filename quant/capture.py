@@ -1,0 +1,55 @@
+"""What one module of a network is given, and what it returns, for every calibration batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emqlang.quant.batches import pass_through
+from emqlang.quant.record import Forward, tensors
+
+Given = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named arguments of one call
+
+
+class _Enough(Exception):
+    """The rest of the forward is not needed."""
+
+
+def capture_inputs(model: nn.Module, part: nn.Module, calls: int, batches: Sequence[Any], forward: Forward) -> list[Given]:
+    """The arguments of each of the part's `calls` in a forward of the model, for all batches in order."""
+    seen: list[Given] = []
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append((args, kwargs))
+        if len(seen) % calls == 0:
+            raise _Enough
+
+    _run(model, part.register_forward_pre_hook(hook, with_kwargs=True), batches, forward)
+    return seen
+
+
+def capture_outputs(model: nn.Module, part: nn.Module, calls: int, batches: Sequence[Any], forward: Forward) -> list[Tensor]:
+    """The first tensor that each of the part's `calls` returns, for all batches in order."""
+    seen: list[Tensor] = []
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        seen.append(tensors(output)[0])
+        if len(seen) % calls == 0:
+            raise _Enough
+
+    _run(model, part.register_forward_hook(hook), batches, forward)
+    return seen
+
+
+def _run(model: nn.Module, handle: Any, batches: Sequence[Any], forward: Forward) -> None:
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                with suppress(_Enough):
+                    pass_through(model, batch, forward)
+    finally:
+        handle.remove()

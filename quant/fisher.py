@@ -1,0 +1,43 @@
+"""How much each output of a unit matters to the network's own answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import kl_div
+
+from emqlang.quant.batches import logits_of, pass_through
+from emqlang.quant.blocks import Unit
+from emqlang.quant.record import Forward, tensors
+
+
+def output_gradients(
+    original: nn.Module, quantized: nn.Module, unit: Unit, batches: Sequence[Any], forward: Forward
+) -> list[Tensor]:
+    """The squared gradient, with respect to each of the unit's outputs, of the KL divergence of the quantized network's
+    softmax from the float one's; for all batches and calls in order, divided by their common mean (BRECQ's diagonal)."""
+    squares: list[Tensor] = []
+    for batch in batches:
+        seen: list[Tensor] = []
+
+        def hook(module: nn.Module, args: Any, output: Any, seen: list[Tensor] = seen) -> None:
+            leaf = tensors(output)[0]
+            if not leaf.requires_grad:
+                leaf.requires_grad_()
+            seen.append(leaf)
+
+        handle = quantized.get_submodule(unit.name).register_forward_hook(hook)
+        try:
+            with torch.no_grad():
+                wanted = logits_of(pass_through(original, batch, forward)).log_softmax(-1)
+            with torch.enable_grad():
+                found = logits_of(pass_through(quantized, batch, forward)).log_softmax(-1)
+                loss = kl_div(found, wanted, reduction="sum", log_target=True)
+        finally:
+            handle.remove()
+        squares += [slope.square() for slope in torch.autograd.grad(loss, seen)]
+    mean = sum(float(square.mean()) for square in squares) / len(squares)
+    return [square / mean if mean else torch.ones_like(square) for square in squares]

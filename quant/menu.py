@@ -1,0 +1,58 @@
+"""The menu: what a group of layers may choose from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from emqlang.grammar.diagnostics import error
+
+LARGEST = 16
+
+
+@dataclass(frozen=True, order=True)
+class Choice:
+    """A width for the weights, and one for the layer's input where that is chosen too."""
+
+    weight_bits: int
+    act_bits: int | None = None
+
+    def __str__(self) -> str:
+        return f"W{self.weight_bits}" + ("" if self.act_bits is None else f"A{self.act_bits}")
+
+
+def parse_bits(text: str) -> tuple[Choice, ...]:
+    """Weight bits alone: '2,3,4'. Raises E401."""
+    return _parse(text, r"()(\d{1,3})()", "weight bits such as 2,3,4")
+
+
+def parse_menu(text: str) -> tuple[Choice, ...]:
+    """Weight and activation bits together: 'W2A8,W4A8'. Raises E401."""
+    return _parse(text, r"(W)(\d{1,3})A(\d{1,3})", "pairs such as W2A8,W4A8")
+
+
+def _parse(text: str, form: str, example: str) -> tuple[Choice, ...]:
+    choices: list[Choice] = []
+    for entry in text.split(","):
+        found = re.fullmatch(form, entry.strip(), re.ASCII)
+        if found is None:
+            raise error("E401", f"'{entry.strip()}' is no entry of a menu of {example}")
+        _, weight, act = found.groups()
+        choice = Choice(int(weight), int(act) if act else None)
+        if not all(1 <= int(bits) <= LARGEST for bits in (weight, act) if bits):
+            raise error("E401", f"'{entry.strip()}' is out of range", f"bits go from 1 to {LARGEST}")
+        if choice in choices:
+            raise error("E401", f"'{entry.strip()}' is in the menu twice")
+        choices.append(choice)
+    return tuple(choices)
+
+
+def weight_widths(menu: Iterable[Choice]) -> tuple[int, ...]:
+    """The distinct weight bits of a menu, in order of first appearance."""
+    return tuple(dict.fromkeys(choice.weight_bits for choice in menu))
+
+
+def act_widths(menu: Iterable[Choice]) -> tuple[int | None, ...]:
+    """The distinct activation bits of a menu, in order of first appearance: None alone where they are not chosen."""
+    return tuple(dict.fromkeys(choice.act_bits for choice in menu))

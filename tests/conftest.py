@@ -1,0 +1,44 @@
+"""Fixtures that several files share."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from emqlang.cli import run
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    out: str
+    err: str
+
+
+class Emq(Protocol):
+    def __call__(self, *arguments: str, stdin: str = "") -> Result: ...
+
+
+@pytest.fixture
+def emq(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emq:
+    """Run one `emqlang` command in this process, with plain output and directories of its own."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "EMQLANG_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+
+    def call(*arguments: str, stdin: str = "") -> Result:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        try:
+            status = run(arguments)
+        except SystemExit as exit:  # completion leaves this way
+            assert isinstance(exit.code, int)
+            status = exit.code
+        return Result(status, *capsys.readouterr())
+
+    return call

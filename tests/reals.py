@@ -1,0 +1,183 @@
+"""The protected meaning of every op on real numbers: 60 digits, and what is below 1e-13 is zero.
+
+In float64 a rewrite that is true can look false, because a rounding error next to zero decides on which side of a
+protection a value falls. Here it cannot, as long as all values that occur are of an ordinary size; `Unclear` says that
+they are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import mpmath
+
+from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
+
+class Unclear(Exception):
+    """A value occurred that is neither zero nor of an ordinary size."""
+
+
+Value = Any  # one number, or a matrix of rows
+CONTEXT = mpmath.mp.clone()
+CONTEXT.dps = 60
+_mpf = CONTEXT.mpf
+_ZERO, _SMALL, _LARGE = _mpf("1e-13"), _mpf("1e-9"), _mpf("1e9")  # literals are folded in float64: 1e-16 of what is large
+
+
+def evaluate(expr: Expr, inputs: Mapping[str, Value]) -> Value:
+    """One layer's value. Inputs: numbers, or lists of rows for weights and activations (activations: one row)."""
+    done: dict[Expr, Value] = {}
+    for node in postorder(expr):
+        if node.op == INPUT:
+            value = inputs[str(node.value)]
+            done[node] = [[_mpf(x) for x in row] for row in value] if isinstance(value, list) else _mpf(value)
+        elif node.op == LITERAL:
+            done[node] = _mpf(node.value)
+        else:
+            done[node] = _apply(node, [done[arg] for arg in node.args])
+    return done[expr]
+
+
+def _apply(node: Expr, args: list[Value]) -> Value:
+    if node.op in _REDUCE:
+        values = [x for row in args[0] for x in row]
+        return _snap(_REDUCE[node.op](values))
+    if node.op in _COMPOSITE:
+        return _COMPOSITE[node.op](args[0])
+    if node.op in _MATRIX:
+        return _MATRIX[node.op](*args)
+    scalar = _BINARY.get(node.op) or _UNARY.get(node.op) or (lambda x: _power(x, float(node.value or 0)))
+    return _each(scalar, *args)
+
+
+def _each(scalar: Callable[..., Any], *args: Value) -> Value:
+    tensors = [arg for arg in args if isinstance(arg, list)]
+    if not tensors:
+        return _snap(scalar(*args))
+    shape = [(i, len(row)) for i, row in enumerate(tensors[0])]
+    pick = lambda arg, i, j: arg[i][j] if isinstance(arg, list) else arg  # noqa: E731
+    return [[_snap(scalar(*(pick(arg, i, j) for arg in args))) for j in range(width)] for i, width in shape]
+
+
+def _snap(x: Any) -> Any:
+    size = abs(x)
+    if size < _ZERO:
+        return _mpf(0)
+    if not _SMALL < size < _LARGE:
+        raise Unclear
+    return x
+
+
+def _power(x: Any, c: float) -> Any:
+    if c == 0:
+        return _mpf(1)
+    if c != int(c):
+        return x**c if x > 0 else _mpf(0)
+    return x ** int(c) if x or c > 0 else _mpf(0)
+
+
+def _inv(x: Any) -> Any:
+    return 1 / x if x else _mpf(0)
+
+
+def _mean(values: list[Any]) -> Any:
+    return sum(values) / len(values)
+
+
+def _var(values: list[Any]) -> Any:
+    mean = _mean(values)
+    return _mean([(x - mean) ** 2 for x in values])
+
+
+def _root(x: Any) -> Any:
+    return CONTEXT.sqrt(x) if x > 0 else _mpf(0)
+
+
+def _exp(x: Any) -> Any:
+    return CONTEXT.exp(min(x, _mpf(10) ** 6))
+
+
+_UNARY: dict[str, Callable[[Any], Any]] = {
+    "neg": lambda x: -x,
+    "abs": abs,
+    "sign": CONTEXT.sign,
+    "relu": lambda x: max(x, _mpf(0)),
+    "inv": _inv,
+    "sqrt": _root,
+    "log": lambda x: CONTEXT.log(x) if x > 0 else _mpf(0),
+    "exp": _exp,
+    "sigmoid": lambda x: 1 / (1 + _exp(-x)),
+}
+_BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "mul": lambda x, y: x * y,
+    "div": lambda x, y: x * _inv(y),
+}
+_REDUCE: dict[str, Callable[[list[Any]], Any]] = {
+    "sum": sum,
+    "mean": _mean,
+    "std": lambda v: _root(_snap(_var(v))),
+    "var": _var,
+    "min": min,
+    "max": max,
+    "l1": lambda v: sum(map(abs, v)),
+    "l2": lambda v: _root(sum(x * x for x in v)),
+}
+
+
+def _normalize(x: Value) -> Value:
+    values = [v for row in x for v in row]
+    mean, scale = _mean(values), _inv(_REDUCE["std"](values))
+    return _each(lambda v: (v - mean) * scale, x)
+
+
+def _min_max(x: Value) -> Value:
+    values = [v for row in x for v in row]
+    low, scale = min(values), _inv(_snap(max(values) - min(values)))
+    return _each(lambda v: (v - low) * scale, x)
+
+
+def _matmul(x: Value, y: Value) -> Value:
+    return [[_snap(sum(a * b for a, b in zip(left, right, strict=True))) for right in y] for left in x]
+
+
+def _softmax(x: Value) -> Value:
+    columns = [[_exp(v - max(column)) for v in column] for column in zip(*x, strict=True)]
+    shares = [[v / sum(column) for v in column] for column in columns]
+    return [list(row) for row in zip(*shares, strict=True)]
+
+
+def _slogdet(x: Value) -> Value:
+    det = abs(CONTEXT.det(CONTEXT.matrix(x)))
+    return CONTEXT.log(det) if det > _ZERO else _mpf(0)
+
+
+_COMPOSITE: dict[str, Callable[[Value], Value]] = {
+    "square": lambda x: _each(lambda v: v * v, x),
+    "normalize": _normalize,
+    "min_max": _min_max,
+    "gram": lambda x: _matmul(x, x),
+}
+_MATRIX: dict[str, Callable[..., Value]] = {
+    "matmul": _matmul,
+    "softmax": _softmax,
+    "logsoftmax": lambda x: _each(CONTEXT.log, _softmax(x)),
+    "slogdet": _slogdet,
+}
+
+
+def close(a: Any, b: Any) -> bool:
+    """Equal but for the rounding of folded literals. Numbers, or rows."""
+    if isinstance(a, list) or isinstance(b, list):
+        cells = [(x, y) for left, right in zip(*_alike(a, b), strict=True) for x, y in zip(left, right, strict=True)]
+        return all(close(x, y) for x, y in cells)
+    return bool(abs(a - b) <= _mpf("1e-7") * (abs(a) + abs(b)) + _mpf("1e-11"))
+
+
+def _alike(a: Value, b: Value) -> tuple[Value, Value]:
+    """A number beside rows stands for rows of it."""
+    rows = a if isinstance(a, list) else b
+    spread = lambda v: v if isinstance(v, list) else [[v] * len(row) for row in rows]  # noqa: E731
+    return spread(a), spread(b)
