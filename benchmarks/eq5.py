@@ -9,6 +9,7 @@ alternate, each side's figure is its median over the rounds, and torch and numex
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from statistics import median
 from time import perf_counter
 
@@ -16,7 +17,7 @@ import numexpr
 import numpy as np
 import torch
 from machine import describe
-from networks import Synthetic, synthetic
+from synthetic import Synthetic, synthetic
 
 from emqlang.compiler import compile
 from emqlang.grammar.expr import apply, elaborate, statistic
@@ -36,7 +37,7 @@ def eq5() -> Callable[[Synthetic], Array]:
 def torch_by_layer(statistics: Synthetic) -> Array:
     offsets = statistics.offsets["weight"]
     values = []
-    for start, stop in zip(offsets, offsets[1:], strict=False):
+    for start, stop in pairwise(offsets):
         g, w = statistics.array("grad_synflow")[start:stop], statistics.array("w")[start:stop]
         values.append(torch.mean(torch.log(torch.abs(g)) * torch.sqrt(torch.mean(torch.abs(w)))))
     return statistics.array("bits").numpy() * torch.stack(values).numpy()
@@ -46,7 +47,7 @@ def numexpr_by_layer(statistics: Synthetic) -> Array:
     offsets = statistics.offsets["weight"]
     gs, ws = statistics.array("grad_synflow").numpy(), statistics.array("w").numpy()
     values = []
-    for start, stop in zip(offsets, offsets[1:], strict=False):
+    for start, stop in pairwise(offsets):
         n = stop - start
         root = np.sqrt(numexpr.evaluate("sum(abs(w))", {"w": ws[start:stop]}) / n)
         values.append(numexpr.evaluate("sum(log(abs(g)) * s)", {"g": gs[start:stop], "s": np.float32(root)}) / n)

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from networks import synthetic
+from synthetic import synthetic
 from scipy.stats import spearmanr
 
 from emqlang.compiler import Cache, compile
@@ -48,7 +48,7 @@ class Space:
     def draw(self, kind: Kind, size: int) -> Expr:
         if size == 1:
             return self._leaf(kind)
-        if kind is Kind.LAYER and size == 2 or kind is Kind.LAYER and self.random.random() < 0.5:
+        if kind is Kind.LAYER and (size == 2 or self.random.random() < 0.5):
             return apply(self.random.choice(REDUCTIONS), self.draw(self._tensor(), size - 1))
         if size == 2 or self.random.random() < 0.5:
             op = self.random.choice(UNARY if kind is Kind.LAYER else TENSOR_UNARY)

@@ -12,7 +12,9 @@ import torch
 
 
 def describe() -> str:
-    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    cpu = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine()
+    )
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     versions = f"python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"

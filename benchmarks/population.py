@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from generate_programs import READ
 from machine import describe, peak_memory
-from networks import Synthetic, synthetic
+from synthetic import Synthetic, synthetic
 
 from emqlang.compiler import Cache, compile
 from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
@@ -137,12 +137,14 @@ def one_by_one(statistics: Synthetic, every: int) -> None:
         compile([program]).run(statistics, cache)
     seconds = (perf_counter() - start) / len(programs)
     share = cache.hits / (cache.hits + cache.misses)
-    print(f"{len(programs)} offspring one by one, warm cache: {1000 * seconds:.2f} ms a program, {share:.0%} of reductions cached")
+    print(
+        f"{len(programs)} offspring one by one, warm cache: {1000 * seconds:.2f} ms a program, {share:.0%} of reductions cached"
+    )
     print(f"  ratio to torch at its best: {baseline(programs[::every], statistics) / seconds:.1f}x (target 20x)")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--every", type=int, default=5, help="the baseline runs every Nth program")
     every = parser.parse_args().every
     print(describe())

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isfinite
 from time import perf_counter
-from typing import Any
 
 from emqlang.compiler.cache import Cache
+from emqlang.grammar.canonical import canonical
 from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, Diagnostic, error
+from emqlang.grammar.expr import Expr, inputs
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.program import Program
-from emqlang.quant.data import SHIPPED, Batches, load_data
+from emqlang.quant.data import Batches, load_data
+from emqlang.quant.fixed import read_configuration
 from emqlang.quant.images import ImageFormat
 from emqlang.quant.layers import Group, Layer
 from emqlang.quant.menu import Choice, parse_bits, parse_menu
 from emqlang.quant.network import Network, load
+from emqlang.quant.statistics import collect_statistics
+from emqlang.quant.statistics.cache import default_root
+from emqlang.quant.statistics.subject import Progress
+from emqlang.quant.statistics.table import Statistics
+from emqlang.scores import ScoreTable, tabulate
 
+ACTIVATION = 2  # the bit of `Expr.axes` that says a value depends on activation bits
 DEFAULT_BITS = "2,3,4"
 
 
@@ -45,38 +54,36 @@ class Settings:
         return parse_bits(self.bits or DEFAULT_BITS) if self.menu is None else parse_menu(self.menu)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scored:
-    """One proxy on one network.
-
-    values        Q of each layer; None where the choice changes more than the bit weight
-    scores        S, a row a group and a column a choice
-    tied          how the layers of a group made one score: 'sum', 'main' or 'mean'
-    config_score  of the configuration asked for; None if there is none or it is not finite
-    problems      E501 for every layer whose value is not finite, W602 for groups whose scores fall as bits rise
-    """
+    """One proxy on one network: its table, and the score of the configuration asked for, None if that is not finite."""
 
     program: Program
-    elaborated: str
-    canonical: str
-    inputs: tuple[str, ...]
-    values: tuple[float, ...] | None
-    scores: tuple[tuple[float, ...], ...]
-    tied: str
+    canonical: Expr
+    table: ScoreTable
     config_score: float | None
-    problems: tuple[Diagnostic, ...]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return inputs(self.program.elaborated)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Several proxies on one network. `data` says in words which images were read; empty if none were."""
+    """Several proxies on one network.
+
+    data                which images were read, in words; empty if none were
+    config              the configuration asked for, a choice a group
+    notices             warnings about the network, its data and the cache, each given once
+    statistics_seconds  loading the network and its images, and collecting
+    """
 
     network: Network
     data: str
-    choices: tuple[str, ...]
-    config: tuple[str, ...] | None
+    choices: tuple[Choice, ...]
+    config: tuple[Choice, ...] | None
     scored: tuple[Scored, ...]
-    warnings: tuple[Diagnostic, ...]
+    notices: tuple[Diagnostic, ...]
     statistics_seconds: float
     evaluation_seconds: float
 
@@ -95,10 +102,130 @@ class Evaluation:
         return tuple(names[index] for index in range(len(self.layers)))
 
     @property
-    def has_ties(self) -> bool:
-        return any(len(group.layers) > 1 for group in self.groups)
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Everything that is not as it should be: notices, scores that fall as bits rise, scores that are not finite."""
+        tables = [scored.table for scored in self.scored]
+        falling = [warning for table in tables for warning in table.warnings]
+        return (*self.notices, *falling, *(problem for table in tables for problem in table.problems))
 
     @property
     def exit_status(self) -> int:
-        finite = all(not problem.is_error for scored in self.scored for problem in scored.problems)
-        return EXIT_OK if finite else EXIT_NOT_FINITE
+        return EXIT_NOT_FINITE if any(scored.table.problems for scored in self.scored) else EXIT_OK
+
+
+class Workbench:
+    """A network that stays loaded, with the statistics collected so far. `progress` hears of the passes over the images."""
+
+    def __init__(self, settings: Settings, progress: Progress | None = None) -> None:
+        self.settings = settings
+        self.choices = settings.choices()
+        self.progress = progress or (lambda name, done, total: None)
+        self._held: Statistics | None = None
+        self._reduced = Cache()
+        self._said: set[Diagnostic] = set()
+
+    @cached_property
+    def network(self) -> Network:
+        return load(self.settings.model, self.settings.weights, seed=self.settings.seed)
+
+    @cached_property
+    def data(self) -> Batches | None:
+        """The images that statistics are taken on: those asked for, or the network's own; None if it has none."""
+        spec, settings = self.network.spec, self.settings
+        text = settings.data or (spec.data if spec else "")
+        if not text:
+            return None
+        images = spec.images if spec else ImageFormat.of(self.network.input_shape)
+        count, classes = settings.stat_images, self.network.classes
+        return load_data(text, images, classes, count=count, seed=settings.seed, net=self.network.module)
+
+    def statistics(self, names: Iterable[str]) -> Statistics:
+        """At least the named statistics; only those that are new are collected. Raises EmqError."""
+        held = self._held.arrays if self._held else {}
+        missing = [name for name in names if name not in held]
+        if missing or self._held is None:
+            found = self._collect(missing)
+            if self._held is not None:
+                base = found if _needs_data(missing) else self._held  # activations lie as the images say
+                arrays, errors = {**held, **found.arrays}, {**self._held.errors, **found.errors}
+                found = replace(base, arrays=arrays, errors=errors, warnings=found.warnings)
+            self._held = found
+        return self._held
+
+    def evaluate(self, programs: Sequence[Program], config: str | None = None) -> Evaluation:
+        """Score tables of programs, evaluated together; `config` is one choice a group, as 4,4,2,... Raises EmqError."""
+        self._check_menu(programs)
+        started = perf_counter()
+        chosen = None if config is None else self._configuration(config)
+        names = inputs(*(program.elaborated for program in programs))
+        statistics = self.statistics(names)
+        collected = perf_counter()
+        elaborated = [program.elaborated for program in programs]
+        tables = tabulate(elaborated, statistics, self.network.collection.groups, self.settings.tied, self._reduced)
+        finished = perf_counter()
+        shown = self.data if _needs_data(names) else None
+        return Evaluation(
+            network=self.network,
+            data=shown.source if shown else "",
+            choices=self.choices,
+            config=chosen,
+            scored=tuple(self._scored(*pair, chosen) for pair in zip(programs, tables, strict=True)),
+            notices=self._news((*self.network.warnings, *(shown.warnings if shown else ()), *statistics.warnings)),
+            statistics_seconds=collected - started,
+            evaluation_seconds=finished - collected,
+        )
+
+    def _collect(self, names: Sequence[str]) -> Statistics:
+        settings = self.settings
+        return collect_statistics(
+            self.network,
+            names,
+            self.choices,
+            self.data if _needs_data(names) else None,
+            loss=settings.loss,
+            hessian_samples=settings.hessian_samples,
+            stat_images=settings.stat_images,
+            seed=settings.seed,
+            device=_device(settings.device),
+            cache=default_root() if settings.cache else None,
+            progress=self.progress,
+        )
+
+    def _scored(self, program: Program, table: ScoreTable, config: Sequence[Choice] | None) -> Scored:
+        score = None if config is None else table.score([self.choices.index(choice) for choice in config])
+        return Scored(program, canonical(program.elaborated), table, score if score is not None and isfinite(score) else None)
+
+    def _configuration(self, text: str) -> tuple[Choice, ...]:
+        """One choice of the menu a group. Raises E402."""
+        config = read_configuration(text, self.network.collection)
+        for group, choice in zip(self.network.collection.groups, config, strict=True):
+            if choice not in self.choices:
+                menu = ", ".join(map(str, self.choices))
+                raise error("E402", f"'{group.name}' is given {choice}, which is not in the menu", f"the menu is {menu}")
+        return config
+
+    def _check_menu(self, programs: Iterable[Program]) -> None:
+        """A menu of pairs says nothing to a proxy that reads no activation input. Raises E204."""
+        for program in programs:
+            if any(choice.act_bits is not None for choice in self.choices) and not program.elaborated.axes & ACTIVATION:
+                message = f"'{program.name or program.text}' mentions no activation input, and the menu chooses activation bits"
+                raise error("E204", message, "multiply by act_bits, or give --bits instead of --menu")
+
+    def _news(self, notices: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+        """Warnings that have not been given before."""
+        fresh = tuple(notice for notice in notices if notice not in self._said)
+        self._said.update(fresh)
+        return fresh
+
+
+def _needs_data(names: Iterable[str]) -> bool:
+    return any(INPUTS[name].needs_data for name in names)
+
+
+def _device(name: str) -> str:
+    """`auto` is the GPU where there is one. Raises E403 for a GPU that is not there."""
+    from torch.cuda import is_available
+
+    if name == "cuda" and not is_available():
+        raise error("E403", "there is no CUDA device here", "--device auto takes one where it can be had")
+    return ("cuda" if is_available() else "cpu") if name == "auto" else name

@@ -12,15 +12,17 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Literal, TextIO
 
 import click
 
 from emqlang.grammar.diagnostics import Diagnostic
 
-_ISSUES = "https://github.com/emqlang/emqlang/issues"
+_TICK, _REPORT = 0.1, 10.0  # seconds between two signs of progress, on a terminal and elsewhere
 _HEAD = re.compile(r"^(error|warning)(\[\w+\])(: .*)$")
 _PLACE = re.compile(r"^( *-->)(.*)$")
 _SOURCE = re.compile(r"^( *\d* +\|)(.*)$")
@@ -163,8 +165,36 @@ def internal_error(crash: BaseException, debug: bool) -> None:
 
         sys.stderr.write("".join(traceback.format_exception(crash)))
     what = " ".join(f"{type(crash).__name__}: {crash}".split())
-    advice = f"please report it at {_ISSUES} with the output of EMQLANG_DEBUG=1"
+    advice = "please report it, with the command and the output of EMQLANG_DEBUG=1"
     sys.stderr.write(_styled(sys.stderr, f"internal error: {what}", fg="red", bold=True) + f" ({advice})\n")
+
+
+class _Ticker:
+    """What `progress` yields: call it with a name, the steps done and the steps in all."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.last = perf_counter()
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        now = perf_counter()
+        if now - self.last < (_TICK if self.live else _REPORT):
+            return
+        self.last = now
+        line = f"{name} {done}/{total}"
+        sys.stderr.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
+        sys.stderr.flush()
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Where the work stands: one line that changes on a terminal, and a line now and then where nobody watches."""
+    ticker = _Ticker()
+    try:
+        yield ticker
+    finally:
+        if ticker.live:
+            sys.stderr.write("\r\x1b[K")
 
 
 def _painted(line: str, is_error: bool) -> str:

@@ -58,7 +58,9 @@ class Repl:
         """Score an expression on the loaded network, show the table, and keep the expression as `_`."""
         program = self.program(text)
         render.diagnostics(program.warnings)
-        report.screen(self.workbench.evaluate([program]))
+        done = self.workbench.evaluate([program])
+        render.diagnostics(done.diagnostics)
+        report.screen(done)
         self.last = {LAST: program.expr}
 
     def _bind(self, statement: str) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import floor, isfinite, log10
 from typing import Any, NamedTuple
 
 from emqlang import render
 from emqlang.evaluation import Evaluation, Scored
+from emqlang.grammar.printer import show
+from emqlang.quant.menu import Choice
 from emqlang.quant.network import Network
 from emqlang.render import Column
+from emqlang.scores import TIED
 
 SCHEMA = "emqlang.eval/1"
-TIED = {"sum": "the sum over tied layers", "main": "the main one of tied layers", "mean": "the mean over tied layers"}
 _GAP = 3  # what a table puts between two columns
 
 
@@ -34,31 +36,31 @@ def as_json(done: Evaluation) -> None:
 
 def as_csv(done: Evaluation) -> None:
     """`eval --csv`: one line for each proxy and layer, with the scores of the layer's group."""
-    header = ["proxy", "layer", "group", "type", "shape", "numel", "value", *done.choices]
+    header = ["proxy", "layer", "group", "type", "shape", "numel", "value", *map(str, done.choices)]
     render.csv_rows(header, _csv(done))
 
 
 def screen(done: Evaluation) -> None:
     """What a terminal shows: the network, one table of all sensitivities by layer, and a table of groups a loss."""
     network(done.network, done.data, done.choices)
-    weighted = [scored for scored in done.scored if scored.values is not None]
+    weighted = [scored for scored in done.scored if scored.table.q is not None]
     for scored in weighted:
         _introduce(done, scored)
     for strips in _layer_tables(done, weighted):
         _print_strips(strips)
     for scored in done.scored:
-        if scored.values is None:
+        if scored.table.q is None:
             _introduce(done, scored)
             _print_strips(_group_table(done, scored))
 
 
-def network(net: Network, data: str = "", choices: Sequence[str] = ()) -> None:
+def network(net: Network, data: str = "", choices: Sequence[Choice] = ()) -> None:
     """The header: whose weights, which images, which choices."""
     render.fields([
         ("model", f"{net.name}, {net.parameters:,} parameters"),
         ("weights", f"{net.weights} (sha256 {net.weights_sha256[:12]})"),
         ("data", data),
-        ("choices", " ".join(choices)),
+        ("choices", " ".join(map(str, choices))),
     ])  # fmt: skip
 
 
@@ -75,20 +77,21 @@ def record(done: Evaluation) -> dict[str, Any]:
 
 
 def _proxy(done: Evaluation, scored: Scored) -> dict[str, Any]:
-    config = None if done.config is None else {"bits": list(done.config), "score": _finite(scored.config_score)}
+    config = None if done.config is None else {"bits": [_bits(choice) for choice in done.config], "score": scored.config_score}
     return {
         "text": scored.program.text,
         "name": scored.program.name or None,
-        "elaborated": scored.elaborated,
+        "elaborated": show(scored.program.elaborated),
         "added": list(scored.program.added),
-        "canonical": scored.canonical,
+        "canonical": show(scored.canonical),
+        "key": scored.canonical.digest.hex(),
         "inputs": list(scored.inputs),
-        "choice_dependent": scored.values is None,
-        "tied": scored.tied,
+        "choice_dependent": scored.table.q is None,
+        "tied": scored.table.tied,
         "layers": _layer_records(done, scored),
         "groups": _group_records(done, scored),
         "config": config,
-        "problems": [{"code": problem.code, "layer": problem.path} for problem in scored.problems],
+        "problems": [{"code": problem.code, "layer": problem.path} for problem in scored.table.problems],
     }  # fmt: skip
 
 
@@ -111,7 +114,7 @@ def _group_records(done: Evaluation, scored: Scored) -> list[dict[str, Any]]:
         {
             "name": group.name,
             "layers": [done.layers[i].name for i in group.layers],
-            "scores": dict(zip(done.choices, scores, strict=True)),
+            "scores": dict(zip(map(str, done.choices), scores, strict=True)),
         }
         for group, scores in zip(done.groups, _scores(scored), strict=True)
     ]
@@ -139,18 +142,18 @@ def _facts(done: Evaluation, scored: Scored) -> list[tuple[str, str]]:
     facts = [
         ("text", scored.program.text),
         ("added", ", ".join(scored.program.added)),
-        ("tied", TIED[scored.tied] if done.has_ties else ""),
+        ("tied layers", TIED[scored.table.tied]),
     ]
     if done.config is not None:
         score = "not finite" if scored.config_score is None else f"{scored.config_score:.6g}"
-        facts.append(("score", f"{score}  for {','.join(done.config)}"))
+        facts.append(("score", f"{score}  for {','.join(str(_bits(choice)) for choice in done.config)}"))
     return facts
 
 
 def _layer_tables(done: Evaluation, weighted: Sequence[Scored]) -> Iterator[list[Strip]]:
     """A row a layer and a column of Q a proxy; as many columns in one table as the screen takes."""
     single = len(done.scored) == 1
-    values = [Strip(Column("Q" if single else _title(done, one), "right"), numbers(one.values or ())) for one in weighted]
+    values = [Strip(Column("Q" if single else _title(done, one), "right"), numbers(one.table.q)) for one in weighted]
     facts = [
         Strip(Column("layer", style="bold"), [layer.name for layer in done.layers]),
         Strip(Column("tied to", style="dim"), _mains(done)),
@@ -171,15 +174,15 @@ def _layer_tables(done: Evaluation, weighted: Sequence[Scored]) -> Iterator[list
 
 def _group_table(done: Evaluation, scored: Scored) -> list[Strip]:
     """A row a group and a column a choice."""
-    layers = [", ".join(done.layers[i].name for i in group.layers if i != group.main) for group in done.groups]
-    names = [
+    others = [", ".join(done.layers[i].name for i in group.layers if i != group.main) for group in done.groups]
+    cells = numbers(scored.table.scores.T.flat)  # all in one notation
+    rows = len(done.groups)
+    strips = [
         Strip(Column("group", style="bold"), [group.name for group in done.groups]),
-        Strip(Column("with", style="dim", folds=True), layers),
+        Strip(Column("with", style="dim", folds=True), others),
+        *(Strip(Column(str(choice), "right"), cells[i * rows : (i + 1) * rows]) for i, choice in enumerate(done.choices)),
     ]
-    return [strip for strip in names if any(strip.cells)] + [
-        Strip(Column(choice, "right"), numbers([scores[column] for scores in scored.scores]))
-        for column, choice in enumerate(done.choices)
-    ]
+    return [strip for strip in strips if any(strip.cells)]
 
 
 def _print_strips(strips: Sequence[Strip]) -> None:
@@ -197,19 +200,25 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _values(scored: Scored, count: int) -> list[float | None]:
-    return [None] * count if scored.values is None else [_finite(value) for value in scored.values]
+    return [None] * count if scored.table.q is None else [_finite(value) for value in scored.table.q]
 
 
 def _scores(scored: Scored) -> list[list[float | None]]:
-    return [[_finite(value) for value in row] for row in scored.scores]
+    return [[_finite(value) for value in row] for row in scored.table.scores]
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and isfinite(value) else None
+def _bits(choice: Choice) -> int | str:
+    """A choice as `--config` takes it."""
+    return choice.weight_bits if choice.act_bits is None else str(choice)
 
 
-def numbers(values: Sequence[float]) -> list[str]:
+def _finite(value: float) -> float | None:
+    return float(value) if isfinite(value) else None
+
+
+def numbers(values: Iterable[float] | None) -> list[str]:
     """One column of numbers, five digits of the largest: all plain, or all in scientific notation where they differ much."""
+    values = [] if values is None else list(values)
     sizes = [abs(value) for value in values if value and isfinite(value)]
     if not sizes or (max(sizes) < 1e7 and min(sizes) >= 1e-4 and max(sizes) / min(sizes) < 1e4):
         decimals = max(0, 4 - floor(log10(max(sizes)))) if sizes else 0

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from emqlang.grammar import signs
 from emqlang.grammar.canonical import canonical as canonical_form
-from emqlang.grammar.expr import INPUT, LITERAL, Expr
+from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
 from emqlang.grammar.ops import OPS
 from emqlang.grammar.printer import number, show
 from emqlang.grammar.program import Program
@@ -42,6 +42,19 @@ def canonical(program: Program) -> Iterator[Line]:
     yield 0, f"key {form.digest.hex()}", ""
 
 
+def graph(program: Program) -> Iterator[Line]:
+    """The canonical program as a graph: each node once, with the nodes that it takes, and the Weisfeiler-Lehman hash."""
+    from emqlang.grammar.graph import label, wl_hash
+
+    form = canonical_form(program.elaborated)
+    place: dict[Expr, int] = {}
+    for number, node in enumerate(postorder(form), 1):
+        place[node] = number
+        takes = ", ".join(str(place[operand]) for operand in node.args)
+        yield 0, f"{number:>3}  {label(node)}", takes and f"takes {takes}"
+    yield 0, f"hash {wl_hash(form)}", ""
+
+
 def plan(program: Program) -> Iterator[Line]:
     """The passes over memory that evaluate it."""
     from emqlang.compiler.plan import compile, describe
@@ -65,4 +78,4 @@ def _preorder(root: T, operands: Callable[[T], tuple[T, ...]]) -> Iterator[tuple
         stack += [(depth + 1, operand) for operand in reversed(operands(node))]
 
 
-STAGES = MappingProxyType({"tree": tree, "kinds": kinds, "canonical": canonical, "plan": plan})
+STAGES = MappingProxyType({"tree": tree, "kinds": kinds, "graph": graph, "canonical": canonical, "plan": plan})

@@ -137,6 +137,7 @@ CODES: dict[str, Code] = {
     "W608": Code(
         0, "layer never reached", "The forward of the example does not use these layers; they are left out and keep 32 bits."
     ),
+    "W609": Code(0, "cache not written", "The cache's folder cannot be written to: what was computed is used and not kept."),
 }
 
 

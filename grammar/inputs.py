@@ -67,7 +67,7 @@ _TABLE = (
     _row("w", W, ANY, "weight", Cost.FREE, "the weight, batch norm folded where proven", "-", data=False),
     _row("grad", W, ANY, "loss/weight", Cost.BACKWARD, "gradient of the mean loss over the images", "SNIP, arXiv 1810.02340"),
     _row("grad_synflow", W, NONNEGATIVE, "R/weight", Cost.BACKWARD,
-         "gradient of R = sum of logits for one all-ones input, on the linearised network of |w|, float64", "Synflow, arXiv 2006.05467", data=False),
+         "absolute gradient of R = sum of logits for one all-ones input, on the linearised network of |w|, float64", "Synflow, arXiv 2006.05467", data=False),
     _row("hess", W, ANY, "loss/weight^2", Cost.BACKWARDS, "Hutchinson's estimate of the Hessian's diagonal, Rademacher probes", "HAWQ-V2, arXiv 1911.03852"),
     _row("fisher", W, NONNEGATIVE, "loss^2/weight^2", Cost.BACKWARDS, "mean over images of the squared gradient of that image's loss", "arXiv 1801.05787"),
     _row("x2", W, NONNEGATIVE, "input^2", Cost.FORWARD, "mean over images and positions of the squared input that meets the weight", "OBQ, arXiv 2208.11580"),
@@ -78,7 +78,7 @@ _TABLE = (
     _row("grad_act", A, ANY, "loss/output", Cost.BACKWARD, "gradient of the mean loss with respect to that output, the same sample", "Table 2"),
     # one number a layer
     _row("hess_trace", L, ANY, "loss/weight^2", Cost.BACKWARDS, "trace of the layer's Hessian block, Hutchinson's estimate", "HAWQ-V2, arXiv 1911.03852"),
-    _row("hess_eig", L, ANY, "loss/weight^2", Cost.BACKWARDS, "top eigenvalue of the layer's own Hessian block, power iteration", "HAWQ, ICCV 2019"),
+    _row("hess_eig", L, ANY, "loss/weight^2", Cost.BACKWARDS, "eigenvalue of largest magnitude of the layer's own Hessian block, Lanczos' method", "HAWQ, ICCV 2019"),
     _row("orm", L, NONNEGATIVE, "1", Cost.FORWARD, "sum over the other layers of the linear CKA between the features", "OMPQ, arXiv 2109.07865"),
     _row("act_var", L, NONNEGATIVE, "output^2", Cost.FORWARD, "variance of the layer's output over all images and elements", "QE, NeurIPS 2022"),
     _row("fisher_act", L, NONNEGATIVE, "loss^2", Cost.BACKWARDS,
@@ -92,12 +92,12 @@ _TABLE = (
     _row("depth", L, NONNEGATIVE, "layers", Cost.FREE, "position in named_modules order, from 0", "-", data=False),
     # one number a layer and choice
     _row("bits", L, POSITIVE, "bits", Cost.FREE, "the choice's weight bits", "Eq. 3", axis=Axis.WEIGHT_BITS, data=False),
-    _row("act_bits", L, POSITIVE, "bits", Cost.FREE, "the choice's activation bits", "-", axis=Axis.ACT_BITS, data=False),
-    _row("act_qerr", L, NONNEGATIVE, "input^2", Cost.FORWARD, "mean squared error of quantizing the layer's input", "-", axis=Axis.ACT_BITS),
+    _row("act_bits", L, POSITIVE, "bits", Cost.FREE, "the choice's activation bits; 8 where they are not chosen", "-", axis=Axis.ACT_BITS, data=False),
+    _row("act_qerr", L, NONNEGATIVE, "input^2", Cost.FORWARD, "mean squared error of quantizing the layer's input; the network's own input has 8 bits", "-", axis=Axis.ACT_BITS),
     _row("out_mse", L, NONNEGATIVE, "1", Cost.FORWARDS, "squared error of the layer's own output over its squared norm, only this group quantized", "Sony MCT",
          axis=Axis.CHOICE),
-    _row("kl", L, NONNEGATIVE, "nats", Cost.FORWARDS, "mean KL of the softmax output from float, only this group quantized", "NVIDIA ModelOpt", axis=Axis.CHOICE),
-    _row("loss_inc", L, ANY, "loss", Cost.FORWARDS, "increase of the mean loss, only this group quantized", "MQBench, LIMPQ", axis=Axis.CHOICE),
+    _row("kl", L, NONNEGATIVE, "nats", Cost.FORWARDS, "mean KL of the softmax output from float, only this group quantized; the group's main layer has it, the others 0", "NVIDIA ModelOpt", axis=Axis.CHOICE),
+    _row("loss_inc", L, ANY, "loss", Cost.FORWARDS, "increase of the mean loss, only this group quantized; the group's main layer has it, the others 0", "MQBench, LIMPQ", axis=Axis.CHOICE),
 )
 # fmt: on
 

@@ -7,6 +7,7 @@ half to even. A grid's values are (code - zero_point) * scale.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 
@@ -94,7 +95,8 @@ class WeightQuantizer:
         """The grids of one weight (C, fan_in). A channel of equal weights is represented exactly."""
         if self.symmetric and bits == 1:
             raise error("E403", "a symmetric grid of 1 bit has no level but 0", "leave symmetric out, or take 2 bits")
-        parts = [self._fit(part, bits) for part in _chunks(rows.detach().float())]
+        with _one_thread():
+            parts = [self._fit(part, bits) for part in _chunks(rows.detach().float())]
         scale, zero_point = (torch.cat(column) for column in zip(*parts, strict=True))
         return Grid(bits, scale, zero_point.int(), self._lowest)
 
@@ -182,6 +184,17 @@ def _loss(rows: Tensor, scale: Tensor, lowest: Tensor, highest: Tensor, buffers:
     torch.round(steps, out=rounded)
     rounded.clamp_(lowest[:, None], highest[:, None]).sub_(steps)
     return torch.linalg.vector_norm(rounded, dim=1).mul_(scale)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of operations on a few weights each: several threads would mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _chunks(rows: Tensor) -> Iterator[Tensor]:

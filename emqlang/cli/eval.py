@@ -27,7 +27,14 @@ from emqlang.cli.options import Expression, Words, as_json, library_names, netwo
 @click.option("--csv", "as_csv", is_flag=True, help="One line for each proxy and layer.")
 @click.pass_context
 def command(
-    ctx: click.Context, words: tuple[str, ...], proxies: tuple[str, ...], as_json: bool, as_csv: bool, **settings: Any
+    ctx: click.Context,
+    /,
+    words: tuple[str, ...],
+    proxies: tuple[str, ...],
+    config: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **settings: Any,
 ) -> None:
     """Score proxies on a network, layer by layer.
 
@@ -42,8 +49,8 @@ def command(
     from emqlang import report
     from emqlang.evaluation import Settings, Workbench
 
-    config = settings.pop("config")
-    done = Workbench(Settings.of(**settings)).evaluate(found, config)
-    show = report.as_json if as_json else report.as_csv if as_csv else report.screen
-    show(done)
+    with render.progress() as progress:
+        done = Workbench(Settings(**settings), progress).evaluate(found, config)
+    render.diagnostics(done.diagnostics)
+    (report.as_json if as_json else report.as_csv if as_csv else report.screen)(done)
     ctx.exit(done.exit_status)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emqlang.compiler.kernels import FOLDS, TILE, WIDE, kernel
+from emqlang.compiler.kernels import FOLDS, TILE, kernel, wide
 from emqlang.compiler.lower import End, Step, TileProgram
 
 Array = NDArray[Any]
@@ -75,7 +75,7 @@ class Job:
         if isinstance(step, Step):
             return _Instruction(kernel(step.node), step.operands, step.target, None, step.feeds)
         scratch = len(self.program.inputs) + len(self.program.scalars)
-        return _Instruction(FOLDS[step.fold], step.operands, scratch, step.index, step.feeds)
+        return _Instruction(FOLDS[step.fold], step.operands, scratch, step.place, step.feeds)
 
     def _find_unfit(self, scalars: Array, narrow: Array, layers: int) -> list[int]:
         """For each layer, the reductions that read a scalar which the narrow type cannot hold, as bits."""
@@ -86,10 +86,10 @@ class Job:
         return unfit
 
     def evaluate(self, index: int, workspace: Workspace) -> None:
-        """All reductions of one tile: in the narrow type, then in float64 those that it could not hold. Under `NARROW`."""
+        """All reductions of one tile: in the narrow type, then in float64 those that it could not hold. Under `narrow`."""
         redo = ~0 if self.dtype == _FLOAT64 else self._unfit[self.tiles[index].layer] | self._narrow(index, workspace)
         if redo:
-            with np.errstate(**WIDE):
+            with wide():
                 self._wide(index, workspace, redo)
 
     def _narrow(self, index: int, workspace: Workspace) -> int:
@@ -185,7 +185,7 @@ def _var(layers: _Layers, pivots: Array, sums: Array, squares: Array) -> Array:
     return layers.join(np.add, within + between) / layers.totals
 
 
-_JOINED = {
+_JOINED: dict[str, Callable[[_Layers, Array, Array, Array], Array]] = {
     "mean": _mean,
     "var": _var,
     "min": lambda layers, pivots, sums, squares: layers.join(np.minimum, pivots),

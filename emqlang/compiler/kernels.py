@@ -2,7 +2,7 @@
 
 Kernels write to their last argument. They run with division by zero and invalid operands raising, which costs nothing:
 the processor keeps the flags, so log and inv mend their result only in tiles that hold a value outside their domain.
-Under `NARROW` overflow and underflow raise too: what float32 cannot hold is found, and done again in float64 (`WIDE`).
+Under `narrow` overflow and underflow raise too: what float32 cannot hold is found, and done again in float64 (`wide`).
 """
 
 from __future__ import annotations
@@ -25,13 +25,21 @@ Kernel = Callable[..., Any]
 
 TILE = 1 << 17  # values; part of what every score means to the last bit
 BLOCK = 1 << 10  # values that one dot product adds before float64 takes over; BLAS uses one thread for so few
-NARROW = {"divide": "raise", "invalid": "raise", "over": "raise", "under": "raise"}
-WIDE = {"divide": "raise", "invalid": "raise", "over": "ignore", "under": "ignore"}
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _ZEROS = {dtype: np.zeros(TILE, dtype) for dtype in _DTYPES}
 _ONES = {dtype: np.ones(BLOCK, dtype) for dtype in _DTYPES}
 _FAINT = {_DTYPES[0]: 1e-30, _DTYPES[1]: 0.0}  # a sum of products this small may have lost products to underflow
+
+
+def narrow() -> np.errstate:
+    """In effect while kernels run in a type that may be too narrow."""
+    return np.errstate(all="raise")
+
+
+def wide() -> np.errstate:
+    """In effect while kernels run in float64."""
+    return np.errstate(divide="raise", invalid="raise", over="ignore", under="ignore")
 
 
 def _relu(x: Array, out: Array) -> None:
@@ -145,7 +153,7 @@ def _inner(x: Array, y: Array) -> float:
     """x . y: dot products of blocks, which float64 adds up."""
     rest = x.size % BLOCK
     if not rest:
-        return sum(np.vecdot(x.reshape(-1, BLOCK), y.reshape(-1, BLOCK)).tolist())
+        return float(sum(np.vecdot(x.reshape(-1, BLOCK), y.reshape(-1, BLOCK)).tolist()))
     return (_inner(x[:-rest], y[:-rest]) if x.size > BLOCK else 0.0) + float(np.dot(x[-rest:], y[-rest:]))
 
 
@@ -154,7 +162,7 @@ def _sum(x: Array) -> float:
     rest = x.size % BLOCK
     ones = _ONES[x.dtype]
     if not rest:
-        return sum(np.vecdot(x.reshape(-1, BLOCK), ones).tolist())
+        return float(sum(np.vecdot(x.reshape(-1, BLOCK), ones).tolist()))
     return (_sum(x[:-rest]) if x.size > BLOCK else 0.0) + float(np.dot(x[-rest:], ones[:rest]))
 
 

@@ -64,11 +64,11 @@ class Step(NamedTuple):
 
 
 class End(NamedTuple):
-    """A fold: its moments go to row `index` of the result. `feeds` is that one bit."""
+    """A fold: its moments go to row `place` of the result. `feeds` is that one bit."""
 
     fold: Fold
     operands: tuple[int, ...]
-    index: int
+    place: int
     feeds: int
 
 
@@ -240,6 +240,6 @@ def _neighbours_together(chains: dict[Value, list[Value]]) -> list[Value]:
 
     def shared(reduction: Value) -> list[tuple[int, bytes, int]]:
         parts = [value for value in chains[reduction] if count[value] > 1]
-        return sorted(((-part.node.size, part.node.digest, part.row) for part in parts))
+        return sorted((-part.node.size, part.node.digest, part.row) for part in parts)
 
     return sorted(chains, key=lambda reduction: (shared(reduction), reduction.node.digest, reduction.row))

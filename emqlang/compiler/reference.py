@@ -79,7 +79,7 @@ def _evaluate(expr: Expr, place: _Place, done: dict[tuple[bytes, tuple[int, ...]
 
 def _apply(node: Expr, args: Sequence[Any], place: _Place) -> Any:
     if node.op == LITERAL:
-        return np.float64(node.value)  # type: ignore[arg-type]
+        return np.float64(node.value)
     if node.op == INPUT:
         return place.statistic(str(node.value))
     if node.op == "pow":

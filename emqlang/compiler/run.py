@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from emqlang.compiler import structured
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.cache import Cache, Key
 from emqlang.compiler.hoist import TOTAL
-from emqlang.compiler.kernels import WIDE, kernel
+from emqlang.compiler.kernels import kernel, wide
 from emqlang.compiler.lower import Value
 from emqlang.compiler.plan import Plan, chain, is_reduction, is_structured, scalars
 from emqlang.compiler.segments import Segments
@@ -130,12 +131,13 @@ class _Run:
             numbers: Array = self.statistics.array(str(node.value)).cpu().numpy()
             return numbers[row] if node.axes else numbers
         if node.op == TOTAL:
-            counts = [n * n for n in self.statistics.rows] if node.value == Kind.MATRIX else self.statistics.totals[Kind(node.value)]
-            return np.array(counts, np.float64)
+            return self._totals(Kind(str(node.value)))
         out = np.empty(layers)
-        with np.errstate(**WIDE):
-            try:
-                kernel(node)(*(self.values[Value(arg, self.axes.project(node.axes, row, arg.axes))] for arg in node.args), out)
-            except FloatingPointError:
-                pass  # inf - inf and the like: the kernel has written its NaN
+        args = [self.values[Value(arg, self.axes.project(node.axes, row, arg.axes))] for arg in node.args]
+        with wide(), suppress(FloatingPointError):  # inf - inf and the like: the kernel has written its NaN
+            kernel(node)(*args, out)
         return out
+
+    def _totals(self, kind: Kind) -> Array:
+        matrix = [rows * rows for rows in self.statistics.rows]
+        return np.array(matrix if kind is Kind.MATRIX else self.statistics.totals[kind], np.float64)

@@ -7,6 +7,7 @@ the overflow and underflow that would tell float32's limits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -71,7 +72,7 @@ class _Layout:
     """Where the layers lie in a flat buffer, and their pieces."""
 
     def __init__(self, offsets: Sequence[int], device: torch.device) -> None:
-        pieces = [range(start, stop, _PIECE) for start, stop in zip(offsets, offsets[1:], strict=False)]
+        pieces = [range(start, stop, _PIECE) for start, stop in pairwise(offsets)]
         self.device = device
         self.size = offsets[-1]
         self.starts = torch.tensor(offsets[:-1], device=device)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emqlang.compiler.kernels import TILE, WIDE, kernel
+from emqlang.compiler.kernels import TILE, kernel, wide
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.ops import OPS, Class
 
@@ -37,7 +37,7 @@ def _elementwise(node: Expr, operands: list[Any]) -> Array:
     flat = [operand.ravel() if isinstance(operand, np.ndarray) else operand for operand in operands]
     out = np.empty(int(np.prod(shape)))
     run = kernel(node)
-    with np.errstate(**WIDE):
+    with wide():
         for start in range(0, out.size, TILE):
             part = slice(start, start + TILE)
             try:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emqlang.compiler.axes import Axes
-from emqlang.compiler.kernels import NARROW
 from emqlang.compiler.job import Job, Workspace
+from emqlang.compiler.kernels import narrow
 from emqlang.compiler.lower import TileProgram, Value, lower
 from emqlang.compiler.plan import chain
 from emqlang.compiler.statistics import Statistics
@@ -67,7 +67,7 @@ def _work(jobs: Sequence[Job], threads: int) -> None:
 
     def worker() -> None:
         workspace = Workspace()
-        with np.errstate(**NARROW):
+        with narrow():
             while (task := next(turn)) < len(tasks):
                 job, index = tasks[task]
                 job.evaluate(index, workspace)

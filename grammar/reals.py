@@ -7,22 +7,61 @@ they are not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import mpmath
+import mpmath  # type: ignore[import-untyped]
 
 from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
+from emqlang.grammar.inputs import INPUTS, Kind
+from emqlang.grammar.ops import OPS
+from emqlang.grammar.signs import NEGATIVE, POSITIVE, ZERO
+
 
 class Unclear(Exception):
     """A value occurred that is neither zero nor of an ordinary size."""
 
 
 Value = Any  # one number, or a matrix of rows
+GRID = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+_ROWS, _COLUMNS, _SAMPLES = 3, 4, 7
 CONTEXT = mpmath.mp.clone()
 CONTEXT.dps = 60
 _mpf = CONTEXT.mpf
 _ZERO, _SMALL, _LARGE = _mpf("1e-13"), _mpf("1e-9"), _mpf("1e9")  # literals are folded in float64: 1e-16 of what is large
+
+
+def sample(seed: int, constant: bool = False) -> dict[str, Value]:
+    """A small layer: grid values for every statistic, of the signs that the input table promises, and true counts.
+
+    `constant` gives each tensor one value everywhere.
+    """
+    rng = random.Random(seed)
+
+    def draw(name: str) -> float:
+        sign = INPUTS[name].sign
+        return rng.choice([x for x in GRID if sign & (POSITIVE if x > 0 else NEGATIVE if x < 0 else ZERO)])
+
+    found: dict[str, Value] = {}
+    for name, row in INPUTS.items():
+        if row.kind is Kind.LAYER:
+            found[name] = draw(name)
+        else:
+            rows, columns = (_ROWS, _COLUMNS) if row.kind is Kind.WEIGHT else (1, _SAMPLES)
+            same = draw(name) if constant else None
+            found[name] = [[draw(name) if same is None else same for _ in range(columns)] for _ in range(rows)]
+    return found | {"numel": _ROWS * _COLUMNS, "channels_out": _ROWS}
+
+
+def compare(a: Expr, b: Expr, seeds: int) -> Iterator[bool]:
+    """Whether two programs agree, on one small layer after another; those on which a value is unclear are left out."""
+    for seed in range(seeds):
+        inputs = sample(seed, constant=seed % 4 == 3)
+        try:
+            yield close(evaluate(a, inputs), evaluate(b, inputs))
+        except Unclear:
+            continue
 
 
 def evaluate(expr: Expr, inputs: Mapping[str, Value]) -> Value:
@@ -181,3 +220,6 @@ def _alike(a: Value, b: Value) -> tuple[Value, Value]:
     rows = a if isinstance(a, list) else b
     spread = lambda v: v if isinstance(v, list) else [[v] * len(row) for row in rows]  # noqa: E731
     return spread(a), spread(b)
+
+
+assert {*_UNARY, *_BINARY, *_REDUCE, *_COMPOSITE, *_MATRIX, "pow"} == OPS.keys()

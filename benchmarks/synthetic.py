@@ -73,7 +73,7 @@ def synthetic(
 ) -> Synthetic:
     """The named statistics. `wide`: grad_synflow in float64, as it is collected; float32 otherwise."""
     rng = np.random.default_rng(seed)
-    offsets = {
+    offsets: dict[str, list[int]] = {
         Kind.WEIGHT: [0, *np.cumsum([prod(shape) for shape in shapes.values()]).tolist()],
         Kind.ACTIVATION: [samples * i for i in range(len(shapes) + 1)],
         Kind.LAYER: list(range(len(shapes) + 1)),

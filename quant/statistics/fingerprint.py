@@ -1,0 +1,98 @@
+"""What a statistic depends on, as digests: of the network, the images, and the settings that concern it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from functools import cache
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emqlang.grammar.inputs import INPUTS, Axis
+from emqlang.quant.menu import act_widths, weight_widths
+from emqlang.quant.network import Network
+from emqlang.quant.statistics.subject import Subject
+
+LOSSES = frozenset({"grad", "fisher", "hess", "hess_trace", "hess_eig", "grad_act", "fisher_act", "loss_inc"})  # read labels
+SEEDED = frozenset({"hess", "hess_trace", "hess_eig", "act", "grad_act", "act_qerr", "out_mse", "kl", "loss_inc"})
+PROBED = frozenset({"hess", "hess_trace"})
+
+
+def digest(*facts: Any) -> str:
+    """32 hex digits of BLAKE2b over plain facts."""
+    return blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+
+
+def of_network(network: Network) -> str:
+    """Of its weights, its modules, the code of their classes, and what its layers and groups are."""
+    found = network.collection
+    groups = [[group.name, group.layers, group.main] for group in found.groups]
+    layers = [[layer.name, layer.shape] for layer in found.layers]
+    code = sorted({_source(type(module)) for module in network.module.modules()})
+    return digest(network.weights_sha256, repr(network.module), code, layers, groups, found.macs, found.act_numel)
+
+
+def of_images(subject: Subject) -> str:
+    """Of the images as the network meets them."""
+    return _of_tensor(subject.images)
+
+
+def of_statistic(subject: Subject, name: str, images: str) -> str:
+    """The key of one statistic: everything that its values depend on."""
+    return digest(name, *_facts(subject, name, images))
+
+
+def of_all(subject: Subject, network: str, images: str) -> str:
+    """Of everything: equal for two collections only if whatever they both hold has equal values."""
+    keys = [of_statistic(subject, name, images) for name in sorted(INPUTS)]
+    return digest(network, len(subject.images), [str(choice) for choice in subject.menu], keys)
+
+
+def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
+    settings = subject.settings
+    yield version("emqlang")
+    yield torch.__version__
+    yield subject.device.type
+    if INPUTS[name].needs_data:
+        yield images
+    if name in LOSSES:
+        yield settings.loss
+        yield settings.seed if settings.loss == "self" else None if subject.given is None else _of_tensor(subject.given)
+    if name in SEEDED:
+        yield settings.seed
+    if name in PROBED:
+        yield settings.hessian_samples
+    axis = INPUTS[name].axis
+    if axis in (Axis.WEIGHT_BITS, Axis.CHOICE):
+        quantizer = settings.quantizer
+        yield [quantizer.method, quantizer.symmetric, quantizer.full_range]
+    yield {
+        Axis.NONE: None,
+        Axis.WEIGHT_BITS: weight_widths(subject.menu),
+        Axis.ACT_BITS: act_widths(subject.menu),
+        Axis.CHOICE: [str(choice) for choice in subject.menu],
+    }[axis]
+
+
+def _of_tensor(tensor: Tensor) -> str:
+    data = tensor.detach().cpu().contiguous()
+    shape = f"{data.dtype} {list(data.shape)}".encode()
+    return blake2b(data.numpy().tobytes(), key=blake2b(shape, digest_size=16).digest(), digest_size=16).hexdigest()
+
+
+@cache
+def _source(kind: type[nn.Module]) -> str:
+    """A digest of the file that a module's class is written in; of torch's own, and of one that has no file, its name."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__.split(".")[0] == "torch":
+        return name
+    try:
+        return name + blake2b(Path(inspect.getfile(kind)).read_bytes(), digest_size=16).hexdigest()
+    except (OSError, TypeError):
+        return name

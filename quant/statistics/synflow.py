@@ -1,0 +1,154 @@
+"""`grad_synflow`: the gradient of R = sum of logits on the linearised network of absolute weights. Data-free.
+
+The network is copied in float64 and shown one input of ones. In the copy
+    weights are |w|; biases and running means are 0; a batch norm that stays multiplies by |gamma| / sqrt(var + eps)
+    activation functions are the identity, and so are clamps and dropout; sigmoids, which are gates that multiply other
+        values, are the identity scaled to a peak of 1: with R a power of the input, deep gated networks would overflow
+    layer, group and instance norms, and batch norms without running statistics, which would take out what R is made of,
+        multiply by |gamma|
+    a softmax divides by the sum instead of the sum of exponentials, for which attention would be all or nothing
+so that for a chain without gates and softmax the sums of weight times gradient are equal for all layers.
+What is returned is the gradient's absolute value: behind a softmax, and in a layer that rescales its own weights, it has a sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from emqlang.quant.batches import logits_of, slice_rows
+from emqlang.quant.record import plain_kernels, run
+from emqlang.quant.statistics.subject import Subject
+from emqlang.quant.statistics.table import Measured
+from emqlang.quant.statistics.visits import gradients
+
+ZEROED = ("bias", "running_mean")  # what parameters and buffers that are added or subtracted end in
+
+IDENTITIES = (
+    "relu relu_ relu6 hardtanh hardtanh_ hardswish hardswish_ gelu silu mish tanh tanh_ leaky_relu leaky_relu_ prelu rrelu rrelu_ "
+    "elu elu_ selu selu_ celu celu_ softplus softsign logsigmoid log_softmax threshold threshold_ tanhshrink hardshrink softshrink "
+    "clamp clamp_ clip clip_ clamp_min clamp_min_ clamp_max clamp_max_ "
+    "dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout alpha_dropout_ feature_dropout feature_alpha_dropout"
+).split()
+GATES = "sigmoid sigmoid_ hardsigmoid hardsigmoid_".split()
+
+
+def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
+    module = linearised(subject.module)
+    parts = dict(module.named_modules())
+    weights = [parts[layer.name].weight for layer in subject.layers]
+    ones = tree_map(_ones(subject.device), slice_rows(subject.network.example, 0, 1))
+    with torch.enable_grad(), plain_kernels(), Linearise():
+        total = logits_of(run(module, ones, subject.network.forward)).sum()
+    subject.progress("grad_synflow", 1, 1)
+    slopes = gradients(total, [weight for weight in weights if isinstance(weight, Tensor)])
+    return {"grad_synflow": Measured(subject.flat(slopes).abs())}
+
+
+@torch.no_grad()
+def linearised(module: nn.Module) -> nn.Module:
+    """A copy in float64 of absolute weights, without biases and running means."""
+    copy = deepcopy(module).eval().double()
+    for name, tensor in (*copy.named_parameters(), *copy.named_buffers()):
+        if name.endswith(ZEROED):
+            tensor.zero_()
+        elif tensor.is_floating_point():
+            tensor.abs_()
+    return copy
+
+
+def _ones(device: torch.device) -> Callable[[Any], Any]:
+    """Ones in place of values; what are no floating-point values, such as indices, stay."""
+
+    def one(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return torch.ones_like(leaf, dtype=torch.float64, device=device) if leaf.is_floating_point() else leaf.to(device)
+
+    return one
+
+
+class Linearise(TorchFunctionMode):
+    """Replaces the functions of the tables by their linear stand-ins, in whatever form they are called."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        return STAND_INS.get(getattr(func, "__name__", ""), func)(*args, **(kwargs or {}))
+
+
+def _identity(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return input
+
+
+def _gate(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    peak = input.detach().abs().amax()
+    return input / torch.where(peak > 0, peak, 1.0)
+
+
+def _scaled(input: Tensor, weight: Tensor | None, axis: int) -> Tensor:
+    """Times a norm's own weight, if it has one, along the axes that start at `axis`."""
+    if weight is None:
+        return input
+    return input * weight.reshape(*weight.shape, *[1] * (input.ndim - axis - weight.ndim)) if axis > 0 else input * weight
+
+
+def _batch_norm(
+    input: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """As it is, unless it would take its statistics from the input."""
+    if training or var is None:
+        return _scaled(input, weight, 1)
+    return F.batch_norm(input, mean, var, weight, bias, False, momentum, eps)
+
+
+def _layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+    return _scaled(input, weight, -1)
+
+
+def _group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+    return _scaled(input, weight, 1)
+
+
+def _instance_norm(input: Tensor, mean: Any = None, var: Any = None, weight: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+    return _scaled(input, weight, 1)
+
+
+def _softmax(input: Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Tensor:
+    """Shares of the sum; positions that a mask closes have none."""
+    seen = input.masked_fill(input == -torch.inf, 0.0)
+    total = seen.sum(-1 if dim is None else dim, keepdim=True)
+    return seen / torch.where(total != 0, total, 1.0)
+
+
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    if enable_gqa:
+        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+    return _softmax(scores, -1) @ value
+
+
+STAND_INS: Mapping[str, Callable[..., Any]] = {
+    **dict.fromkeys(IDENTITIES, _identity),
+    **dict.fromkeys(GATES, _gate),
+    "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
+    "rms_norm": _layer_norm,
+    "softmax": _softmax,
+    "scaled_dot_product_attention": _attention,
+}

@@ -1,0 +1,52 @@
+"""What collection returns: statistics of all layers of one network, in flat buffers with offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emqlang.grammar.diagnostics import Diagnostic
+from emqlang.quant.menu import Choice
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One statistic's values, laid out as `Statistics.array` says, and the standard errors of an estimate."""
+
+    values: Tensor
+    error: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Statistics of the L layers of one network.
+
+    fingerprint  equal fingerprints mean equal values of whatever both hold
+    layers       their names, in named_modules order
+    offsets      for `weight` and `activation`: L + 1 positions; layer i owns [offsets[i], offsets[i + 1]) of a flat buffer
+    totals       true element counts a layer; larger than the stored ones where elements were sampled
+    rows         output channels a layer: its weights lie as (rows, fan_in)
+    choices      the menu
+    device       where the buffers are
+    errors       standard errors (L,) of the statistics that are estimates and have one
+    warnings     W604 and W609, about the cache
+    """
+
+    fingerprint: str
+    layers: tuple[str, ...]
+    offsets: Mapping[str, tuple[int, ...]]
+    totals: Mapping[str, tuple[int, ...]]
+    rows: tuple[int, ...]
+    choices: tuple[Choice, ...]
+    device: torch.device
+    arrays: Mapping[str, Tensor]
+    errors: Mapping[str, Tensor]
+    warnings: tuple[Diagnostic, ...] = ()
+
+    def array(self, name: str) -> Tensor:
+        """A weight or activation statistic: (n,), or (axis length, n), float32 except float64 `grad_synflow`.
+        A layer statistic: float64 (L,) or (axis length, L)."""
+        return self.arrays[name]
