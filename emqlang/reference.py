@@ -55,11 +55,7 @@ def language_record() -> dict[str, Any]:
 
 def models_record() -> dict[str, Any]:
     """`emqlang models --json`."""
-    rows = (
-        {"name": m.name, "description": m.description, "input_shape": m.images.shape, "classes": m.classes, "weights": _weights(m)}
-        for m in MODELS.values()
-    )
-    return {"schema": "emqlang.models/1", "models": list(rows)}
+    return {"schema": "emqlang.models/1", "models": [_model_record(model) for model in MODELS.values()]}
 
 
 def paper_record() -> dict[str, Any]:
@@ -145,6 +141,16 @@ def explain(topic: str) -> tuple[str, Fields]:
         return _explain_input(INPUTS[topic])
     known = (*CODES, *CALLS, *INPUTS, *NAMES)
     raise error("E102", f"nothing is called '{topic}'", *nearest(topic, known), "emqlang ops lists the ops and the statistics")
+
+
+def _model_record(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "description": spec.description,
+        "input_shape": spec.images.shape,
+        "classes": spec.classes,
+        "weights": _weights(spec),
+    }
 
 
 def _weights(spec: ModelSpec) -> str:
