@@ -126,7 +126,8 @@ class Workbench:
 
     @cached_property
     def network(self) -> Network:
-        return load(self.settings.model, self.settings.weights, seed=self.settings.seed)
+        settings = self.settings
+        return load(settings.model, settings.weights, seed=settings.seed, data=settings.data or "")
 
     @cached_property
     def data(self) -> Batches | None:

@@ -80,11 +80,10 @@ def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None =
 
 def _operands(node: Expr) -> tuple[Expr, ...]:
     """The members of a chain of additions, or of multiplications, which meet at once."""
-    members = []
-    while node.op in _CHAINS and (not members or node.op in _CHAINS[chain]):
-        chain = node.op
-        members.append(node.args[1])
-        node = node.args[0]
+    ops, members = _CHAINS[node.op], []
+    while node.op in ops:
+        node, member = node.args
+        members.append(member)
     return (node, *reversed(members))
 
 
@@ -168,7 +167,7 @@ def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | No
 def product(operands: Iterable[Expr]) -> Expr:
     """The normal form of a product."""
     operands = tuple(operands)
-    if _plain(operands, _FACTORS):
+    if operands and _plain(operands, _FACTORS):
         return _joined("mul", operands)
     coefficient, factors = 1.0, []
     for operand in operands:
@@ -454,7 +453,8 @@ def _meet(pairs: list[tuple[float, Expr]]) -> list[Expr] | None:
 
 def _leading(x: Expr) -> float:
     """The coefficient of a sum's first product, by digest alone, so that a sum and its negative differ in its sign."""
-    return min((term.digest, coefficient) for coefficient, term in _terms(x) if term is not None)[1]
+    terms = ((term.digest, coefficient) for coefficient, term in _terms(x) if term is not None)
+    return min(terms, default=(b"", 1.0))[1]  # literals alone, which would overflow
 
 
 def negate(x: Expr) -> Expr:
@@ -467,7 +467,7 @@ def negate(x: Expr) -> Expr:
 def _abs(x: Expr) -> Expr | None:
     coefficient, factors = split(x)
     if x.op == "add":
-        return apply("abs", negate(x)) if _leading(x) < 0 and x.sign | NONNEGATIVE != NONNEGATIVE else None
+        return make("abs", negate(x)) if _leading(x) < 0 and x.sign | NONNEGATIVE != NONNEGATIVE else None
     if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
         return None
     return build(abs(coefficient), [(b, e) if e % 1 or e % 2 == 0 else (make("abs", b), e) for b, e in factors])

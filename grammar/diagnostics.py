@@ -102,6 +102,7 @@ CODES: dict[str, Code] = {
         "no assignment within budget",
         "Even the cheapest choices cost more than the budget; the minimum reachable is named for each budget.",
     ),
+    "E406": Code(2, "too few rows", "A correlation over the best rows needs at least two of them, and the paper's protocol 50."),
     # E5: evaluation
     "E501": Code(4, "score not finite", "A group's score overflowed or is not a number; it is null in JSON."),
     # W: warnings; they never change the exit status

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.quant.foreign import foreign
-from emqlang.quant.images import FASHION_MNIST, ImageFormat, read_image, unusable
-from emqlang.quant.loader import read_batches
+from emqlang.quant.images import FASHION_MNIST, IMAGENET, ImageFormat, read_image, unusable
+from emqlang.quant.loader import image_shape, read_batches
 from emqlang.quant.models import EMBEDDED
 
 Batch = tuple[Tensor, Tensor | None]  # float32 (N, *shape), normalised; int64 (N,) class numbers
@@ -93,6 +93,14 @@ def load_data(
     if ":" in text:
         return _own(text, images, classes, count)
     raise error("E301", f"there is no folder '{text}'", FORMS, path=text)
+
+
+def told_shape(text: str) -> tuple[int, ...]:
+    """The shape of the images of a network that does not say, as its data tells: ImageNet's where that is silent."""
+    if text == SHIPPED:
+        return FASHION_MNIST.shape
+    loader = ":" in text and not text.startswith("noise:") and not os.path.isdir(text)  # noqa: PTH112
+    return (image_shape(text) if loader else None) or IMAGENET.shape
 
 
 def _shipped(images: ImageFormat, count: int | None, split: Split, seed: int) -> Batches:

@@ -33,6 +33,13 @@ def read_batches(reference: str, shape: tuple[int, ...], classes: int) -> Iterat
         yield images, _check_labels(labels, len(images), classes, where)
 
 
+def image_shape(reference: str) -> tuple[int, ...] | None:
+    """The shape of one image of the loader's first batch, if that tells; E301, E304."""
+    batch = next(_iterate(load_object(reference), reference), None)
+    images = None if batch is None else _split(batch, f"batch 0 of {reference}")[0]
+    return tuple(images.shape[1:]) if isinstance(images, Tensor) and images.dim() > 1 else None
+
+
 def _iterate(loader: Any, reference: str) -> Iterator[Any]:
     with foreign("E304", f"the loader {reference}"):
         batches = iter(loader() if callable(loader) else loader)

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error, nearest
 from emqlang.quant import weights as stored
 from emqlang.quant.adapters import adapt
+from emqlang.quant.data import told_shape
 from emqlang.quant.folding import fold
 from emqlang.quant.foreign import foreign, load_object
 from emqlang.quant.layers import Collection, collected, record
@@ -54,19 +55,20 @@ class Network:
     forward: Forward
 
 
-def load(text: str, weights: str | None = None, *, seed: int = 0) -> Network:
+def load(text: str, weights: str | None = None, *, seed: int = 0, data: str = "") -> Network:
     """A built-in network by name, or one that `package.module:factory` or `file.py:factory` returns.
 
-    A factory takes no arguments. It returns a module, or a module and an example batch; without one, images of the
-    module's `input_shape`, by default (3, 224, 224), stand in for it.
+    A factory takes no arguments. It returns a module, or a module and an example batch; without one, an image of the
+    module's own `input_shape` stands in for it.
 
     weights  'pretrained', 'random' or a path; by default what is shipped with the network or what its factory gives, else
              official weights where they can be had, else random ones, with W603
+    data     what it will be given, as `load_data` takes it: tells the shape of an image where a factory does not
     Raises E301, E302, E305 to E309.
     """
     spec = MODELS.get(text)
     if spec is None:
-        module, example = _manufactured(text, seed)
+        module, example = _manufactured(text, seed, data)
         label = _factory_weights(module, weights, seed)
     else:
         module, example = spec.build(seed), _noise(spec.images.shape, seed)
@@ -147,10 +149,11 @@ def _noise(shape: tuple[int, ...], seed: int) -> Tensor:
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _manufactured(text: str, seed: int) -> tuple[nn.Module, Any]:
+def _manufactured(text: str, seed: int, data: str) -> tuple[nn.Module, Any]:
     """What a factory returns: a module and an example of what it takes."""
     if ":" not in text:
-        raise error("E305", f"there is no built-in network '{text}'", *nearest(text, MODELS))
+        forms = "`emqlang models` lists them; your own network is file.py:factory or package.module:factory"
+        raise error("E305", f"there is no built-in network '{text}'", *nearest(text, MODELS), forms)
     factory = load_object(text)
     if not callable(factory):
         raise error("E305", f"{text} is no function that returns a network")
@@ -160,7 +163,9 @@ def _manufactured(text: str, seed: int) -> tuple[nn.Module, Any]:
         module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
         if not isinstance(module, nn.Module):
             raise error("E305", f"{text} returned {type(module).__name__}, not a torch.nn.Module")
-        return module, _noise(getattr(module, "input_shape", (3, 224, 224)), seed) if example is None else example
+    if example is None:
+        example = _noise(getattr(module, "input_shape", None) or told_shape(data), seed)
+    return module, example
 
 
 def _spec_weights(module: nn.Module, spec: ModelSpec, weights: str | None, seed: int) -> str:

@@ -40,7 +40,8 @@ def read(path: Path) -> dict[str, Tensor]:
     """A state dict from safetensors, or from torch.save (weights only, no code). Raises E301 or E302."""
     if not path.is_file():
         raise error("E301", "there is no such file", path=str(path))
-    with foreign("E301", "reading the weights", str(path)):
+    what = "reading this as safetensors" if path.suffix == ".safetensors" else "reading this as a checkpoint of torch.save"
+    with foreign("E301", what, str(path)):
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     return _unwrapped(found, path)
 

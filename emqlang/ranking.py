@@ -1,0 +1,156 @@
+"""How well scores rank configurations: Spearman at the top, with intervals over rows and over test images.
+
+scores  (proxies, rows)   higher means a better configuration
+truth   (rows,)           accuracy, or minus the loss
+Ranks are average ranks, and every subset is ranked anew (the paper's text; with global ranks its Eq. 4 leaves [-1, 1]).
+A correlation with something constant is 0: it ranks nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau, rankdata
+
+from emqlang.grammar.diagnostics import error
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+By = Literal["truth", "score"]
+
+RATIOS = (0.2, 0.5, 1.0)  # of the rows, the best ones
+COVERAGE = 0.95
+PAPER_DRAWS, PAPER_ROWS = 5, 50  # Table 1: mean and deviation over five draws of 50 configurations
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is known of configurations: `right` (rows, images) says which images each one gets right, if that is known."""
+
+    values: Array
+    right: NDArray[np.bool_] | None = None
+
+    def drawn(self, draws: int, generator: np.random.Generator) -> Array:
+        """(draws, rows): accuracy on images drawn anew, with replacement; the truth itself where images are not known."""
+        if self.right is None:
+            return np.broadcast_to(self.values, (draws, len(self.values)))
+        images = self.right.shape[1]
+        times = generator.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float32)
+        return (times @ self.right.T.astype(np.float32) / images).astype(np.float64)
+
+
+def spearman(scores: Array, truth: Array) -> Array:
+    """Spearman's rank correlation of each row of scores (..., n) with the truth (n,)."""
+    return correlation(rankdata(scores, axis=-1), rankdata(truth))
+
+
+def correlation(a: Array, b: Array) -> Array:
+    """Pearson's correlation along the last axis; 0 where one side is constant."""
+    a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
+    scale = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+    return np.divide((a * b).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def top(order_by: Array, ratio: float) -> Rows:
+    """The best `int(ratio * n)` of n rows; of equals, the first. Raises E406 where fewer than two are left."""
+    count = int(ratio * len(order_by) + 1e-9)
+    if count < 2:
+        raise error(
+            "E406", f"{ratio:.0%} of {len(order_by)} rows are {count}: too few to rank", "take more rows, or a larger part"
+        )
+    return np.argsort(-order_by, kind="stable")[:count]
+
+
+def at_top(scores: Array, truth: Array, ratio: float, by: By = "truth") -> Array:
+    """Spearman (proxies,) over the best rows: by the truth, or, as the authors' code has it, by each proxy's own score."""
+    if by == "truth" or ratio == 1:
+        rows = top(truth, ratio)
+        return spearman(scores[:, rows], truth[rows])
+    chosen = [top(own, ratio) for own in scores]
+    return np.array([spearman(own[rows], truth[rows]) for own, rows in zip(scores, chosen, strict=True)])
+
+
+def fitness(scores: Array, truth: Array, ratios: Sequence[float] = RATIOS, by: By = "truth") -> Array:
+    """The search's objective (proxies,): the mean of Spearman over the ratios."""
+    return np.mean([at_top(scores, truth, ratio, by) for ratio in ratios], axis=0)
+
+
+def kendall(scores: Array, truth: Array) -> Array:
+    """Kendall's tau-b (proxies,)."""
+    return np.nan_to_num(np.array([kendalltau(own, truth).statistic for own in scores]))
+
+
+def precision(scores: Array, truth: Array, ratio: float) -> Array:
+    """The share (proxies,) of the truly best rows that a proxy counts among its best as many."""
+    best = set(top(truth, ratio).tolist())
+    return np.array([len(best & set(top(own, ratio).tolist())) / len(best) for own in scores])
+
+
+def partial(scores: Array, truth: Array, held: Array) -> Array:
+    """Spearman (proxies,) with what the ranks of `held` (rows,) explain taken out of both sides."""
+    ranks = rankdata(held)
+    return correlation(_residual(rankdata(scores, axis=-1), ranks), _residual(rankdata(truth), ranks))
+
+
+def _residual(a: Array, b: Array) -> Array:
+    """What a linear fit on b leaves of a; rounding errors count as nothing."""
+    a, b = a - a.mean(-1, keepdims=True), b - b.mean()
+    left = a - (a @ b / max(float(b @ b), 1e-300))[..., None] * b
+    return np.where(np.abs(left) > 1e-9 * len(b), left, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Values of every proxy at every ratio in `draws` resamples of rows and images: (draws, ratios, proxies).
+
+    All proxies meet the same resamples, so that differences between them are paired.
+    """
+
+    draws: Array
+
+    def interval(self) -> Array:
+        """The percentile interval: (2, ratios, proxies)."""
+        return _percentiles(self.draws)
+
+    def difference(self, proxy: int) -> Array:
+        """The interval of every proxy's value minus that of one: (2, ratios, proxies)."""
+        return _percentiles(self.draws - self.draws[:, :, proxy, None])
+
+
+def bootstrap(
+    scores: Array,
+    truth: Truth,
+    generator: np.random.Generator,
+    draws: int,
+    ratios: Sequence[float] = RATIOS,
+    by: By = "truth",
+) -> Bootstrap:
+    """Resamples rows and, where they are known, test images."""
+    return Bootstrap(np.array(list(_resampled(scores, truth, generator, draws, ratios, by))))
+
+
+def _resampled(
+    scores: Array, truth: Truth, generator: np.random.Generator, draws: int, ratios: Sequence[float], by: By
+) -> Iterator[list[Array]]:
+    count = scores.shape[1]
+    for values in truth.drawn(draws, generator):
+        rows = generator.integers(count, size=count)
+        yield [at_top(scores[:, rows], values[rows], ratio, by) for ratio in ratios]
+
+
+def paper_protocol(scores: Array, truth: Array, generator: np.random.Generator, by: By = "truth") -> tuple[Array, Array]:
+    """Mean and standard deviation over PAPER_DRAWS draws of PAPER_ROWS rows, each (ratios, proxies), as Table 1 prints them."""
+    if len(truth) < PAPER_ROWS:
+        raise error("E406", f"the paper draws {PAPER_ROWS} rows, and there are {len(truth)}")
+    draws = [generator.choice(len(truth), PAPER_ROWS, replace=False) for _ in range(PAPER_DRAWS)]
+    values = np.array([[at_top(scores[:, rows], truth[rows], ratio, by) for ratio in RATIOS] for rows in draws])
+    return values.mean(0), values.std(0)
+
+
+def _percentiles(values: Array) -> Array:
+    tail = (1 - COVERAGE) / 2
+    return np.quantile(values, [tail, 1 - tail], axis=0)
