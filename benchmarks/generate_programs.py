@@ -14,8 +14,8 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from synthetic import synthetic
 from scipy.stats import spearmanr
+from synthetic import synthetic
 
 from emqlang.compiler import Cache, compile
 from emqlang.grammar.canonical import key

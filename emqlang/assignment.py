@@ -96,7 +96,7 @@ class Problem:
 
     def recipe(self, found: Assignment, proxy: Proxy | None) -> Recipe:
         """The recipe of an assignment."""
-        layers = {}
+        layers: dict[str, LayerRecipe] = {}
         for group, choice in zip(self.network.collection.groups, found.choices, strict=True):
             bits = self.menu[choice]
             schemes = LayerRecipe(weight_scheme(bits.weight_bits), input_scheme(bits.act_bits or self.wish.act_bits))

@@ -40,7 +40,8 @@ class Truth:
             return np.broadcast_to(self.values, (draws, len(self.values)))
         images = self.right.shape[1]
         times = generator.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float32)
-        return (times @ self.right.T.astype(np.float32) / images).astype(np.float64)
+        shares: Array = (times @ self.right.T.astype(np.float32) / images).astype(np.float64)
+        return shares
 
 
 def spearman(scores: Array, truth: Array) -> Array:
@@ -52,7 +53,8 @@ def correlation(a: Array, b: Array) -> Array:
     """Pearson's correlation along the last axis; 0 where one side is constant."""
     a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
     scale = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
-    return np.divide((a * b).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
+    result: Array = np.divide((a * b).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
+    return result
 
 
 def top(order_by: Array, ratio: float) -> Rows:
@@ -76,12 +78,13 @@ def at_top(scores: Array, truth: Array, ratio: float, by: By = "truth") -> Array
 
 def fitness(scores: Array, truth: Array, ratios: Sequence[float] = RATIOS, by: By = "truth") -> Array:
     """The search's objective (proxies,): the mean of Spearman over the ratios."""
-    return np.mean([at_top(scores, truth, ratio, by) for ratio in ratios], axis=0)
+    return np.asarray(np.mean([at_top(scores, truth, ratio, by) for ratio in ratios], axis=0))
 
 
 def kendall(scores: Array, truth: Array) -> Array:
     """Kendall's tau-b (proxies,)."""
-    return np.nan_to_num(np.array([kendalltau(own, truth).statistic for own in scores]))
+    taus = np.array([kendalltau(own, truth).statistic for own in scores])
+    return np.where(np.isnan(taus), 0.0, taus)
 
 
 def precision(scores: Array, truth: Array, ratio: float) -> Array:

@@ -12,7 +12,6 @@ from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
 from emqlang.grammar.ops import OPS
 from emqlang.grammar.printer import number, show
 from emqlang.grammar.program import Program
-from emqlang.grammar.syntax import Node
 
 Line = tuple[int, str, str]
 T = TypeVar("T")
@@ -48,10 +47,10 @@ def graph(program: Program) -> Iterator[Line]:
 
     form = canonical_form(program.elaborated)
     place: dict[Expr, int] = {}
-    for number, node in enumerate(postorder(form), 1):
-        place[node] = number
+    for row, node in enumerate(postorder(form), 1):
+        place[node] = row
         takes = ", ".join(str(place[operand]) for operand in node.args)
-        yield 0, f"{number:>3}  {label(node)}", takes and f"takes {takes}"
+        yield 0, f"{row:>3}  {label(node)}", takes and f"takes {takes}"
     yield 0, f"hash {wl_hash(form)}", ""
 
 

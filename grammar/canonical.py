@@ -18,7 +18,7 @@ between calls, within a bound, and belongs to its caller.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -111,7 +111,10 @@ def _exponent(node: Expr) -> float | None:
 def _as_written(node: Expr, operands: list[Expr]) -> Expr:
     """The node's own op, or chain of ops, on canonical operands."""
     if node.op not in _CHAINS:
-        lifted = [_lift(form, arg.kind) if OPS[node.op].cls is not Class.ELEMENTWISE else form for form, arg in zip(operands, node.args, strict=True)]
+        lifted = [
+            _lift(form, arg.kind) if OPS[node.op].cls is not Class.ELEMENTWISE else form
+            for form, arg in zip(operands, node.args, strict=True)
+        ]
         return apply(node.op, *lifted, exponent=_exponent(node))
     ops = []
     for _ in operands[1:]:
@@ -393,7 +396,8 @@ def total(operands: Iterable[Expr], scale: float = 1.0) -> Expr:
     operands = tuple(operands)
     if scale == 1 and _plain(operands, _TERMS):
         return _joined("add", operands)
-    constant, terms = 0.0, {}
+    constant = 0.0
+    terms: dict[bytes, tuple[float, Expr]] = {}
     for operand in operands:
         for coefficient, term in _terms(operand):
             if term is None:
@@ -476,7 +480,11 @@ def _abs(x: Expr) -> Expr | None:
 def _sign(x: Expr) -> Expr | None:
     coefficient, factors = split(x)
     if x.op == "add":
-        return build(-1.0, [(apply("sign", negate(x)), 1.0)]) if _leading(x) < 0 and x.sign & NEGATIVE and x.sign & POSITIVE else None
+        return (
+            build(-1.0, [(apply("sign", negate(x)), 1.0)])
+            if _leading(x) < 0 and x.sign & NEGATIVE and x.sign & POSITIVE
+            else None
+        )
     if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
         return None
     return build(math.copysign(1.0, coefficient), [(make("sign", b), 2.0 - e % 2 if e % 1 == 0 else 1.0) for b, e in factors])
@@ -592,7 +600,9 @@ def _affine(x: Expr) -> tuple[float, list[Expr], Expr | None]:
 
 def _scales(term: Expr) -> tuple[list[Expr], Expr]:
     """A product as layer factors and the tensor that is left."""
-    whole, layers, factors = term, [], []
+    whole = term
+    layers: list[Expr] = []
+    factors: list[Expr] = []
     while term.op == "mul":
         term, last = term.args
         (layers if last.kind is Kind.LAYER else factors).append(last)
@@ -600,7 +610,11 @@ def _scales(term: Expr) -> tuple[list[Expr], Expr]:
     return (layers, product(factors)) if layers else ([], whole)
 
 
-_COUNTS = {Kind.WEIGHT: statistic("numel"), Kind.MATRIX: apply("pow", statistic("channels_out"), exponent=2), Kind.LAYER: literal(1)}
+_COUNTS = {
+    Kind.WEIGHT: statistic("numel"),
+    Kind.MATRIX: apply("pow", statistic("channels_out"), exponent=2),
+    Kind.LAYER: literal(1),
+}
 _REDUCTIONS: dict[str, Callable[[Expr, Kind], Expr]] = {
     "mean": _mean,
     "sum": _sum,
@@ -662,7 +676,7 @@ def _between(x: Expr, low: Expr, high: Expr) -> Expr:
     return product([total([x, negate(low)]), make("inv", total([high, negate(low)]))])
 
 
-_MEANING = MappingProxyType(
+_MEANING: Mapping[str, Callable[[float], float]] = MappingProxyType(
     {
         "neg": lambda x: -x,
         "abs": abs,

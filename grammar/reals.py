@@ -95,8 +95,11 @@ def _each(scalar: Callable[..., Any], *args: Value) -> Value:
     if not tensors:
         return _snap(scalar(*args))
     shape = [(i, len(row)) for i, row in enumerate(tensors[0])]
-    pick = lambda arg, i, j: arg[i][j] if isinstance(arg, list) else arg  # noqa: E731
-    return [[_snap(scalar(*(pick(arg, i, j) for arg in args))) for j in range(width)] for i, width in shape]
+    return [[_snap(scalar(*(_cell(arg, i, j) for arg in args))) for j in range(width)] for i, width in shape]
+
+
+def _cell(arg: Value, i: int, j: int) -> Any:
+    return arg[i][j] if isinstance(arg, list) else arg
 
 
 def _snap(x: Any) -> Any:
@@ -218,8 +221,11 @@ def close(a: Any, b: Any) -> bool:
 def _alike(a: Value, b: Value) -> tuple[Value, Value]:
     """A number beside rows stands for rows of it."""
     rows = a if isinstance(a, list) else b
-    spread = lambda v: v if isinstance(v, list) else [[v] * len(row) for row in rows]  # noqa: E731
-    return spread(a), spread(b)
+    return _spread(a, rows), _spread(b, rows)
+
+
+def _spread(value: Value, rows: Value) -> Value:
+    return value if isinstance(value, list) else [[value] * len(row) for row in rows]
 
 
 assert {*_UNARY, *_BINARY, *_REDUCE, *_COMPOSITE, *_MATRIX, "pow"} == OPS.keys()

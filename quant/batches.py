@@ -69,7 +69,9 @@ def take(data: Iterable[Any], images: int | None) -> list[Any]:
 def slice_rows(batch: Any, start: int, stop: int) -> Any:
     """Some rows of a batch."""
     size = rows(batch)
-    return tree_map(lambda leaf: leaf[start:stop] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == size else leaf, batch)
+    return tree_map(
+        lambda leaf: leaf[start:stop] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == size else leaf, batch
+    )
 
 
 def _first(data: Iterable[Any], images: int | None) -> Iterator[Any]:

@@ -5,15 +5,16 @@ Of every tensor to quantize, the exact minimum and maximum are kept, and SAMPLES
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.activations import Site, reading, readers
+from emqlang.quant.activations import Site, readers, reading
 from emqlang.quant.batches import pass_through, rows
 from emqlang.quant.layers import Layer
 from emqlang.quant.quantizer import ActivationGrid
@@ -113,13 +114,13 @@ def _mse(seen: Observed, bits: int) -> ActivationGrid:
 
     low, high = seen.low, seen.high
     for _ in range(2 if low < 0 < high else 1):
-        high = _shrink(high, lambda end, low=low: loss(low, end))
-        low = _shrink(low, lambda end, high=high: loss(end, high))
+        high = _shrink(high, partial(loss, low))
+        low = _shrink(low, partial(loss, high=high))
     return ActivationGrid.spanning(low, high, bits)
 
 
-COARSE = [0.9**step for step in range(40)]
-FINE = [0.9 ** (step / 8) for step in range(-7, 8)]
+COARSE: list[float] = [0.9**step for step in range(40)]
+FINE: list[float] = [0.9 ** (step / 8) for step in range(-7, 8)]
 
 
 def _shrink(end: float, loss: Callable[[float], float]) -> float:

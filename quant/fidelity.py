@@ -50,8 +50,8 @@ def compare_layers(
         assert isinstance(weight, Tensor)
         closeness = sqnr(layer.weight.detach(), weight), sqnr(wanted[layer.name], found[layer.name])
         entry = recipe.layers[layer.name]
-        bits = (None if scheme is None else scheme.num_bits for scheme in (entry.weight, entry.input))
-        rows.append(LayerReport(layer.name, *bits, *closeness, distinct_values(layer.rows(weight))))
+        weight_bits, input_bits = (None if scheme is None else scheme.num_bits for scheme in (entry.weight, entry.input))
+        rows.append(LayerReport(layer.name, weight_bits, input_bits, *closeness, distinct_values(layer.rows(weight))))
     return tuple(rows)
 
 

@@ -76,7 +76,13 @@ class Quantized:
 
     def _metadata(self) -> dict[str, str]:
         inputs = [
-            {"layers": site.layers, "bits": grid.bits, "external": site.external, "scale": grid.scale, "zero_point": grid.zero_point}
+            {
+                "layers": site.layers,
+                "bits": grid.bits,
+                "external": site.external,
+                "scale": grid.scale,
+                "zero_point": grid.zero_point,
+            }
             for site, grid in self.inputs
         ]
         return {"format": FORMAT, "recipe": self.recipe.as_json(), "inputs": json.dumps(inputs)}

@@ -183,7 +183,8 @@ def _loss(rows: Tensor, scale: Tensor, lowest: Tensor, highest: Tensor, buffers:
     torch.div(rows, scale[:, None], out=steps)
     torch.round(steps, out=rounded)
     rounded.clamp_(lowest[:, None], highest[:, None]).sub_(steps)
-    return torch.linalg.vector_norm(rounded, dim=1).mul_(scale)
+    norm: Tensor = torch.linalg.vector_norm(rounded, dim=1)
+    return norm.mul_(scale)
 
 
 @contextmanager
@@ -198,4 +199,4 @@ def _one_thread() -> Iterator[None]:
 
 
 def _chunks(rows: Tensor) -> Iterator[Tensor]:
-    return iter(rows.split(max(1, CHUNK // max(1, rows.shape[1]))))
+    return iter(torch.split(rows, max(1, CHUNK // max(1, rows.shape[1]))))

@@ -178,14 +178,14 @@ def _read_recipe(record: Any) -> Recipe:
     _check_schema(record)
     values = _values(Recipe, record, "the recipe")
     layers = {name: _read_layer(value, f"layer '{name}'") for name, value in _mapping(values["layers"], "layers").items()}
-    nested = {
+    nested: dict[str, Any] = {
         name: None if values[name] is None else _simple(kind, values[name], name)
         for name, kind in (("proxy", Proxy), ("solver", Solver), ("procedure", Procedure))
         if name in values
     }
-    maps = {name: _amounts(values[name], name, kinds) for name, kinds in _MAPS.items() if name in values}
+    maps: dict[str, Any] = {name: _amounts(values[name], name, kinds) for name, kinds in _MAPS.items() if name in values}
     model = _simple(ModelIdentity, values["model"], "model")
-    plain = {name: values[name] for name in ("accounting", "placement", "seed") if name in values}
+    plain: dict[str, Any] = {name: values[name] for name in ("accounting", "placement", "seed") if name in values}
     _check_types(Recipe, plain, "the recipe")
     recipe = Recipe(model=model, layers=layers, **nested, **maps, **plain)
     if recipe.placement not in PLACEMENTS:
@@ -198,9 +198,11 @@ _MAPS: dict[str, tuple[type, ...]] = {"budget": (str,), "achieved": (int, float)
 
 def _check_schema(record: Any) -> None:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise error("E310", "this is not a recipe", f"a recipe is a JSON object with \"schema\": \"{SCHEMA}\"")
+        raise error("E310", "this is not a recipe", f'a recipe is a JSON object with "schema": "{SCHEMA}"')
     if record.get("schema_version") != SCHEMA_VERSION:
-        raise error("E310", f"the recipe's schema_version is {record.get('schema_version')}, and this program reads {SCHEMA_VERSION}")
+        raise error(
+            "E310", f"the recipe's schema_version is {record.get('schema_version')}, and this program reads {SCHEMA_VERSION}"
+        )
 
 
 def _read_layer(record: Any, where: str) -> LayerRecipe:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from emqlang.grammar.diagnostics import error
 from emqlang.quant.blocks import Unit
 from emqlang.quant.capture import Given, capture_inputs, capture_outputs
 from emqlang.quant.layers import Layer
@@ -95,17 +94,15 @@ class SoftRounding:
     def codes(self) -> Codes:
         """The weights rounded hard."""
         flat = torch.minimum((self.floor + (self.alpha.detach() >= 0)).clamp_(min=0), self.top)
-        parts = flat.split([layer.numel for layer in self.layers])
+        parts = torch.split(flat, [layer.numel for layer in self.layers])
         return {
             layer.name: part.reshape(layer.channels_out, layer.fan_in).to(torch.uint8)
             for layer, part in zip(self.layers, parts, strict=True)
         }
 
     def _shaped(self, flat: Tensor) -> list[Tensor]:
-        parts = flat.split([layer.numel for layer in self.layers])
-        return [
-            layer.unrows(part.view(layer.channels_out, layer.fan_in)) for layer, part in zip(self.layers, parts, strict=True)
-        ]
+        parts = torch.split(flat, [layer.numel for layer in self.layers])
+        return [layer.unrows(part.view(layer.channels_out, layer.fan_in)) for layer, part in zip(self.layers, parts, strict=True)]
 
 
 def _flat(parts: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:

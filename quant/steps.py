@@ -6,7 +6,7 @@ Source: LSQ (arXiv 1902.08153) as BRECQ uses it. The logarithm of a scale is lea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from emqlang.quant.activations import Site, attach
 from emqlang.quant.blocks import Unit
-from emqlang.quant.capture import capture_inputs, capture_outputs
+from emqlang.quant.capture import Given, capture_inputs, capture_outputs
 from emqlang.quant.layers import Layer
 from emqlang.quant.quantizer import ActivationGrid
 from emqlang.quant.record import Forward, tensors
@@ -68,7 +68,7 @@ def learn_steps(
         detach = attach(quantized, layers, inside, steps)
         generator = torch.Generator().manual_seed(seed * 100_003 + position)
         try:
-            _descend(steps.values(), lambda i, part=part: tensors(part(*given[i][0], **given[i][1]))[0], targets, iterations, generator)
+            _descend(list(steps.values()), part, given, targets, iterations, generator)
         finally:
             detach()
         learned |= {name: step.grid() for name, step in steps.items()}
@@ -76,7 +76,12 @@ def learn_steps(
 
 
 def _descend(
-    steps: Any, output: Callable[[int], Tensor], targets: Sequence[Tensor], iterations: int, generator: torch.Generator
+    steps: Sequence[LearnedStep],
+    part: nn.Module,
+    given: Sequence[Given],
+    targets: Sequence[Tensor],
+    iterations: int,
+    generator: torch.Generator,
 ) -> None:
     """Adam with a cosine from RATE to 0 on the p-norm of the output error, one batch at a time in random order."""
     optimizer = torch.optim.Adam([step.growth for step in steps], lr=RATE)
@@ -85,7 +90,8 @@ def _descend(
         optimizer.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / iterations)) / 2
         order = order or torch.randperm(len(targets), generator=generator).tolist()
         i = order.pop()
-        loss = (output(i) - targets[i]).abs().pow(POWER).mean()
+        args, kwargs = given[i]
+        loss = (tensors(part(*args, **kwargs))[0] - targets[i]).abs().pow(POWER).mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

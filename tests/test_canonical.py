@@ -42,7 +42,10 @@ def test_it_means_the_same(expr: Expr, seed: int) -> None:
     agree(expr, canonical(expr), seed)
 
 
-@given(exprs(literals=st.sampled_from([-1.0, 0.0, 2.0]), exponents=st.sampled_from([-1.0, 0.5, 2.0]), max_ops=6, max_size=25), st.integers(0, 10**6))
+@given(
+    exprs(literals=st.sampled_from([-1.0, 0.0, 2.0]), exponents=st.sampled_from([-1.0, 0.5, 2.0]), max_ops=6, max_size=25),
+    st.integers(0, 10**6),
+)
 @settings(max_examples=200, deadline=None)
 def test_structured_ops_mean_the_same(expr: Expr, seed: int) -> None:
     program = elaborate(expr)
@@ -88,7 +91,10 @@ def test_what_must_not_fire_is_false(left: str, right: str) -> None:
     assert any(not close(evaluate(a, sample(seed)), evaluate(b, sample(seed))) for seed in range(20))
 
 
-@pytest.mark.parametrize("text", ["exp(1000)", "1e200 * w * 1e200", "inv(1e-320) * w", "(w * 1e-200) ** 2", "w * 1e308 + w * 1e308", "exp(exp(10)) - w"])
+@pytest.mark.parametrize(
+    "text",
+    ["exp(1000)", "1e200 * w * 1e200", "inv(1e-320) * w", "(w * 1e-200) ** 2", "w * 1e308 + w * 1e308", "exp(exp(10)) - w"],
+)
 def test_no_literal_leaves_the_finite_numbers(text: str) -> None:
     form = canonical(parse(text).expr)
     assert all(abs(float(part)) < 1.8e308 for part in show(form).replace("(", " ").replace(")", " ").split() if part[0].isdigit())

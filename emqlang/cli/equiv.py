@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs, render
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, as_json
 

@@ -95,7 +95,9 @@ network = stack(
         help="On the data's labels, or on labels drawn from the network's own softmax.",
     ),
     click.option("--hessian-samples", type=_POSITIVE, help="Probes for hess and hess_trace."),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+    ),
     click.option(
         "--tied",
         type=click.Choice(["auto", "sum", "main", "mean"]),
@@ -103,5 +105,7 @@ network = stack(
         show_default=True,
         help="How layers that share a choice make one score.",
     ),
-    click.option("--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Neither read nor write cached statistics."),
+    click.option(
+        "--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Neither read nor write cached statistics."
+    ),
 )

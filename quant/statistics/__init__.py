@@ -99,7 +99,9 @@ def collect_statistics(
     needing = sorted(name for name in wanted if INPUTS[name].needs_data)
     images, labels = _take(data, stat_images, network, needing)
     base = Settings()
-    settings = Settings(loss, base.hessian_samples if hessian_samples is None else hessian_samples, seed, quantizer or base.quantizer)
+    settings = Settings(
+        loss, base.hessian_samples if hessian_samples is None else hessian_samples, seed, quantizer or base.quantizer
+    )
     subject = Subject(network, torch.device(device), tuple(menu), images, labels, settings, progress)
     identity, shown = fingerprint.of_network(network), fingerprint.of_images(subject)
     store = None if cache is None else Cache(cache, identity)

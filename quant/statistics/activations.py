@@ -84,7 +84,7 @@ class Variance(Observer):
 
     def result(self) -> Tensor:
         count, total, squares = self.moments
-        return (squares / count - (total / count).square()).clamp(min=0)
+        return torch.clamp(squares / count - (total / count).square(), min=0)
 
 
 class ChannelFisher(Observer):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emqlang.quant.activations import Site, find_sites, reading, readers
+from emqlang.quant.activations import Site, find_sites, readers, reading
 from emqlang.quant.calibrate import RANGES, observe
 from emqlang.quant.menu import act_widths, weight_widths
 from emqlang.quant.quantizer import ActivationGrid
@@ -27,7 +27,9 @@ def measure_weights(subject: Subject, names: frozenset[str]) -> dict[str, Measur
     widths = weight_widths(subject.menu)
     rows = []
     for number, bits in enumerate(widths):
-        rows.append(subject.flat([quantized(subject, index, bits) - layer.weight.detach() for index, layer in enumerate(subject.layers)]))
+        rows.append(
+            subject.flat([quantized(subject, index, bits) - layer.weight.detach() for index, layer in enumerate(subject.layers)])
+        )
         subject.progress("qerr", number + 1, len(widths))
     return {"qerr": Measured(torch.stack(rows).float())}
 
@@ -49,12 +51,12 @@ class InputGrids:
 
 
 def find_inputs(subject: Subject) -> InputGrids:
-    """Quantizers of all inputs at the menu's activation bits, their ranges found on the images, in two forwards of the float network.
+    """Quantizers of all inputs at the menu's activation bits, their ranges found on the images in two forwards in float.
 
     Layers that read the same tensor share one; the network's own input has its fixed bits, whatever is chosen.
     """
     module, layers, forward = subject.module, subject.layers, subject.network.forward
-    batches = [images.to(subject.device) for images in subject.images.split(BATCH)]
+    batches = [images.to(subject.device) for images in torch.split(subject.images, BATCH)]
     widths = _widths(subject)
     with plain_kernels():
         sites = find_sites(module, layers, batches[0][:EXAMPLES], forward, {layer.name: widths[0] for layer in layers})
@@ -81,7 +83,7 @@ def measure_inputs(subject: Subject, names: frozenset[str]) -> dict[str, Measure
         sums[name][-1] += tensor.numel()
 
     modules = readers(subject.module, subject.layers)
-    batches = subject.images.split(BATCH)
+    batches = torch.split(subject.images, BATCH)
     for number, images in enumerate(batches):
         with torch.no_grad(), plain_kernels(), reading({name: modules[name] for name in sums}, read):
             subject.logits(images)

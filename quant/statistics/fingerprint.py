@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
-from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +33,8 @@ def of_network(network: Network) -> str:
     found = network.collection
     groups = [[group.name, group.layers, group.main] for group in found.groups]
     layers = [[layer.name, layer.shape] for layer in found.layers]
-    code = sorted({_source(type(module)) for module in network.module.modules()})
+    kinds: set[type[nn.Module]] = {type(module) for module in network.module.modules()}
+    code = sorted(map(_source, kinds))
     return digest(network.weights_sha256, repr(network.module), code, layers, groups, found.macs, found.act_numel)
 
 
@@ -86,7 +86,6 @@ def _of_tensor(tensor: Tensor) -> str:
     return blake2b(data.numpy().tobytes(), key=blake2b(shape, digest_size=16).digest(), digest_size=16).hexdigest()
 
 
-@cache
 def _source(kind: type[nn.Module]) -> str:
     """A digest of the file that a module's class is written in; of torch's own, and of one that has no file, its name."""
     name = f"{kind.__module__}.{kind.__qualname__}"

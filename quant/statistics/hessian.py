@@ -126,11 +126,11 @@ def _derivative(slopes: Slopes, vectors: Slopes, weights: Sequence[Tensor]) -> l
 
 
 def _rademacher(weight: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randint(0, 2, weight.shape, generator=generator, dtype=torch.int8).to(weight.device, weight.dtype).mul_(2).sub_(1)
+    return (
+        torch.randint(0, 2, weight.shape, generator=generator, dtype=torch.int8).to(weight.device, weight.dtype).mul_(2).sub_(1)
+    )
 
 
 def _unit(vector: Tensor) -> Tensor:
     norm = vector.norm()
     return vector / torch.where(norm > 0, norm, 1.0)
-
-

@@ -19,7 +19,7 @@ from emqlang.quant.statistics.visits import Observer
 
 CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
-PARAMETERS = {
+PARAMETERS: dict[Any, tuple[str, ...]] = {
     F.linear: ("input", "weight", "bias"),
     **dict.fromkeys(CONVOLUTIONS, ("input", "weight", "bias", "stride", "padding", "dilation", "groups")),
     **dict.fromkeys(TRANSPOSED, ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")),
@@ -71,7 +71,7 @@ class _Products(TorchFunctionMode):
     """Tells the observer of the products inside each layer's own forward."""
 
     def __init__(self, observer: MeanSquare) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.observer = observer
         self.inside: list[Layer] = []
 
@@ -105,7 +105,9 @@ def _squares(function: Any, given: dict[str, Any]) -> tuple[Tensor, int]:
         return squared.flatten(0, -2).sum(0, keepdim=True), squared.numel() // shape[1]
     groups = given.get("groups", 1)
     moved = function in TRANSPOSED
-    weight = torch.zeros(shape[0] if moved else groups, 1 if moved else shape[1], *shape[2:], device=squared.device).requires_grad_()
+    weight = torch.zeros(
+        shape[0] if moved else groups, 1 if moved else shape[1], *shape[2:], device=squared.device
+    ).requires_grad_()
     output = function(**given | {"input": squared, "weight": weight, "bias": None})
     (total,) = torch.autograd.grad(output.sum(), weight)
     return total, squared.numel() // shape[0] if moved else output.numel() // groups

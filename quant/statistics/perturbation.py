@@ -55,14 +55,14 @@ class _Trial:
     def logits(self) -> list[Tensor]:
         """Of the float network, batch by batch."""
         with torch.no_grad(), plain_kernels():
-            return [self.subject.logits(images) for images in self.subject.images.split(BATCH)]
+            return [self.subject.logits(images) for images in torch.split(self.subject.images, BATCH)]
 
     def run(self, group: Group, row: int, choice: Choice) -> None:
         """Quantizes one group by one choice and books what that does."""
         subject, count = self.subject, len(self.subject.images)
         noise, energy = (torch.zeros(len(subject.layers), dtype=torch.float64, device=subject.device) for _ in range(2))
         weights = {index: quantized(subject, index, choice.weight_bits) for index in group.layers}
-        for number, images in enumerate(subject.images.split(BATCH)):
+        for number, images in enumerate(torch.split(subject.images, BATCH)):
             wanted = self._forward(images, group)[1] if "out_mse" in self.names else {}
             with self._quantized(weights, choice.act_bits):
                 logits, found = self._forward(images, group)
@@ -81,7 +81,7 @@ class _Trial:
             divergence = F.kl_div(found, wanted, reduction="none", log_target=True).sum(CLASS_AXIS).mean(dtype=torch.float64)
             self.results["kl"][row, group.main] += share * divergence.clamp(min=0)
         if "loss_inc" in self.names:
-            labels = self.subject.labels.split(BATCH)[number]
+            labels = torch.split(self.subject.labels, BATCH)[number]
             losses = [self.subject.loss(values, labels).double() / len(labels) for values in (logits, self.logits[number])]
             self.results["loss_inc"][row, group.main] += share * (losses[0] - losses[1])
 
@@ -115,6 +115,8 @@ class _Trial:
         if act_bits is None:
             return lambda: None
         names = {layer.name for layer in layers}
-        sites = [replace(site, layers=kept) for site in self.inputs.sites if (kept := tuple(n for n in site.layers if n in names))]
+        sites = [
+            replace(site, layers=kept) for site in self.inputs.sites if (kept := tuple(n for n in site.layers if n in names))
+        ]
         grids = {site.name: self.inputs.grids[site.name][act_bits] for site in sites}
         return attach(self.module, self.subject.layers, sites, grids)

@@ -96,7 +96,7 @@ class Subject:
 
     def batches(self, size: int) -> Sequence[tuple[Tensor, Tensor]]:
         """All images with their labels, at most `size` at a time."""
-        return list(zip(self.images.split(size), self.labels.split(size), strict=True))
+        return list(zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True))
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator on the CPU that depends on the seed and its purpose alone."""

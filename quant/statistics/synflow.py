@@ -31,13 +31,17 @@ from emqlang.quant.statistics.visits import gradients
 
 ZEROED = ("bias", "running_mean")  # what parameters and buffers that are added or subtracted end in
 
+# fmt: off
 IDENTITIES = (
-    "relu relu_ relu6 hardtanh hardtanh_ hardswish hardswish_ gelu silu mish tanh tanh_ leaky_relu leaky_relu_ prelu rrelu rrelu_ "
-    "elu elu_ selu selu_ celu celu_ softplus softsign logsigmoid log_softmax threshold threshold_ tanhshrink hardshrink softshrink "
-    "clamp clamp_ clip clip_ clamp_min clamp_min_ clamp_max clamp_max_ "
-    "dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout alpha_dropout_ feature_dropout feature_alpha_dropout"
-).split()
-GATES = "sigmoid sigmoid_ hardsigmoid hardsigmoid_".split()
+    "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "gelu", "silu", "mish", "tanh",
+    "tanh_", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "rrelu_", "elu", "elu_", "selu", "selu_", "celu",
+    "celu_", "softplus", "softsign", "logsigmoid", "log_softmax", "threshold", "threshold_", "tanhshrink",
+    "hardshrink", "softshrink", "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "clamp_max",
+    "clamp_max_", "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "alpha_dropout_",
+    "feature_dropout", "feature_alpha_dropout",
+)
+# fmt: on
+GATES = ("sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_")
 
 
 def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
@@ -116,7 +120,9 @@ def _group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, *a
     return _scaled(input, weight, 1)
 
 
-def _instance_norm(input: Tensor, mean: Any = None, var: Any = None, weight: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+def _instance_norm(
+    input: Tensor, mean: Any = None, var: Any = None, weight: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
     return _scaled(input, weight, 1)
 
 
