@@ -158,7 +158,7 @@ class Workbench:
         self._check_menu(programs)
         started = perf_counter()
         chosen = None if config is None else self._configuration(config)
-        names = inputs(*(program.elaborated for program in programs))
+        names = inputs(*(canonical(program.elaborated) for program in programs))  # what is evaluated
         statistics = self.statistics(names)
         collected = perf_counter()
         elaborated = [program.elaborated for program in programs]

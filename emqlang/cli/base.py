@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -11,6 +11,7 @@ import click
 from click.exceptions import Abort, ClickException, Exit
 
 from emqlang import render
+from emqlang.cli.options import Expression, protect
 from emqlang.grammar.diagnostics import EXIT_INTERNAL, EmqError, nearest
 
 
@@ -45,12 +46,29 @@ class Command(click.Command):
         self.format_options(ctx, formatter)
         self.format_epilog(ctx, formatter)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """A word such as `-sum(w)`, which no option is called, is an expression."""
+        options = [param for param in self.params if isinstance(param, click.Option)]
+        valued = {name for option in options if not option.is_flag for name in option.opts}
+        known = {name for option in options for name in (*option.opts, *option.secondary_opts)} | set(ctx.help_option_names)
+        if any(isinstance(param.type, Expression) for param in self.params):
+            before = ("", *args)
+            args = [
+                protect(arg) if _is_negative(arg, known) and last not in valued else arg
+                for arg, last in zip(args, before, strict=False)
+            ]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except EmqError as failure:
             render.failure(failure.diagnostics, as_json=ctx.params.get("as_json", False))
             ctx.exit(failure.exit_status)
+
+
+def _is_negative(word: str, known: Container[str]) -> bool:
+    return word[:1] == "-" and word[1:2] not in ("", "-") and word not in known
 
 
 class LazyGroup(click.Group):

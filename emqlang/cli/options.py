@@ -15,10 +15,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 _LAST_NAME = re.compile(r"\w*$")
 
 
+_PROTECTION = "\N{WORD JOINER}"  # before a leading minus, which click would take for an option's
+
+
+def protect(expression: str) -> str:
+    """The expression as click takes it for an argument; the parameter's type undoes it."""
+    return _PROTECTION + expression
+
+
 class Expression(click.types.StringParamType):
     """A proxy as text, `file.emq:name` or `-`; TAB completes the last name with ops and statistics."""
 
     name = "expr"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(value, param, ctx).removeprefix(_PROTECTION)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from emqlang.grammar.inputs import INPUTS
