@@ -158,6 +158,14 @@ def tree(lines: Iterable[tuple[int, str, str]]) -> None:
         text(_styled(sys.stdout, stem, dim=True) + label + padding + _styled(sys.stdout, remark, dim=True))
 
 
+def steps(rows: Iterable[tuple[str, str, str]]) -> None:
+    """A rule, what it found, and what it made of it."""
+    for rule, before, after in rows:
+        text(_styled(sys.stdout, rule, fg="cyan"))
+        text(f"  {before}")
+        text(_styled(sys.stdout, "  = ", dim=True) + after)
+
+
 def internal_error(crash: BaseException, debug: bool) -> None:
     """One line about a bug of ours and how to report it; the traceback only when asked for."""
     if debug:

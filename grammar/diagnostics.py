@@ -45,6 +45,7 @@ CODES: dict[str, Code] = {
     "E109": Code(1, "cycle between names", "A line may use only the names bound on earlier lines."),
     "E110": Code(1, "literal not finite", "Literals are finite float64 numbers."),
     "E111": Code(1, "not UTF-8", "Texts and files are UTF-8."),
+    "E112": Code(1, "time is up", "sympy was stopped at its time limit; the rules alone answer without --sympy."),
     # E2: the text is in the language and means nothing
     "E201": Code(1, "kind error", "Weight, activation, matrix and layer values cannot be combined this way; reduce one first."),
     "E202": Code(1, "reduction of a layer value", "A reduction brings a tensor down to one number a layer; this is one already."),

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import click
 
+from emqlang import identity, programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, as_json
+from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK
 
 
 @declare("equiv", 'emqlang equiv "log(w ** 2)" "2 * log(abs(w))"', "emqlang equiv synflow snip", "emqlang equiv size numel")
 @click.argument("first", metavar="A", type=Expression())
 @click.argument("second", metavar="B", type=Expression())
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, help="Time limit of sympy."
+)
 @as_json
-def command(first: str, second: str, as_json: bool) -> None:
-    """Tell whether two expressions are the same proxy; exits with 0 if they are and with 1 if not."""
+def command(first: str, second: str, seconds: float, as_json: bool) -> None:
+    """Tell whether two expressions are the same proxy; exits with 0 if they are and with 1 if not, or if nothing proves it.
+
+    The answer comes from four levels, each of which is shown: the canonical key, the Weisfeiler-Lehman hash of the graph as
+    it is built, a numeric fingerprint, which can only prove a difference, and sympy.
+    """
+    found = identity.Identity.of(programs.find_one(first), programs.find_one(second), seconds)
+    identity.as_json(found) if as_json else identity.screen(found)
+    click.get_current_context().exit(EXIT_OK if found.same else EXIT_NO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from emqlang import programs, render
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression
 
@@ -15,7 +16,7 @@ from emqlang.cli.options import Expression
     "emqlang simplify --latex emq",
 )
 @click.argument("word", metavar="EXPR", type=Expression())
-@click.option("--trace", is_flag=True, help="Show each rule that was used.")
+@click.option("--trace", is_flag=True, help="Show each step, with the rule or the normal form that made it.")
 @click.option("--latex", is_flag=True, help="Print LaTeX.")
 @click.option("--sympy", "with_sympy", is_flag=True, help="Let sympy try as well.")
 @click.option(
@@ -26,3 +27,15 @@ def command(word: str, trace: bool, latex: bool, with_sympy: bool, seconds: floa
 
     Every rule holds for every real value of the statistics, zeros included.
     """
+    from emqlang.grammar.algebra import simplify
+    from emqlang.grammar.canonical import Step, canonical
+    from emqlang.grammar.latex import latex as typeset
+    from emqlang.grammar.printer import show
+
+    steps: list[Step] = []
+    form = canonical(programs.find_one(word).elaborated, trace=steps)
+    if trace:
+        render.steps((step.rule, show(step.before), show(step.after)) for step in steps)
+    if with_sympy:
+        form = simplify(form, seconds)
+    render.text(typeset(form) if latex else show(form))
