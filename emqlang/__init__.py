@@ -1,1 +1,60 @@
-"""emqlang"""
+"""Training-free proxies of mixed-precision quantization: a language, scores, bits, and the quantized network.
+
+    import emqlang as emq
+
+    statistics = emq.collect(model, batches)
+    recipe = emq.assign("mean(log(abs(grad_synflow))) * sqrt(mean(abs(w)))", statistics, avg_bits=3)
+    quantized = emq.quantize(model, recipe, batches)
+
+Names are imported when they are first used, so that `import emqlang` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emqlang.api import assign, collect, costs, evaluate, quantize, score
+    from emqlang.grammar.canonical import key
+    from emqlang.grammar.diagnostics import EmqError
+    from emqlang.grammar.files import load_file
+    from emqlang.grammar.program import parse
+    from emqlang.quant.network import load
+    from emqlang.quant.recipe import load_recipe
+
+__all__ = [
+    "EmqError",
+    "assign",
+    "collect",
+    "costs",
+    "evaluate",
+    "key",
+    "load",
+    "load_file",
+    "load_recipe",
+    "parse",
+    "quantize",
+    "score",
+]
+
+_HOMES = {
+    "EmqError": "grammar.diagnostics",
+    "key": "grammar.canonical",
+    "load": "quant.network",
+    "load_file": "grammar.files",
+    "load_recipe": "quant.recipe",
+    "parse": "grammar.program",
+    **dict.fromkeys(("assign", "collect", "costs", "evaluate", "quantize", "score"), "api"),
+}
+assert sorted(_HOMES) == sorted(__all__)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'emqlang' has no attribute '{name}'")
+    return getattr(import_module(f"emqlang.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

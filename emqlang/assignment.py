@@ -19,6 +19,7 @@ from emqlang.quant.menu import Choice
 from emqlang.quant.network import Network
 from emqlang.quant.quantized import identity
 from emqlang.quant.recipe import LayerRecipe, Proxy, Recipe, Solver, input_scheme, weight_scheme
+from emqlang.scores import ScoreTable
 
 METHODS = ("exact", "sample")
 
@@ -65,6 +66,13 @@ class Problem:
         free = [group for group in range(len(table)) if group not in fixed]
         budgets = tuple(_budget(name, text, network, choices, wish, free) for name, text in wish.limits.items())
         return cls(network, wish, choices, fixed, table, budgets)
+
+    def scores(self, table: ScoreTable) -> Floats:
+        """A proxy's scores for this menu: (groups, choices). Raises E402 for a fixed choice that the table lacks."""
+        missing = [choice for choice in self.menu if choice not in table.choices]
+        if missing:
+            raise error("E402", f"the score table has no {missing[0]}", "score with a menu that holds every fixed choice")
+        return table.scores[:, [table.choices.index(choice) for choice in self.menu]]
 
     def solve(self, scores: Floats) -> Assignment:
         """The best choices. scores: (groups, menu). Raises E405 where the budgets cannot be met, E501 for scores not finite."""

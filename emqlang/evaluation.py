@@ -22,7 +22,7 @@ from emqlang.quant.menu import Choice, parse_bits, parse_menu
 from emqlang.quant.network import Network, load
 from emqlang.quant.statistics import collect_statistics
 from emqlang.quant.statistics.cache import default_root
-from emqlang.quant.statistics.subject import Progress
+from emqlang.quant.statistics.subject import Loss, Progress
 from emqlang.quant.statistics.table import Statistics
 from emqlang.scores import ScoreTable, tabulate
 
@@ -41,7 +41,7 @@ class Settings:
     menu: str | None = None
     data: str | None = None
     stat_images: int = 64
-    loss: str = "label"
+    loss: str | Loss = "label"
     hessian_samples: int | None = None
     device: str = "auto"
     tied: str = "auto"
@@ -116,9 +116,19 @@ class Evaluation:
 class Workbench:
     """A network that stays loaded, with the statistics collected so far. `progress` hears of the passes over the images."""
 
-    def __init__(self, settings: Settings, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        progress: Progress | None = None,
+        *,
+        network: Network | None = None,
+        data: Batches | None = None,
+        choices: Sequence[Choice] = (),
+    ) -> None:
+        """`network`, `data` and `choices`, where given, stand for what the settings name."""
         self.settings = settings
-        self.choices = settings.choices()
+        self.choices = tuple(choices) or settings.choices()
+        self._network, self._data = network, data
         self.progress = progress or (lambda name, done, total: None)
         self._held: Statistics | None = None
         self._reduced = Cache()
@@ -127,11 +137,13 @@ class Workbench:
     @cached_property
     def network(self) -> Network:
         settings = self.settings
-        return load(settings.model, settings.weights, seed=settings.seed, data=settings.data or "")
+        return self._network or load(settings.model, settings.weights, seed=settings.seed, data=settings.data or "")
 
     @cached_property
     def data(self) -> Batches | None:
         """The images that statistics are taken on: those asked for, or the network's own; None if it has none."""
+        if self._data is not None:
+            return self._data
         spec, settings = self.network.spec, self.settings
         text = settings.data or (spec.data if spec else "")
         if not text:
@@ -153,7 +165,13 @@ class Workbench:
             self._held = found
         return self._held
 
-    def evaluate(self, programs: Sequence[Program], config: str | None = None) -> Evaluation:
+    def with_choices(self, choices: Sequence[Choice]) -> Workbench:
+        """The same network and data with another menu."""
+        if tuple(choices) == self.choices:
+            return self
+        return Workbench(self.settings, self.progress, network=self.network, data=self.data, choices=choices)
+
+    def evaluate(self, programs: Sequence[Program], config: str | None = None, tied: str | None = None) -> Evaluation:
         """Score tables of programs, evaluated together; `config` is one choice a group, as 4,4,2,... Raises EmqError."""
         self._check_menu(programs)
         started = perf_counter()
@@ -162,7 +180,7 @@ class Workbench:
         statistics = self.statistics(names)
         collected = perf_counter()
         elaborated = [program.elaborated for program in programs]
-        tables = tabulate(elaborated, statistics, self.network.collection.groups, self.settings.tied, self._reduced)
+        tables = tabulate(elaborated, statistics, self.network.collection.groups, tied or self.settings.tied, self._reduced)
         finished = perf_counter()
         shown = self.data if _needs_data(names) else None
         return Evaluation(

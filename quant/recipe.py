@@ -107,6 +107,11 @@ class Recipe:
     schema: str = SCHEMA
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def bits(self) -> dict[str, int]:
+        """Layer -> weight bits, of the layers that are quantized."""
+        return {name: entry.weight.num_bits for name, entry in self.layers.items() if entry.weight is not None}
+
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
 

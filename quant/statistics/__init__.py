@@ -21,7 +21,7 @@ from emqlang.quant.statistics.activations import ChannelFisher, Sampled, Sampled
 from emqlang.quant.statistics.cache import Cache
 from emqlang.quant.statistics.gradients import Fisher, Gradient
 from emqlang.quant.statistics.meetings import MeanSquare
-from emqlang.quant.statistics.subject import Progress, Settings, Subject
+from emqlang.quant.statistics.subject import Loss, Progress, Settings, Subject
 from emqlang.quant.statistics.table import Measured, Statistics
 from emqlang.quant.statistics.visits import Observer, pass_over
 
@@ -76,7 +76,7 @@ def collect_statistics(
     menu: Sequence[Choice],
     data: Batches | None = None,
     *,
-    loss: str = "label",
+    loss: str | Loss = "label",
     hessian_samples: int | None = None,
     stat_images: int = 64,
     seed: int = 0,
@@ -88,7 +88,7 @@ def collect_statistics(
     """The named statistics and no others.
 
     data             its first `stat_images` images are shown, or all if it has fewer; not read if no statistic needs them
-    loss             'label', or 'self' for labels drawn from the network's own softmax
+    loss             'label', 'self' for labels drawn from the network's own softmax, or your own: then nothing is cached
     hessian_samples  probes of Hutchinson's estimates, 2 or more
     seed             of probes, sampled positions and drawn labels
     cache            the cache's root folder; None neither reads nor writes one
@@ -104,7 +104,7 @@ def collect_statistics(
     )
     subject = Subject(network, torch.device(device), tuple(menu), images, labels, settings, progress)
     identity, shown = fingerprint.of_network(network), fingerprint.of_images(subject)
-    store = None if cache is None else Cache(cache, identity)
+    store = None if cache is None or callable(loss) else Cache(cache, identity)
     measured: dict[str, Measured] = {}
     for part in PASSES:
         measured |= _obtain(subject, part, wanted & part.names, store if part.cached else None, shown)

@@ -62,7 +62,7 @@ def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
     if INPUTS[name].needs_data:
         yield images
     if name in LOSSES:
-        yield settings.loss
+        yield settings.loss if isinstance(settings.loss, str) else id(settings.loss)  # an object of this process; not cached
         yield settings.seed if settings.loss == "self" else None if subject.given is None else _of_tensor(subject.given)
     if name in SEEDED:
         yield settings.seed

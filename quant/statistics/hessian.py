@@ -101,7 +101,7 @@ def _graphs(subject: Subject, batches: Sequence[tuple[Tensor, Tensor]]) -> Itera
     """For each batch of images, its part of the mean loss's gradient, with the graph that leads to it."""
     for images, labels in batches:
         with torch.enable_grad(), plain_kernels():
-            loss = subject.loss(subject.logits(images), labels) / len(subject.images)
+            loss = subject.loss(subject.logits(images), images, labels) / len(subject.images)
             yield gradients(loss, subject.weights, create_graph=True)
 
 

@@ -81,8 +81,10 @@ class _Trial:
             divergence = F.kl_div(found, wanted, reduction="none", log_target=True).sum(CLASS_AXIS).mean(dtype=torch.float64)
             self.results["kl"][row, group.main] += share * divergence.clamp(min=0)
         if "loss_inc" in self.names:
-            labels = torch.split(self.subject.labels, BATCH)[number]
-            losses = [self.subject.loss(values, labels).double() / len(labels) for values in (logits, self.logits[number])]
+            images, labels = self.subject.batches(BATCH)[number]
+            losses = [
+                self.subject.loss(values, images, labels).double() / len(labels) for values in (logits, self.logits[number])
+            ]
             self.results["loss_inc"][row, group.main] += share * (losses[0] - losses[1])
 
     def _forward(self, images: Tensor, group: Group) -> tuple[Tensor, dict[int, Tensor]]:

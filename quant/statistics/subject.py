@@ -26,13 +26,14 @@ from emqlang.quant.record import run, tensors
 
 CLASS_AXIS = 1  # of logits (N, classes, ...)
 Progress = Callable[[str, int, int], None]  # a statistic, steps done, steps in all
+Loss = Callable[[Tensor, tuple[Tensor, Tensor | None]], Tensor]  # of the network's scores and a batch: the mean over images
 
 
 @dataclass(frozen=True)
 class Settings:
-    """loss: 'label', or 'self' for labels drawn from the network's own softmax."""
+    """loss: 'label', 'self' for labels drawn from the network's own softmax, or the user's own."""
 
-    loss: str = "label"
+    loss: str | Loss = "label"
     hessian_samples: int = 32
     seed: int = 0
     quantizer: WeightQuantizer = field(default_factory=WeightQuantizer)
@@ -71,6 +72,8 @@ class Subject:
         """Labels of all images; the network's own draws are seeded. Raises E304 where labels are needed and missing."""
         if self.settings.loss == "self":
             return self._drawn()
+        if self.given is None and callable(self.settings.loss):
+            return torch.zeros(len(self.images), dtype=torch.long)  # it does without, or it will say so
         if self.given is None:
             raise error("E304", "the data has no labels", "take the network's own: --loss self")
         return self.given
@@ -89,8 +92,12 @@ class Subject:
         """What the network says of a few images. Raises E308 where its forward fails."""
         return logits_of(run(module or self.module, images.to(self.device), self.network.forward))
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The sum over images of their cross entropy, which is a mean where one image has several labels."""
+    def loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """The sum over images of their loss: cross entropy, which is a mean where one image has several labels, or the user's."""
+        own = self.settings.loss
+        if callable(own):
+            with foreign("E304", "the loss"):
+                return own(logits, (images.to(self.device), None if self.given is None else labels.to(self.device))) * len(images)
         with foreign("E304", "cross entropy of the network's output with the labels"):
             return F.cross_entropy(logits, labels.to(self.device)) * len(labels)
 

@@ -82,7 +82,7 @@ def _visit(subject: Subject, index: int, observers: Sequence[Observer], outputs:
     if not outputs and not weights:
         return Visit(index, seen, (), ())
     wanted = [*(calls if outputs else ()), *(subject.weights if weights else ())]
-    slopes = gradients(subject.loss(logits, subject.labels[index : index + 1]), wanted)
+    slopes = gradients(subject.loss(logits, image, subject.labels[index : index + 1]), wanted)
     taken = iter(slopes[: len(calls)] if outputs else ())
     output_slopes = [[next(taken) for _ in layer] for layer in seen] if outputs else ()
     weight_slopes = slopes[len(slopes) - len(subject.weights) :] if weights else ()

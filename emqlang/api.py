@@ -1,0 +1,230 @@
+"""The Python API: statistics, scores, costs, bits, and the quantized network, of any `torch.nn.Module`.
+
+`model` is a module, the name of a built-in network, or `file.py:factory`. `data` is any iterable of batches: a tensor of
+inputs; a tuple or list of inputs, labels and anything more; or a dict, its labels under one of `labels`, `label`, `targets`,
+`target`, `y`. `forward(model, batch)` says how the network is given a batch, and `loss(outputs, batch)`, a scalar, what is to be
+small. What cannot be done raises `EmqError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emqlang.assignment import Problem, Wish
+from emqlang.evaluation import Settings, Workbench
+from emqlang.grammar import library
+from emqlang.grammar.canonical import canonical
+from emqlang.grammar.diagnostics import error
+from emqlang.grammar.printer import show
+from emqlang.grammar.program import Program
+from emqlang.quant import evaluate as evaluation
+from emqlang.quant import quantize as quantization
+from emqlang.quant.assign import Assignment
+from emqlang.quant.batches import feed, labels_of, slice_rows
+from emqlang.quant.budget import Budget
+from emqlang.quant.data import Batch, Batches, load_data
+from emqlang.quant.images import ImageFormat
+from emqlang.quant.loader import LABEL_KEYS
+from emqlang.quant.network import Network, load, prepare
+from emqlang.quant.quantized import Quantized
+from emqlang.quant.recipe import Proxy, Recipe
+from emqlang.quant.record import Forward, tensors
+from emqlang.scores import ScoreTable
+
+Model = nn.Module | Network | str
+Data = Iterable[Any] | str
+RECORDED = 2  # rows of the first batch on which a network of your own is recorded
+
+
+def collect(
+    model: Model,
+    data: Data | None = None,
+    *,
+    forward: Forward | None = None,
+    loss: str | Callable[[Any, Any], Tensor] = "label",
+    bits: str = "2,3,4",
+    menu: str | None = None,
+    images: int = 64,
+    hessian_samples: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> Workbench:
+    """The network made ready for its statistics, each of which is taken when a proxy first asks for it, and kept.
+
+    data    its first `images` images are looked at; a name as `--data` takes it; None for a network with its own, or if no
+            proxy reads images. A network of your own is recorded on the first batch
+    loss    'label', 'self' for labels drawn from the network's own softmax, or a function of outputs and a batch
+    bits    weight bits to choose from; `menu` instead gives pairs such as 'W2A8,W4A8'
+    Raises E301 to E309, E401, E403.
+    """
+    settings = Settings(
+        bits=None if menu else bits, menu=menu, loss=loss, stat_images=images, hessian_samples=hessian_samples,
+        device=device, seed=seed, cache=False, model=model if isinstance(model, str) else "resnet18-fmnist",
+        data=data if isinstance(data, str) else None,
+    )  # fmt: skip
+    if data is None or isinstance(data, str):
+        return Workbench(settings, network=None if isinstance(model, str) else _ready(model, None, forward))
+    first = next(iter(data), None)
+    if first is None:
+        raise error("E304", "the data has no batches")
+    return Workbench(settings, network=_ready(model, first, forward), data=_stream(data))
+
+
+def score(proxy: str | Program | Sequence[str | Program], statistics: Workbench, tied: str = "auto") -> Any:
+    """S[group, choice] of a proxy, or a list of them for a list: texts, names of the library, or `file.emq:name`.
+
+    A `ScoreTable`: `scores` (groups, choices), `values` (layers, choices), `q` (layers,) or None, float64; `groups`, `choices`.
+    `tied` is 'sum', 'main', 'mean' or 'auto'. Raises E1xx and E2xx for texts, E303 for a proxy that needs images and has none.
+    """
+    asked = [proxy] if isinstance(proxy, str | Program) else list(proxy)
+    programs = [program for one in asked for program in (library.find(one) if isinstance(one, str) else (one,))]
+    tables: list[ScoreTable] = [scored.table for scored in statistics.evaluate(programs, tied=tied).scored]
+    return tables[0] if isinstance(proxy, str | Program) and len(tables) == 1 else tables
+
+
+def costs(statistics: Workbench, *, accounting: str = "full", act_bits: int = 8) -> Mapping[str, Budget]:
+    """What choices cost: 'size' in bytes, 'bops' in bit operations, 'avg-bits' in weight bits.
+
+    Each has `costs` (groups, choices) and `base` in integers; `cost(choices)` adds up a configuration. `accounting` is 'full',
+    'weights' or 'emq'.
+    """
+    wish = Wish(accounting=accounting, act_bits=act_bits)
+    problem = Problem.of(statistics.network, statistics.choices, wish)
+    return {budget.quantity.name: budget for budget in problem.measures()}
+
+
+def assign(
+    proxy: str | Program | ScoreTable,
+    statistics: Workbench,
+    *,
+    size: str | None = None,
+    bops: str | None = None,
+    latency: str | None = None,
+    avg_bits: float | None = None,
+    latency_table: str | None = None,
+    fix: str = "",
+    accounting: str = "full",
+    act_bits: int = 8,
+    method: str = "exact",
+    samples: int = 50_000,
+    seed: int = 0,
+) -> Recipe:
+    """The bits with the greatest total score within every budget, as a recipe: `recipe.bits` maps layers to weight bits.
+
+    Budgets are written as on the command line: size='4.5MiB', bops='72G', latency='3ms', avg_bits=3. `method` is 'exact', or
+    'sample' for the paper's. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the least each can
+    be, E402 for `fix`, E501 for scores that are not finite.
+    """
+    given = {"size": size, "bops": bops, "latency": latency, "avg-bits": None if avg_bits is None else str(avg_bits)}
+    limits = {name: text for name, text in given.items() if text is not None}
+    wish = Wish(limits, fix, accounting, act_bits, latency_table, method, samples, seed)
+    problem = Problem.of(statistics.network, statistics.choices, wish)
+    if isinstance(proxy, ScoreTable):
+        return problem.recipe(problem.solve(problem.scores(proxy)), None)
+    (program,) = library.find(proxy)[-1:] if isinstance(proxy, str) else (proxy,)
+    return decide(program, statistics.with_choices(problem.menu), problem)[1]
+
+
+def decide(program: Program, statistics: Workbench, problem: Problem) -> tuple[Assignment, Recipe]:
+    """The assignment by a proxy, and its recipe."""
+    table = statistics.evaluate([program]).scored[0].table
+    found = problem.solve(problem.scores(table))
+    return found, problem.recipe(found, Proxy(show(program.elaborated), canonical(program.elaborated).digest.hex()))
+
+
+def quantize(model: Model, recipe: Recipe, data: Data, *, forward: Forward | None = None, **settings: Any) -> Quantized:
+    """Post-training quantization by a recipe; the model itself is left as it is.
+
+    data      its first `images` (default 1,024) images calibrate
+    settings  of `emqlang.quant.quantize.quantize`: rounding='nearest' | 'adaround' | 'brecq', iterations, bias_correction,
+              fisher, progress
+    Returns the quantized module, its integers, and a report of every layer. Raises E304, E308, E311, E312, E403.
+    """
+    network, batches = _both(model, data, forward, "calibration", settings.get("images", quantization.CALIBRATION_IMAGES))
+    return quantization.quantize(network, recipe, batches, forward=forward or feed, **settings)
+
+
+def evaluate(
+    model: Model | Quantized,
+    data: Data,
+    metric: Callable[[Any, Any], float] | None = None,
+    *,
+    reference: Model | None = None,
+    forward: Forward | None = None,
+) -> evaluation.Evaluation:
+    """Accuracy and loss where there are labels; agreement and KL with `reference` where it is given; the mean of
+    `metric(outputs, batch)`. Raises E303 where there is nothing to compare with, E304, E308, E312."""
+    if isinstance(data, str):
+        network = _ready(model, None, forward) if not isinstance(model, Quantized) else None
+        data = _named(data, network, "test", None)
+    sides = [None if side is None else _module(side, forward) for side in (model, reference)]
+    assert sides[0] is not None
+    return evaluation.evaluate(sides[0], data, metric, reference=sides[1], forward=forward or feed)
+
+
+def _module(model: Model | Quantized, forward: Forward | None) -> nn.Module:
+    """What is evaluated: a module is taken as it is, in eval mode, and left as it was."""
+    if isinstance(model, Quantized | Network):
+        return model.module
+    return load(model).module if isinstance(model, str) else deepcopy(model).eval()
+
+
+def _both(model: Model, data: Data, forward: Forward | None, split: Any, count: int | None) -> tuple[Network, Iterable[Any]]:
+    if isinstance(data, str):
+        network = _ready(model, None, forward)
+        return network, _named(data, network, split, count)
+    return _ready(model, next(iter(data), None), forward), data
+
+
+def _named(data: str, network: Network | None, split: Any, count: int | None) -> Batches:
+    if network is None:
+        raise error("E303", f"'{data}' fits a network by name", "give the batches themselves")
+    images = network.spec.images if network.spec else ImageFormat.of(network.input_shape)
+    return load_data(data, images, network.classes, count=count, split=split, net=network.module)
+
+
+def _ready(model: Model, batch: Any, forward: Forward | None) -> Network:
+    """The network made ready. One of your own is recorded on a few rows of a batch."""
+    if isinstance(model, Network):
+        return model
+    if isinstance(model, str):
+        return load(model)
+    if batch is None:
+        batch = torch.randn(1, *getattr(model, "input_shape", (3, 224, 224)), generator=torch.Generator().manual_seed(0))
+    own, few = forward or feed, slice_rows(batch, 0, RECORDED)
+    inputs = _inputs(few)
+    if len(inputs) != 1:
+        return prepare(model, few, forward=own)
+    return prepare(model, inputs[0], forward=lambda net, images: own(net, _like(few, images)))
+
+
+def _inputs(batch: Any) -> list[Tensor]:
+    """The tensors of a batch that are not its labels."""
+    if isinstance(batch, Mapping):
+        return tensors({key: value for key, value in batch.items() if key not in LABEL_KEYS})
+    return tensors(batch[0] if isinstance(batch, Sequence) else batch)
+
+
+def _like(batch: Any, images: Tensor) -> Any:
+    """Images in the form of the user's batches."""
+    if isinstance(batch, Mapping):
+        return {key: images for key in batch if key not in LABEL_KEYS}
+    return (images, *batch[1:]) if isinstance(batch, Sequence) else images
+
+
+def _stream(data: Iterable[Any]) -> Batches:
+    """Batches as the statistics read them: one tensor of inputs each, and labels. Raises E304 for more than one."""
+
+    def batches() -> Iterator[Batch]:
+        for batch in data:
+            inputs = _inputs(batch)
+            if len(inputs) != 1:
+                raise error("E304", f"a batch holds {len(inputs)} tensors of inputs, and statistics are taken on one")
+            yield inputs[0], labels_of(batch)
+
+    return Batches("the data", "the data given", None, False, batches)
