@@ -16,15 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from emqlang.assignment import Problem, Wish
+from emqlang.choosing import proxy_of
 from emqlang.evaluation import Settings, Workbench
 from emqlang.grammar import library
-from emqlang.grammar.canonical import canonical
 from emqlang.grammar.diagnostics import error
-from emqlang.grammar.printer import show
 from emqlang.grammar.program import Program
 from emqlang.quant import evaluate as evaluation
 from emqlang.quant import quantize as quantization
-from emqlang.quant.assign import Assignment
 from emqlang.quant.batches import feed, labels_of, slice_rows
 from emqlang.quant.budget import Budget
 from emqlang.quant.data import Batch, Batches, load_data
@@ -32,7 +30,7 @@ from emqlang.quant.images import ImageFormat
 from emqlang.quant.loader import LABEL_KEYS
 from emqlang.quant.network import Network, load, prepare
 from emqlang.quant.quantized import Quantized
-from emqlang.quant.recipe import Proxy, Recipe
+from emqlang.quant.recipe import Recipe
 from emqlang.quant.record import Forward, tensors
 from emqlang.scores import ScoreTable
 
@@ -127,14 +125,8 @@ def assign(
     if isinstance(proxy, ScoreTable):
         return problem.recipe(problem.solve(problem.scores(proxy)), None)
     (program,) = library.find(proxy)[-1:] if isinstance(proxy, str) else (proxy,)
-    return decide(program, statistics.with_choices(problem.menu), problem)[1]
-
-
-def decide(program: Program, statistics: Workbench, problem: Problem) -> tuple[Assignment, Recipe]:
-    """The assignment by a proxy, and its recipe."""
-    table = statistics.evaluate([program]).scored[0].table
-    found = problem.solve(problem.scores(table))
-    return found, problem.recipe(found, Proxy(show(program.elaborated), canonical(program.elaborated).digest.hex()))
+    scored = statistics.with_choices(problem.menu).evaluate([program]).scored[0]
+    return problem.recipe(problem.solve(problem.scores(scored.table)), proxy_of(program))
 
 
 def quantize(model: Model, recipe: Recipe, data: Data, *, forward: Forward | None = None, **settings: Any) -> Quantized:

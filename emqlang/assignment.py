@@ -46,6 +46,14 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Front:
+    """Undominated assignments with what each costs, cheapest first, in the budget's smallest units."""
+
+    budget: Budget
+    points: tuple[tuple[int, Assignment], ...]
+
+
+@dataclass(frozen=True)
 class Problem:
     """A wish over one network: the menu with what is fixed, what each group may take, and the budgets in integers."""
 
@@ -86,11 +94,26 @@ class Problem:
             raise error("E405", "no choice of bits meets the budget" + "s" * (len(self.budgets) > 1), *self._why())
         return found
 
-    def front(self, scores: Floats) -> list[tuple[int, Assignment]]:
-        """Every undominated (cost, assignment) of the one budget, cheapest first. Raises E403 unless there is just one."""
-        if len(self.budgets) != 1:
-            raise error("E403", "a front is drawn over one budget", "give one of --size, --bops, --latency, --avg-bits")
-        return pareto(_finite(scores, self), self.budgets[0], self.allowed)
+    def front(self, scores: Floats, over: str) -> Front:
+        """Every undominated (cost, assignment) over one quantity, cheapest first, up to its limit if it has one.
+
+        Raises E403 for a limit on another quantity, or a latency without a table; E405 where nothing is within the limit.
+        """
+        others = [budget.quantity.option for budget in self.budgets if budget.quantity.name != over]
+        if others:
+            raise error(
+                "E403", f"a front over {over} cannot keep {others[0]} as well", f"draw it over {others[0].removeprefix('--')}"
+            )
+        budget = next(iter(self.budgets), None) or self._measure(over)
+        points = pareto(_finite(scores, self), budget, self.allowed)
+        within = [point for point in points if not budget.limit or point[0] <= budget.limit]
+        if not within:
+            raise error("E405", "no choice of bits meets the budget", *self._why())
+        return Front(budget, tuple(within))
+
+    def _measure(self, name: str) -> Budget:
+        free = [group for group in range(len(self.allowed)) if group not in self.fixed]
+        return _budget(name, None, self.network, self.menu, self.wish, free)
 
     def achieved(self, choices: Sequence[int]) -> dict[str, int]:
         """What a configuration costs, in smallest units: size, bit operations and average bits, and what is limited."""
@@ -99,8 +122,7 @@ class Problem:
 
     def measures(self) -> tuple[Budget, ...]:
         """Size, bit operations and average bits of every choice, whether limited or not."""
-        free = [group for group in range(len(self.allowed)) if group not in self.fixed]
-        return tuple(_budget(name, None, self.network, self.menu, self.wish, free) for name in ("size", "bops", "avg-bits"))
+        return tuple(map(self._measure, ("size", "bops", "avg-bits")))
 
     def recipe(self, found: Assignment, proxy: Proxy | None) -> Recipe:
         """The recipe of an assignment."""

@@ -23,6 +23,7 @@ import click
 from emqlang.grammar.diagnostics import Diagnostic
 
 _TICK, _REPORT = 0.1, 10.0  # seconds between two signs of progress, on a terminal and elsewhere
+_BAR = 24  # characters of a progress bar
 _HEAD = re.compile(r"^(error|warning)(\[\w+\])(: .*)$")
 _PLACE = re.compile(r"^( *-->)(.*)$")
 _SOURCE = re.compile(r"^( *\d* +\|)(.*)$")
@@ -178,20 +179,33 @@ def internal_error(crash: BaseException, debug: bool) -> None:
 
 
 class _Ticker:
-    """What `progress` yields: call it with a name, the steps done and the steps in all."""
+    """What `progress` yields: call it with what is done, the steps done and the steps in all."""
 
     def __init__(self) -> None:
         self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self.last = perf_counter()
+        self.last = self.began = perf_counter()
+        self.work, self.first = ("", 0), 0
 
     def __call__(self, name: str, done: int, total: int) -> None:
         now = perf_counter()
+        if (name.split(" ")[0], total) != self.work:
+            self.work, self.began, self.first = (name.split(" ")[0], total), now, done
         if now - self.last < (_TICK if self.live else _REPORT):
             return
         self.last = now
-        line = f"{name} {done}/{total}"
-        sys.stderr.write(f"\r\x1b[K{line}" if self.live else f"{line}\n")
+        left = (now - self.began) / (done - self.first) * (total - done) if done > self.first else None
+        counted = f"{done:,}/{total:,}" + ("" if left is None else f", {duration(left)} left")
+        if self.live:
+            filled = round(_BAR * done / max(1, total))
+            sys.stderr.write(f"\r\x1b[K{name}  {'━' * filled}{'╌' * (_BAR - filled)}  {counted}")
+        else:
+            sys.stderr.write(f"{name}: {counted}\n")
         sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 8 s, 3 min, 2.5 h."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

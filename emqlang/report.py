@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import floor, isfinite, log10
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from emqlang import render
@@ -52,6 +53,9 @@ def screen(done: Evaluation) -> None:
         if scored.table.q is None:
             _introduce(done, scored)
             _print_strips(_group_table(done, scored))
+
+
+FORMATS: Mapping[str, Callable[[Evaluation], None]] = MappingProxyType({"screen": screen, "json": as_json, "csv": as_csv})
 
 
 def network(net: Network, data: str = "", choices: Sequence[Choice] = ()) -> None:

@@ -15,8 +15,8 @@ from emqlang.quant.record import Forward, tensors
 Given = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named arguments of one call
 
 
-class _Enough(Exception):
-    """The rest of the forward is not needed."""
+class _Enough(BaseException):
+    """The rest of the forward is not needed. No Exception, which would be taken for a fault of the network."""
 
 
 def capture_inputs(model: nn.Module, part: nn.Module, calls: int, batches: Sequence[Any], forward: Forward) -> list[Given]:

@@ -55,6 +55,17 @@ class Batches:
         images, labels = zip(*self.batches(), strict=True)
         return torch.cat(images), None if labels[0] is None else torch.cat(labels)
 
+    def halves(self, seed: int) -> tuple[Batches, Batches]:
+        """The images in two random halves, held in memory."""
+        images, labels = self.tensors()
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        parts = order[: len(order) // 2], order[len(order) // 2 :]
+        first, second = (
+            _fixed(self.name, f"{len(rows):,} of {self.source}", images[rows], None if labels is None else labels[rows])
+            for rows in parts
+        )
+        return first, second
+
     @cached_property
     def fingerprint(self) -> str:
         """32 hex digits of BLAKE2b over the images and labels as the network meets them."""

@@ -56,7 +56,7 @@ def allowed(menu: Sequence[Choice], fixed: Fixed, groups: int) -> Bools:
 def read_configuration(text: str, collection: Collection) -> tuple[Choice, ...]:
     """A choice a group, from a list as OMPQ and EMQ print it, or from a JSON file of layer names to bits.
 
-    A list has one number a group, or one a layer, in the network's order. A JSON object names at least one layer of every
+    A list has one number a group, or one a layer, in the network's order, or one for all. A JSON object names at least one layer of every
     group, by its qualified name. Raises E301, E402.
     """
     if text.strip().startswith("["):
@@ -74,6 +74,8 @@ def read_configuration(text: str, collection: Collection) -> tuple[Choice, ...]:
 def _from_list(entries: Sequence[str], collection: Collection) -> tuple[Choice, ...]:
     groups, layers = collection.groups, collection.layers
     choices = [_choice(entry.strip(), None) for entry in entries]
+    if len(choices) == 1:
+        return tuple(choices * len(groups))
     if len(choices) == len(groups):
         return tuple(choices)
     if len(choices) == len(layers):

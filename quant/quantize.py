@@ -19,7 +19,7 @@ from emqlang.quant.fidelity import compare_layers
 from emqlang.quant.layers import Layer
 from emqlang.quant.network import Network
 from emqlang.quant.quantized import Quantized, QuantizedWeight, blank, identity, install
-from emqlang.quant.quantizer import ActivationGrid, Grid, fit
+from emqlang.quant.quantizer import ActivationGrid, Grid, WeightQuantizer
 from emqlang.quant.recipe import LayerRecipe, Procedure, Recipe, check_fits
 from emqlang.quant.reconstruct import BATCH, Codes, Reconstruction, Report, Schedule
 from emqlang.quant.record import Forward
@@ -107,7 +107,8 @@ def _grids(layers: Sequence[Layer], recipe: Recipe) -> dict[str, Grid]:
     grids = {}
     for layer in layers:
         if (scheme := recipe.layers[layer.name].weight) is not None:
-            grids[layer.name] = fit(layer.rows(layer.weight.detach()), scheme.num_bits)
+            quantizer = WeightQuantizer(scheme.observer, scheme.symmetric)
+            grids[layer.name] = quantizer.fit(layer.rows(layer.weight.detach()), scheme.num_bits)
     return grids
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from emqlang.grammar.diagnostics import EmqError, error, nearest
+from emqlang.quant.atomic import write_atomically
 
 SCHEMA = "emqlang-recipe"
 SCHEMA_VERSION = 1
@@ -116,7 +117,7 @@ class Recipe:
         return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
-        path.write_text(self.as_json(), encoding="utf-8")
+        write_atomically(path, lambda file: file.write_text(self.as_json(), encoding="utf-8"))
 
 
 def scheme(bits: int, strategy: str, **settings: Any) -> Scheme:

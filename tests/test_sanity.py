@@ -10,7 +10,6 @@ from emqlang.quant.data import Split, load_data
 from emqlang.quant.network import load, prepare
 from emqlang.quant.sanity import check
 
-
 SPLITS: tuple[tuple[int, Split], ...] = ((256, "calibration"), (1000, "test"))
 
 

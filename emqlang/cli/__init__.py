@@ -18,6 +18,11 @@ SECTIONS = {
         "models": "List the networks that have a name.",
         "cache": "Show or clear the cached statistics.",
     },
+    "Bits": {
+        "assign": "Choose the bits of every layer under a budget.",
+        "quantize": "Quantize a network by a recipe, and say what that costs.",
+        "evaluate": "Score a network, or a quantized one, on test images.",
+    },
     "Programs": {
         "check": "Report every mistake of files or expressions.",
         "fmt": "Lay out .emq files in the standard form.",

@@ -8,7 +8,7 @@ import click
 
 from emqlang import programs, render
 from emqlang.cli.base import declare
-from emqlang.cli.options import Expression, Words, as_json, library_names, network
+from emqlang.cli.options import Expression, Words, as_csv, as_json, layout, library_names, network
 
 
 @declare(
@@ -24,7 +24,7 @@ from emqlang.cli.options import Expression, Words, as_json, library_names, netwo
 @click.option("--config", metavar="LIST", help="One choice a group, as 4,4,2,... or W4A8,W2A8,...: print its score.")
 @network
 @as_json
-@click.option("--csv", "as_csv", is_flag=True, help="One line for each proxy and layer.")
+@as_csv
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -42,8 +42,7 @@ def command(
     """
     if not words and not proxies:
         ctx.fail("give an EXPR or --proxy NAME")
-    if as_json and as_csv:
-        ctx.fail("--json and --csv exclude each other")
+    form = layout(ctx, as_json, as_csv)
     found = programs.find(words, proxies)
     render.diagnostics(warning for program in found for warning in program.warnings)
     from emqlang import report
@@ -52,5 +51,5 @@ def command(
     with render.progress() as progress:
         done = Workbench(Settings(**settings), progress).evaluate(found, config)
     render.diagnostics(done.diagnostics)
-    (report.as_json if as_json else report.as_csv if as_csv else report.screen)(done)
+    report.FORMATS[form](done)
     ctx.exit(done.exit_status)

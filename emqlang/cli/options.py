@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-_POSITIVE = click.IntRange(min=1)
+if TYPE_CHECKING:
+    from emqlang.assignment import Wish
+    from emqlang.evaluation import Settings
+
+POSITIVE = click.IntRange(min=1)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LAST_NAME = re.compile(r"\w*$")
@@ -84,20 +88,40 @@ def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+class Share(click.types.FloatParamType):
+    """A percentage, as a share: `1%` or `1` is 0.01."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            share = float(str(value).strip().removesuffix("%")) / 100
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            self.fail(f"'{value}' is no percentage; write 1%", param, ctx)
+        return share
+
+
+as_csv = click.option("--csv", "as_csv", is_flag=True, help="Comma-separated lines.")
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; errors as records too.")
 
 _MODEL = "A name of `emqlang models`, package.module:factory or file.py:factory."
 _WEIGHTS = "pretrained, random, or a checkpoint's path.  [default: trained ones where they can be had]"
 _DATA = "A folder of images, package.module:loader, file.py:loader or noise:N.  [default: the network's own]"
 
-network = stack(
+network_only = stack(
     click.option("--model", type=Words("name", model_names), default="resnet18-fmnist", show_default=True, help=_MODEL),
     click.option("--weights", metavar="WHICH", help=_WEIGHTS),
+    click.option("--data", metavar="WHAT", help=_DATA),
     click.option("--seed", type=int, default=0, show_default=True, help="Of random weights, chosen images and probes."),
+)
+
+network = stack(
+    network_only,
     click.option("--bits", metavar="LIST", help="Weight bits to choose from.  [default: 2,3,4]"),
     click.option("--menu", metavar="LIST", help="Weight and activation bits to choose from, as W2A8,W4A8."),
-    click.option("--data", metavar="WHAT", help=_DATA),
-    click.option("--stat-images", type=_POSITIVE, default=64, show_default=True, help="Images that statistics are taken on."),
+    click.option("--stat-images", type=POSITIVE, default=64, show_default=True, help="Images that statistics are taken on."),
     click.option(
         "--loss",
         type=click.Choice(["label", "self"]),
@@ -105,7 +129,7 @@ network = stack(
         show_default=True,
         help="On the data's labels, or on labels drawn from the network's own softmax.",
     ),
-    click.option("--hessian-samples", type=_POSITIVE, help="Probes for hess and hess_trace."),
+    click.option("--hessian-samples", type=POSITIVE, help="Probes for hess and hess_trace."),
     click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
     ),
@@ -120,3 +144,45 @@ network = stack(
         "--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Neither read nor write cached statistics."
     ),
 )
+
+budgets = stack(
+    click.option("--size", metavar="AMOUNT", help="At most this size, as 4.5MiB."),
+    click.option("--bops", metavar="AMOUNT", help="At most so many bit operations an image, as 72G."),
+    click.option("--latency", metavar="AMOUNT", help="At most this time by --latency-table, as 3ms: an estimate."),
+    click.option("--avg-bits", metavar="BITS", help="At most so many bits a weight on average, over the layers in the menu."),
+    click.option("--latency-table", metavar="FILE", help="CSV of layer,choice,milliseconds."),
+    click.option("--fix", metavar="LIST", default="", help="Layers whose bits are given, as 'conv1=8,layer4.*=4'."),
+    click.option(
+        "--accounting",
+        type=click.Choice(["full", "weights", "emq"]),
+        default="full",
+        show_default=True,
+        help="What a size counts: all that is stored, no scales and zero points, or as the paper.",
+    ),
+    click.option(
+        "--act-bits", type=click.IntRange(2, 8), default=8, show_default=True, help="Of activations that --menu does not choose."
+    ),
+    click.option(
+        "--method", type=click.Choice(["exact", "sample"]), default="exact", show_default=True, help="Exact, or the paper's."
+    ),
+    click.option("--samples", type=POSITIVE, default=50_000, show_default=True, help="Configurations that `sample` draws."),
+)
+
+
+def parted(options: dict[str, Any]) -> tuple[Settings, Wish]:
+    """The options of `network` and of `budgets` as what they set."""
+    from emqlang.assignment import Wish
+    from emqlang.evaluation import Settings
+
+    limits = {name: options.pop(name.replace("-", "_")) for name in ("size", "bops", "latency", "avg-bits")}
+    own = {name: options.pop(name) for name in ("fix", "accounting", "act_bits", "method", "samples")}
+    table = options.pop("latency_table")
+    given = {name: text for name, text in limits.items() if text is not None}
+    return Settings(**options), Wish(given, latency=table, seed=options["seed"], **own)
+
+
+def layout(ctx: click.Context, as_json: bool, as_csv: bool = False) -> str:
+    """How results are shown: json, csv or screen."""
+    if as_json and as_csv:
+        ctx.fail("--json and --csv exclude each other")
+    return "json" if as_json else "csv" if as_csv else "screen"
