@@ -74,8 +74,8 @@ def main() -> None:
     jobs = [(f"nearest, activations by {how}", 8, 0, 0, how) for how in ("mse", "stats")]
     for draw in DRAWS:
         for bits in (4, 3, 2):
-            for method in ("nearest", "gptq", "adaround", "brecq"):
-                jobs.append((method, bits, given.iterations if method in ("adaround", "brecq") else 0, draw, "mse"))
+            jobs += [(method, bits, 0, draw, "mse") for method in ("nearest", "gptq")]
+            jobs += [(method, bits, given.iterations, draw, "mse") for method in ("adaround", "brecq")]
     known = done(given.out)
     for method, bits, iterations, draw, activations in jobs:
         if ("Brevitas", method, bits, iterations, draw) in known or not method.startswith(given.only):

@@ -107,7 +107,7 @@ class Quantization:
     def __init__(self, network: Network, splits: Splits, method: Method, tell: Tell) -> None:
         self.network, self.splits, self.method, self.tell = network, splits, method, tell
         self.reference: Reference = predict(network.module, splits.test)
-        self.before = evaluate(network.module, self.splits.test, reference=self.reference)
+        self.before = self.reference.evaluate(splits.test)
 
     def run(self, recipe: Recipe, keep: Path | None = None, estimate: Callable[[float], None] = lambda seconds: None) -> Outcome:
         """Quantizes and evaluates. `estimate` is told how long learned rounding will take before it begins.
@@ -151,7 +151,9 @@ def evaluate_checkpoint(path: Path | None, settings: Settings, test: str | None)
     network = load(settings.model, settings.weights, seed=settings.seed, data=settings.data or "")
     images = Splits.of(network, settings.data, test, 1, settings.seed).test
     reference = predict(network.module, images)
-    module = network.module if path is None else load_quantized(path / MODEL if path.is_dir() else path, network).module
+    if path is None:
+        return network, reference.evaluate(images), images.source
+    module = load_quantized(path / MODEL if path.is_dir() else path, network).module
     return network, evaluate(module, images, reference=reference), images.source
 
 

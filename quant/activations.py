@@ -55,7 +55,7 @@ def find_sites(
 
     def note(name: str, tensor: Tensor) -> None:
         given[name].append(tensor)  # held, so that no two tensors have one identity
-        keys[name].append((id(tensor), tensor._version))
+        keys[name].append((id(tensor), 0 if tensor.is_inference() else tensor._version))
 
     with torch.no_grad(), reading(readers(module, layers), note):
         pass_through(module, batch, forward)
@@ -88,7 +88,7 @@ def reading(modules: Mapping[str, Iterable[nn.Module]], read: Read) -> Iterator[
 class SharedInput:
     """The hook that quantizes what its layers are given: once a forward, however many of them read it.
 
-    readers  how many calls of one forward read the same tensor
+    readers  how many layers read the same tensor in one forward; after the last one it is let go
     """
 
     def __init__(self, quantizer: Callable[[Tensor], Tensor], readers: int) -> None:
@@ -108,8 +108,22 @@ class SharedInput:
         quantized = self.quantized
         self.left -= 1
         if self.left <= 0:
-            self.seen = self.quantized = None
+            self.forget()
         return quantized
+
+    def forget(self) -> None:
+        self.seen = self.quantized = None
+
+
+class NewForward:
+    """The hook on the network itself: what quantizers kept of the forward before, if it was cut short, is not used."""
+
+    def __init__(self, inputs: Sequence[SharedInput]) -> None:
+        self.inputs = inputs
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        for shared in self.inputs:
+            shared.forget()
 
 
 def attach(
@@ -117,9 +131,9 @@ def attach(
 ) -> Callable[[], None]:
     """Put a quantizer, by site name, on the inputs of its layers; returns what takes them off again."""
     modules = readers(module, layers)
-    handles = []
-    for site in sites:
-        hook = SharedInput(quantizers[site.name], len(site.layers))
+    placed = [(site, SharedInput(quantizers[site.name], len(site.layers))) for site in sites]
+    handles = [module.register_forward_pre_hook(NewForward([hook for _, hook in placed]))]
+    for site, hook in placed:
         for name in site.layers:
             handles += [part.register_forward_pre_hook(hook, with_kwargs=True) for part in modules[name]]
 

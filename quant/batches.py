@@ -58,12 +58,17 @@ def rows(batch: Any) -> int:
 
 def take(data: Iterable[Any], images: int | None) -> list[Any]:
     """The first `images` rows of the data as batches; everything if None. Raises E304 if there are fewer, or none."""
-    taken = list(_first(data, images))
+    taken = [tree_map(_ordinary, batch) for batch in _first(data, images)]
     have = sum(map(rows, taken))
     if have < (images or 1):
         asked = f"{images:,} images are asked for, and the data has {have:,}" if images else "the data has no images"
         raise error("E304", asked, "give more data, or ask for fewer images")
     return taken
+
+
+def _ordinary(leaf: Any) -> Any:
+    """A tensor that was made in inference mode, copied: what is learned from it needs gradients."""
+    return leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf
 
 
 def slice_rows(batch: Any, start: int, stop: int) -> Any:
@@ -97,13 +102,15 @@ def _cut(batch: Any, size: int) -> Iterator[Any]:
 
 
 def join(batches: Iterable[Any], count: int) -> Any:
-    """The first `count` rows of all batches as one batch; what has no row an image is the first batch's."""
+    """The first `count` rows of the batches whose rows have the shape of the first's, as one batch; what has no row an
+    image is the first batch's."""
     parts: list[Any] = []
     for batch in batches:
         have = sum(map(rows, parts))
         if have >= count:
             break
-        parts.append(slice_rows(batch, 0, min(rows(batch), count - have)))
+        if not parts or _shapes(batch) == _shapes(parts[0]):
+            parts.append(slice_rows(batch, 0, min(rows(batch), count - have)))
     size = rows(parts[0])
 
     def one(first: Any, *rest: Any) -> Any:
@@ -111,3 +118,8 @@ def join(batches: Iterable[Any], count: int) -> Any:
         return torch.cat([first, *rest]) if whole and rest else first
 
     return tree_map(one, *parts)
+
+
+def _shapes(batch: Any) -> list[tuple[int, ...]]:
+    """The shape of one row of every tensor."""
+    return [tuple(leaf.shape[1:]) for leaf in tensors(batch)]

@@ -5,6 +5,7 @@ Of every tensor to quantize, the exact minimum and maximum are kept, and SAMPLES
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,14 +29,16 @@ PERCENTILE = 99.99
 class Observed:
     """What was seen of one site's tensor: its extremes, and a sample of its values."""
 
-    low: float = 0.0
-    high: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
     parts: list[Tensor] = field(default_factory=list)
 
     def add(self, tensor: Tensor, share: float, generator: torch.Generator, layer: str) -> None:
         """Take in one more tensor, of which about SAMPLES * share values are kept. Not a number, or infinite, is E312."""
+        if not tensor.numel():
+            return
         low, high = (float(end) for end in torch.aminmax(tensor))
-        if not abs(low) + abs(high) < float("inf"):
+        if not abs(low) + abs(high) < math.inf:
             raise error(
                 "E312",
                 f"the input of layer '{layer}' holds values that are not finite",
@@ -67,7 +70,13 @@ def calibrate(
     The range always contains 0, and a tensor that is one constant is represented exactly.
     """
     seen = observe(module, layers, sites, batches, forward, generator)
-    return {site.name: RANGES[observers[site.name]](seen[site.name], site.bits) for site in sites}
+    return {site.name: _grid(seen[site.name], site.bits, observers[site.name]) for site in sites}
+
+
+def _grid(seen: Observed, bits: int, observer: str) -> ActivationGrid:
+    if seen.low == seen.high:
+        return ActivationGrid(bits, abs(seen.low) or 1.0, int(seen.low < 0))
+    return RANGES[observer](seen, bits)
 
 
 def observe(
@@ -112,7 +121,7 @@ def _mse(seen: Observed, bits: int) -> ActivationGrid:
     def loss(low: float, high: float) -> float:
         return float(ActivationGrid.spanning(low, high, bits)(sample).sub_(sample).square_().mean())
 
-    low, high = seen.low, seen.high
+    low, high = min(seen.low, 0.0), max(seen.high, 0.0)
     for _ in range(2 if low < 0 < high else 1):
         high = _shrink(high, partial(loss, low))
         low = _shrink(low, partial(loss, high=high))

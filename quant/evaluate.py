@@ -51,6 +51,14 @@ class Reference:
 
     logits: tuple[Tensor, ...]
 
+    def evaluate(self, data: Iterable[Any]) -> Evaluation:
+        """The figures of the float network itself, without another forward."""
+        tally = _Tally()
+        for batch, logits in zip(data, self.logits, strict=True):
+            tally.images += rows(batch)
+            _compare(tally, logits, labels_of(batch), logits)
+        return tally.evaluation()
+
 
 @torch.inference_mode()
 def predict(module: nn.Module, data: Iterable[Any], *, forward: Forward = feed) -> Reference:
@@ -103,7 +111,7 @@ class _Tally:
         self.counts[name] = self.counts.get(name, 0) + count
 
     def evaluation(self) -> Evaluation:
-        means = {name: total / max(1, self.counts[name]) for name, total in self.sums.items()}
+        means = {name: total / self.counts[name] for name, total in self.sums.items() if self.counts[name]}
         predictions = max((count for name, count in self.counts.items() if name != "metric"), default=self.images)
         return Evaluation(self.images, predictions, **means)
 
@@ -128,7 +136,7 @@ def _compare(tally: _Tally, logits: Tensor, labels: Tensor | None, expected: Ten
     """Book one batch's logits against its labels and against the float network's logits."""
     if not logits.isfinite().all():
         raise error("E312", "the network's outputs hold values that are not finite")
-    axis = _class_axis(logits, labels)
+    axis = class_axis(logits, labels)
     logits = logits.movedim(axis, -1)
     found = logits.argmax(-1)
     if labels is not None:
@@ -148,7 +156,7 @@ def _compare(tally: _Tally, logits: Tensor, labels: Tensor | None, expected: Ten
         tally.add("kl", divergence, found.numel())
 
 
-def _class_axis(logits: Tensor, labels: Tensor | None) -> int:
+def class_axis(logits: Tensor, labels: Tensor | None = None) -> int:
     """The axis of the classes: the one that the labels lack; without labels, 1 for maps and the last one otherwise."""
     if logits.ndim < 3:
         return -1

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from emqlang.quant.batches import logits_of, pass_through
 from emqlang.quant.blocks import Unit
+from emqlang.quant.evaluate import class_axis
 from emqlang.quant.record import Forward, tensors
 
 
@@ -23,21 +25,28 @@ def output_gradients(
     for batch in batches:
         seen: list[Tensor] = []
 
-        def hook(module: nn.Module, args: Any, output: Any, seen: list[Tensor] = seen) -> None:
-            leaf = tensors(output)[0]
-            if not leaf.requires_grad:
-                leaf.requires_grad_()
-            seen.append(leaf)
+        def hook(module: nn.Module, args: Any, output: Any, seen: list[Tensor] = seen) -> Any:
+            seen.append(torch.zeros_like(tensors(output)[0], requires_grad=True))
+            return _plus(output, seen[-1])
 
         handle = quantized.get_submodule(unit.name).register_forward_hook(hook)
         try:
             with torch.no_grad():
-                wanted = logits_of(pass_through(original, batch, forward)).log_softmax(-1)
+                logits = logits_of(pass_through(original, batch, forward))
+                wanted = logits.log_softmax(class_axis(logits))
             with torch.enable_grad():
-                found = logits_of(pass_through(quantized, batch, forward)).log_softmax(-1)
+                found = logits_of(pass_through(quantized, batch, forward)).log_softmax(class_axis(logits))
                 loss = kl_div(found, wanted, reduction="sum", log_target=True)
         finally:
             handle.remove()
-        squares += [slope.square() for slope in torch.autograd.grad(loss, seen)]
+        squares += [slope.square() for slope in torch.autograd.grad(loss, seen, materialize_grads=True)]
     mean = sum(float(square.mean()) for square in squares) / len(squares)
     return [square / mean if mean else torch.ones_like(square) for square in squares]
+
+
+def _plus(output: Any, zeros: Tensor) -> Any:
+    """A module's output with zeros added to its first tensor: their gradient is that tensor's, whatever follows in place."""
+    leaves, structure = tree_flatten(output)
+    first = next(i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor))
+    leaves[first] = leaves[first] + zeros
+    return tree_unflatten(leaves, structure)

@@ -56,8 +56,8 @@ def allowed(menu: Sequence[Choice], fixed: Fixed, groups: int) -> Bools:
 def read_configuration(text: str, collection: Collection) -> tuple[Choice, ...]:
     """A choice a group, from a list as OMPQ and EMQ print it, or from a JSON file of layer names to bits.
 
-    A list has one number a group, or one a layer, in the network's order, or one for all. A JSON object names at least one layer of every
-    group, by its qualified name. Raises E301, E402.
+    A list has one number a group, or one a layer, in the network's order, or one for all. A JSON object names at least one
+    layer of every group, by its qualified name. Raises E301, E402.
     """
     if text.strip().startswith("["):
         return _from_list([str(entry) for entry in _json(text, "")], collection)

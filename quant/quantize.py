@@ -15,7 +15,7 @@ from emqlang.quant.batches import chunks, feed, join, slice_rows, take
 from emqlang.quant.bias import correct_biases
 from emqlang.quant.blocks import find_units
 from emqlang.quant.calibrate import calibrate
-from emqlang.quant.fidelity import compare_layers
+from emqlang.quant.fidelity import compare_layers, outputs
 from emqlang.quant.layers import Layer
 from emqlang.quant.network import Network
 from emqlang.quant.quantized import Quantized, QuantizedWeight, blank, identity, install
@@ -35,6 +35,8 @@ MEANS = 256  # images whose mean outputs correct the biases
 def _ignore(_: Any) -> None: ...
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def quantize(
     network: Network,
     recipe: Recipe,
@@ -70,6 +72,8 @@ def quantize(
     check_fits(recipe, identity(network), [layer.name for layer in layers])
     batches = take(data, images)
     module, original = blank(network), blank(network)
+    example = slice_rows(batches[0], 0, EXAMPLES)
+    _check_reached(original, layers, example, forward)
     grids = _grids(layers, recipe)
     rounded = [layer for layer in layers if layer.name in grids]
     codes = {layer.name: grids[layer.name].codes(layer.rows(layer.weight.detach())) for layer in rounded}
@@ -77,7 +81,6 @@ def quantize(
         install(module, layer, grids[layer.name].values(codes[layer.name]))
 
     if rounding != "nearest":
-        example = slice_rows(batches[0], 0, EXAMPLES)
         units = find_units(original, rounded, example, forward, blocks=rounding == "brecq")
         job = Reconstruction(
             original, module, {layer.name: layer for layer in rounded}, grids, chunks(batches, BATCH), forward,
@@ -87,7 +90,7 @@ def quantize(
 
     sites, inputs = _inputs(original, module, layers, recipe, batches, forward)
     if step_iterations:
-        units = find_units(original, layers, slice_rows(batches[0], 0, EXAMPLES), forward, blocks=True)
+        units = find_units(original, layers, example, forward, blocks=True)
         small = chunks(batches, BATCH)
         inputs = learn_steps(original, module, layers, units, sites, inputs, small, forward, step_iterations, recipe.seed)
     attach(module, layers, sites, inputs)
@@ -100,6 +103,18 @@ def quantize(
     report = compare_layers(original, module, layers, written, slice_rows(batches[0], 0, COMPARED), forward)
     weights = {name: QuantizedWeight(code, grids[name]) for name, code in codes.items()}
     return Quantized(module, written, weights, [(site, inputs[site.name]) for site in sites], report)
+
+
+def _check_reached(module: nn.Module, layers: Sequence[Layer], example: Any, forward: Forward) -> None:
+    """Raises E304 if the first images do not run every layer."""
+    reached = outputs(module, layers, example, forward)
+    if missing := [layer.name for layer in layers if layer.name not in reached]:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise error(
+            "E304",
+            f"the first {EXAMPLES} calibration images do not run layer '{missing[0]}'{others}",
+            "put images that reach every layer first",
+        )
 
 
 def _grids(layers: Sequence[Layer], recipe: Recipe) -> dict[str, Grid]:

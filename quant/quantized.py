@@ -110,7 +110,8 @@ def blank(network: Network) -> nn.Module:
 def _agree(network: Network, plain: nn.Module, quick: nn.Module) -> bool:
     with torch.inference_mode():
         pairs = zip(*(tensors(run(module, network.example, network.forward)) for module in (plain, quick)), strict=True)
-        return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max())) for a, b in pairs)
+        values = [(a.double(), b.double()) for a, b in pairs]
+        return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max())) for a, b in values)
 
 
 def _to_channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -147,7 +148,7 @@ def load_quantized(path: Path, network: Network) -> Quantized:
         channels = layer.channels_out
         if (codes.shape, scale.shape, zero_point.shape) != ((channels, layer.fan_in), (channels,), (channels,)):
             raise misfit(f"the checkpoint's integers of layer '{layer.name}' are missing, or of another shape")
-        grid = Grid(scheme.num_bits, scale, zero_point)
+        grid = Grid(scheme.num_bits, scale, zero_point, int(scheme.symmetric))
         if codes.dtype != torch.uint8 or int(codes.max()) >= grid.levels:
             raise misfit(f"the checkpoint's integers of layer '{layer.name}' do not fit its {scheme.num_bits} bits")
         weights[layer.name] = QuantizedWeight(codes, grid)

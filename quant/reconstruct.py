@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from emqlang.grammar.diagnostics import error
 from emqlang.quant.blocks import Unit
-from emqlang.quant.capture import Given, capture_inputs, capture_outputs
+from emqlang.quant.capture import Given, capture_inputs, capture_outputs, guard
 from emqlang.quant.layers import Layer
 from emqlang.quant.quantizer import Grid
 from emqlang.quant.record import Forward, tensors
@@ -28,8 +29,8 @@ REPORT_EVERY = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """BRECQ's settings. `rate` is Adam's at REFERENCE_ITERATIONS; `weight` is the regularisation's, whose exponent falls
-    linearly from beta[0] to beta[1] after the `warmup` share of all iterations without it."""
+    """BRECQ's settings. `rate` is Adam's; `weight` is the regularisation's, whose exponent falls linearly from beta[0] to
+    beta[1] after the `warmup` share of all iterations without it."""
 
     iterations: int = 20_000
     rate: float = 1e-3
@@ -65,9 +66,11 @@ class SoftRounding:
     def __init__(self, layers: Sequence[Layer], grids: Mapping[str, Grid], rate: float) -> None:
         self.layers = layers
         rows = [layer.rows(layer.weight.detach()) for layer in layers]
-        self.scale = _flat(grids[layer.name].scale[:, None].expand_as(row) for layer, row in zip(layers, rows, strict=True))
-        self.zero = _flat(grids[layer.name].zero_point[:, None].expand_as(row) for layer, row in zip(layers, rows, strict=True))
-        self.top = _flat(torch.full_like(row, grids[layer.name].levels - 1) for layer, row in zip(layers, rows, strict=True))
+        paired = [(grids[layer.name], row) for layer, row in zip(layers, rows, strict=True)]
+        self.scale = _flat(grid.scale[:, None].expand_as(row) for grid, row in paired)
+        self.zero = _flat(grid.zero_point[:, None].expand_as(row) for grid, row in paired)
+        self.lowest = _flat(torch.full_like(row, grid.lowest) for grid, row in paired)
+        self.top = _flat(torch.full_like(row, grid.levels - 1) for grid, row in paired)
         steps = _flat(rows) / self.scale
         self.floor = steps.floor() + self.zero
         part = (ZETA - GAMMA) / (steps - steps.floor() - GAMMA) - 1
@@ -80,11 +83,11 @@ class SoftRounding:
             sigmoid = self.alpha.sigmoid()
             h = sigmoid.mul(ZETA - GAMMA).add_(GAMMA).clamp_(0, 1)
             code = self.floor + h
-            flat = torch.minimum(code.clamp(min=0), self.top).sub_(self.zero).mul_(self.scale)
+            flat = code.clamp(self.lowest, self.top).sub_(self.zero).mul_(self.scale)
         flat.requires_grad_()
         (slope,) = torch.autograd.grad(loss(self._shaped(flat)), flat)
         with torch.no_grad():
-            slope = slope * self.scale * ((code >= 0) & (code <= self.top))
+            slope = slope * self.scale * ((code >= self.lowest) & (code <= self.top))
             if exponent is not None:
                 edge = h.mul(2).sub_(1)  # 1 - |edge| ** exponent is the regularisation
                 slope -= edge.abs().pow_(exponent - 1).mul_(edge.sign()).mul_(2 * exponent * weight)
@@ -93,7 +96,7 @@ class SoftRounding:
 
     def codes(self) -> Codes:
         """The weights rounded hard."""
-        flat = torch.minimum((self.floor + (self.alpha.detach() >= 0)).clamp_(min=0), self.top)
+        flat = (self.floor + (self.alpha.detach() >= 0)).clamp_(self.lowest, self.top)
         parts = torch.split(flat, [layer.numel for layer in self.layers])
         return {
             layer.name: part.reshape(layer.channels_out, layer.fan_in).to(torch.uint8)
@@ -157,7 +160,7 @@ class Reconstruction:
         for unit in units:
             given, targets = self._captured(unit, self.batches[:1])
             rounding = self._soft(unit)
-            loss = self._loss(unit, given[0], targets[0], None)
+            loss = self._loss(unit, self._guard(unit, given), given[0], targets[0], None)
             rounding.step(loss, self.schedule.weight, 2.0)
             began = time.perf_counter()
             for _ in range(trial):
@@ -169,11 +172,12 @@ class Reconstruction:
         given, targets = self._captured(unit, self.batches)
         weights = self._fisher(unit) if self.fisher else None
         rounding = self._soft(unit)
+        fresh = self._guard(unit, given)
         order: list[int] = []
         for step in range(self.schedule.iterations):
             order = order or torch.randperm(len(given), generator=generator).tolist()
             i = order.pop()
-            loss = self._loss(unit, given[i], targets[i], None if weights is None else weights[i])
+            loss = self._loss(unit, fresh, given[i], targets[i], None if weights is None else weights[i])
             rounding.step(loss, self.schedule.weight, self.schedule.exponent(step))
             clock.tick(unit.name)
         return rounding.codes()
@@ -182,21 +186,31 @@ class Reconstruction:
         return SoftRounding([self.layers[name] for name in unit.layers], self.grids, self.schedule.rate)
 
     def _captured(self, unit: Unit, batches: Sequence[Any]) -> tuple[list[Given], list[Tensor]]:
-        """What the unit is given in the quantized network, and what it returns in the float one."""
+        """What the unit is given in the quantized network, and what it returns in the float one. Raises E312."""
         given = capture_inputs(self.quantized, self.quantized.get_submodule(unit.name), unit.calls, batches, self.forward)
         part = self.original.get_submodule(unit.name)
-        return given, capture_outputs(self.original, part, unit.calls, batches, self.forward)
+        targets = capture_outputs(self.original, part, unit.calls, batches, self.forward)
+        if not all(bool(target.isfinite().all()) for target in targets):
+            raise error(
+                "E312", f"the float network's output of '{unit.name}' holds values that are not finite", "check the images"
+            )
+        return given, targets
 
-    def _loss(self, unit: Unit, given: Given, target: Tensor, weight: Tensor | None) -> Callable[[list[Tensor]], Tensor]:
+    def _guard(self, unit: Unit, given: Sequence[Given]) -> Callable[[Given], Given]:
+        return guard(self.quantized.get_submodule(unit.name), given[0])
+
+    def _loss(
+        self, unit: Unit, fresh: Callable[[Given], Given], given: Given, target: Tensor, weight: Tensor | None
+    ) -> Callable[[list[Tensor]], Tensor]:
         """Squared error of the unit's output: summed over channels, mean over images and places."""
         part = self.quantized.get_submodule(unit.name)
         prefix = len(unit.name) + 1
         names = [f"{name[prefix:]}.weight".lstrip(".") for name in unit.layers]
         linear = self.layers[unit.layers[-1]].type == "Linear"
         channels = target.shape[-1] if linear or target.ndim < 2 else target.shape[1]
-        args, kwargs = given
 
         def loss(values: list[Tensor]) -> Tensor:
+            args, kwargs = fresh(given)
             output = tensors(functional_call(part, dict(zip(names, values, strict=True)), args, kwargs))[0]
             squared = (output - target).square()
             return (squared if weight is None else squared * weight).mean() * channels

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from emqlang.quant.activations import Site, attach
 from emqlang.quant.blocks import Unit
-from emqlang.quant.capture import Given, capture_inputs, capture_outputs
+from emqlang.quant.capture import Given, capture_inputs, capture_outputs, guard
 from emqlang.quant.layers import Layer
 from emqlang.quant.quantizer import ActivationGrid
 from emqlang.quant.record import Forward, tensors
@@ -58,7 +58,7 @@ def learn_steps(
     """The grids with learned scales. `quantized` has quantized weights and no activation quantizers; it is left so."""
     learned = dict(grids)
     for position, unit in enumerate(units):
-        inside = [site for site in sites if site.name in unit.layers]
+        inside = [_within(site, unit) for site in sites if site.name in unit.layers]
         if not inside:
             continue
         steps = {site.name: LearnedStep(grids[site.name]) for site in inside}
@@ -75,6 +75,11 @@ def learn_steps(
     return learned
 
 
+def _within(site: Site, unit: Unit) -> Site:
+    """The site with the layers of one unit alone."""
+    return replace(site, layers=tuple(layer for layer in site.layers if layer in unit.layers))
+
+
 def _descend(
     steps: Sequence[LearnedStep],
     part: nn.Module,
@@ -85,12 +90,13 @@ def _descend(
 ) -> None:
     """Adam with a cosine from RATE to 0 on the p-norm of the output error, one batch at a time in random order."""
     optimizer = torch.optim.Adam([step.growth for step in steps], lr=RATE)
+    fresh = guard(part, given[0])
     order: list[int] = []
     for step in range(iterations):
         optimizer.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / iterations)) / 2
         order = order or torch.randperm(len(targets), generator=generator).tolist()
         i = order.pop()
-        args, kwargs = given[i]
+        args, kwargs = fresh(given[i])
         loss = (tensors(part(*args, **kwargs))[0] - targets[i]).abs().pow(POWER).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -86,6 +86,7 @@ def fake(
         double = row.kind is Kind.LAYER or row.name == "grad_synflow"
         arrays[row.name] = values.astype(np.float64 if double else np.float32)
     arrays["numel"] = np.array(numel, np.float64)
+    arrays["channels_out"] = np.array([shape[0] for shape in shapes.values()], np.float64)
     arrays["bits"] = np.array([[b] * len(numel) for b in axes[Axis.WEIGHT_BITS]], np.float64)
     arrays["act_bits"] = np.array([[b or 8] * len(numel) for b in axes[Axis.ACT_BITS]], np.float64)
     totals = {Kind.WEIGHT: numel, Kind.ACTIVATION: [3 * sampled] * len(shapes)}

@@ -7,23 +7,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import fake, program
+from hypothesis import given, settings
+from strategies import exprs
 
-from emqlang.compiler import compile, describe, reference
+from emqlang.compiler import compile, describe, plan, reference
 from emqlang.compiler.axes import Axes
-from emqlang.compiler.hoist import TOTAL
+from emqlang.compiler.form import REDUCTIONS, TOTAL, PlanningForm
+from emqlang.compiler.kernels import KERNELS
 from emqlang.compiler.lower import IN_PLACE, POOL, Step, Value, lower
 from emqlang.compiler.plan import Plan, is_reduction
-from emqlang.grammar.expr import Expr, postorder, statistic
+from emqlang.compiler.structured import STRUCTURED
+from emqlang.grammar.expr import INPUT, LITERAL, Expr, elaborate, postorder, statistic
 from emqlang.grammar.files import load_file
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import OPS, Class
 from emqlang.grammar.printer import show
 
 PROGRAMS = Path(__file__).parents[1] / "benchmarks" / "programs.emq"
 STATISTICS = fake()
 
 
-def reductions(plan: Plan) -> list[Expr]:
-    return [node for level in plan.levels for node in level if is_reduction(node)]
+def reductions(planned: Plan) -> list[Expr]:
+    return [node for level in planned.levels for node in level if is_reduction(node)]
 
 
 HOISTED = [
@@ -75,10 +80,10 @@ KEPT = [
 @pytest.mark.parametrize(("text", "rest"), [*HOISTED, *KEPT])
 def test_only_what_no_identity_takes_out_is_reduced(text: str, rest: str) -> None:
     expr = program(text)
-    plan = compile([expr])
-    assert [show(node) for node in reductions(plan)] == [rest]
+    planned = compile([expr])
+    assert [show(node) for node in reductions(planned)] == [rest]
     for statistics in (STATISTICS.in_float64(), fake(seed=1).in_float64()):
-        (values,) = plan.run(statistics)
+        (values,) = planned.run(statistics)
         np.testing.assert_allclose(values, reference.evaluate(expr, statistics), rtol=1e-9)
 
 
@@ -97,23 +102,23 @@ def test_equal_parts_are_reduced_once() -> None:
 
 
 def test_passes_lie_as_deep_as_reductions_do() -> None:
-    plan = compile([program("mean(exp((w - mean(w)) / std(w - mean(abs(w))))) + max(w)")])
-    deepest = [sorted(show(node) for node in level if is_reduction(node)) for level in plan.levels]
+    planned = compile([program("mean(exp((w - mean(w)) / std(w - mean(abs(w))))) + max(w)")])
+    deepest = [sorted(show(node) for node in level if is_reduction(node)) for level in planned.levels]
     assert deepest[:2] == [[], ["max(w)", "mean(w)", "var(w)"]]
     assert [len(level) for level in deepest] == [0, 3, 1]
 
 
 def test_operands_come_before_what_uses_them() -> None:
-    plan = compile([proxy.elaborated for proxy in load_file(PROGRAMS).proxies.values()])
+    planned = compile([proxy.elaborated for proxy in load_file(PROGRAMS).proxies.values()])
     known: set[Expr] = set()
-    for level in plan.levels:
+    for level in planned.levels:
         passes = [node for node in level if is_reduction(node)]
         assert list(level[: len(passes)]) == passes
         for node in level:
             read = (part for part in postorder(node) if part is not node and part.kind is Kind.LAYER)
             assert all(part in known for part in read)
             known.add(node)
-    assert known.issuperset(plan.programs)
+    assert known.issuperset(planned.programs)
 
 
 def test_a_tensor_is_no_program() -> None:
@@ -126,16 +131,16 @@ def test_a_plan_in_words() -> None:
         "pass 1 over tiles of activation values",
         "  %1 = mean(act)",
         "pass 1 over tiles of weight values",
-        "  %2 = mean(abs(w))",
-        "  %3 = mean(log(grad_synflow))",
+        "  %2 = mean(log(grad_synflow))",
+        "  %3 = mean(abs(w))",
         "then 1, one number a layer",
-        "  %4 = sqrt(%2)",
-        "  %5 = %1 * total(activation)",
-        "  %6 = %3 * bits",
-        "  %7 = %4 * %6",
-        "  %8 = %5 * bits",
+        "  %4 = %2 * bits",
+        "  %5 = sqrt(%3)",
+        "  %6 = %4 * %5",
+        "  %7 = %1 * total(activation)",
+        "  %8 = bits * %7",
         "results",
-        "  %7",
+        "  %6",
         "  %8",
     ]
     assert "whole layers" in describe(compile([program("slogdet(gram(w))")]))
@@ -154,10 +159,10 @@ def test_axes_have_a_row_for_each_distinct_part_of_a_choice() -> None:
 
 
 def test_tile_programs_use_few_registers_and_overwrite_only_what_may_be() -> None:
-    plan = compile([proxy.elaborated for proxy in load_file(PROGRAMS).proxies.values()])
+    planned = compile([proxy.elaborated for proxy in load_file(PROGRAMS).proxies.values()])
     axes = Axes(STATISTICS.choices)
     for kind in (Kind.WEIGHT, Kind.ACTIVATION):
-        nodes = [node for node in reductions(plan) if node.args[0].kind is kind]
+        nodes = [node for node in reductions(planned) if node.args[0].kind is kind]
         code = lower([Value(node, row) for node in nodes for row in axes.rows(node.axes)], axes)
         assert code.registers <= POOL
         scratch = len(code.inputs) + len(code.scalars)
@@ -167,8 +172,33 @@ def test_tile_programs_use_few_registers_and_overwrite_only_what_may_be() -> Non
                 assert step.node.op in IN_PLACE or step.target not in step.operands
 
 
-def test_totals_are_leaves_of_their_own() -> None:
-    leaves = {
-        node.value for node in postorder(*compile([program("sum(w) + sum(act) + sum(gram(w))")]).programs) if node.op == TOTAL
-    }
-    assert leaves == {Kind.WEIGHT, Kind.ACTIVATION, Kind.MATRIX}
+@given(exprs(max_size=40).map(elaborate))
+@settings(max_examples=200, deadline=None)
+def test_planning_form_needs_no_canonical_form(expr: Expr) -> None:
+    """Where literals would overflow the canonical form leaves any op as written."""
+    form = PlanningForm()(expr)
+    assert {node.op for node in postorder(form)} <= {INPUT, LITERAL, TOTAL, *KERNELS, *STRUCTURED, *REDUCTIONS}
+    assert (form.kind, form.axes) == (expr.kind, expr.axes)
+
+
+def test_programs_that_are_not_canonical_mean_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "canonical", lambda expr: expr)
+    statistics = STATISTICS.in_float64()
+    texts = [f"{op.name}({x}) / {op.name}({y})" for op in OPS.values() if op.cls is Class.REDUCTION for x, y in SIDES]
+    programs = [program(text) for text in texts]
+    for values, expr in zip(compile(programs).run(statistics), programs, strict=True):
+        np.testing.assert_allclose(values, reference.evaluate(expr, statistics), rtol=1e-9)
+
+
+SIDES = (
+    ("normalize(w) + 2", "-2 * w / hess_trace"),
+    ("min_max(square(act) * depth)", "numel - act / -3"),
+    ("gram(qerr * bits)", "w @ (-grad)"),
+    ("-w + -grad", "w ** -0.5 * numel - 1 * grad"),
+)
+
+
+def test_the_count_of_a_sample_is_a_leaf() -> None:
+    for text in ("sum(act)", "l2(act + depth)", "sum(act - depth)"):
+        leaves = {node.value for node in postorder(*compile([program(text)]).programs) if node.op == TOTAL}
+        assert leaves == {Kind.ACTIVATION}

@@ -1,4 +1,4 @@
-"""A plan for a whole batch of programs: common parts once, layer factors out of reductions, reductions by depth."""
+"""A plan for a whole batch of programs: common parts once, reductions by depth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emqlang.compiler.hoist import TOTAL, Hoist
+from emqlang.compiler.form import TOTAL, PlanningForm
 from emqlang.grammar.canonical import canonical
 from emqlang.grammar.expr import INPUT, Expr, postorder, rebuild
 from emqlang.grammar.inputs import Kind
@@ -43,11 +43,11 @@ class Plan:
 
 def compile(programs: Sequence[Expr]) -> Plan:
     """Plans programs together. Each must have one value a layer (`expr.elaborate`). Raises ValueError otherwise."""
-    hoist = Hoist()
+    form = PlanningForm()
     for program in programs:
         if program.kind is not Kind.LAYER:
             raise ValueError(f"a program has one value a layer, this is a {program.kind} value: elaborate it first")
-    planned = tuple(hoist(canonical(program)) for program in programs)
+    planned = tuple(form(canonical(program)) for program in programs)
     return Plan(planned, _levels(planned))
 
 
@@ -98,14 +98,14 @@ def _levels(programs: Sequence[Expr]) -> tuple[tuple[Expr, ...], ...]:
 def describe(plan: Plan) -> str:
     """The plan in words, for `show --stage plan`: passes over memory, and what is computed from their results."""
     names = {leaf: _stand_in(f"total({leaf.value})") for leaf in postorder(*plan.programs) if leaf.op == TOTAL}
-    lines: list[str] = []
+    totals, lines = len(names), list[str]()
     for level, nodes in enumerate(plan.levels):
         for node in sorted((n for n in nodes if n.op in OPS), key=lambda n: _title(level, n)):
             title = _title(level, node)
             if title not in lines:
                 lines.append(title)
             text = show(_with_names(node, names))
-            names[node] = _stand_in(f"%{len(names) + 1}")
+            names[node] = _stand_in(f"%{len(names) - totals + 1}")
             lines.append(f"  {names[node].value} = {text}")
     results = [f"  {show(names.get(program, program))}" for program in plan.programs]
     return "\n".join([*lines, "results", *results])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from emqlang.compiler import structured
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.cache import Cache, Key
-from emqlang.compiler.hoist import TOTAL
+from emqlang.compiler.form import TOTAL
 from emqlang.compiler.kernels import kernel, wide
 from emqlang.compiler.lower import Value
 from emqlang.compiler.plan import Plan, chain, is_reduction, is_structured, scalars
