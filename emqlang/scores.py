@@ -150,8 +150,10 @@ def tabulate(
 
 
 def without_bits(program: Expr) -> Expr | None:
-    """Q of a program that is `bits * Q`, Q the same under every choice; None for any other."""
+    """Q of a program that is `bits * Q`, Q the same under every choice, as 0 is `bits * 0`; None for any other."""
     rest, factors = canonical(program), list[Expr]()
+    if rest == _ZERO:
+        return rest
     while rest.op == "mul":
         rest, last = rest.args
         factors.append(last)
@@ -162,7 +164,7 @@ def without_bits(program: Expr) -> Expr | None:
     return reduce(partial(apply, "mul"), others) if others else literal(1)
 
 
-_BITS = statistic("bits")
+_BITS, _ZERO = statistic("bits"), literal(0)
 
 
 def _rises(low: Choice, high: Choice) -> bool:

@@ -27,10 +27,10 @@ LAYERS = 24  # small layers on which both sides must agree
 
 
 def simplify(expr: Expr, seconds: float = SECONDS) -> Expr:
-    """The smallest form that the rules and sympy find. Raises E112 if that takes longer than `seconds`."""
+    """The smallest form that the rules and sympy find. Raises E502 if that takes longer than `seconds`."""
     answer = _ask("simplify", seconds, expr)
     if answer is None:
-        raise error("E112", f"sympy was not done after {seconds:g} seconds", "give it longer with --seconds")
+        raise error("E502", f"sympy was not done after {seconds:g} seconds", "give it longer with --seconds")
     return parse(answer).expr
 
 
@@ -46,7 +46,7 @@ def prove(a: Expr, b: Expr, seconds: float = SECONDS) -> bool | None:
 def _ask(task: str, seconds: float, *programs: Expr) -> str | None:
     """The answer of a fresh process, or None if it takes too long."""
     question = json.dumps({"task": task, "programs": [show(program) for program in programs]})
-    command = [sys.executable, "-m", __name__]
+    command = [sys.executable, "-P", "-m", __name__]  # the working directory may hold a folder of our name
     try:
         done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=seconds, check=True)
     except subprocess.TimeoutExpired:

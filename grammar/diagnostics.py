@@ -45,7 +45,6 @@ CODES: dict[str, Code] = {
     "E109": Code(1, "cycle between names", "A line may use only the names bound on earlier lines."),
     "E110": Code(1, "literal not finite", "Literals are finite float64 numbers."),
     "E111": Code(1, "not UTF-8", "Texts and files are UTF-8."),
-    "E112": Code(1, "time is up", "sympy was stopped at its time limit; the rules alone answer without --sympy."),
     # E2: the text is in the language and means nothing
     "E201": Code(1, "kind error", "Weight, activation, matrix and layer values cannot be combined this way; reduce one first."),
     "E202": Code(1, "reduction of a layer value", "A reduction brings a tensor down to one number a layer; this is one already."),
@@ -106,6 +105,7 @@ CODES: dict[str, Code] = {
     "E406": Code(2, "too few rows", "A correlation over the best rows needs at least two of them, and the paper's protocol 50."),
     # E5: evaluation
     "E501": Code(4, "score not finite", "A group's score overflowed or is not a number; it is null in JSON."),
+    "E502": Code(1, "time is up", "sympy was stopped at its time limit; the rules alone answer without --sympy."),
     # W: warnings; they never change the exit status
     "W601": Code(
         0,

@@ -86,11 +86,16 @@ def prove(
     slack = _SLACK * (1.0 + float(np.abs(tops).sum() + price @ np.abs(limit)))
     kept = reduced >= (tops - (bound - best) - slack)[:, None]
 
-    order = sorted(groups, key=lambda g: (int(kept[g].sum()), g))
+    options = kept.sum(axis=1)
+    order = np.argsort(options, kind="stable").tolist()
+    settled = order[: int((options == 1).sum())]  # one choice is left: no states to compare
+    only = kept[settled].argmax(axis=1)
     least = np.where(kept, costs, np.iinfo(np.int64).max).min(axis=2)  # (budgets, groups)
-    rest_cost, rest_top = least.sum(axis=1), float(tops.sum())
-    states, stages = _States(np.zeros((len(limits), 1), np.int64), np.zeros(1)), []
-    for g in order:
+    open_groups = order[len(settled) :]
+    rest_cost, rest_top = least[:, open_groups].sum(axis=1), float(tops[open_groups].sum())
+    states = _States(costs[:, settled, only].sum(axis=1)[:, None], values[settled, only].sum()[None])
+    stages = [(np.zeros(1, np.int64), choice[None]) for choice in only]
+    for g in open_groups:
         states, parents, choices = states.extend(values[g], costs[:, g], np.flatnonzero(kept[g]))
         rest_cost, rest_top = rest_cost - least[:, g], rest_top - float(tops[g])
         reach = states.values + rest_top + price @ (limit[:, None] - states.costs)
@@ -150,17 +155,17 @@ def _walk(stages: tuple[tuple[Ints, Ints], ...], point: int) -> tuple[int, ...]:
 def _relax(values: Floats, costs: Ints, allowed: Bools, limit: int) -> tuple[float, tuple[int, ...]]:
     """The linear relaxation's price of one unit of cost, and a feasible solution: its steps, taken while they fit."""
     steps: list[tuple[float, int, int, int]] = []  # value per cost, group, choice, extra cost: each group's upper hull
-    taken = []
-    for g in range(len(values)):
-        here = int(np.lexsort((-values[g], np.where(allowed[g], costs[g], np.iinfo(np.int64).max)))[0])
-        taken.append(here)
-        while len(ahead := np.flatnonzero(allowed[g] & (costs[g] > costs[g, here]) & (values[g] > values[g, here]))):
-            slopes = (values[g, ahead] - values[g, here]) / (costs[g, ahead] - costs[g, here])
-            step = int(ahead[np.flatnonzero(slopes == slopes.max())[-1]])
-            steps.append((float(slopes.max()), g, step, int(costs[g, step] - costs[g, here])))
+    taken, left = [], limit
+    for g, row in enumerate(zip(values.tolist(), costs.tolist(), allowed.tolist(), strict=True)):
+        options = [(cost, value, choice) for choice, (value, cost, free) in enumerate(zip(*row, strict=True)) if free]
+        here = min(options, key=lambda option: (option[0], -option[1]))
+        taken.append(here[2])
+        left -= here[0]
+        while ahead := [option for option in options if option[0] > here[0] and option[1] > here[1]]:
+            slope, step = max(((option[1] - here[1]) / (option[0] - here[0]), option) for option in ahead)
+            steps.append((slope, g, step[2], step[0] - here[0]))
             here = step
     steps.sort(key=lambda step: -step[0])
-    left = limit - int(sum(costs[g, choice] for g, choice in enumerate(taken)))
     price, stopped = 0.0, set()
     for slope, g, choice, extra in steps:
         if g in stopped or extra > left:

@@ -159,7 +159,7 @@ def test_everything_public_is_there() -> None:
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, emqlang; print(sorted({'torch', 'numpy', 'sympy', 'lark'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_the_readme_runs() -> None:

@@ -160,7 +160,7 @@ def test_reading_a_file_imports_nothing_heavy(tmp_path: Path) -> None:
         "import sys; from emqlang.grammar import load_file, fmt; load_file(sys.argv[1]); fmt('a = w');"
         "print(*{'torch', 'numpy', 'scipy', 'sympy', 'networkx', 'rich'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", script, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
 

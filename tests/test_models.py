@@ -99,7 +99,7 @@ def test_official_checkpoints_are_named() -> None:
 
 def test_reading_the_table_does_not_import_torch() -> None:
     code = "import sys, emqlang.quant.models; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", SHIPPED)

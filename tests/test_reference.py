@@ -18,7 +18,6 @@ from emqlang.compiler.axes import Axes
 from emqlang.compiler.run import run
 from emqlang.compiler.segments import Segments
 from emqlang.grammar.expr import apply, statistic
-from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import OPS, Class
 
 Array = NDArray[Any]
@@ -193,9 +192,3 @@ def test_powers_hand_on_what_overflowed_as_the_reference_does(exponent: float) -
         kernels.kernel(node)(GRID, out)
     np.testing.assert_allclose(out, expected, rtol=1e-12)
     np.testing.assert_allclose(segments.kernel(node)(torch.from_numpy(GRID)).numpy(), expected, rtol=1e-12)
-
-
-def test_kinds_of_what_is_tried() -> None:
-    """Matrices come from weights alone, so structured ops and gram are tried on those."""
-    assert apply("gram", statistic("w")).kind is Kind.MATRIX
-    assert apply("softmax", statistic("w")).kind is Kind.WEIGHT

@@ -22,7 +22,7 @@ sys.exit(status)
 def loaded(*arguments: str, cwd: Path, **environment: str) -> tuple[int, set[str]]:
     """Exit status and top-level modules after one command in a fresh process."""
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, *arguments],
+        [sys.executable, "-P", "-c", PROBE, *arguments],
         cwd=cwd,
         env=os.environ | environment,
         capture_output=True,
@@ -82,4 +82,4 @@ def test_check_and_help_load_no_table_library(proxies: Path) -> None:
 
 def test_importing_the_package_loads_neither_torch_nor_lark() -> None:
     code = "import emqlang as emq, sys; dir(emq); assert not {'torch', 'lark', 'numpy', 'click'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)

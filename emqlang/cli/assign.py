@@ -16,7 +16,6 @@ from emqlang.cli.options import POSITIVE, Expression, Share, as_csv, as_json, bu
     "assign",
     "emqlang assign fisher_error --avg-bits 3",
     "emqlang assign hawq_v2 --size 0.3MiB --fix 'conv1=8,fc=8' --out recipe.json",
-    "emqlang assign emq --sweep --over size --csv",
     "emqlang assign fisher_error --max-drop 1%",
 )
 @click.argument("word", metavar="EXPR", type=Expression(), required=False)
