@@ -16,7 +16,7 @@ from time import perf_counter
 import numexpr
 import numpy as np
 import torch
-from machine import describe
+from machine import Company, Memory, cores, describe
 from synthetic import Synthetic, synthetic
 
 from emqlang.compiler import compile
@@ -26,12 +26,11 @@ ROUNDS = 15
 Array = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
 
 
-def eq5() -> Callable[[Synthetic], Array]:
-    """The program as text would give it, planned once a call: planning is part of the time."""
+def eq5(statistics: Synthetic) -> Array:
+    """The program as text would give it; planning is part of the time."""
     g, w = statistic("grad_synflow"), statistic("w")
     q = apply("mean", apply("mul", apply("log", apply("abs", g)), apply("sqrt", apply("mean", apply("abs", w)))))
-    program = elaborate(q)
-    return lambda statistics: compile([program]).run(statistics)[0]
+    return compile([elaborate(q)]).run(statistics, threads=cores())[0]
 
 
 def torch_by_layer(statistics: Synthetic) -> Array:
@@ -54,32 +53,45 @@ def numexpr_by_layer(statistics: Synthetic) -> Array:
     return statistics.array("bits").numpy() * np.array(values)
 
 
-def main() -> None:
-    statistics = synthetic(("w", "grad_synflow", "bits"), wide=False)
-    sides: dict[str, tuple[Callable[[Synthetic], Array], Callable[[int], object] | None, int]] = {
-        "emqlang": (eq5(), None, 0),
-        "torch, 1 thread": (torch_by_layer, torch.set_num_threads, 1),
-        "torch, 2 threads": (torch_by_layer, torch.set_num_threads, 2),
-        "numexpr, 1 thread": (numexpr_by_layer, numexpr.set_num_threads, 1),
-        "numexpr, 2 threads": (numexpr_by_layer, numexpr.set_num_threads, 2),
-    }
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    expected = eq5()(statistics)
+SIDES: dict[str, tuple[Callable[[Synthetic], Array], Callable[[int], object] | None, int]] = {
+    "emqlang": (eq5, None, 0),
+    "torch, 1 thread": (torch_by_layer, torch.set_num_threads, 1),
+    "torch, 2 threads": (torch_by_layer, torch.set_num_threads, 2),
+    "numexpr, 1 thread": (numexpr_by_layer, numexpr.set_num_threads, 1),
+    "numexpr, 2 threads": (numexpr_by_layer, numexpr.set_num_threads, 2),
+}
+
+
+def measure(statistics: Synthetic) -> dict[str, float]:
+    """Median seconds of each side, its values checked against emqlang's."""
+    times: dict[str, list[float]] = {name: [] for name in SIDES}
+    expected = eq5(statistics)
     for _ in range(ROUNDS + 1):  # the first warms up
-        for name, (side, limit, threads) in sides.items():
+        for name, (side, limit, threads) in SIDES.items():
             if limit:
                 limit(threads)
             start = perf_counter()
             values = side(statistics)
             times[name].append(perf_counter() - start)
             np.testing.assert_allclose(values, expected, rtol=1e-3)
-    medians = {name: median(runs[1:]) for name, runs in times.items()}
+    return {name: median(runs[1:]) for name, runs in times.items()}
+
+
+def main() -> None:
     print(describe())
+    company = Company()
+    statistics = synthetic(("w", "grad_synflow", "bits"), wide=False)
+    memory = Memory()
+    medians = measure(statistics)
     for name, seconds in medians.items():
         print(f"{name:20} {1000 * seconds:8.2f} ms")
+    read = sum(statistics.array(name).nbytes for name in ("w", "grad_synflow"))
+    print(f"emqlang reads its statistics once, at {read / medians['emqlang'] / 1e9:.0f} GB/s")
     for rival in ("torch", "numexpr"):
         best = min(seconds for name, seconds in medians.items() if name.startswith(rival))
         print(f"ratio to {rival} at its best: {best / medians['emqlang']:.1f}x (target 5x)")
+    print(f"memory: {memory.grown():.0f} MB above the statistics, all sides together")
+    print(company.describe())
 
 
 if __name__ == "__main__":

@@ -1,31 +1,76 @@
-"""One line that says what a figure was measured on."""
+"""What a figure was measured on, who else was there, and how much memory it took. Linux."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
 
+MEGABYTE = 1 << 20
+
 
 def describe() -> str:
-    cpu = next(
-        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine()
-    )
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    """One line: processor, cores, load, versions, date."""
+    cpu = next((_value(line) for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     versions = f"python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"
-    return f"{cpu}, {cores} cores, load {load:.1f}, {versions}, {date}"
+    return f"{cpu}, {cores()} cores, load {os.getloadavg()[0]:.1f}, {versions}, {date}"
 
 
-def peak_memory() -> int:
-    """Bytes of main memory that this process has ever held at once (VmHWM)."""
-    return next(int(line.split()[1]) * 1024 for line in _lines("/proc/self/status") if line.startswith("VmHWM"))
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+class Company:
+    """How much of the machine other processes took since this was made: ratios measured in company are noisy."""
+
+    def __init__(self) -> None:
+        self.start = _busy_seconds(), _own_seconds(), perf_counter()
+
+    def describe(self) -> str:
+        busy, own, now = _busy_seconds(), _own_seconds(), perf_counter()
+        others = (busy - self.start[0]) - (own - self.start[1])
+        share = max(0.0, others) / ((now - self.start[2]) * (os.cpu_count() or 1))
+        return f"other processes took {share:.0%} of the processors; load {os.getloadavg()[0]:.1f} at the end"
+
+
+class Memory:
+    """How far this process's main memory grows beyond what it holds when this is made."""
+
+    def __init__(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        self.before = _status("VmRSS")
+
+    def grown(self) -> float:
+        """Megabytes, at the peak."""
+        return (_status("VmHWM") - self.before) / MEGABYTE
+
+
+def _status(field: str) -> int:
+    """Bytes."""
+    return next(int(_value(line).split()[0]) * 1024 for line in _lines("/proc/self/status") if line.startswith(f"{field}:"))
+
+
+def _busy_seconds() -> float:
+    """Of all processors together, since the machine was started."""
+    user, nice, system, _, _, interrupts, soft, stolen = map(int, _lines("/proc/stat")[0].split()[1:9])
+    return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def _lines(path: str) -> list[str]:
-    file = Path(path)
-    return file.read_text().splitlines() if file.exists() else []
+    return Path(path).read_text().splitlines()
+
+
+def _value(line: str) -> str:
+    return line.partition(":")[2].strip()

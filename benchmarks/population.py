@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from generate_programs import READ
-from machine import describe, peak_memory
+from machine import Company, Memory, cores, describe
 from synthetic import Synthetic, synthetic
 
 from emqlang.compiler import Cache, compile
@@ -27,7 +27,6 @@ from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
 from emqlang.grammar.files import load_file
 
 HERE = Path(__file__).parent
-MEGABYTE = 1 << 20
 
 
 def _normalize(x: torch.Tensor) -> torch.Tensor:
@@ -116,14 +115,13 @@ def read(name: str) -> tuple[list[Expr], list[Expr]]:
 
 def at_once(statistics: Synthetic, every: int) -> None:
     _, programs = read("programs.emq")
-    before = peak_memory()
+    memory = Memory()
     start = perf_counter()
-    values = compile(programs).run(statistics)
+    values = compile(programs).run(statistics, threads=cores())
     seconds = (perf_counter() - start) / len(programs)
-    more = (peak_memory() - before) / MEGABYTE
     finite = np.isfinite(values).all(axis=(1, 2)).mean()
     print(f"{len(programs)} random programs at once: {1000 * seconds:.2f} ms a program, {finite:.0%} finite everywhere")
-    print(f"  memory: {more:.0f} MB above the statistics (target 256 MB)")
+    print(f"  memory: {memory.grown():.0f} MB above the statistics (target 256 MB)")
     print(f"  ratio to torch at its best: {baseline(programs[::every], statistics) / seconds:.1f}x (target 4x)")
 
 
@@ -134,7 +132,7 @@ def one_by_one(statistics: Synthetic, every: int) -> None:
     cache.hits = cache.misses = 0
     start = perf_counter()
     for program in programs:
-        compile([program]).run(statistics, cache)
+        compile([program]).run(statistics, cache, threads=cores())
     seconds = (perf_counter() - start) / len(programs)
     share = cache.hits / (cache.hits + cache.misses)
     print(
@@ -148,9 +146,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="the baseline runs every Nth program")
     every = parser.parse_args().every
     print(describe())
+    company = Company()
     statistics = synthetic(READ)
     at_once(statistics, every)
     one_by_one(statistics, every)
+    print(company.describe())
 
 
 if __name__ == "__main__":

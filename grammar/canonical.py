@@ -262,6 +262,8 @@ _COMPOUND = _SPLITS | {"add"}  # what a function looks into
 
 def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
     """One entry a base, and one more where a ** n * inv(a) ** n must stay, which is 0 where a is."""
+    if _settled(factors):
+        return coefficient, factors
     ups: dict[bytes, float] = {}
     downs: dict[bytes, float] = {}
     bases: dict[bytes, Expr] = {}
@@ -311,6 +313,14 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
     if exponent_of_e:
         merged.append((make("exp", total(exponent_of_e)), 1.0))
     return coefficient, merged
+
+
+def _settled(factors: Factors) -> bool:
+    """Whether the bases are distinct and none can be taken apart or meet another: the usual case, worth no bookkeeping."""
+    for base, exponent in factors:
+        if base.op in _FACTORS and not (base.op == "abs" and exponent == 1 and base.args[0].op != "mul"):
+            return False
+    return len(factors) == len({base.digest for base, _ in factors})
 
 
 def _emit(powers: Factors) -> list[Expr]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -74,7 +75,11 @@ class Expr:
 
 def literal(value: float) -> Expr:
     """A finite number; minus zero is zero."""
-    value = float(value) + 0.0
+    return _literal(float(value) + 0.0)
+
+
+@lru_cache(4096)
+def _literal(value: float) -> Expr:
     return Expr(LITERAL, (), value, _digest(LITERAL, struct.pack("<d", value)), Kind.LAYER, signs.of(value), 0)
 
 

@@ -64,7 +64,8 @@ def quantize(
     step_iterations  of learning the activation quantizers' scales, a unit; 0 leaves them as calibrated
     progress         told how far the learned rounding is; its first report holds an estimate of the whole time
     save, finished   `save` is given the integers of all layers after every unit; a later call goes on from them
-    Raises E304 for too few images, E308 and E312 for a network that fails, E311 for another network's recipe, E403.
+    Raises E304 for too few images, and where they do not run every layer; E308 and E312 for a network that fails, E311 for
+    another network's recipe, E403.
     """
     if rounding not in ROUNDINGS:
         raise error("E403", f"rounding '{rounding}' is unknown", *nearest(rounding, ROUNDINGS), f"one of {', '.join(ROUNDINGS)}")

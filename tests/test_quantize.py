@@ -308,7 +308,7 @@ def test_the_same_seed_gives_the_same_network() -> None:
 
 
 def test_an_interrupted_run_goes_on_where_it_was() -> None:
-    """Ctrl-C in the third unit of five: the next run takes the two that are finished, and ends at the same network."""
+    """Ctrl-C in the third unit of four: the next run takes the two that are finished, and ends at the same network."""
     network, data = ready(networks.PreActivation), batches(networks.PreActivation)
     settings: dict[str, Any] = {"rounding": "adaround", "iterations": 100, "schedule": Schedule(rate=1e-2)}
     whole = quantized(network, data, **settings)

@@ -77,3 +77,31 @@ def test_small_networks_have_fewer_suspects(count: int) -> None:
     images = [torch.randn(32, 4, generator=torch.Generator().manual_seed(0))]
     found = check(prepare(net.eval(), images[0]), images, images, images=32)
     assert len(found.suspects) <= count
+
+
+class Amplified(nn.Module):
+    """A convolution whose weights differ by a thousandth, and a norm that magnifies what is left: it cannot be folded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8), nn.Linear(8, 4)
+        with torch.no_grad():
+            self.conv.weight.mul_(0.005).add_(10)
+            self.norm.running_var.fill_(1e-5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        kept = self.conv(images - images.mean(1, keepdim=True))
+        logits: Tensor = self.head((self.norm(kept) + 0 * kept)[:, :, 0, 0])
+        return logits
+
+
+def test_an_unfolded_batch_norm_is_named_the_same_every_time() -> None:
+    images = data()
+    network = prepare(Amplified().eval(), images[0])
+    told: list[tuple[str, int, int]] = []
+    found = check(network, images, images, images=128, tell=lambda *where: told.append(where))
+    assert not found.passed and found.suspects[0].layer == "conv"
+    assert found.suspects[0].cause == "the batch norm 'norm' behind it is not folded"
+    assert told and all(what == "8-bit check" and done <= total for what, done, total in told)
+    assert check(network, images, images, images=128) == found

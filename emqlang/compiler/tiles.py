@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from emqlang.compiler.axes import Axes
@@ -30,7 +30,7 @@ class Tiles:
 
     def __init__(self, statistics: Statistics, axes: Axes, threads: int | None = None) -> None:
         self.statistics, self.axes = statistics, axes
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or torch.get_num_threads()
 
     def reduce(self, values: Sequence[Value], scalar: Callable[[Value], Array]) -> dict[Value, Array]:
         """Each reduction's value in every layer. `scalar` gives the layer values that the chains read."""

@@ -1,0 +1,90 @@
+"""Keys and parsing: microseconds for one program's canonical key, cold and as an offspring, and for reading Eq. 5's text.
+
+    python benchmarks/canonical_key.py
+
+Cold: programs of 15 nodes, each with an empty table. Offspring: one node of each, drawn with a seed, gives way to another
+statistic or op of its kind, and the table knows the parent. Each figure is the median over programs of the least of ROUNDS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from random import Random
+from statistics import median, quantiles
+from time import perf_counter
+
+from machine import describe
+
+from emqlang.grammar.canonical import Table, canonical, key
+from emqlang.grammar.expr import Expr, apply, postorder, rebuild, statistic
+from emqlang.grammar.files import load_file
+from emqlang.grammar.inputs import INPUTS
+from emqlang.grammar.kinds import KINDS
+from emqlang.grammar.ops import OPS, Class
+from emqlang.grammar.program import parse
+
+NODES, ROUNDS, SEED = 15, 5, 0
+EQ5 = "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"
+
+
+def least(work: Callable[[], object], prepare: Callable[[], object] = lambda: None) -> float:
+    """Microseconds of the fastest round."""
+    times = []
+    for _ in range(ROUNDS):
+        prepare()
+        start = perf_counter()
+        work()
+        times.append(perf_counter() - start)
+    return 1e6 * min(times)
+
+
+def offspring(parent: Expr, rng: Random) -> Expr:
+    """The parent with one node changed for another of its kind."""
+    nodes = [node for node in postorder(parent) if node.op != "literal"]
+    old = rng.choice(nodes)
+    new = rng.choice(_others(old))
+    done: dict[Expr, Expr] = {}
+    for node in postorder(parent):
+        done[node] = new if node == old else rebuild(node, tuple(done[arg] for arg in node.args))
+    return done[parent]
+
+
+def _others(node: Expr) -> list[Expr]:
+    if not node.args:
+        return [statistic(row.name) for row in INPUTS.values() if row.kind is node.kind and row.name != node.value]
+    kinds = tuple(arg.kind for arg in node.args)
+    ops = [op for op in OPS.values() if op.cls is Class.ELEMENTWISE and op.name not in ("pow", node.op)]
+    found = [apply(op.name, *node.args) for op in ops if KINDS[op.name].get(kinds) is node.kind]
+    return found or [node]
+
+
+def warm_key(parent: Expr, child: Expr) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        table = Table()
+        canonical(parent, table)
+        start = perf_counter()
+        key(child, table)
+        times.append(perf_counter() - start)
+    return 1e6 * min(times)
+
+
+def show(title: str, times: Iterable[float], target: float) -> None:
+    times = list(times)
+    print(f"{title:28} {median(times):7.1f} us, 90 % under {quantiles(times, n=10)[-1]:.1f} us (target {target:g})")
+
+
+def main() -> None:
+    proxies = load_file(Path(__file__).parent / "programs.emq").proxies.values()
+    programs = [proxy.elaborated for proxy in proxies if proxy.elaborated.size == NODES]
+    rng = Random(SEED)
+    print(describe())
+    print(f"{len(programs)} programs of {NODES} nodes")
+    show("canonical key, cold", (least(lambda program=program: key(program)) for program in programs), 50)
+    show("canonical key, offspring", (warm_key(program, offspring(program, rng)) for program in programs), 20)
+    show("parse Eq. 5", (least(lambda: parse(EQ5)) for _ in range(20)), 500)
+
+
+if __name__ == "__main__":
+    main()
