@@ -35,7 +35,7 @@ class Plan:
     levels: tuple[tuple[Expr, ...], ...]
 
     def run(self, statistics: Statistics, cache: Cache | None = None, threads: int | None = None) -> NDArray[np.float64]:
-        """Values of all programs: (programs, choices, layers), float64. `threads`, as many as torch takes by default, changes no bit."""
+        """Values of all programs: (programs, choices, layers), float64. `threads`, by default torch's, changes no bit."""
         from emqlang.compiler.run import run
 
         return run(self, statistics, cache, threads)
