@@ -25,10 +25,12 @@ dev: .venv/dependencies
 	rm -f .venv/installed
 
 bench: .venv/installed
-	$(PIP) install -q -c constraints.txt numexpr
+	$(PIP) install -q -c constraints.txt numexpr pulp
 	$(BIN)/python benchmarks/eq5.py
 	$(BIN)/python benchmarks/population.py
 	$(BIN)/python benchmarks/canonical_key.py
+	$(BIN)/python benchmarks/assignment.py
+	$(BIN)/python benchmarks/quantized_forward.py
 
 .venv/dependencies: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

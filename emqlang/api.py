@@ -67,6 +67,7 @@ def collect(
     )  # fmt: skip
     if data is None or isinstance(data, str):
         return Workbench(settings, network=None if isinstance(model, str) else _ready(model, None, forward))
+    data = _held(data)
     first = next(iter(data), None)
     if first is None:
         raise error("E304", "the data has no batches")
@@ -170,7 +171,13 @@ def _both(model: Model, data: Data, forward: Forward | None, split: Any, count: 
     if isinstance(data, str):
         network = _ready(model, None, forward)
         return network, _named(data, network, split, count)
+    data = _held(data)
     return _ready(model, next(iter(data), None), forward), data
+
+
+def _held(data: Iterable[Any]) -> Iterable[Any]:
+    """Batches that can be gone through more than once."""
+    return list(data) if isinstance(data, Iterator) else data
 
 
 def _named(data: str, network: Network | None, split: Any, count: int | None) -> Batches:

@@ -96,6 +96,12 @@ def test_batches_may_be_dicts_and_the_forward_the_users() -> None:
     assert emq.evaluate(quantized, data).images == 64
 
 
+def test_batches_may_come_from_a_generator() -> None:
+    recipe = emq.assign("fisher_error", emq.collect(network(), iter(batches())), avg_bits=3)
+    one, two = (emq.quantize(network(), recipe, data, images=64) for data in (iter(batches()), batches()))
+    assert one.report == two.report
+
+
 def test_without_labels_there_is_agreement_and_kl() -> None:
     model, data = network(), [images for images, _ in batches()]
     found = emq.evaluate(model, data, reference=model)
