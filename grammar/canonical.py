@@ -18,9 +18,9 @@ between calls, within a bound, and belongs to its caller.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 
 from emqlang.grammar import rewrite
@@ -136,15 +136,14 @@ def _record(node: Expr, form: Expr, forms: dict[bytes, Expr], trace: list[Step])
 
 
 def _chain(node: Expr, operands: list[Expr]) -> Expr:
-    """A chain of additions or multiplications, its subtractions and divisions turned round."""
+    """A chain of additions or multiplications; what is subtracted, or divided by, counts with the sign turned round."""
     add = node.op in ("add", "sub")
-    members = list(operands)
-    place = len(members) - 1
-    while place:
+    signs = [1.0] * len(operands)
+    for place in range(len(operands) - 1, 0, -1):
         if node.op in ("sub", "div"):
-            members[place] = negate(members[place]) if add else make("inv", members[place])
-        node, place = node.args[0], place - 1
-    return total(members) if add else product(members)
+            signs[place] = -1.0
+        node = node.args[0]
+    return total(operands, signs=signs) if add else product(operands, signs)
 
 
 def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | None = None) -> Expr:
@@ -167,20 +166,20 @@ def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | No
 # products: coefficient * bases ** exponents
 
 
-def product(operands: Iterable[Expr]) -> Expr:
-    """The normal form of a product."""
-    operands = tuple(operands)
-    if operands and _plain(operands, _FACTORS):
+def product(operands: Sequence[Expr], signs: Sequence[float] = ()) -> Expr:
+    """The normal form of a product; `signs` are the exponents, 1 or -1, of its operands."""
+    if operands and -1.0 not in signs and _plain(operands, _FACTORS):
         return _joined("mul", operands)
-    coefficient, factors = 1.0, []
-    for operand in operands:
+    coefficient = 1.0
+    factors: Factors = []
+    for operand, sign in zip(operands, signs or (1.0,) * len(operands), strict=True):
         scale, parts = split(operand)
-        coefficient *= scale
-        factors += parts
+        coefficient *= scale if sign > 0 else _power_of(scale, -1.0)
+        factors += parts if sign > 0 else [(base, -exponent) for base, exponent in parts]
     return build(coefficient, factors)
 
 
-def _plain(operands: tuple[Expr, ...], special: frozenset[str]) -> bool:
+def _plain(operands: Sequence[Expr], special: frozenset[str]) -> bool:
     """Whether the operands are distinct and none can merge with another: the usual case, worth no bookkeeping."""
     for operand in operands:
         if operand.op in special:
@@ -244,6 +243,7 @@ def build(coefficient: float, factors: Factors) -> Expr:
     return _scaled(_joined("mul", terms), coefficient) if terms else literal(coefficient)
 
 
+@lru_cache(8192)
 def _scaled(x: Expr, coefficient: float) -> Expr:
     return x if coefficient == 1 else apply("mul", x, literal(coefficient))
 
@@ -336,6 +336,7 @@ def _emit(powers: Factors) -> list[Expr]:
     return [x for x in plain if not (x.op == LITERAL and x.value == 1)]
 
 
+@lru_cache(8192)
 def _emit_one(base: Expr, exponent: float) -> Expr:
     if exponent == 1:
         return base
@@ -401,20 +402,19 @@ def _power_of(value: float, exponent: float) -> float:
 # sums: coefficients * products + constant
 
 
-def total(operands: Iterable[Expr], scale: float = 1.0) -> Expr:
-    """The normal form of a sum, times a literal."""
-    operands = tuple(operands)
-    if scale == 1 and _plain(operands, _TERMS):
+def total(operands: Sequence[Expr], scale: float = 1.0, signs: Sequence[float] = ()) -> Expr:
+    """The normal form of a sum, times a literal; `signs` are those, 1 or -1, of its operands."""
+    if scale == 1 and -1.0 not in signs and _plain(operands, _TERMS):
         return _joined("add", operands)
     constant = 0.0
     terms: dict[bytes, tuple[float, Expr]] = {}
-    for operand in operands:
+    for operand, sign in zip(operands, signs or (1.0,) * len(operands), strict=True):
         for coefficient, term in _terms(operand):
             if term is None:
-                constant += coefficient
+                constant += sign * coefficient
             else:
                 known = terms.get(term.digest)
-                terms[term.digest] = (coefficient + known[0] if known else coefficient, term)
+                terms[term.digest] = (sign * coefficient + known[0] if known else sign * coefficient, term)
     constant *= scale
     pairs = [(coefficient * scale, term) for coefficient, term in terms.values() if coefficient]
     if sum(term.op == "relu" for _, term in pairs) > 1 and (met := _meet(pairs)) is not None:
