@@ -2,7 +2,7 @@
 
 Each holds for EVERY real value of its variable under the protected meaning of the op table, zeros included, wherever its
 condition on the variable's sign does; tests try each on a grid and on random data. What products and sums, and ops over
-them, become is in `canonical.py`.
+them, become is in `normal.py`.
 
 False, and therefore missing: log(a*b) = log(a) + log(b) unless both are positive; exp(log(a)) = a unless a > 0; a/a = 1
 and a/b*b = a unless the divisor is not 0; sqrt(a)*sqrt(a) = a unless a >= 0 (it is relu(a)).

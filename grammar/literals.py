@@ -1,0 +1,40 @@
+"""Ops on literals, under the protected meaning, as long as the result is a finite number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+_MEANING: Mapping[str, Callable[[float], float]] = MappingProxyType(
+    {
+        "neg": lambda x: -x,
+        "abs": abs,
+        "sign": lambda x: float((x > 0) - (x < 0)),
+        "relu": lambda x: max(x, 0.0),
+        "inv": lambda x: 1 / x if x else 0.0,
+        "sqrt": lambda x: math.sqrt(max(x, 0.0)),
+        "log": lambda x: math.log(x) if x > 0 else 0.0,
+        "exp": math.exp,
+        "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else math.exp(x),
+    }
+)
+
+
+def folded(op: str, value: float) -> float | None:
+    """An op on a literal, if that is finite."""
+    try:
+        result = float(_MEANING[op](value))
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) else None
+
+
+def power_of(value: float, exponent: float) -> float:
+    """A literal's power under the protected meaning; raises ArithmeticError where that is not finite."""
+    if value == 0:
+        return 0.0
+    result = float(value**exponent)
+    if not math.isfinite(result) or result == 0:
+        raise ArithmeticError(result)
+    return result
