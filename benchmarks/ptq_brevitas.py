@@ -73,10 +73,8 @@ def main() -> None:
         images = torch.cat(calibration(given.data, draw))
         loaders[draw] = DataLoader(TensorDataset(images, torch.zeros(len(images))), batch_size=BATCH)
     jobs = [("nearest", 8, 0, 0)]
-    for draw in DRAWS:
-        for bits in (4, 3, 2):
-            jobs += [(method, bits, 0, draw) for method in ("nearest", "gptq")]
-            jobs += [(method, bits, given.iterations, draw) for method in ("adaround", "brecq")]
+    jobs += [(method, bits, 0, draw) for draw in DRAWS for bits in (3, 4, 2) for method in ("nearest", "gptq")]
+    jobs += [(method, bits, given.iterations, draw) for draw in DRAWS for bits in (3, 4, 2) for method in ("adaround", "brecq")]
     known = done(given.out)
     for method, bits, iterations, draw in jobs:
         if ("Brevitas", method, bits, iterations, draw) in known or not method.startswith(given.only):
