@@ -23,7 +23,7 @@ from emqlang.grammar.signs import NEGATIVE
 Array = NDArray[Any]
 Kernel = Callable[..., Any]
 
-TILE = 1 << 17  # values; part of what every score means to the last bit
+TILE = 1 << 18  # values; part of what every score means to the last bit
 BLOCK = 1 << 10  # values that one dot product adds before float64 takes over; BLAS uses one thread for so few
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
