@@ -94,7 +94,7 @@ _TABLE = (
     _row("bits", L, POSITIVE, "bits", Cost.FREE, "the choice's weight bits", "Eq. 3", axis=Axis.WEIGHT_BITS, data=False),
     _row("act_bits", L, POSITIVE, "bits", Cost.FREE, "the choice's activation bits; 8 where they are not chosen", "-", axis=Axis.ACT_BITS, data=False),
     _row("act_qerr", L, NONNEGATIVE, "input^2", Cost.FORWARD, "mean squared error of quantizing the layer's input; the network's own input has 8 bits", "-", axis=Axis.ACT_BITS),
-    _row("out_mse", L, NONNEGATIVE, "1", Cost.FORWARDS, "squared error of the layer's own output over its squared norm, only this group quantized", "Sony MCT",
+    _row("out_mse", L, NONNEGATIVE, "1", Cost.FORWARDS, "squared error of the layer's own output over its squared norm, only this group quantized; each of its layers has its own", "Sony MCT",
          axis=Axis.CHOICE),
     _row("kl", L, NONNEGATIVE, "nats", Cost.FORWARDS, "mean KL of the softmax output from float, only this group quantized; the group's main layer has it, the others 0", "NVIDIA ModelOpt", axis=Axis.CHOICE),
     _row("loss_inc", L, ANY, "loss", Cost.FORWARDS, "increase of the mean loss, only this group quantized; the group's main layer has it, the others 0", "MQBench, LIMPQ", axis=Axis.CHOICE),

@@ -33,6 +33,7 @@ class Network:
     weights_sha256   of the state dict before anything was folded or adapted; `parameters` counts them there too
     input_shape      of one image, without the batch; `example` is the batch it was recorded with
     classes          number of logits
+    answer_sha256    of what the network, as it was given, returned for the example
     folded           batch norm -> the layer it was folded into; `unfolded` ones stay
     spec             of a built-in network
     warnings         W603, W605, W606, W608
@@ -47,6 +48,7 @@ class Network:
     parameters: int
     input_shape: tuple[int, ...]
     classes: int
+    answer_sha256: str
     folded: Mapping[str, str]
     unfolded: tuple[str, ...]
     spec: ModelSpec | None
@@ -114,6 +116,7 @@ def prepare(
         parameters=parameters,
         input_shape=tuple(images.shape[1:]),
         classes=logits.shape[min(1, logits.ndim - 1)] if logits.ndim else 1,
+        answer_sha256=stored.sha256({str(place): leaf for place, leaf in enumerate(tensors(seen.result))}),
         folded=folded,
         unfolded=unfolded,
         spec=spec,

@@ -7,7 +7,6 @@ half to even. A grid's values are (code - zero_point) * scale.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import error, nearest
+from emqlang.quant.threads import one_thread
 
 PERCENTILE = 99.99  # of a channel's weights on either side of 0 that the range keeps
 COARSE = tuple(0.75**step for step in range(8))  # parts of an end of the range, 1 to 0.13
@@ -79,7 +79,7 @@ class WeightQuantizer:
     method      'mse': both ends of a channel's range are drawn in to where its squared error is least; 'minmax': the
                 range is kept; 'percentile': PERCENTILE % of it is kept
     symmetric   the zero point is the middle: 2^bits - 1 levels, or all 2^bits with `full_range`
-    Raises E403 for an unknown method and, from `fit`, for a symmetric grid of 1 bit, which would be 0 alone.
+    Raises E403 for an unknown method and, from `fit`, for a symmetric grid of 1 bit, which has no positive level.
     """
 
     method: str = "mse"
@@ -94,8 +94,8 @@ class WeightQuantizer:
     def fit(self, rows: Tensor, bits: int) -> Grid:
         """The grids of one weight (C, fan_in). A channel of equal weights is represented exactly."""
         if self.symmetric and bits == 1:
-            raise error("E403", "a symmetric grid of 1 bit has no level but 0", "leave symmetric out, or take 2 bits")
-        with _one_thread():
+            raise error("E403", "a symmetric grid of 1 bit has no level above 0", "leave symmetric out, or take 2 bits")
+        with one_thread():
             parts = [self._fit(part, bits) for part in _chunks(rows.detach().float())]
         scale, zero_point = (torch.cat(column) for column in zip(*parts, strict=True))
         return Grid(bits, scale, zero_point.int(), self._lowest)
@@ -185,17 +185,6 @@ def _loss(rows: Tensor, scale: Tensor, lowest: Tensor, highest: Tensor, buffers:
     rounded.clamp_(lowest[:, None], highest[:, None]).sub_(steps)
     norm: Tensor = torch.linalg.vector_norm(rounded, dim=1)
     return norm.mul_(scale)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Thousands of operations on a few weights each: several threads would mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _chunks(rows: Tensor) -> Iterator[Tensor]:

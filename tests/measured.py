@@ -65,5 +65,21 @@ def layer_values(statistics: Statistics, name: str) -> list[Tensor]:
     return [statistics.array(name)[..., a:b] for a, b in pairwise(offsets)]
 
 
+def outputs_of(network: Network, values: Tensor) -> list[Any]:
+    """What every call of each layer puts out, layer by layer, and last the network's own answer; part of the graph."""
+    layers = network.collection.layers
+    seen: list[Any] = [[] for _ in layers]
+    handles = [
+        module.register_forward_hook(lambda module, args, output, calls=seen[layer.index]: calls.append(output))
+        for layer in layers
+        for module in network.module.modules()
+        if getattr(module, "weight", None) is layer.weight
+    ]
+    seen.append(network.module(values))
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
 def loss_of(network: Network, values: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(network.module(values), labels)

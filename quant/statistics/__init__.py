@@ -16,6 +16,7 @@ from emqlang.quant.data import Batches
 from emqlang.quant.menu import Choice
 from emqlang.quant.network import Network
 from emqlang.quant.quantizer import WeightQuantizer
+from emqlang.quant.record import tensors
 from emqlang.quant.statistics import errors, features, fingerprint, hessian, perturbation, shape, synflow
 from emqlang.quant.statistics.activations import ChannelFisher, Sampled, SampledSlopes, Variance, sample_sizes
 from emqlang.quant.statistics.cache import Cache
@@ -95,6 +96,8 @@ def collect_statistics(
     progress         told the statistic, the steps done and the steps in all
     Raises E303 for statistics that need data where there is none, E304 for data that does not do, E308, E312, E403.
     """
+    if stat_images < 1:
+        raise error("E403", "statistics take 1 image or more")
     wanted = frozenset(names)
     needing = sorted(name for name in wanted if INPUTS[name].needs_data)
     images, labels = _take(data, stat_images, network, needing)
@@ -121,13 +124,22 @@ def _take(data: Batches | None, count: int, network: Network, needing: Sequence[
     images: list[Tensor] = []
     labels: list[Tensor] = []
     for part, marks in data.batches(count):
-        images.append(part)
+        images.append(_fitting(part, network, data.name))
         labels += [] if marks is None else [marks]
         if sum(map(len, images)) >= count:
             break
     if not images:
         raise error("E304", f"{data.name} has no images")
     return torch.cat(images)[:count], torch.cat(labels)[:count] if labels else None
+
+
+def _fitting(images: Tensor, network: Network, name: str) -> Tensor:
+    """Images of the network's own shape, in its precision."""
+    if images.shape[1:] != network.input_shape:
+        given, wanted = ("x".join(map(str, shape)) for shape in (images.shape[1:], network.input_shape))
+        raise error("E304", f"the images of {name} are {given}, and the network takes {wanted}")
+    example = tensors(network.example)[0]
+    return images.to(example.dtype) if images.is_floating_point() and example.is_floating_point() else images
 
 
 def _obtain(subject: Subject, part: Pass, names: frozenset[str], store: Cache | None, images: str) -> dict[str, Measured]:

@@ -6,15 +6,17 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emqlang.grammar.diagnostics import Diagnostic
+from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.quant.atomic import write_atomically
 from emqlang.quant.statistics.table import Measured
 
@@ -39,15 +41,22 @@ class Usage:
 def info(root: Path | None = None) -> Usage:
     """How many files the cache has, and how large they are together."""
     folder = (root or default_root()) / FOLDER
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    sizes = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # another process may be at work
+                sizes.append((Path(place) / name).stat().st_size)
     return Usage(folder, len(sizes), sum(sizes))
 
 
 def clear(root: Path | None = None) -> Usage:
-    """Removes every file of the cache; returns what there was."""
+    """Removes every file of the cache; returns what there was. Raises E301 where they cannot be removed."""
     usage = info(root)
-    if usage.directory.is_dir():
-        shutil.rmtree(usage.directory)
+    try:
+        if usage.directory.is_dir():
+            shutil.rmtree(usage.directory)
+    except OSError as reason:
+        raise error("E301", f"the cache could not be cleared: {reason}", path=str(usage.directory)) from reason
     return usage
 
 
@@ -62,10 +71,12 @@ class Cache:
     def load(self, name: str, key: str) -> Measured | None:
         """A statistic, memory-mapped; None if it is not there. A damaged or foreign file is set aside, with W604."""
         path = self._path(name, key)
-        if not path.is_file():
-            return None
         try:
+            if not path.is_file():
+                return None
             found = _read(path, name, key)
+        except FileNotFoundError:  # removed since
+            return None
         except (OSError, SafetensorError, ValueError) as reason:
             self._set_aside(path, str(reason))
             return None
@@ -119,4 +130,4 @@ def _parts(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
     for name in sorted(tensors):
         tensor = tensors[name]
         yield json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode()
-        yield tensor.numpy().reshape(-1).view("uint8").data
+        yield tensor.reshape(-1).view(torch.uint8).numpy().data

@@ -35,14 +35,22 @@ def alignment(grams: Tensor) -> Tensor:
 def _grams(subject: Subject) -> Tensor:
     """X X^T for the centred features X (N, F) of every layer, the calls of a layer that runs several times side by side."""
     count = len(subject.images)
+    alone = _shapes(subject)
     grams = torch.zeros(len(subject.layers), count, count, dtype=torch.float64, device=subject.device)
     modules = readers(subject.module, subject.layers)
     with ExitStack() as stack:
         for layer in subject.layers:
 
-            def hook(module: nn.Module, args: Any, output: Any, gram: Tensor = grams[layer.index]) -> None:
-                features = tensors(output)[0].reshape(count, -1).float()
-                centred = features - features.mean(0)
+            def hook(
+                module: nn.Module,
+                args: Any,
+                output: Any,
+                gram: Tensor = grams[layer.index],
+                calls: list[torch.Size] = alone[layer.index],
+            ) -> None:
+                features = _by_image(tensors(output)[0], calls.pop(0), count).float()
+                centred = features - features[:1]  # features that do not vary become exact zeros
+                centred -= centred.mean(0)
                 gram += (centred @ centred.T).double()
 
             for part in modules[layer.name]:
@@ -50,3 +58,17 @@ def _grams(subject: Subject) -> Tensor:
         with torch.no_grad(), plain_kernels():
             subject.logits(subject.images)
     return grams
+
+
+def _shapes(subject: Subject) -> dict[int, list[torch.Size]]:
+    """What the calls of each layer put out for one image."""
+    with torch.no_grad(), plain_kernels(), subject.outputs() as seen:
+        subject.logits(subject.images[:1])
+    return {index: [call.shape for call in calls] for index, calls in seen.items()}
+
+
+def _by_image(output: Tensor, alone: torch.Size, count: int) -> Tensor:
+    """(N, F); the images' axis, which need not be the first, is `count` times as long as for one image alone."""
+    pairs = enumerate(zip(output.shape, alone, strict=False))
+    axis = next((axis for axis, (many, one) in pairs if many == count * one), 0)
+    return output.movedim(axis, 0).reshape(count, -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
+from dataclasses import astuple
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -29,13 +30,17 @@ def digest(*facts: Any) -> str:
 
 
 def of_network(network: Network) -> str:
-    """Of its weights, its modules, the code of their classes, and what its layers and groups are."""
+    """Of its weights, its modules, the code of their classes, and what its layers and groups are.
+
+    What it returned for its example tells of the rest: buffers outside the state dict, plain attributes, code elsewhere.
+    """
     found = network.collection
     groups = [[group.name, group.layers, group.main] for group in found.groups]
     layers = [[layer.name, layer.shape] for layer in found.layers]
     kinds: set[type[nn.Module]] = {type(module) for module in network.module.modules()}
     code = sorted(map(_source, kinds))
-    return digest(network.weights_sha256, repr(network.module), code, layers, groups, found.macs, found.act_numel)
+    told = network.weights_sha256, network.answer_sha256, repr(network.module)
+    return digest(*told, code, layers, groups, found.macs, found.act_numel)
 
 
 def of_images(subject: Subject) -> str:
@@ -70,8 +75,7 @@ def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
         yield settings.hessian_samples
     axis = INPUTS[name].axis
     if axis in (Axis.WEIGHT_BITS, Axis.CHOICE):
-        quantizer = settings.quantizer
-        yield [quantizer.method, quantizer.symmetric, quantizer.full_range]
+        yield astuple(settings.quantizer)
     yield {
         Axis.NONE: None,
         Axis.WEIGHT_BITS: weight_widths(subject.menu),
@@ -81,9 +85,9 @@ def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
 
 
 def _of_tensor(tensor: Tensor) -> str:
-    data = tensor.detach().cpu().contiguous()
-    shape = f"{data.dtype} {list(data.shape)}".encode()
-    return blake2b(data.numpy().tobytes(), key=blake2b(shape, digest_size=16).digest(), digest_size=16).hexdigest()
+    shape = f"{tensor.dtype} {list(tensor.shape)}".encode()
+    data = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+    return blake2b(data, key=blake2b(shape, digest_size=16).digest(), digest_size=16).hexdigest()
 
 
 def _source(kind: type[nn.Module]) -> str:

@@ -77,8 +77,8 @@ class _Trial:
     def _book(self, group: Group, row: int, number: int, logits: Tensor, share: float) -> None:
         """One batch's part of what belongs to the group as a whole."""
         if "kl" in self.names:
-            wanted, found = (values.log_softmax(CLASS_AXIS) for values in (self.logits[number], logits))
-            divergence = F.kl_div(found, wanted, reduction="none", log_target=True).sum(CLASS_AXIS).mean(dtype=torch.float64)
+            wanted, found = (values.double().log_softmax(CLASS_AXIS) for values in (self.logits[number], logits))
+            divergence = F.kl_div(found, wanted, reduction="none", log_target=True).sum(CLASS_AXIS).mean()
             self.results["kl"][row, group.main] += share * divergence.clamp(min=0)
         if "loss_inc" in self.names:
             images, labels = self.subject.batches(BATCH)[number]

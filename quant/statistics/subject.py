@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.activations import readers
 from emqlang.quant.batches import logits_of
 from emqlang.quant.foreign import foreign
@@ -25,18 +25,24 @@ from emqlang.quant.quantizer import WeightQuantizer
 from emqlang.quant.record import run, tensors
 
 CLASS_AXIS = 1  # of logits (N, classes, ...)
+LOSSES = ("label", "self")
 Progress = Callable[[str, int, int], None]  # a statistic, steps done, steps in all
 Loss = Callable[[Tensor, tuple[Tensor, Tensor | None]], Tensor]  # of the network's scores and a batch: the mean over images
 
 
 @dataclass(frozen=True)
 class Settings:
-    """loss: 'label', 'self' for labels drawn from the network's own softmax, or the user's own."""
+    """loss: 'label', 'self' for labels drawn from the network's own softmax, or the user's own. Raises E403 for another."""
 
     loss: str | Loss = "label"
     hessian_samples: int = 32
     seed: int = 0
     quantizer: WeightQuantizer = field(default_factory=WeightQuantizer)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.loss, str) and self.loss not in LOSSES:
+            help = (*nearest(self.loss, LOSSES), f"one of {', '.join(LOSSES)}, or a function of scores and batch")
+            raise error("E403", f"there is no loss '{self.loss}'", *help)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from emqlang.quant.record import plain_kernels
 from emqlang.quant.statistics.subject import Subject
+from emqlang.quant.threads import one_thread
+
+SMALL = 10**8  # multiply-accumulates for one image, below which one thread is faster than several
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +64,13 @@ def pass_over(subject: Subject, observers: Iterable[Observer]) -> None:
     observers = list(observers)
     outputs = any(observer.reads_output_slopes for observer in observers)
     weights = any(observer.reads_weight_slopes for observer in observers)
-    for index in range(len(subject.images)):
-        visit = _visit(subject, index, observers, outputs, weights)
-        with torch.no_grad():
-            for observer in observers:
-                observer.see(visit)
-        subject.progress("gradients" if outputs or weights else "activations", index + 1, len(subject.images))
+    with one_thread(subject.network.collection.total_macs < SMALL):
+        for index in range(len(subject.images)):
+            visit = _visit(subject, index, observers, outputs, weights)
+            with torch.no_grad():
+                for observer in observers:
+                    observer.see(visit)
+            subject.progress("gradients" if outputs or weights else "activations", index + 1, len(subject.images))
 
 
 def _visit(subject: Subject, index: int, observers: Sequence[Observer], outputs: bool, weights: bool) -> Visit:
