@@ -124,7 +124,10 @@ _SAMPLES = {Kind.WEIGHT: statistic("w"), Kind.ACTIVATION: statistic("act"), Kind
 
 def lift(x: Expr, kind: Kind) -> Expr:
     """A layer value as a tensor that is the same everywhere: times ones, which are anything ** 0."""
-    return x if x.kind is not Kind.LAYER or kind is Kind.LAYER else apply("mul", x, apply("pow", _SAMPLES[kind], exponent=0))
+    if x.kind is not Kind.LAYER or kind is Kind.LAYER:
+        return x
+    ones = apply("pow", _SAMPLES[kind], exponent=0)
+    return ones if x == literal(1) else apply("mul", x, ones)
 
 
 def _structured(op: str, x: Expr, was: Kind) -> Expr:
