@@ -135,6 +135,7 @@ def _rank(x: Expr) -> tuple[bool, bytes]:
 
 
 _SPLITS = frozenset(("mul", "inv", "pow", "sqrt", LITERAL))  # what is no base
+_WHOLE = frozenset(("mul", "pow", "sqrt"))  # what is >= 0 under a fractional exponent, though its factors need not be
 _NOT_ALONE = _SPLITS | {"add", "abs"}  # what a coefficient meets in more than one way
 _FACTORS = _NOT_ALONE | {"exp", "sign"}  # what may merge with other factors
 _TERMS = frozenset(("add", "mul", "relu", LITERAL))  # what may merge with other terms
@@ -164,7 +165,7 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
             exponent_of_e.append(product([base.args[0], literal(exponent)]))
         elif base.op == "abs" and exponent % 2 == 0:
             push(base.args[0], exponent)
-        elif base.op in _SPLITS and not (base.op in ("pow", "sqrt") and exponent != int(exponent)):
+        elif base.op in _SPLITS and not (base.op in _WHOLE and exponent != int(exponent)):
             scale, parts = split(base)
             coefficient *= power_of(scale, exponent)
             for part, own in parts:
