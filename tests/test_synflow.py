@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import seeded
+from subjects import KINDS, ready
 from torch import Tensor, nn
 
 from emqlang.quant.menu import parse_bits
@@ -56,3 +59,57 @@ def test_it_is_the_gradient_of_the_linear_network_by_hand() -> None:
 def test_no_layer_of_a_large_network_is_dead(name: str) -> None:
     for (slopes,) in collected(load(name, "random"), "grad_synflow"):
         assert slopes.dtype == torch.float64 and slopes.isfinite().all() and (slopes > 0).any()
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    **{kind.__name__: kind() for kind in (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.PReLU, nn.ELU, nn.SELU, nn.Mish)},
+    **{kind.__name__: kind() for kind in (nn.LeakyReLU, nn.Softplus, nn.Softsign, nn.Tanh, nn.LogSigmoid, nn.Dropout, nn.CELU)},
+    "in place": nn.Sequential(nn.ReLU(inplace=True), nn.Hardtanh(inplace=True), nn.SiLU(inplace=True)),
+    "functions": lambda x: torch.tanh(F.relu6(F.leaky_relu(x, negative_slope=0.2))),
+    "methods": lambda x: x.relu().tanh().clamp(min=0, max=6).clip(0, 6),
+    "in-place methods": lambda x: x.clone().relu_().clamp_(0, 1),
+    "log softmax": lambda x: torch.special.log_softmax(F.log_softmax(x, dim=1), 1),
+    "norms": lambda x: F.local_response_norm(F.normalize(x), 2),
+    "thresholds": nn.Sequential(nn.Threshold(0.5, 0.0), nn.Hardshrink(), nn.Softshrink(), nn.Tanhshrink()),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_functions_are_the_identity_in_whatever_form(name: str) -> None:
+    def chain(activation: nn.Module) -> list[list[Tensor]]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(2, 3, 3), activation, nn.Flatten(), nn.Linear(48, 4))
+        return collected(prepare(net.eval(), torch.randn(1, 2, 6, 6)), "grad_synflow")
+
+    class Activation(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return ACTIVATIONS[name](x)
+
+    for (with_it,), (without,) in zip(chain(Activation()), chain(nn.Identity()), strict=True):
+        assert torch.equal(with_it, without)
+
+
+def test_gates_multiply_by_at_most_one() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 8), nn.GLU(), nn.Linear(4, 2)).eval()
+    (w1, _), (_, g2) = collected(prepare(net, torch.randn(1, 3)), "w", "grad_synflow")
+    values, gate = w1.double().abs().view(8, 3).sum(1).chunk(2)
+    torch.testing.assert_close(g2.view(2, 4)[0], values * gate / gate.max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_and_their_slopes_have_the_shape_of_the_layers(kind: type[nn.Module]) -> None:
+    network = ready(kind)
+    slopes = [part for (part,) in collected(network, "grad_synflow")]
+    assert [len(part) for part in slopes] == [layer.numel for layer in network.collection.layers]
+    assert all(part.isfinite().all() and (part >= 0).all() and part.any() for part in slopes)
+
+
+def test_it_does_not_depend_on_seed_images_or_biases() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)).eval()
+    first = collected(prepare(net, torch.randn(1, 2, 6, 6)), "grad_synflow")
+    with torch.no_grad():
+        net[0].bias += 1.0  # type: ignore[operator]
+        net[3].weight *= -1.0  # type: ignore[operator]
+    again = collected(prepare(net, torch.randn(1, 2, 6, 6)), "grad_synflow")
+    assert all(torch.equal(one, other) for (one,), (other,) in zip(first, again, strict=True))

@@ -5,7 +5,7 @@ The network is copied in float64 and shown one input of ones. In the copy
     activation functions are the identity, and so are clamps and dropout; sigmoids, which are gates that multiply other
         values, are the identity scaled to a peak of 1: with R a power of the input, deep gated networks would overflow
     layer, group and instance norms, and batch norms without running statistics, which would take out what R is made of,
-        multiply by |gamma|
+        multiply by |gamma|; norms that have none are the identity
     a softmax divides by the sum instead of the sum of exponentials, for which attention would be all or nothing
 so that for a chain without gates and softmax the sums of weight times gradient are equal for all layers.
 What is returned is the gradient's absolute value: behind a softmax, and in a layer that rescales its own weights, it has a sign.
@@ -35,10 +35,11 @@ ZEROED = ("bias", "running_mean")  # what parameters and buffers that are added 
 IDENTITIES = (
     "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "gelu", "silu", "mish", "tanh",
     "tanh_", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "rrelu_", "elu", "elu_", "selu", "selu_", "celu",
-    "celu_", "softplus", "softsign", "logsigmoid", "log_softmax", "threshold", "threshold_", "tanhshrink",
+    "celu_", "softplus", "softsign", "log_sigmoid", "log_softmax", "special_log_softmax", "_threshold", "threshold",
+    "threshold_", "tanhshrink",
     "hardshrink", "softshrink", "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "clamp_max",
     "clamp_max_", "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "alpha_dropout_",
-    "feature_dropout", "feature_alpha_dropout",
+    "feature_dropout", "feature_alpha_dropout", "normalize", "local_response_norm",
 )
 # fmt: on
 GATES = ("sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_")
@@ -93,6 +94,11 @@ def _identity(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def _gate(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     peak = input.detach().abs().amax()
     return input / torch.where(peak > 0, peak, 1.0)
+
+
+def _glu(input: Tensor, dim: int = -1) -> Tensor:
+    values, gate = input.chunk(2, dim)
+    return values * _gate(gate)
 
 
 def _scaled(input: Tensor, weight: Tensor | None, axis: int) -> Tensor:
@@ -150,11 +156,12 @@ def _attention(
 STAND_INS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(IDENTITIES, _identity),
     **dict.fromkeys(GATES, _gate),
+    "glu": _glu,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
     "rms_norm": _layer_norm,
-    "softmax": _softmax,
+    **dict.fromkeys(("softmax", "special_softmax", "softmin"), _softmax),
     "scaled_dot_product_attention": _attention,
 }
