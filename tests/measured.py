@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from networks import images, seeded
+from networks import seeded
 from torch import Tensor, nn
 
 from emqlang.quant.data import Batches
@@ -51,12 +51,6 @@ def labelled(net: nn.Module, shape: tuple[int, ...], count: int = COUNT, classes
 def collect(network: Network, names: Sequence[str], values: Tensor, labels: Tensor | None, **settings: Any) -> Statistics:
     bits = settings.pop("bits", "2,4")
     return collect_statistics(network, names, parse_bits(bits), data_of(values, labels), **settings)
-
-
-def of_kind(kind: type[nn.Module], names: Sequence[str], **settings: Any) -> tuple[Network, Statistics]:
-    """Statistics of one of the shared networks, its own answers the labels."""
-    network = prepare(seeded(kind), images(kind))
-    return network, collect(network, names, images(kind, COUNT), None, loss="self", **settings)
 
 
 def layer_values(statistics: Statistics, name: str) -> list[Tensor]:

@@ -82,13 +82,14 @@ def test_how_the_images_are_batched_is_of_no_concern(subject: Subject, name: str
 
 
 def test_where_the_loss_has_no_curvature_it_is_zero() -> None:
-    network, values, labels = labelled(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), (4,))
-
     def loss(scores: Tensor, batch: object) -> Tensor:
         return scores.sum(1).mean()
 
+    network, values, labels = labelled(nn.Sequential(nn.Linear(4, 3)), (4,))
     found = collect(network, ["hess", "hess_trace", "hess_eig"], values, labels, loss=loss)
     assert not any(found.array(name).any() for name in found.arrays)
+    network, values, labels = labelled(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), (4,))
+    assert not collect(network, ["hess_eig"], values, labels, loss=loss).array("hess_eig").any(), "a block is a layer's own"
 
 
 def test_a_standard_error_takes_two_probes(subject: Subject) -> None:
