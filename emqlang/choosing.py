@@ -16,8 +16,9 @@ from emqlang.quant.evaluate import Evaluation, evaluate
 from emqlang.quant.fixed import read_configuration
 from emqlang.quant.knapsack import Floats
 from emqlang.quant.recipe import Proxy, Recipe
+from emqlang.quant.splits import Splits
 from emqlang.quant.statistics.subject import Progress
-from emqlang.quantization import Method, Quantization, Splits
+from emqlang.quantization import Method, Quantization
 from emqlang.walk import Walk, walk
 
 

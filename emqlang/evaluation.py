@@ -173,7 +173,7 @@ class Workbench:
 
     def evaluate(self, programs: Sequence[Program], config: str | None = None, tied: str | None = None) -> Evaluation:
         """Score tables of programs, evaluated together; `config` is one choice a group, as 4,4,2,... Raises EmqError."""
-        self._check_menu(programs)
+        self.check_menu(programs)
         started = perf_counter()
         chosen = None if config is None else self._configuration(config)
         names = inputs(*(canonical(program.elaborated) for program in programs))  # what is evaluated
@@ -223,7 +223,7 @@ class Workbench:
                 raise error("E402", f"'{group.name}' is given {choice}, which is not in the menu", f"the menu is {menu}")
         return config
 
-    def _check_menu(self, programs: Iterable[Program]) -> None:
+    def check_menu(self, programs: Iterable[Program]) -> None:
         """A menu of pairs says nothing to a proxy that reads no activation input. Raises E204."""
         for program in programs:
             if any(choice.act_bits is not None for choice in self.choices) and not program.elaborated.axes & ACTIVATION:

@@ -15,17 +15,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emqlang.evaluation import Settings
-from emqlang.grammar.diagnostics import error
 from emqlang.quant.atomic import write_atomically
-from emqlang.quant.data import SHIPPED, Batches, load_data
 from emqlang.quant.evaluate import Evaluation, Reference, evaluate, predict
-from emqlang.quant.images import ImageFormat
 from emqlang.quant.network import Network, load
 from emqlang.quant.quantize import quantize
 from emqlang.quant.quantized import Quantized, load_quantized
 from emqlang.quant.recipe import LayerRecipe, Recipe, Scheme
 from emqlang.quant.reconstruct import Progress
 from emqlang.quant.sanity import Check, check
+from emqlang.quant.splits import Splits
 
 RECIPE, MODEL, UNFINISHED = "recipe.json", "model.safetensors", "unfinished.safetensors"  # in the folder of a result
 Tell = Callable[[str, int, int], None]
@@ -42,41 +40,6 @@ class Method:
     bias_correction: bool = False
     fisher: bool = False
     check: bool = True
-
-
-@dataclass(frozen=True)
-class Splits:
-    """What a network is calibrated on, and what it is tested on."""
-
-    calibration: Batches
-    test: Batches
-
-    @classmethod
-    def of(cls, network: Network, data: str | None, test: str | None, images: int, seed: int) -> Splits:
-        """`data` and `test` as `--data` takes them. By default the network's own; for data of your own, all of it tests.
-
-        Raises E303 for a network without images of its own, E304 for too few, E301.
-        """
-        spec = network.spec
-        given = data or (spec.data if spec else "")
-        if not given:
-            raise error("E303", f"'{network.name}' has no images of its own", "give some with --data")
-        form = spec.images if spec else ImageFormat.of(network.input_shape)
-        common = {"classes": network.classes, "net": network.module, "seed": seed}
-        calibration = load_data(given, form, count=images, split="calibration", **common)  # type: ignore[arg-type]
-        return cls(calibration, load_data(test or given, form, split="test", **common))  # type: ignore[arg-type]
-
-    def halves(self, seed: int) -> tuple[Splits, Splits]:
-        """The shipped test images in two: one half to choose by, the other to report on. Test images of your own stay whole."""
-        if self.test.name != SHIPPED:
-            return self, self
-        first, second = self.test.halves(seed)
-        return replace(self, test=first), replace(self, test=second)
-
-    @property
-    def overlap(self) -> bool:
-        """Whether the test images are also those that calibrate."""
-        return self.calibration.name == self.test.name != SHIPPED
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""How well scores rank configurations: Spearman at the top, with intervals over rows and over test images.
+"""How well scores rank configurations: Spearman's correlation at the top, and what else compares two orders.
 
 scores  (proxies, rows)   higher means a better configuration
 truth   (rows,)           accuracy, or minus the loss
@@ -8,7 +8,7 @@ A correlation with something constant is 0: it ranks nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +23,6 @@ Rows = NDArray[np.intp]
 By = Literal["truth", "score"]
 
 RATIOS = (0.2, 0.5, 1.0)  # of the rows, the best ones
-COVERAGE = 0.95
 PAPER_DRAWS, PAPER_ROWS = 5, 50  # Table 1: mean and deviation over five draws of 50 configurations
 
 
@@ -57,14 +56,17 @@ def correlation(a: Array, b: Array) -> Array:
     return result
 
 
+def count(ratio: float, rows: int) -> int:
+    """How many rows a ratio of them are: `int(ratio * rows)`. Raises E406 where they are fewer than two."""
+    found = int(ratio * rows + 1e-9)
+    if found < 2:
+        raise error("E406", f"{ratio:.0%} of {rows} rows are {found}: too few to rank", "take more rows, or a larger part")
+    return found
+
+
 def top(order_by: Array, ratio: float) -> Rows:
-    """The best `int(ratio * n)` of n rows; of equals, the first. Raises E406 where fewer than two are left."""
-    count = int(ratio * len(order_by) + 1e-9)
-    if count < 2:
-        raise error(
-            "E406", f"{ratio:.0%} of {len(order_by)} rows are {count}: too few to rank", "take more rows, or a larger part"
-        )
-    return np.argsort(-order_by, kind="stable")[:count]
+    """The best rows; of equals, the first. Raises E406."""
+    return np.argsort(-order_by, kind="stable")[: count(ratio, len(order_by))]
 
 
 def at_top(scores: Array, truth: Array, ratio: float, by: By = "truth") -> Array:
@@ -106,45 +108,6 @@ def _residual(a: Array, b: Array) -> Array:
     return np.where(np.abs(left) > 1e-9 * len(b), left, 0.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Bootstrap:
-    """Values of every proxy at every ratio in `draws` resamples of rows and images: (draws, ratios, proxies).
-
-    All proxies meet the same resamples, so that differences between them are paired.
-    """
-
-    draws: Array
-
-    def interval(self) -> Array:
-        """The percentile interval: (2, ratios, proxies)."""
-        return _percentiles(self.draws)
-
-    def difference(self, proxy: int) -> Array:
-        """The interval of every proxy's value minus that of one: (2, ratios, proxies)."""
-        return _percentiles(self.draws - self.draws[:, :, proxy, None])
-
-
-def bootstrap(
-    scores: Array,
-    truth: Truth,
-    generator: np.random.Generator,
-    draws: int,
-    ratios: Sequence[float] = RATIOS,
-    by: By = "truth",
-) -> Bootstrap:
-    """Resamples rows and, where they are known, test images."""
-    return Bootstrap(np.array(list(_resampled(scores, truth, generator, draws, ratios, by))))
-
-
-def _resampled(
-    scores: Array, truth: Truth, generator: np.random.Generator, draws: int, ratios: Sequence[float], by: By
-) -> Iterator[list[Array]]:
-    count = scores.shape[1]
-    for values in truth.drawn(draws, generator):
-        rows = generator.integers(count, size=count)
-        yield [at_top(scores[:, rows], values[rows], ratio, by) for ratio in ratios]
-
-
 def paper_protocol(scores: Array, truth: Array, generator: np.random.Generator, by: By = "truth") -> tuple[Array, Array]:
     """Mean and standard deviation over PAPER_DRAWS draws of PAPER_ROWS rows, each (ratios, proxies), as Table 1 prints them."""
     if len(truth) < PAPER_ROWS:
@@ -152,8 +115,3 @@ def paper_protocol(scores: Array, truth: Array, generator: np.random.Generator, 
     draws = [generator.choice(len(truth), PAPER_ROWS, replace=False) for _ in range(PAPER_DRAWS)]
     values = np.array([[at_top(scores[:, rows], truth[rows], ratio, by) for ratio in RATIOS] for rows in draws])
     return values.mean(0), values.std(0)
-
-
-def _percentiles(values: Array) -> Array:
-    tail = (1 - COVERAGE) / 2
-    return np.quantile(values, [tail, 1 - tail], axis=0)

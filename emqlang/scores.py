@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from math import fsum
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,13 @@ class ScoreTable:
     def score(self, configuration: Sequence[int]) -> float:
         """Eq. 3, for one column of the menu a group."""
         return fsum(self.scores[np.arange(len(self.groups)), list(configuration)])
+
+    def totals(self, configurations: NDArray[np.integer[Any]]) -> Array:
+        """The scores (n,) of configurations (n, groups), to twelve digits of the largest, so that equal sums of the same
+        numbers are equal in whatever order they were added."""
+        found: Array = self.scores[np.arange(len(self.groups)), configurations].sum(-1)
+        largest = float(np.abs(found).max(initial=0.0))
+        return found if not 0 < largest < np.inf else np.round(found / largest, 12) * largest
 
     @cached_property
     def problems(self) -> tuple[Diagnostic, ...]:

@@ -90,6 +90,14 @@ CODES: dict[str, Code] = {
     "E313": Code(
         3, "bad latency table", "A CSV with columns layer,choice,milliseconds, one row for every layer and choice of the menu."
     ),
+    "E314": Code(
+        3,
+        "benchmark table unusable",
+        "The file is no benchmark table, or it was cut short, edited, or written by another version; `emqlang bench validate` says more.",
+    ),
+    "E315": Code(
+        3, "benchmark table for something else", "The table's network, weights, images or settings are not those asked for."
+    ),
     # E4: the request does not fit the network
     "E401": Code(2, "bad menu", "A menu lists weight bits (2,3,4) or pairs (W2A8,W4A8), each from 1 to 16 bits, each once."),
     "E402": Code(2, "bad configuration", "A configuration has one entry a group, each from the menu."),
@@ -103,9 +111,13 @@ CODES: dict[str, Code] = {
         "Even the cheapest choices cost more than the budget; the minimum reachable is named for each budget.",
     ),
     "E406": Code(2, "too few rows", "A correlation over the best rows needs at least two of them, and the paper's protocol 50."),
+    "E407": Code(
+        2, "too few configurations", "A table's rows are distinct, and the menu has fewer configurations than asked for."
+    ),
     # E5: evaluation
     "E501": Code(4, "score not finite", "A group's score overflowed or is not a number; it is null in JSON."),
     "E502": Code(1, "time is up", "sympy was stopped at its time limit; the rules alone answer without --sympy."),
+    "E503": Code(70, "workers keep dying", "Processes that do the work were ended from outside, mostly for want of memory."),
     # W: warnings; they never change the exit status
     "W601": Code(
         0,

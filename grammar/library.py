@@ -27,6 +27,10 @@ class Library(Mapping[str, Program]):
             raise error("E102", f"no proxy of the library is called '{name}'", *nearest(name, self), "it has " + ", ".join(self))
         return _load(shelf)[name]
 
+    def shelf(self, name: str) -> str:
+        """The file of the library that a name is from."""
+        return _shelf_of()[name]
+
     def __contains__(self, name: object) -> bool:
         return name in _shelf_of()
 

@@ -19,6 +19,7 @@ from emqlang.quant.activations import Site, readers, reading
 from emqlang.quant.batches import pass_through, rows
 from emqlang.quant.layers import Layer
 from emqlang.quant.quantizer import ActivationGrid
+from emqlang.quant.randomness import generator
 from emqlang.quant.record import Forward
 
 SAMPLES = 1 << 18  # values kept of one tensor
@@ -63,13 +64,13 @@ def calibrate(
     batches: Sequence[Any],
     forward: Forward,
     observers: Mapping[str, str],
-    generator: torch.Generator,
+    seed: int,
 ) -> dict[str, ActivationGrid]:
     """The quantizer of every site, by its name; `observers` says for each how the range is found.
 
     The range always contains 0, and a tensor that is one constant is represented exactly.
     """
-    seen = observe(module, layers, sites, batches, forward, generator)
+    seen = observe(module, layers, sites, batches, forward, seed)
     return {site.name: _grid(seen[site.name], site.bits, observers[site.name]) for site in sites}
 
 
@@ -85,18 +86,20 @@ def observe(
     sites: Sequence[Site],
     batches: Sequence[Any],
     forward: Forward,
-    generator: torch.Generator,
+    seed: int,
 ) -> dict[str, Observed]:
-    """One pass of all batches: what every site's tensor held."""
+    """One pass of all batches: what every site's tensor held. A site's sample does not depend on the other sites."""
     seen = {site.name: Observed() for site in sites}
-    modules = {site.name: readers(module, layers)[site.name] for site in sites}
+    generators = {site.name: generator(f"sample of {site.name}", seed) for site in sites}
+    found = readers(module, layers)
+    modules = {site.name: found[site.name] for site in sites}
     images = sum(map(rows, batches))
     with torch.no_grad():
         for batch in batches:
             share = rows(batch) / images
 
             def read(name: str, tensor: Tensor, share: float = share) -> None:
-                seen[name].add(tensor, share, generator, name)
+                seen[name].add(tensor, share, generators[name], name)
 
             with reading(modules, read):
                 pass_through(module, batch, forward)

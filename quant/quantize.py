@@ -141,8 +141,7 @@ def _inputs(
     bits = {name: None if scheme is None else scheme.num_bits for name, scheme in schemes.items()}
     sites = find_sites(original, layers, slice_rows(batches[0], 0, EXAMPLES), forward, bits)
     observers = {name: scheme.observer for name, scheme in schemes.items() if scheme is not None}
-    generator = torch.Generator().manual_seed(recipe.seed)
-    return sites, calibrate(module, layers, sites, batches, forward, observers, generator)
+    return sites, calibrate(module, layers, sites, batches, forward, observers, recipe.seed)
 
 
 def _written(recipe: Recipe, sites: Sequence[Site], procedure: Procedure) -> Recipe:

@@ -35,7 +35,7 @@ def grid(batches: list[Tensor], observer: str, bits: int = 8) -> ActivationGrid:
     net = Given(batches[0].shape[-1])
     layers = collect(net, batches[0]).layers
     sites = (Site(("layer",), bits, True),)
-    return calibrate(net, layers, sites, batches, feed, {"layer": observer}, torch.Generator().manual_seed(0))["layer"]
+    return calibrate(net, layers, sites, batches, feed, {"layer": observer}, seed=0)["layer"]
 
 
 def error(grid: ActivationGrid, values: Tensor) -> float:

@@ -18,6 +18,7 @@ ALLOWED = {
     "emqlang.compiler": {"emqlang.compiler", "emqlang.grammar"},
     "emqlang.scores": {"emqlang.compiler", "emqlang.grammar"},
     "emqlang.ranking": {"emqlang.scores", "emqlang.compiler", "emqlang.grammar"},
+    "emqlang.bootstrap": {"emqlang.ranking", "emqlang.grammar"},
     "emqlang.evolve": {"emqlang.evolve", "emqlang.scores", "emqlang.ranking", "emqlang.compiler", "emqlang.grammar"},
     "emqlang": {"emqlang"},
 }

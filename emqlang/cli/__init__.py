@@ -23,6 +23,10 @@ SECTIONS = {
         "quantize": "Quantize a network by a recipe, and say what that costs.",
         "evaluate": "Score a network, or a quantized one, on test images.",
     },
+    "Evidence": {
+        "bench": "Build, read and exchange benchmark tables.",
+        "rank": "Rank proxies by how well they rank a table's configurations.",
+    },
     "Programs": {
         "check": "Report every mistake of files or expressions.",
         "fmt": "Lay out .emq files in the standard form.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -72,14 +73,16 @@ def _is_negative(word: str, known: Container[str]) -> bool:
 
 
 class LazyGroup(click.Group):
-    """Commands by section, each imported from `emqlang.cli.<name>` only when it is used."""
+    """Commands by section, each imported from a module of its name in `package` only when it is used."""
 
     context_class = Context
 
-    def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, str]], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, sections: Mapping[str, Mapping[str, str]], package: str = "emqlang.cli", **kwargs: Any
+    ) -> None:
         kwargs["params"] = [*kwargs.get("params", ()), *_common()]
         super().__init__(*args, **kwargs)
-        self.sections = sections
+        self.sections, self.package = sections, package
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in self.sections.values() for name in section]
@@ -87,7 +90,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(f"emqlang.cli.{cmd_name}").command
+        command: click.Command = import_module(f"{self.package}.{cmd_name}{'_' * iskeyword(cmd_name)}").command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

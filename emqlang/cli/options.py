@@ -68,6 +68,12 @@ def model_names() -> Iterable[str]:
     return MODELS
 
 
+def table_names() -> Iterable[str]:
+    from emqlang.quant.bench.shelf import shipped
+
+    return shipped()
+
+
 def topics() -> Iterable[str]:
     """Everything that `explain` explains."""
     from emqlang.grammar.diagnostics import CODES
@@ -117,10 +123,7 @@ network_only = stack(
     click.option("--seed", type=int, default=0, show_default=True, help="Of random weights, chosen images and probes."),
 )
 
-network = stack(
-    network_only,
-    click.option("--bits", metavar="LIST", help="Weight bits to choose from.  [default: 2,3,4]"),
-    click.option("--menu", metavar="LIST", help="Weight and activation bits to choose from, as W2A8,W4A8."),
+measuring = stack(
     click.option("--stat-images", type=POSITIVE, default=64, show_default=True, help="Images that statistics are taken on."),
     click.option(
         "--loss",
@@ -143,6 +146,27 @@ network = stack(
     click.option(
         "--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Neither read nor write cached statistics."
     ),
+)
+
+table = click.argument("name", metavar="TABLE", type=Words("table", table_names))
+partial_table = click.option("--partial", is_flag=True, help="Take the rows there are of a table that is still being built.")
+
+workers = stack(
+    click.option("--workers", type=POSITIVE, default=1, show_default=True, help="Tasks at a time; they change no result."),
+    click.option(
+        "--backend",
+        type=click.Choice(["local", "dask", "ray"]),
+        default="local",
+        show_default=True,
+        help="Processes here, or the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names.",
+    ),
+)
+
+network = stack(
+    network_only,
+    click.option("--bits", metavar="LIST", help="Weight bits to choose from.  [default: 2,3,4]"),
+    click.option("--menu", metavar="LIST", help="Weight and activation bits to choose from, as W2A8,W4A8."),
+    measuring,
 )
 
 budgets = stack(

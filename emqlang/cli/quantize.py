@@ -73,7 +73,8 @@ def command(
     from emqlang import outcome
     from emqlang.choosing import Choosing
     from emqlang.quant.recipe import load_recipe
-    from emqlang.quantization import MODEL, RECIPE, Method, Quantization, Splits
+    from emqlang.quant.splits import Splits
+    from emqlang.quantization import MODEL, RECIPE, Method, Quantization
 
     method = Method(**{name: options.pop(name) for name in Method.__dataclass_fields__})
     settings, wish = parted(options)

@@ -60,7 +60,7 @@ def find_inputs(subject: Subject) -> InputGrids:
     widths = _widths(subject)
     with plain_kernels():
         sites = find_sites(module, layers, batches[0][:EXAMPLES], forward, {layer.name: widths[0] for layer in layers})
-        seen = observe(module, layers, sites, batches, forward, subject.generator("ranges"))
+        seen = observe(module, layers, sites, batches, forward, subject.settings.seed)
     grids: dict[str, Mapping[int, ActivationGrid]] = {}
     for site in sites:
         found = {bits: RANGES[OBSERVER](seen[site.name], site.bits if site.external else bits) for bits in widths}

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from emqlang.quant.layers import Layer
 from emqlang.quant.menu import Choice
 from emqlang.quant.network import Network
 from emqlang.quant.quantizer import WeightQuantizer
+from emqlang.quant.randomness import generator
 from emqlang.quant.record import run, tensors
 
 CLASS_AXIS = 1  # of logits (N, classes, ...)
@@ -113,8 +113,7 @@ class Subject:
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator on the CPU that depends on the seed and its purpose alone."""
-        digest = blake2b(f"{purpose} {self.settings.seed}".encode(), digest_size=7).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest))
+        return generator(purpose, self.settings.seed)
 
     def flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors of the weights' shapes as one buffer, each layer's as (C_out, fan_in)."""

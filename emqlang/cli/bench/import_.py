@@ -1,0 +1,35 @@
+"""`emqlang bench import`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emqlang import render
+from emqlang.cli.base import declare
+from emqlang.cli.options import network_only
+
+
+@declare(
+    "import",
+    "emqlang bench import rows.csv --model resnet18-fmnist --out mine.table",
+    "emqlang bench import PTQ-GT.pkl --model resnet18 --out mq-bench.table",
+)
+@click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--out", required=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="The table's file.")
+@network_only
+def command(source: Path, out: Path, **options: Any) -> None:
+    """Make a table of a CSV, or of the pickle that EMQ's authors use.
+
+    A CSV has columns config (4,4,2,...) and accuracy (0 to 1), and any others that `bench export` writes. The pickle is
+    {number: {'bit_cfg': '(4, 4, 2, ...)', 'acc': percent}}; nothing in it is run.
+    """
+    from emqlang.quant.bench.imported import IMPORTED, bring_in
+    from emqlang.quant.bench.spec import Spec
+
+    rows = bring_in(source, out, Spec(**options, rounding=IMPORTED), shlex.join(["emqlang", *sys.argv[1:]]))
+    render.note(f"{rows:,} rows in {out}")

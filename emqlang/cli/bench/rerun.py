@@ -1,0 +1,38 @@
+"""`emqlang bench rerun`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emqlang import render
+from emqlang.cli.base import declare
+from emqlang.cli.options import POSITIVE, workers
+
+
+@declare(
+    "rerun",
+    "emqlang bench rerun mine.table --name seed1 --seed 1 --rows 24",
+    "emqlang bench rerun mine.table --name images1 --data loaders.py:draw1",
+)
+@click.argument("path", metavar="TABLE", type=click.Path(dir_okay=False, exists=True, path_type=Path))
+@click.option("--name", required=True, metavar="TEXT", help="Under which the rerun stands in the table.")
+@click.option("--rows", type=POSITIVE, default=100, show_default=True, help="The first rows, as they were drawn.")
+@click.option("--seed", type=int, help="Another seed.")
+@click.option("--data", metavar="WHAT", help="Other calibration images, as --data of `build`.")
+@click.option("--calib-images", type=POSITIVE, help="Another number of them.")
+@workers
+def command(path: Path, name: str, rows: int, workers: int, backend: str, **options: Any) -> None:
+    """Build some rows again with something changed, and keep them in the table: `bench info` then says how much that moves.
+
+    Interrupted, it goes on when run again.
+    """
+    from emqlang.quant.bench.build import rerun
+    from emqlang.workers import Workers
+
+    changes = {option: value for option, value in options.items() if value is not None}
+    with render.progress() as progress:
+        measured = rerun(path, rows, name, Workers(workers, backend).run, progress, **changes)
+    render.note(f"{measured:,} rows measured again in {path}")

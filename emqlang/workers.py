@@ -1,0 +1,119 @@
+"""Where independent tasks run: in this process, in processes beside it, or on a dask or ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from emqlang.grammar.diagnostics import error
+
+DEATHS = 3  # of workers in a row, without a task done in between, that are put up with
+
+
+@dataclass(frozen=True)
+class Workers:
+    """`count` tasks at a time. Which worker does what, and in which order tasks are done, changes no result.
+
+    backend  'local' processes; 'dask' or 'ray' take the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names
+    """
+
+    count: int = 1
+    backend: str = "local"
+
+    def run(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """The results, as they come. A task whose worker dies is done again.
+
+        Raises what a task raises; E403 for a cluster that cannot be had, E503 if workers keep dying.
+        """
+        if self.count == 1 and self.backend == "local":
+            return (task(*each) for each in arguments)
+        return self._spread(task, arguments)
+
+    def _spread(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        from joblib import parallel_config
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+        left, deaths = dict(enumerate(arguments)), 0
+        with ExitStack() as stack:
+            stack.enter_context(parallel_config(BACKENDS[self.backend](stack), n_jobs=self.count))
+            while left:
+                try:
+                    for place, result in _results(self.backend, task, dict(left), 2 * self.count):
+                        del left[place]
+                        deaths = 0
+                        yield result
+                except TerminatedWorkerError as reason:
+                    deaths += 1
+                    if deaths == DEATHS:
+                        message = f"{DEATHS} workers in a row died without finishing a task"
+                        raise error("E503", message, "is there enough memory? try fewer --workers") from reason
+
+
+def _results(backend: str, task: Callable[..., Any], arguments: Mapping[int, tuple[Any, ...]], ahead: int) -> Iterator[Any]:
+    from joblib import Parallel, delayed
+
+    calls = [delayed(_aside)(os.getpid(), place, task, each) for place, each in arguments.items()]
+    if backend == "ray":  # which gives results a list at a time
+        for start in range(0, len(calls), ahead):
+            yield from Parallel()(calls[start : start + ahead])
+        return
+    yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=ahead)(calls)
+
+
+def _aside(parent: int, place: int, task: Callable[..., Any], arguments: Iterable[Any]) -> tuple[int, Any]:
+    """A task in a process of its own: on one thread, and deaf to Ctrl-C, which is for the process that asked."""
+    if os.getpid() != parent:
+        import torch
+        from joblib.externals.loky import process_executor
+
+        torch.set_num_threads(1)
+        process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize  # it takes what a task keeps for the next one for a leak
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return place, task(*arguments)
+
+
+def _dask(stack: ExitStack) -> str:
+    with _wanted("dask", "distributed", "DASK_SCHEDULER_ADDRESS") as address:
+        from distributed import Client
+
+        stack.enter_context(Client(address))
+    return "dask"
+
+
+def _ray(stack: ExitStack) -> str:
+    with _wanted("ray", "ray", "RAY_ADDRESS") as address:
+        import ray
+        from ray.util.joblib import register_ray
+
+        if not ray.is_initialized():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            stack.callback(ray.shutdown)
+        register_ray()
+    return "ray"
+
+
+@contextmanager
+def _wanted(name: str, package: str, variable: str) -> Iterator[str]:
+    """The address of a cluster that was asked for; what goes wrong on the way to it is E403."""
+    if not (address := os.environ.get(variable, "")):
+        raise error("E403", f"no {name} cluster is named", f"put its address into {variable}, or leave --backend out")
+    try:
+        yield address
+    except ImportError as reason:
+        raise error("E403", f"{name} is not installed", f"pip install '{package}'") from reason
+    except (OSError, RuntimeError) as reason:
+        raise error("E403", f"the {name} cluster does not answer: {reason}", f"is {variable} right?") from reason
+
+
+BACKENDS: Mapping[str, Callable[[ExitStack], str]] = MappingProxyType({
+    "local": lambda stack: "loky", "dask": _dask, "ray": _ray,
+})  # fmt: skip
