@@ -90,30 +90,6 @@ def test_partial_correlation_takes_out_what_size_explains(rng: np.random.Generat
     assert found[1] == pytest.approx((ab - ah * bh) / np.sqrt((1 - ah**2) * (1 - bh**2)))
 
 
-def test_bootstrap_intervals_hold_the_value_and_are_paired(truth: Truth, rng: np.random.Generator) -> None:
-    scores = noisy(truth, rng, 0.05, 0.4)
-    boot = ranking.bootstrap(scores, truth, rng, 200)
-    low, high = boot.interval()
-    value = ranking.spearman(scores, truth.values)
-    assert ((low[-1] < value) & (value < high[-1])).all()
-    worse = boot.difference(0)
-    assert (worse[:, :, 0] == 0).all() and worse[1, -1, 1] < 0
-
-
-def test_resampling_images_widens_the_interval(truth: Truth) -> None:
-    """A truth read off few images is less certain than one that is given."""
-    scores = truth.values[None]
-    spread = [np.ptp(ranking.bootstrap(scores, t, np.random.default_rng(1), 200).interval()[:, -1, 0])
-              for t in (Truth(truth.values), truth)]  # fmt: skip
-    assert spread[0] < 1e-9 < spread[1]
-
-
-def test_same_generator_same_interval(truth: Truth, rng: np.random.Generator) -> None:
-    scores = noisy(truth, rng, 0.1)
-    a, b = (ranking.bootstrap(scores, truth, np.random.default_rng(3), 20).draws for _ in range(2))
-    assert (a == b).all()
-
-
 def test_the_papers_protocol(truth: Truth, rng: np.random.Generator) -> None:
     mean, deviation = ranking.paper_protocol(noisy(truth, rng, 0.0, 0.3), truth.values, rng)
     assert mean.shape == deviation.shape == (3, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +20,7 @@ from emqlang.quant.bench.ledger import TABLE, Ledger, Measurement, Row
 from emqlang.quant.bench.spec import Spec
 from emqlang.quant.bench.workshop import Workshop, learn, measure
 from emqlang.quant.data import SHIPPED
+from emqlang.quant.models import MODELS
 
 CHECKED = 24  # rows that a composed table builds a second time, each from its beginning, before it is believed
 SEQUENTIAL = "sequential"  # the rerun that they make
@@ -64,9 +65,8 @@ class Build:
             self._learn()
             checked = [row for row in self.ledger.rows() if row.id < CHECKED]
             self._measure(checked, self.spec, TABLE, "rows to check")
-            again = replace(self.spec, composed=False)
-            self.ledger.announce(SEQUENTIAL, _changed(self.spec, again))
-            self._measure(checked, again, SEQUENTIAL, "the same, learned in sequence")
+            self.ledger.announce(SEQUENTIAL, {"composed": False})
+            self._measure(checked, replace(self.spec, composed=False), SEQUENTIAL, "the same, learned in sequence")
         self._measure(self.ledger.rows(), self.spec, TABLE, "rows")
         if self.spec.composed:
             self.ledger.shed()
@@ -100,14 +100,14 @@ def rerun(path: Path, rows: int, name: str, run: Run, tell: Tell, **changes: Any
     """
     ledger = Ledger.open(path)
     spec = ledger.spec
-    again = replace(spec, **changes)
-    if again == spec:
+    again = replace(spec, **changes, test=spec.test or spec.data or _own_data(spec.model))
+    if all(getattr(spec, name) == value for name, value in changes.items()):
         raise error("E403", "a rerun changes something", "give another --seed or --data")
     if kept := {"model", "weights", "test", "menu", "fix", "rows"} & changes.keys():
         raise error("E403", f"a rerun keeps {', '.join(sorted(kept))}: it is of the same rows")
     if again.composed:
         raise error("E403", "a rerun of a composed table is learned in sequence", "leave --composed out")
-    ledger.announce(name, _changed(spec, again))
+    ledger.announce(name, changes)
     known = ledger.measured(name)
     missing = [row for row in ledger.rows()[:rows] if row.id not in known]
     tasks = list(_tasks(Workshop(again), missing, path))
@@ -170,6 +170,6 @@ def _check_same(ledger: Ledger, shop: Workshop, path: Path) -> None:
         )
 
 
-def _changed(spec: Spec, again: Spec) -> Mapping[str, Any]:
-    old, new = spec.as_dict(), again.as_dict()
-    return {name: new[name] for name in new if new[name] != old[name]}
+def _own_data(model: str) -> str | None:
+    """The images that a built-in network has of its own."""
+    return (MODELS[model].data or None) if model in MODELS else None

@@ -93,11 +93,15 @@ def read_csv(path: Path) -> list[Told]:
         raise error("E301", f"the CSV cannot be read: {reason}", path=str(path)) from reason
     found = []
     for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
-        if not row.get("config") or not row.get("accuracy"):
-            raise error("E314", f"line {number} has no config or no accuracy", "the first line names the columns", path=str(path))
+        if not row.get("config") or not row.get("accuracy") or None in row:
+            help = "the first line names the columns, and a config with commas stands in quotes"
+            raise error("E314", f"line {number} has no config or no accuracy", help, path=str(path))
         try:
             values = {name: float(row[name]) if row.get(name) else None for name in ("loss", "agreement", "seconds")}
-            accuracy, right = float(row["accuracy"]), _marks(row.get("marks") or "", float(row["accuracy"]))
+            accuracy = float(row["accuracy"])
+            if not 0 <= accuracy <= 1:
+                raise ValueError(f"an accuracy is a share, from 0 to 1, and this is {accuracy:g}")
+            right = _marks(row.get("marks") or "", accuracy)
         except ValueError as reason:
             raise error("E314", f"line {number} cannot be read: {reason}", path=str(path)) from reason
         split = row.get("split") or ""

@@ -1,0 +1,26 @@
+"""Other draws of 1,024 training images than the shipped ones, as `--data` takes them: `benchmarks/fashion_mnist.py:draw1`.
+
+They are drawn from all 60,000, by the number in the name, out of Debian's dataset-fashion-mnist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from emqlang.quant.images import FASHION_MNIST
+from emqlang.quant.training import CALIBRATION_IMAGES, DEBIAN_DIR, read_fashion_mnist
+
+
+def _draw(number: int) -> Callable[[], list[tuple[Tensor, Tensor]]]:
+    def batches() -> list[tuple[Tensor, Tensor]]:
+        data = read_fashion_mnist(DEBIAN_DIR)
+        chosen = torch.randperm(len(data.train_images), generator=torch.Generator().manual_seed(number))[:CALIBRATION_IMAGES]
+        return [(FASHION_MNIST.normalise(data.train_images[chosen, None]), data.train_labels[chosen].long())]
+
+    return batches
+
+
+draw1, draw2, draw3 = (_draw(number) for number in (1, 2, 3))
