@@ -98,6 +98,7 @@ CODES: dict[str, Code] = {
     "E315": Code(
         3, "benchmark table for something else", "The table's network, weights, images or settings are not those asked for."
     ),
+    "E316": Code(3, "run unusable", "The folder holds no run, one of another version, or one that judged by something else."),
     # E4: the request does not fit the network
     "E401": Code(2, "bad menu", "A menu lists weight bits (2,3,4) or pairs (W2A8,W4A8), each from 1 to 16 bits, each once."),
     "E402": Code(2, "bad configuration", "A configuration has one entry a group, each from the menu."),
@@ -114,6 +115,7 @@ CODES: dict[str, Code] = {
     "E407": Code(
         2, "too few configurations", "A table's rows are distinct, and the menu has fewer configurations than asked for."
     ),
+    "E408": Code(2, "empty search space", "No program can be made of these statistics and ops that gives one number a layer."),
     # E5: evaluation
     "E501": Code(4, "score not finite", "A group's score overflowed or is not a number; it is null in JSON."),
     "E502": Code(1, "time is up", "sympy was stopped at its time limit; the rules alone answer without --sympy."),

@@ -23,6 +23,13 @@ SECTIONS = {
         "quantize": "Quantize a network by a recipe, and say what that costs.",
         "evaluate": "Score a network, or a quantized one, on test images.",
     },
+    "Search": {
+        "evolve": "Search for better proxies.",
+        "front": "Print a run's best program of each size.",
+        "top": "Print a run's best programs.",
+        "lineage": "Print where a program of a run comes from.",
+        "why": "Say why a run did not keep a program.",
+    },
     "Evidence": {
         "bench": "Build, read and exchange benchmark tables.",
         "rank": "Rank proxies by how well they rank a table's configurations.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -68,6 +69,18 @@ def model_names() -> Iterable[str]:
     return MODELS
 
 
+def input_names() -> Iterable[str]:
+    from emqlang.grammar.inputs import INPUTS
+
+    return INPUTS
+
+
+def op_names() -> Iterable[str]:
+    from emqlang.grammar.ops import OPS
+
+    return OPS
+
+
 def table_names() -> Iterable[str]:
     from emqlang.quant.bench.shelf import shipped
 
@@ -92,6 +105,25 @@ def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return decorate
+
+
+class Listed(Words):
+    """Several words, separated by commas; the command itself judges them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return tuple(filter(None, (word.strip() for word in str(value).split(","))))
+
+
+class Duration(click.types.FloatParamType):
+    """A time in seconds: `90s`, `5m`, `2h`."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", str(value).strip())
+        if match is None or not float(match[1]):
+            self.fail(f"'{value}' is no time; write 90s, 5m or 2h", param, ctx)
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 class Share(click.types.FloatParamType):
@@ -150,6 +182,11 @@ measuring = stack(
 
 table = click.argument("name", metavar="TABLE", type=Words("table", table_names))
 partial_table = click.option("--partial", is_flag=True, help="Take the rows there are of a table that is still being built.")
+
+run_folder = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+emq_file = click.option(
+    "--emq", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the programs as a .emq file, too."
+)
 
 workers = stack(
     click.option("--workers", type=POSITIVE, default=1, show_default=True, help="Tasks at a time; they change no result."),

@@ -1,0 +1,24 @@
+"""`emqlang lineage`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emqlang.cli.base import declare
+from emqlang.cli.options import as_json, run_folder
+
+
+@declare("lineage", "emqlang lineage runs/evolve-1 1234")
+@run_folder
+@click.argument("number", type=int)
+@as_json
+def command(run: Path, number: int, as_json: bool) -> None:
+    """Print where a program comes from: its parents, theirs, and by which operator each was made."""
+    from emqlang import runs
+    from emqlang.evolve.ledger import Ledger
+    from emqlang.evolve.record import lineage
+
+    found = list(lineage(Ledger.open(run, read_only=True), number))
+    runs.entries_json("lineage", (entry for _, entry in found)) if as_json else runs.lineage(found)

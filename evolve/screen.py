@@ -1,0 +1,37 @@
+"""Why a candidate is not scored, or does not count: the reject ladder, cheapest first, with its reasons."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """One rung; `SCORED` is the ground that is left."""
+
+    SEEN = "seen"
+    CONSTANT = "constant"
+    KINDS = "kinds"
+    CONFLICT = "conflict"
+    INVALID = "invalid"
+    OVERFLOW = "overflow"
+    INSENSITIVE = "insensitive"
+    COUNTS_BITS = "counts_bits"
+    SAME_SCORES = "same_scores"
+    UNTOLD = "untold"
+    SCORED = ""
+
+
+MEANINGS: dict[Reason, str] = {
+    Reason.SEEN: "it has been seen",
+    Reason.CONSTANT: "its canonical form reads nothing of the network but the bits",
+    Reason.KINDS: "its parts are of kinds that do not go together",
+    Reason.CONFLICT: "two of its operations undo each other",
+    Reason.INVALID: "every layer's value, or the score of every probe, is one of -1, 0, 1, nan, inf",
+    Reason.OVERFLOW: "a score overflows or is not a number",
+    Reason.INSENSITIVE: "its score is the same for every choice in every group",
+    Reason.COUNTS_BITS: "its scores are those of the sum of bits",
+    Reason.SAME_SCORES: "its scores are those of another program",
+    Reason.UNTOLD: "it was evaluated again: its graph is new, though the rules know the program",
+    Reason.SCORED: "it was scored",
+}
+assert MEANINGS.keys() == set(Reason)
