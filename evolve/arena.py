@@ -50,7 +50,6 @@ class Court:
     def totals(self, scores: Array) -> Array:
         """The scores (programs, rows) of all configurations, from S (programs, groups, choices); as `ScoreTable.totals`."""
         with np.errstate(all="ignore"):
-            with np.errstate(all="ignore"):
             found: Array = scores[:, np.arange(len(self.groups)), self.choices].sum(-1)
         largest = np.abs(found).max(-1, keepdims=True, initial=0.0)
         scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
