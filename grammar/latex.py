@@ -26,6 +26,7 @@ SYMBOLS: Mapping[str, str] = MappingProxyType(
         "orm": r"\mathrm{orm}",
         "act_var": r"\sigma_z^2",
         "fisher_act": r"F_z",
+        "fisher_qerr": r"\Delta w^\top F \Delta w",
         "numel": r"n",
         "act_numel": r"n_z",
         "fan_in": r"n_{\mathrm{in}}",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from emqlang.quant.layers import Layer
 from emqlang.quant.network import Network
+from emqlang.quant.quantizer import fit
 from emqlang.quant.statistics import activations
 
 Subject = tuple[Network, Tensor, Tensor]
@@ -36,6 +37,20 @@ def test_the_gradient_and_fisher_by_a_loop_over_images(subject: Subject) -> None
         slopes = torch.stack([slope[layer].flatten() for slope in each])
         torch.testing.assert_close(grad, slopes.mean(0), rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(fisher, slopes.square().mean(0), rtol=1e-4, atol=1e-9)
+
+
+def test_the_fisher_form_is_the_squared_slope_along_the_quantization_error(subject: Subject) -> None:
+    network, values, labels = subject
+    found = collect(network, ["fisher_qerr"], values, labels, bits="4,2").array("fisher_qerr")
+    weights = [layer.weight for layer in network.collection.layers]
+    each = [torch.autograd.grad(loss_of(network, values[i : i + 1], labels[i : i + 1]), weights) for i in range(COUNT)]
+    for row, bits in enumerate((4, 2)):
+        for layer in network.collection.layers:
+            rows = layer.rows(layer.weight.detach())
+            grid = fit(rows, bits)
+            error = layer.unrows(grid.values(grid.codes(rows)) - rows)
+            expected = torch.stack([(slope[layer.index] * error).sum() ** 2 for slope in each]).mean()
+            torch.testing.assert_close(float(found[row, layer.index]), float(expected), rtol=1e-4, atol=1e-12)
 
 
 def test_the_gradient_is_that_of_the_mean_loss(subject: Subject) -> None:

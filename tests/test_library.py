@@ -38,6 +38,7 @@ MEANING = {
     "output_kl": "-kl",
     "loss_increase": "-loss_inc",
     "x2_error": "-sum(x2 * square(qerr))",
+    "fisher_form": "-fisher_qerr",
     "fisher_error": "-sum(fisher * square(qerr))",
 }
 

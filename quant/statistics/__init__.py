@@ -20,7 +20,7 @@ from emqlang.quant.record import tensors
 from emqlang.quant.statistics import errors, features, fingerprint, hessian, perturbation, shape, synflow
 from emqlang.quant.statistics.activations import ChannelFisher, Sampled, SampledSlopes, Variance, sample_sizes
 from emqlang.quant.statistics.cache import Cache
-from emqlang.quant.statistics.gradients import Fisher, Gradient
+from emqlang.quant.statistics.gradients import Fisher, FisherForm, Gradient
 from emqlang.quant.statistics.meetings import MeanSquare
 from emqlang.quant.statistics.subject import Loss, Progress, Settings, Subject
 from emqlang.quant.statistics.table import Measured, Statistics
@@ -32,6 +32,7 @@ __all__ = ["OBSERVERS", "PASSES", "Statistics", "collect_statistics"]
 OBSERVERS: Mapping[str, type[Observer]] = {
     "grad": Gradient,
     "fisher": Fisher,
+    "fisher_qerr": FisherForm,
     "x2": MeanSquare,
     "act": Sampled,
     "grad_act": SampledSlopes,

@@ -19,7 +19,8 @@ from emqlang.quant.menu import act_widths, weight_widths
 from emqlang.quant.network import Network
 from emqlang.quant.statistics.subject import Subject
 
-LOSSES = frozenset({"grad", "fisher", "hess", "hess_trace", "hess_eig", "grad_act", "fisher_act", "loss_inc"})  # read labels
+# what reads labels, what draws by the seed, and what has probes
+LOSSES = frozenset({"grad", "fisher", "fisher_qerr", "hess", "hess_trace", "hess_eig", "grad_act", "fisher_act", "loss_inc"})
 SEEDED = frozenset({"hess", "hess_trace", "hess_eig", "act", "grad_act", "act_qerr", "out_mse", "kl", "loss_inc"})
 PROBED = frozenset({"hess", "hess_trace"})
 
