@@ -53,7 +53,8 @@ class Court:
             found: Array = scores[:, np.arange(len(self.groups)), self.choices].sum(-1)
         largest = np.abs(found).max(-1, keepdims=True, initial=0.0)
         scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-        return np.round(found / scale, 12)
+        with np.errstate(all="ignore"):
+            return np.round(found / scale, 12)
 
     def rho(self, totals: Array) -> Array:
         """Spearman's correlation (programs, ratios) over the truly best rows, ranked anew."""

@@ -74,7 +74,9 @@ def judge(arena: Arena, tables: Sequence[Array], combine: Combine = Combine.MEAN
 
 def signed(program: Expr, found: Score) -> Expr:
     """The program, or its negative, whose fitness was found."""
-    return apply("neg", program) if found.negative else program
+    if not found.negative:
+        return program
+    return program.args[0] if program.op == "neg" else apply("neg", program)
 
 
 def fingerprints(tables: Sequence[Array]) -> list[bytes]:
