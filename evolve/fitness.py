@@ -16,8 +16,8 @@ from emqlang.evolve.arena import Arena, Court
 from emqlang.grammar.expr import Expr, apply
 from emqlang.ranking import Array
 
-TOLERANCE = 1e-6  # within which fingerprints, whose largest entry is 1, are the same
-DIGITS = 5  # to which they are rounded before they are looked up
+NOISE = 1e-12  # of the largest entry: what is less is rounding, as in `Court.totals`
+BITS = 20  # of a fingerprint's entries, each for itself (1e-6): a small one decides between rows that tie in the large ones
 
 
 class Combine(StrEnum):
@@ -84,15 +84,24 @@ def fingerprints(tables: Sequence[Array]) -> list[bytes]:
 
     A constant a group moves all configurations alike, and a factor changes no ranking; so does a sign, once both are scored.
     """
-    with np.errstate(all="ignore"):
-        moved = [(table - table[:, :, :1]).reshape(len(table), -1) for table in tables]
-        flat = np.concatenate([part / np.abs(part).max(axis=1, initial=0.0)[:, None] for part in moved], axis=1)
+    flat = np.concatenate([_moved(table) for table in tables], axis=1)
     found = []
-    for row in np.where(np.isfinite(flat), flat, 0.0):
-        first = next(iter(row[np.abs(row) > TOLERANCE]), 0.0)
-        rounded = np.round(row * np.sign(first), DIGITS) + 0.0
+    for row in flat:
+        first = next(iter(row[row != 0]), 0.0)
+        mantissas, exponents = np.frexp(row * np.sign(first))
+        rounded = np.ldexp(np.round(np.ldexp(mantissas, BITS)), exponents) + 0.0
         found.append(blake2b(rounded.tobytes(), digest_size=16).digest() if first else b"")
     return found
+
+
+def _moved(table: Array) -> Array:
+    """(programs, groups x choices): what tells a court's configurations apart, the largest entry 1; 0 for what is not finite."""
+    with np.errstate(all="ignore"):
+        moved = (table - table[:, :, :1]).reshape(len(table), -1)
+        moved[np.abs(moved) <= NOISE * np.abs(table).max(axis=(1, 2))[:, None]] = 0.0
+        scaled = moved / np.abs(moved).max(axis=1, initial=0.0)[:, None]
+        scaled[np.abs(scaled) <= NOISE] = 0.0
+    return np.where(np.isfinite(scaled), scaled, 0.0)
 
 
 def _rho(court: Court, table: Array) -> Array:
