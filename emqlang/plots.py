@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emqlang.grammar.diagnostics import error
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from emqlang.experiments.catalogue import Panel
+    from emqlang.experiments.study import Study
     from emqlang.standings import Standings
 
 SUFFIXES = (".svg", ".png")
 COLUMNS = 4
-PANEL = (3.0, 2.6)  # inches
+PANEL, WIDE = (3.0, 2.6), 5.5  # inches
+POINTS = 300  # of a curve
 
 
 def check(path: Path) -> None:
@@ -67,3 +74,62 @@ def scatter(standings: Standings, path: Path) -> None:
     bar.set_label("size, MiB", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     save(figure, path)
+
+
+def panels(study: Study, path: Path) -> None:
+    """An experiment: figures as marks with whiskers of one deviation, curves with bands of one. Raises E403."""
+    check(path)
+    from matplotlib.figure import Figure
+
+    shown = study.plan.experiment.panels
+    tallest = max(len(panel.variants) for panel in shown)
+    figure = Figure(figsize=(WIDE * len(shown), max(4.0, 0.3 * tallest + 1.6)), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(shown), squeeze=False).ravel(), shown, strict=True):
+        (_marks if panel.figures else _curves)(study, panel, axes)
+        axes.set_title(panel.title, fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+    save(figure, path)
+
+
+def _marks(study: Study, panel: Panel, axes: Axes) -> None:
+    known = {figure.name: figure for figure in study.plan.experiment.figures}
+    variants = [name for name in panel.variants if name in study.results]
+    for name in panel.figures:
+        found = [(place, *value) for place, own in enumerate(variants) if (value := study.figure(own, name)) is not None]
+        places, means, deviations = zip(*found, strict=True) if found else ((), (), ())
+        axes.errorbar(means, places, xerr=deviations, fmt="o", markersize=5, capsize=3, label=known[name].title)
+        if paper := known[name].paper:
+            told = [(place, paper[own]) for place, own in enumerate(variants) if own in paper]
+            axes.plot([value for _, value in told], [place for place, _ in told], "kD", fillstyle="none", label="the paper")
+    axes.set_yticks(range(len(variants)), variants)
+    axes.invert_yaxis()
+    if len(panel.figures) > 1 or any(known[name].paper for name in panel.figures):
+        _legend(axes)
+
+
+def _curves(study: Study, panel: Panel, axes: Axes) -> None:
+    """The best fitness so far: the mean over seeds, from where all have one."""
+    grid = np.linspace(0, study.plan.size, POINTS)
+    for variant in panel.variants:
+        curves = [_steps(result.curve, grid) for result in study.results.get(variant, {}).values()]
+        if curves:
+            values = np.array(curves)
+            mean, deviation = values.mean(0), values.std(0)
+            (line,) = axes.plot(grid, mean, linewidth=1.5, label=variant)
+            axes.fill_between(grid, mean - deviation, mean + deviation, alpha=0.15, color=line.get_color(), linewidth=0)
+    axes.set_xlabel("programs evaluated", fontsize=9)
+    axes.set_ylabel("fitness", fontsize=9)
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Below, where it hides nothing."""
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
+
+
+def _steps(curve: Sequence[tuple[float, float]], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A curve that only rises at its points, on a grid; NaN before the first."""
+    x, y = np.array(curve).T
+    places = np.searchsorted(x, grid, side="right") - 1
+    return np.where(places >= 0, y[places], np.nan)

@@ -33,6 +33,7 @@ SECTIONS = {
     "Evidence": {
         "bench": "Build, read and exchange benchmark tables.",
         "rank": "Rank proxies by how well they rank a table's configurations.",
+        "experiment": "Do one of the paper's experiments, or of ours.",
     },
     "Programs": {
         "check": "Report every mistake of files or expressions.",

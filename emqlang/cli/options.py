@@ -87,6 +87,12 @@ def table_names() -> Iterable[str]:
     return shipped()
 
 
+def experiment_names() -> Iterable[str]:
+    from emqlang.experiments import NAMES
+
+    return NAMES
+
+
 def topics() -> Iterable[str]:
     """Everything that `explain` explains."""
     from emqlang.grammar.diagnostics import CODES

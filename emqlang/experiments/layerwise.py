@@ -1,0 +1,77 @@
+"""A proxy as a sum over the layers of the float network, and the same proxy recomputed on every quantized network.
+
+The paper scores configurations as a whole and leaves the comparison to its appendix (footnote 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from emqlang.evaluation import Settings, Workbench
+from emqlang.experiments.trial import Result, Trial
+from emqlang.grammar.canonical import canonical
+from emqlang.grammar.expr import Expr, inputs
+from emqlang.grammar.library import LIBRARY
+from emqlang.quant.bench.table import load
+from emqlang.quant.menu import weight_widths
+from emqlang.quant.network import Network
+from emqlang.ranking import Array, spearman
+from emqlang.scores import tabulate
+from emqlang.standings import workbench
+
+VARIANTS = ("emq", "snip", "synflow", "plain", "fisher_channel", "qe", "ompq", "hawq_v2_bits")  # none reads the choice itself
+
+
+def trial(given: Trial) -> Result:
+    """Spearman's correlation with the accuracy of `size` rows, both ways, and the seconds that a configuration takes."""
+    table = load(given.judged.tables[0])
+    settings = Settings(stat_images=given.judged.stat_images, seed=given.seed)
+    bench = workbench(table, settings, lambda *_: None)
+    rows = np.random.default_rng(given.seed).choice(len(table), min(given.size, len(table)), replace=False)
+    chosen, truth = table.choices[rows], table.accuracy[rows]
+    form = canonical(LIBRARY[given.variant].elaborated)
+    began = perf_counter()
+    separable = _table(bench, bench.network, form)[np.arange(chosen.shape[1]), chosen].sum(1)
+    halfway = perf_counter()
+    recomputed = np.array([_recomputed(bench, form, row) for row in chosen])
+    ended = perf_counter()
+    both = spearman(np.stack([separable, recomputed]), truth)
+    return Result({
+        "separable": float(both[0]),
+        "recomputed": float(both[1]),
+        "agreement": float(spearman(separable[None], recomputed)[0]),
+        "separable, s": (halfway - began) / len(rows),
+        "recomputed, s": (ended - halfway) / len(rows),
+    })  # fmt: skip
+
+
+def _recomputed(bench: Workbench, form: Expr, choices: Sequence[int]) -> float:
+    table = _table(bench, _quantized(bench, choices), form)
+    return float(table[np.arange(len(choices)), choices].sum())
+
+
+def _table(bench: Workbench, network: Network, form: Expr) -> Array:
+    """S (groups, choices) of a program on a network, by statistics taken for it alone."""
+    own = Workbench(replace(bench.settings, cache=False), network=network, data=bench.data, choices=bench.choices)
+    (found,) = tabulate([form], own.statistics(inputs(form)), network.collection.groups, bench.settings.tied)
+    return found.scores
+
+
+def _quantized(bench: Workbench, choices: Sequence[int]) -> Network:
+    """The network with the weights that a configuration leaves it."""
+    errors, widths = bench.statistics(["qerr"]), weight_widths(bench.choices)
+    module, collection = deepcopy((bench.network.module, bench.network.collection))
+    for group, choice in zip(collection.groups, choices, strict=True):
+        for index in group.layers:
+            weight = collection.layers[index].weight
+            start, stop = errors.offsets["weight"][index : index + 2]
+            row = errors.array("qerr")[widths.index(bench.choices[choice].weight_bits), start:stop]
+            with torch.no_grad():
+                weight.add_(row.reshape(weight.shape).to(weight.dtype))
+    return replace(bench.network, module=module, collection=collection)
