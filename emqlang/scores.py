@@ -69,7 +69,8 @@ class ScoreTable:
     @cached_property
     def scores(self) -> Array:
         """S: (groups, choices)."""
-        return np.array([_JOIN[self.tied](self.values, group) for group in self.groups])
+        with np.errstate(all="ignore"):  # infinities are told as problems
+            return np.array([_JOIN[self.tied](self.values, group) for group in self.groups])
 
     def score(self, configuration: Sequence[int]) -> float:
         """Eq. 3, for one column of the menu a group."""
@@ -78,7 +79,8 @@ class ScoreTable:
     def totals(self, configurations: NDArray[np.integer[Any]]) -> Array:
         """The scores (n,) of configurations (n, groups), to twelve digits of the largest, so that equal sums of the same
         numbers are equal in whatever order they were added."""
-        found: Array = self.scores[np.arange(len(self.groups)), configurations].sum(-1)
+        with np.errstate(all="ignore"):
+            found: Array = self.scores[np.arange(len(self.groups)), configurations].sum(-1)
         largest = float(np.abs(found).max(initial=0.0))
         return found if not 0 < largest < np.inf else np.round(found / largest, 12) * largest
 
