@@ -125,6 +125,8 @@ def _curves(study: Study, panel: Panel, axes: Axes) -> None:
 
 def _legend(axes: Axes) -> None:
     """Below, where it hides nothing."""
+    if not axes.get_legend_handles_labels()[0]:
+        return
     axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
 
 

@@ -79,7 +79,7 @@ class Arena:
         """For each court, S (programs, groups, choices) of elaborated programs."""
         found = []
         for court in self.courts:
-            tables = tabulate(programs, court.statistics, court.groups, court.tied, self.cache, threads=1)
+            tables = tabulate(programs, court.statistics, court.groups, court.tied, self.cache)
             found.append(np.array([table.scores for table in tables]))
         return found
 
