@@ -63,12 +63,12 @@ def step(settings: Settings, members: Sequence[Member], archive: Archive, arena:
 def select(settings: Settings, members: Sequence[Member]) -> list[Member]:
     """Who is left; a program is in a population once."""
     distinct = list({member.number: member for member in members}.values())
-    return [distinct[i] for i in survivors(_objectives(settings, distinct), settings.population)]
+    return [distinct[i] for i in survivors(_objectives(settings.selection, distinct), settings.population)]
 
 
-def _objectives(settings: Settings, members: Sequence[Member]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _objectives(selection: str, members: Sequence[Member]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """All to be small."""
-    if settings.selection == "fitness":
+    if selection == "fitness":
         return np.array([(-member.fitness,) for member in members]).reshape(-1, 1)
     return np.array([(-member.fitness, member.nodes, member.cost) for member in members], np.float64).reshape(-1, 3)
 
@@ -98,7 +98,7 @@ def _proposals(settings: Settings, members: Sequence[Member], archive: Archive, 
 
 def _proposer(settings: Settings, members: Sequence[Member], random: Random) -> Callable[[], tuple[str, tuple[int, ...], Expr]]:
     space = settings.space
-    ranked = standings(_objectives(settings, members)) if members else []
+    ranked = standings(_objectives(settings.parents, members)) if members else []
 
     def propose() -> tuple[str, tuple[int, ...], Expr]:
         if not members or random.random() < settings.immigrants:

@@ -30,7 +30,8 @@ class Settings:
     population        individuals of one island; `offspring` are scored a step
     migrate           steps between two migrations, of `migrants` individuals to the next island; 0 for none
     immigrants        share of the offspring that is random
-    selection         'pareto': NSGA-II over fitness, size and cost; 'fitness': fitness alone
+    selection         who survives: 'pareto', by NSGA-II over fitness, size and cost, or 'fitness', by fitness alone
+    parents           who wins a tournament, in the same words
     operators         of variation
 
     structure     of the paper's genotypes
@@ -57,8 +58,9 @@ class Settings:
     migrants: int = 3
     immigrants: float = 0.05
     selection: str = "pareto"
+    parents: str = "fitness"
     operators: tuple[str, ...] = tuple(OPERATORS)
-    tournament: int = 3
+    tournament: int = 5
     max_nodes: int = 24
     max_depth: int = 9
     # the paper's
@@ -108,6 +110,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "algorithm": ALGORITHMS,
     "structure": STRUCTURES,
     "selection": SELECTIONS,
+    "parents": SELECTIONS,
     "without": PARTS,
     "semantics": SEMANTICS,
     "aggregation": (*AGGREGATIONS, ""),

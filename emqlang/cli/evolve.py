@@ -50,14 +50,16 @@ from emqlang.cli.options import POSITIVE, Duration, Listed, Words, as_json, inpu
 @click.option("--ops", type=Listed("ops", op_names), help="What they are made of.  [default: all but structured ones]")
 @click.option("--no-choice", is_flag=True, help="Leave out bits, qerr and whatever else depends on the choice.")
 @click.option("--max-nodes", type=POSITIVE, help="Of a program.  [default: 24]")
-@click.option("--selection", type=click.Choice(["pareto", "fitness"]), help="By fitness, size and cost, or fitness alone.")
+@click.option(
+    "--selection", type=click.Choice(["pareto", "fitness"]), help="Who survives: by fitness, size and cost, or fitness alone."
+)
 @click.option("--structure", type=click.Choice(["sequential", "branched", "dag"]), help="Of emq.  [default: branched]")
 @click.option(
     "--fitness", type=click.Choice(["whole", "paper50"]), default="whole", show_default=True, help="Of emq: all rows, or 50."
 )
 @click.option("--semantics", type=click.Choice(["protected", "paper"]), help="Of emq: the language's, or the authors' formulas.")
 @click.option("--without", type=Listed("parts", lambda: ()), help="Parts of emq left out: evolution, osp, dps, equivalence, ...")
-@click.option("--stat-images", type=POSITIVE, default=64, show_default=True, help="Images that statistics are taken on.")
+@click.option("--stat-images", type=POSITIVE, default=256, show_default=True, help="Images that statistics are taken on.")
 @workers
 @as_json
 @click.pass_context
