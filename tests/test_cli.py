@@ -12,12 +12,14 @@ import pytest
 from conftest import Emq
 
 from emqlang import cli
-from emqlang.cli import EXIT_STATUS, group
+from emqlang.cli import EXIT_STATUS, bench, group
 from emqlang.grammar.diagnostics import CODES
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.ops import OPS
 
-COMMANDS = tuple(name for section in cli.SECTIONS.values() for name in section)
+NAMES = tuple(name for section in cli.SECTIONS.values() for name in section)
+BENCH = tuple(f"bench {name}" for section in bench.command.sections.values() for name in section)
+COMMANDS = (*(name for name in NAMES if name != "bench"), *BENCH)
 EXPORT = "syn = sum(abs(w * grad_synflow))  # Synflow\n## the same, mean\nmeans = mean(abs(w * grad_synflow))\n"
 
 
@@ -29,23 +31,31 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def examples(name: str) -> tuple[str, ...]:
-    command = group.get_command(click.Context(group), name)
-    assert isinstance(command, cli.base.Command)
-    return command.examples
+def command_of(words: str) -> cli.base.Command:
+    """A command by its words: `eval`, `bench build`."""
+    found: click.Command | None = group
+    for word in words.split():
+        assert isinstance(found, click.Group)
+        found = found.get_command(click.Context(found), word)
+    assert isinstance(found, cli.base.Command)
+    return found
+
+
+def examples(words: str) -> tuple[str, ...]:
+    return command_of(words).examples
 
 
 def test_help_lists_every_command_and_every_exit_status(emq: Emq) -> None:
     shown = emq("--help")
     assert shown.status == 0 and shown.err == ""
-    assert all(f"  {name} " in shown.out for name in COMMANDS)
+    assert all(f"  {name} " in shown.out for name in NAMES)
     assert all(f"{status:>3}  {meaning}" in shown.out for status, meaning in EXIT_STATUS.items())
     assert {row.exit for row in CODES.values()} <= set(EXIT_STATUS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_starts_with_examples(emq: Emq, name: str) -> None:
-    shown = emq(name, "--help")
+    shown = emq(*name.split(), "--help")
     usage, title, *rest = [line for line in shown.out.splitlines() if line.strip()]
     assert usage.startswith(f"Usage: emqlang {name}")
     assert title == "Examples:"
@@ -55,11 +65,11 @@ def test_help_starts_with_examples(emq: Emq, name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_command_and_the_list_say_the_same(name: str) -> None:
-    command = group.get_command(click.Context(group), name)
-    assert command is not None and command.name == name
+    assert command_of(name).name == name.split()[-1]
 
 
-HEAVY = {"eval", "repl", "assign", "quantize", "evaluate"}  # they have tests of their own
+RUNS = {"evolve", "front", "top", "lineage", "why", "rank", "experiment"}
+HEAVY = {"eval", "repl", "assign", "quantize", "evaluate", *RUNS, *BENCH}  # they have tests of their own
 LIGHT = [line for name in COMMANDS if name not in HEAVY for line in examples(name) if line.startswith("emqlang")]
 
 

@@ -18,7 +18,6 @@ from emqlang.cli.options import POSITIVE, Duration, Listed, Words, as_json, inpu
     "evolve",
     "emqlang evolve",
     "emqlang evolve --table resnet18-fmnist-all --table vgg-fmnist-all --evals 50000 --workers 2 --out runs/joint",
-    "emqlang evolve --algorithm emq --steps 1000",
     "emqlang evolve --resume runs/joint --budget 5m",
 )
 @click.option(

@@ -10,7 +10,11 @@ from emqlang.cli.base import declare
 from emqlang.cli.options import as_json, run_folder
 
 
-@declare("lineage", "emqlang lineage runs/evolve-1 1234")
+@declare(
+    "lineage",
+    "emqlang lineage runs/evolve-1 1234",
+    "emqlang lineage runs/evolve-1 1234 --json",
+)
 @run_folder
 @click.argument("number", type=int)
 @as_json
