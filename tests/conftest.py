@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +24,15 @@ class Result:
 
 class Emq(Protocol):
     def __call__(self, *arguments: str, stdin: str = "") -> Result: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _away_from_the_sources() -> Iterator[None]:
+    """In the checkout's root, its folder `emqlang/`, one room of four, would shadow the installed package in subprocesses."""
+    before = Path.cwd()
+    os.chdir(Path(__file__).parent)
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture
