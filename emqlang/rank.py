@@ -71,11 +71,11 @@ def _columns(standings: Standings) -> list[Column]:
         Column("proxy", style="bold"),
         *(Column(top, "right") for top in TOPS),
         *([Column(f"less {against} @100%", "right")] if against else []),
-        Column("tau", "right"),
-        Column("p@20%", "right"),
-        Column("at size", "right"),
-        Column("statistics", style="dim"),
-        Column("ms", "right", "dim"),
+        Column("tau", "right", optional=True),
+        Column("p@20%", "right", optional=True),
+        Column("at size", "right", optional=True),
+        Column("statistics", style="dim", optional=True),
+        Column("ms", "right", "dim", optional=True),
     ]
 
 

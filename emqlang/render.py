@@ -24,6 +24,7 @@ from emqlang.grammar.diagnostics import Diagnostic
 
 _TICK, _REPORT = 0.1, 10.0  # seconds between two signs of progress, on a terminal and elsewhere
 _BAR = 24  # characters of a progress bar
+_GAP = 3  # characters between two columns
 _HEAD = re.compile(r"^(error|warning)(\[\w+\])(: .*)$")
 _PLACE = re.compile(r"^( *-->)(.*)$")
 _SOURCE = re.compile(r"^( *\d* +\|)(.*)$")
@@ -35,12 +36,13 @@ Cell = str | tuple[str, str]  # a text, or one with a dim remark below it
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column: title, side, rich style, and whether it may be folded to fit the terminal."""
+    """A table's column: title, side, rich style, and whether it may be folded, or left out, to fit the terminal."""
 
     title: str
     justify: Literal["left", "right"] = "left"
     style: str = ""
     folds: bool = False
+    optional: bool = False
 
 
 def wants_colour() -> bool | None:
@@ -109,12 +111,13 @@ def csv_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
-    """A table for people, within the terminal's width."""
+    """A table for people, within the terminal's width; optional columns give way, the last one first, and are named."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    columns, rows, left_out = _fitting(columns, list(rows))
     grid = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for column in columns:
         grid.add_column(column.title, justify=column.justify, style=column.style, no_wrap=not column.folds, overflow="fold")
@@ -125,6 +128,20 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
     with console.capture() as capture:
         console.print(grid)
     raw("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+    if left_out:
+        text(f"\nwithout {', '.join(left_out)}, for which the terminal is too narrow")
+
+
+def _fitting(columns: Sequence[Column], rows: list[Sequence[Cell]]) -> tuple[list[Column], list[list[Cell]], list[str]]:
+    """Columns and rows that fit the width as far as optional columns can make them, and the titles of those left out."""
+    cells = [[line if isinstance(line, str) else max(line, key=len) for line in column] for column in zip(*rows, strict=True)]
+    needs = [max(map(len, (column.title, *own))) for column, own in zip(columns, cells or [()] * len(columns), strict=True)]
+    kept = list(range(len(columns)))
+    for place in reversed(range(len(columns))):
+        if sum(needs[i] + _GAP for i in kept) - _GAP > width() and columns[place].optional:
+            kept.remove(place)
+    left_out = [column.title for place, column in enumerate(columns) if place not in kept]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], left_out
 
 
 def diagnostics(records: Iterable[Diagnostic]) -> None:

@@ -13,7 +13,7 @@ from emqlang.grammar.expr import Expr
 from emqlang.grammar.files import MAX_FILE_BYTES, EmqFile, decode, load_file, load_text, statements
 from emqlang.grammar.program import Program, parse
 
-SHELVES = ("paper", "baselines", "references")  # the files of the library, in this order
+SHELVES = ("paper", "baselines", "references", "evolved")  # the files of the library, in this order
 _FILE = re.compile(r"(.+\.emq)(?::(\w+))?")
 
 

@@ -1,8 +1,9 @@
-"""Ops on literals, under the protected meaning, as long as the result is a finite number."""
+"""Ops on literals, under the protected meaning, as long as the result is a number that keeps its digits."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -21,20 +22,25 @@ _MEANING: Mapping[str, Callable[[float], float]] = MappingProxyType(
 )
 
 
+def sound(value: float) -> bool:
+    """Whether a literal is finite, and not so small that it has lost digits, which no later op could give back."""
+    return math.isfinite(value) and (value == 0 or abs(value) >= sys.float_info.min)
+
+
 def folded(op: str, value: float) -> float | None:
-    """An op on a literal, if that is finite."""
+    """An op on a literal, if that is sound."""
     try:
         result = float(_MEANING[op](value))
     except OverflowError:
         return None
-    return result if math.isfinite(result) else None
+    return result if sound(result) else None
 
 
 def power_of(value: float, exponent: float) -> float:
-    """A literal's power under the protected meaning; raises ArithmeticError where that is not finite."""
+    """A literal's power under the protected meaning; raises ArithmeticError where that is not sound."""
     if value == 0:
         return 0.0
     result = float(value**exponent)
-    if not math.isfinite(result) or result == 0:
+    if not sound(result) or result == 0:
         raise ArithmeticError(result)
     return result

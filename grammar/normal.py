@@ -17,7 +17,7 @@ from functools import lru_cache
 from emqlang.grammar import rewrite
 from emqlang.grammar.expr import LITERAL, Expr, apply, literal
 from emqlang.grammar.inputs import Kind
-from emqlang.grammar.literals import folded, power_of
+from emqlang.grammar.literals import folded, power_of, sound
 from emqlang.grammar.signs import NEGATIVE, NONNEGATIVE, POSITIVE, ZERO
 
 Factors = list[tuple[Expr, float]]  # bases and exponents
@@ -116,7 +116,7 @@ def build(coefficient: float, factors: Factors) -> Expr:
     if len(factors) == 1 and factors[0][1] == 1 and factors[0][0].op not in _NOT_ALONE:
         return scaled(factors[0][0], coefficient)
     coefficient, powers = _merge(coefficient, factors)
-    if not math.isfinite(coefficient) or coefficient == 0:  # under- or overflow of the literals: keep them apart
+    if not sound(coefficient) or coefficient == 0:  # under- or overflow of the literals: keep them apart
         raise ArithmeticError(coefficient)
     if len(powers) == 1 and powers[0][1] == 1 and powers[0][0].op == "add":
         return total([powers[0][0]], coefficient)

@@ -40,6 +40,12 @@ MEANING = {
     "x2_error": "-sum(x2 * square(qerr))",
     "fisher_form": "-fisher_qerr",
     "fisher_error": "-sum(fisher * square(qerr))",
+    "evolved": "sqrt((fisher_qerr + (fisher_act * fisher_qerr * (bits * bits + 0.66) + (macs - var(log(act)) * "
+    "exp(fisher_qerr * orm)))) ** 2.7)",
+    "evolved_short": "-(fisher_qerr * log(fan_in)) ** 1.3",
+    "evolved_forwards": "-((square(out_mse * (act_qerr * out_mse ** 3.2)) * act_numel) ** 0.11 * (((loss_inc + fisher_qerr + "
+    "fisher_qerr) * bits + fisher_qerr) * bits ** 1.8))",
+    "evolved_forwards_short": "-(act_qerr ** 0.21 * kl) * out_mse ** 0.29",
 }
 
 
@@ -59,12 +65,14 @@ def test_the_library_is_in_standard_layout(shelf: str) -> None:
     assert fmt(read_shelf(shelf)) == read_shelf(shelf)
 
 
-def test_the_expensive_statistics_serve_the_references() -> None:
+def test_the_expensive_statistics_serve_the_references_and_what_was_evolved_from_them() -> None:
     forwards = {name for name, row in INPUTS.items() if row.cost == "N forwards"}
     assert {name for name in LIBRARY if forwards & set(inputs(LIBRARY[name].expr))} == {
         "output_mse",
         "output_kl",
         "loss_increase",
+        "evolved_forwards",
+        "evolved_forwards_short",
     }
 
 

@@ -73,11 +73,14 @@ _TABLE8 = {  # with the authors' formulas, where what torch refuses is found out
     "both": papers(semantics="paper"),
 }
 _JOINT = ("resnet18-fmnist-all", "vgg-fmnist-all")
+_FOUR = (*_JOINT, "resnet18-fmnist-inner", "vgg-fmnist-inner")
 _WITH_FORWARDS = (*default_inputs(True), *(name for name, row in INPUTS.items() if row.cost is Cost.FORWARDS))
 _TRUTH = {
     "one table": Runner(Settings(), _JOINT[:1]),
     "two networks": Runner(Settings(), _JOINT),
     "two networks, N forwards": Runner(Settings(inputs=_WITH_FORWARDS), _JOINT),
+    "four tables, 12 nodes": Runner(Settings(max_nodes=12), _FOUR),
+    "four tables, 12 nodes, N forwards": Runner(Settings(max_nodes=12, inputs=_WITH_FORWARDS), _FOUR),
 }
 _VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -169,7 +172,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({
         Panel("best fitness after equal numbers of evaluations", tuple(_VARIANTS), ("fitness",)),
     ),
     "truth": _race(
-        "What does the search find on one table, on two networks, and with statistics that cost N forwards?",
+        "What does the search find on one table, on two networks, on four tables, and with statistics that cost N forwards?",
         _TRUTH, 50_000, (FITNESS, NODES, SECONDS, Figure("MiB", "memory, MiB", WHOLE)),
         Panel("best fitness so far", tuple(_TRUTH)),
     ),
