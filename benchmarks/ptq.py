@@ -43,7 +43,7 @@ def main() -> None:
         seconds = perf_counter() - began
         row = {"side": "emqlang", "method": method, "bits": bits, "iterations": iterations, "draw": draw, "seconds": seconds}
         parts = dict(quantized.module.named_modules())
-        errors = {layer.name: float((parts[layer.name].weight - layer.weight).square().mean()) for layer in layers}
+        errors = {layer.name: float((parts[layer.name].weight - layer.weight).detach().square().mean()) for layer in layers}
         record(given.out, row | {"weight_mse": errors}, right(quantized.module))
 
 

@@ -21,6 +21,8 @@ _MEANING: Mapping[str, Callable[[float], float]] = MappingProxyType(
     }
 )
 
+_NEVER_ZERO = ("exp", "sigmoid")
+
 
 def sound(value: float) -> bool:
     """Whether a literal is finite, and not so small that it has lost digits, which no later op could give back."""
@@ -33,7 +35,8 @@ def folded(op: str, value: float) -> float | None:
         result = float(_MEANING[op](value))
     except OverflowError:
         return None
-    return result if sound(result) else None
+    vanished = result == 0 and op in _NEVER_ZERO
+    return result if sound(result) and not vanished else None
 
 
 def power_of(value: float, exponent: float) -> float:

@@ -57,7 +57,8 @@ def test_the_library_is_what_it_says() -> None:
 def test_every_entry_is_described_and_above_suspicion(name: str) -> None:
     program = LIBRARY[name]
     assert program.name == name and len(program.description) > 15
-    assert program.warnings == ()
+    found_by_machine = LIBRARY.shelf(name) == "evolved"  # shipped as they were found
+    assert {warning.code for warning in program.warnings} <= ({"W601"} if found_by_machine else set())
 
 
 @pytest.mark.parametrize("shelf", SHELVES)
