@@ -148,7 +148,7 @@ def as_emq(ledger: Ledger, found: Sequence[Entry], prefix: str = "evolved") -> s
     facts = ledger.facts()
     lines = [
         f"# Found by `{facts['command']}`, seed {facts['settings']['seed']},",
-        f"# on {', '.join(facts['judged']['tables'])}.",
+        f"# on {', '.join(facts['judged']['tables'])}; statistics of {facts['judged']['stat_images']} images.",
     ]
     for entry in found:
         tops = ", ".join(f"@{ratio:.0%} {value:.3f}" for ratio, value in zip(RATIOS, tops_of(entry), strict=True))

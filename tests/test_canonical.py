@@ -11,7 +11,7 @@ from strategies import exprs, plain_exprs
 
 from emqlang.grammar import parse, show
 from emqlang.grammar.canonical import Step, Table, canonical, key
-from emqlang.grammar.expr import Expr, apply, elaborate, statistic
+from emqlang.grammar.expr import Expr, apply, elaborate, postorder, statistic
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.reals import Unclear, close, evaluate, sample
 
@@ -123,3 +123,9 @@ def test_the_trace_names_what_fired() -> None:
         ("log(inv(a)) = -log(a)", "log(inv(w))", "log(w) * -1"),
         ("like terms", "log(w) * -1 + log(w)", "0"),
     ]
+
+
+@pytest.mark.parametrize("text", ["exp(-746)", "exp(-729)", "27 * 27 / exp(729)", "-(373 + 373) / -exp(746)", "sigmoid(-720) * w"])
+def test_literals_that_would_lose_their_digits_are_left_unfolded(text: str) -> None:
+    form = canonical(parse(text).expr)
+    assert canonical(form) == form and any(node.op in ("exp", "sigmoid") for node in postorder(form))

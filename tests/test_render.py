@@ -101,6 +101,19 @@ def test_a_table_fits_the_terminal_and_ends_no_line_with_blanks(
     assert not any("\x1b" in line for line in lines)
 
 
+@pytest.mark.parametrize(("width", "heads"), [(40, ["name", "tau", "ms"]), (20, ["name", "tau"]), (12, ["name"])])
+def test_optional_columns_give_way_to_a_narrow_terminal_and_are_named(
+    width: int, heads: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = [render.Column("name"), render.Column("tau", optional=True), render.Column("ms", optional=True)]
+    render.table(columns, [("a_long_name", "0.5", "12.25")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == heads and lines[2].split()[0] == "a_long_name"
+    left_out = [name for name in ("tau", "ms") if name not in heads]
+    assert (lines[-1].startswith(f"without {', '.join(left_out)}, ") if left_out else len(lines) == 3), lines
+
+
 def test_an_internal_error_is_one_line_unless_debugging(capsys: pytest.CaptureFixture[str]) -> None:
     render.internal_error(KeyError("x"), debug=False)
     err = capsys.readouterr().err
