@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from emqlang.compiler import structured
@@ -40,12 +42,15 @@ def run(
     axes = Axes(statistics.choices)
     if engine is None:
         engine = Tiles(statistics, axes, threads) if statistics.device.type == "cpu" else Segments(statistics, axes)
-    return _Run(plan, statistics, axes, engine, cache).programs()
+    return _Run(plan, statistics, axes, engine, cache, threads or torch.get_num_threads()).programs()
 
 
 class _Run:
-    def __init__(self, plan: Plan, statistics: Statistics, axes: Axes, engine: Engine, cache: Cache | None) -> None:
+    def __init__(
+        self, plan: Plan, statistics: Statistics, axes: Axes, engine: Engine, cache: Cache | None, threads: int
+    ) -> None:
         self.plan, self.statistics, self.axes, self.engine, self.cache = plan, statistics, axes, engine, cache
+        self.threads = threads
         self.values: dict[Value, Array] = {}
 
     def programs(self) -> Array:
@@ -90,7 +95,7 @@ class _Run:
     def _reduce(self, missing: Sequence[Value]) -> None:
         """Computes and keeps them. One that is not finite has no value: NaN, so that 1 / x cannot hide an overflow."""
         whole = [value for value in missing if is_structured(value.node)]
-        done = {value: self._layer_by_layer(value) for value in whole}
+        done = self._layer_by_layer(whole)
         done |= self.engine.reduce([value for value in missing if value not in done], self.values.__getitem__)
         for numbers in done.values():
             numbers[~np.isfinite(numbers)] = np.nan
@@ -99,8 +104,20 @@ class _Run:
             for value, numbers in done.items():
                 self.cache.put(self._key(value), numbers)
 
-    def _layer_by_layer(self, value: Value) -> Array:
-        return np.array([self._whole_layer(value, layer) for layer in range(len(self.statistics.layers))])
+    def _layer_by_layer(self, values: Sequence[Value]) -> dict[Value, Array]:
+        """Whole layers, each on one thread, the largest first."""
+        sizes = np.diff(self.statistics.offsets[Kind.WEIGHT])
+        done = {value: np.empty(len(sizes)) for value in values}
+
+        def work(task: tuple[Value, int]) -> None:
+            value, layer = task
+            done[value][layer] = self._whole_layer(value, layer)
+
+        tasks = [(value, int(layer)) for layer in np.argsort(-sizes, kind="stable") for value in values]
+        if tasks:
+            with ThreadPoolExecutor(min(self.threads, len(tasks))) as pool:
+                list(pool.map(work, tasks))
+        return done
 
     def _whole_layer(self, value: Value, layer: int) -> float:
         done: dict[Expr, Any] = {}

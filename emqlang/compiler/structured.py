@@ -51,15 +51,20 @@ def matmul(x: Array, y: Array) -> Array:
     """X Y^T."""
     out = np.zeros((len(x), len(y)))
     depth = x.shape[1] - x.shape[1] % _DEPTH
+    rights = [(left, *_halves(y[left : left + _EDGE], depth, (1, 2, 0))) for left in range(0, len(y), _EDGE)]
     for top in range(0, len(x), _EDGE):
-        for left in range(0, len(y), _EDGE):
-            a, b = x[top : top + _EDGE], y[left : left + _EDGE]
-            a3 = np.ascontiguousarray(a[:, :depth].reshape(len(a), -1, _DEPTH).swapaxes(0, 1))
-            b3 = np.ascontiguousarray(b[:, :depth].reshape(len(b), -1, _DEPTH).transpose(1, 2, 0))
+        a, a_rest = _halves(x[top : top + _EDGE], depth, (1, 0, 2))
+        for left, b, b_rest in rights:
             block = out[top : top + _EDGE, left : left + _EDGE]
-            block += np.add.reduce(a3 @ b3, axis=0)
-            block += a[:, depth:] @ np.ascontiguousarray(b[:, depth:].T)
+            block += np.add.reduce(a @ b, axis=0)
+            block += a_rest @ b_rest.T
     return out
+
+
+def _halves(x: Array, depth: int, order: tuple[int, int, int]) -> tuple[Array, Array]:
+    """A matrix up to a depth, cut into pieces that are stacked in an order of axes, and the rest of it."""
+    stacked = x[:, :depth].reshape(len(x), -1, _DEPTH).transpose(order)
+    return np.ascontiguousarray(stacked), x[:, depth:]
 
 
 def softmax(x: Array) -> Array:
