@@ -125,7 +125,9 @@ def test_the_trace_names_what_fired() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["exp(-746)", "exp(-729)", "27 * 27 / exp(729)", "-(373 + 373) / -exp(746)", "sigmoid(-720) * w"])
+@pytest.mark.parametrize(
+    "text", ["exp(-746)", "exp(-729)", "27 * 27 / exp(729)", "-(373 + 373) / -exp(746)", "sigmoid(-720) * w"]
+)
 def test_literals_that_would_lose_their_digits_are_left_unfolded(text: str) -> None:
     form = canonical(parse(text).expr)
     assert canonical(form) == form and any(node.op in ("exp", "sigmoid") for node in postorder(form))

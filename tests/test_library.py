@@ -46,6 +46,8 @@ MEANING = {
     "evolved_forwards": "-((square(out_mse * (act_qerr * out_mse ** 3.2)) * act_numel) ** 0.11 * (((loss_inc + fisher_qerr + "
     "fisher_qerr) * bits + fisher_qerr) * bits ** 1.8))",
     "evolved_forwards_short": "-(act_qerr ** 0.21 * kl) * out_mse ** 0.29",
+    "evolved_four": "-(macs * act_qerr / log(1.9 * hess_eig) + fisher_qerr) ** 1.3",
+    "evolved_four_forwards": "-(bits ** 3.7 * fisher_qerr * abs((fisher_qerr / channels_in) ** 1.6 - out_mse))",
 }
 
 
@@ -74,6 +76,7 @@ def test_the_expensive_statistics_serve_the_references_and_what_was_evolved_from
         "loss_increase",
         "evolved_forwards",
         "evolved_forwards_short",
+        "evolved_four_forwards",
     }
 
 

@@ -111,7 +111,7 @@ def test_optional_columns_give_way_to_a_narrow_terminal_and_are_named(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == heads and lines[2].split()[0] == "a_long_name"
     left_out = [name for name in ("tau", "ms") if name not in heads]
-    assert (lines[-1].startswith(f"without {', '.join(left_out)}, ") if left_out else len(lines) == 3), lines
+    assert lines[-1].startswith(f"without {', '.join(left_out)}, ") if left_out else len(lines) == 3, lines
 
 
 def test_an_internal_error_is_one_line_unless_debugging(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,9 +46,7 @@ def run(
 
 
 class _Run:
-    def __init__(
-        self, plan: Plan, statistics: Statistics, axes: Axes, engine: Engine, cache: Cache | None, threads: int
-    ) -> None:
+    def __init__(self, plan: Plan, statistics: Statistics, axes: Axes, engine: Engine, cache: Cache | None, threads: int) -> None:
         self.plan, self.statistics, self.axes, self.engine, self.cache = plan, statistics, axes, engine, cache
         self.threads = threads
         self.values: dict[Value, Array] = {}
