@@ -135,7 +135,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
 def _fitting(columns: Sequence[Column], rows: list[Sequence[Cell]]) -> tuple[list[Column], list[list[Cell]], list[str]]:
     """Columns and rows that fit the width as far as optional columns can make them, and the titles of those left out."""
     cells = [[line if isinstance(line, str) else max(line, key=len) for line in column] for column in zip(*rows, strict=True)]
-    needs = [max(map(len, (column.title, *own))) for column, own in zip(columns, cells or [()] * len(columns), strict=True)]
+    needs = [max(map(len, (column.title, *own))) for column, own in zip(columns, cells or [[] for _ in columns], strict=True)]
     kept = list(range(len(columns)))
     for place in reversed(range(len(columns))):
         if sum(needs[i] + _GAP for i in kept) - _GAP > width() and columns[place].optional:

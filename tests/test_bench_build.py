@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def test_a_build_that_is_killed_again_and_again_ends_as_if_it_had_not_been(emq: 
             wanted = seen[-1] + rng.randint(1, 8)
             while process.poll() is None and count(out) < wanted:
                 time.sleep(0.01)
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a busy machine may let it finish first
+                os.killpg(process.pid, signal.SIGKILL)
         assert count(out) >= seen[-1], "nothing is lost"
         seen.append(count(out))
     assert 0 < seen[1] < 30, "it was killed on its way"

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,8 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(emq: Emq, table: Pat
             while process.poll() is None and count(folder) < wanted:
                 time.sleep(0.005)
             time.sleep(rng.random() * 0.05)
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a busy machine may let it finish first
+                os.killpg(process.pid, signal.SIGKILL)
     assert 0 < count(folder) < 40
     done = emq("evolve", "--resume", str(folder), "--steps", "40", "--workers", workers)
     assert done.status == 0 and rows_of(folder) == rows_of(tmp_path / "whole")
