@@ -53,18 +53,14 @@ def bootstrap(
     times = generator.multinomial(rows, np.full(rows, 1 / rows), size=draws).astype(np.float64)
     values = truth.drawn(draws, generator)
     order = np.argsort(values, axis=-1, kind="stable")
-    sorted_values = np.take_along_axis(values, order, -1)
     found = np.empty((draws, len(ratios), proxies))
     for place, ratio in enumerate(ratios):
         best = count(ratio, rows)
-        weights = _best(times, np.argsort(-values, axis=-1, kind="stable"), best)
-        ranks = _ranks(weights, order, sorted_values)
+        top = _Top.of(times, values, values, order, best)
         for proxy, own in enumerate(scores):
             if by == "score" and ratio != 1:
-                weights = _best(times, np.argsort(-own, kind="stable"), best)
-                ranks = _ranks(weights, order, sorted_values)
-            own_order = np.argsort(own, kind="stable")
-            found[:, place, proxy] = _correlation(_ranks(weights, own_order, own[own_order]), ranks, weights)
+                top = _Top.of(times, np.broadcast_to(own, times.shape), values, order, best)
+            found[:, place, proxy] = top.spearman(own)
     return Bootstrap(found)
 
 
@@ -74,9 +70,51 @@ def percentiles(values: Array) -> Array:
     return np.quantile(values, [tail, 1 - tail], axis=0)
 
 
+@dataclass(frozen=True, eq=False)
+class _Top:
+    """The best rows of every resample, and where the truth ranks them; rows come first, so that taking some copies whole lines.
+
+    rows      (rows,)        those that stand there in any resample
+    weights   (rows, draws)  how often a row stands there
+    deviation (rows, draws)  that times what its rank by the truth is above the mean rank
+    spread    (draws,)       the sum of squares of those ranks' deviations
+    best      how many they are, every time a row stands there counted
+    """
+
+    rows: Rows
+    weights: Array
+    deviation: Array
+    spread: Array
+    best: int
+
+    @classmethod
+    def of(cls, times: Array, by: Array, truth: Array, order: Rows, best: int) -> _Top:
+        """Of rows drawn so many times, the best `by` something. All are (draws, rows), and `order` sorts the truth upwards."""
+        weights = _best(times, np.argsort(-by, axis=-1, kind="stable"), best)
+        ranks = _ranks(weights, order, np.take_along_axis(truth, order, -1)) - (best + 1) / 2
+        deviation, rows = weights * ranks, np.flatnonzero(weights.any(0))
+        return cls(rows, weights.T[rows], deviation.T[rows], (deviation * ranks).sum(-1), best)
+
+    def spearman(self, scores: Array) -> Array:
+        """Spearman's correlation (draws,) of scores (rows,) with the truth; 0 where one side is constant."""
+        scores = scores[self.rows]
+        order = np.argsort(scores, kind="stable")
+        times, deviation = (_merge(each[order], scores[order]) for each in (self.weights, self.deviation))
+        ranks = times.cumsum(0) - (times + self.best) / 2
+        covariance = np.einsum("rd,rd->d", ranks, deviation)
+        scale = np.sqrt(self.spread * np.einsum("rd,rd,rd->d", times, ranks, ranks))
+        result: Array = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 1e-9)
+        return result
+
+
+def _merge(lines: Array, values: Array) -> Array:
+    """Sums of the lines (values, ..) whose values, in ascending order, are equal: they share their average rank."""
+    starts = np.flatnonzero(np.diff(values, prepend=-np.inf))
+    return lines if len(starts) == len(lines) else np.add.reduceat(lines, starts)
+
+
 def _best(times: Array, order: Rows, best: int) -> Array:
-    """How often each row stands among the `best` ones, `order` (.., rows) naming them best first: (draws, rows)."""
-    order = np.broadcast_to(order, times.shape)
+    """How often each row stands among the `best` ones, `order` naming them best first: (draws, rows)."""
     stacked = np.take_along_axis(times, order, -1)
     before = stacked.cumsum(-1) - stacked
     weights = np.empty_like(times)
@@ -85,8 +123,7 @@ def _best(times: Array, order: Rows, best: int) -> Array:
 
 
 def _ranks(weights: Array, order: Rows, values: Array) -> Array:
-    """Average ranks (draws, rows) of rows that stand `weights` times each; `values` are in ascending `order`."""
-    order = np.broadcast_to(order, weights.shape)
+    """Average ranks of rows that stand `weights` times each; all are (draws, rows), and `order` sorts `values` upwards."""
     stacked = np.take_along_axis(weights, order, -1)
     upto = stacked.cumsum(-1)
     new = np.ones(values.shape, bool)  # where another value begins
@@ -98,12 +135,3 @@ def _ranks(weights: Array, order: Rows, values: Array) -> Array:
     ranks = np.empty_like(weights)
     np.put_along_axis(ranks, order, (low + high + 1) / 2, -1)
     return ranks
-
-
-def _correlation(a: Array, b: Array, weights: Array) -> Array:
-    """Pearson's correlation along the last axis under weights; 0 where one side is constant."""
-    total = weights.sum(-1, keepdims=True)
-    a, b = (x - (weights * x).sum(-1, keepdims=True) / total for x in (a, b))
-    scale = np.sqrt((weights * a * a).sum(-1) * (weights * b * b).sum(-1))
-    result: Array = np.divide((weights * a * b).sum(-1), scale, out=np.zeros_like(scale), where=scale > 1e-9)
-    return result

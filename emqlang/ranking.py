@@ -38,7 +38,9 @@ class Truth:
         if self.right is None:
             return np.broadcast_to(self.values, (draws, len(self.values)))
         images = self.right.shape[1]
-        times = generator.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float32)
+        times = np.empty((draws, images), np.float32)
+        for line in times:  # several times as fast as `Generator.multinomial`
+            line[:] = np.bincount(generator.integers(images, size=images), minlength=images)
         shares: Array = (times @ self.right.T.astype(np.float32) / images).astype(np.float64)
         return shares
 

@@ -187,6 +187,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.uncovered: Counter[str] = Counter()
         self.norms: dict[str, list[Trace]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing here is compiled; to be told so, torch would first load its whole compiler, for 3 seconds
+
     def trace(self, tensor: Tensor) -> Trace:
         """The tensor's trace, made when it is first seen."""
         if tensor not in self.traces:

@@ -168,6 +168,20 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_statistics_and_quantization_do_without_torchs_compiler() -> None:
+    """Loading it takes three seconds."""
+    code = """
+import sys, torch, emqlang as emq
+model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3))
+batches = [torch.rand(2, 1, 8, 8)]
+recipe = emq.assign("hawq", emq.collect(model, batches, loss="self"), avg_bits=3)
+emq.evaluate(emq.quantize(model, recipe, batches, images=2), batches, reference=model)
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_the_readme_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert blocks
