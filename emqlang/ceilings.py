@@ -83,8 +83,11 @@ def _tops(scores: Array, truth: Array) -> Array:
 
 
 def again(table: Table, rerun: Rerun, generator: np.random.Generator) -> Ceiling:
-    """The rerun's accuracy, as a score, against the table's. Raises E406 for too few rows."""
-    truth = Truth(table.accuracy[rerun.rows], None if table.right is None else table.right[rerun.rows])
+    """The rerun's accuracy, as a score, against the table's. Raises E406 for too few rows.
+
+    Both were tested on the same images, so that only rows are resampled.
+    """
+    truth = Truth(table.accuracy[rerun.rows])
     changed = ", ".join(f"{name} {value}" for name, value in rerun.changed.items())
     return _scored(f"rerun {rerun.name}", f"the same rows built again with {changed}", rerun.accuracy, truth, generator)
 

@@ -81,6 +81,14 @@ def test_a_rerun_is_a_ceiling() -> None:
         again(table, Rerun("few", {}, rows[:4], table.accuracy[:4], None), np.random.default_rng(0))
 
 
+def test_a_reruns_interval_holds_its_value() -> None:
+    """The rerun met the same test images, whose noise is no difference between the two."""
+    table, rows = made_up(), np.arange(100)
+    noise = 0.02 * np.random.default_rng(1).standard_normal(len(rows))
+    found = again(table, Rerun("seed", {"seed": 1}, rows, table.accuracy[rows] + noise, None), np.random.default_rng(0))
+    assert (found.low < found.rho).all() and (found.rho < found.high).all()
+
+
 def test_strong_layers_are_held_fixed() -> None:
     rows, strata = stratified(made_up(2000))
     assert strata == {"a": "at 3 bits", "b": "at 3 bits"} or set(strata) == {"a", "b"}
