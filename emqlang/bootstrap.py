@@ -56,10 +56,11 @@ def bootstrap(
     found = np.empty((draws, len(ratios), proxies))
     for place, ratio in enumerate(ratios):
         best = count(ratio, rows)
-        top = _Top.of(times, values, values, order, best)
+        top = _Top.of(times, np.argsort(-values, axis=-1, kind="stable"), values, order, best)
         for proxy, own in enumerate(scores):
             if by == "score" and ratio != 1:
-                top = _Top.of(times, np.broadcast_to(own, times.shape), values, order, best)
+                own_best = np.broadcast_to(np.argsort(-own, kind="stable"), times.shape)
+                top = _Top.of(times, own_best, values, order, best)
             found[:, place, proxy] = top.spearman(own)
     return Bootstrap(found)
 
@@ -88,9 +89,9 @@ class _Top:
     best: int
 
     @classmethod
-    def of(cls, times: Array, by: Array, truth: Array, order: Rows, best: int) -> _Top:
-        """Of rows drawn so many times, the best `by` something. All are (draws, rows), and `order` sorts the truth upwards."""
-        weights = _best(times, np.argsort(-by, axis=-1, kind="stable"), best)
+    def of(cls, times: Array, best_first: Rows, truth: Array, order: Rows, best: int) -> _Top:
+        """Of rows drawn so many times, the `best` ones. All are (draws, rows), and `order` sorts the truth upwards."""
+        weights = _best(times, best_first, best)
         ranks = _ranks(weights, order, np.take_along_axis(truth, order, -1)) - (best + 1) / 2
         deviation, rows = weights * ranks, np.flatnonzero(weights.any(0))
         return cls(rows, weights.T[rows], deviation.T[rows], (deviation * ranks).sum(-1), best)
