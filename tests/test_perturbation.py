@@ -91,7 +91,8 @@ def test_sixteen_bits_are_nearly_nothing(subject: Subject) -> None:
     network, values, labels = subject
     found = collect_statistics(network, NAMES, parse_bits("4,16"), data_of(values, labels))
     for name in NAMES:
-        assert (found.array(name)[1].abs() <= 1e-3 * found.array(name)[0].abs() + 1e-5).all(), name  # float32 losses
+        noise = 1e-5 if name == "loss_inc" else 1e-6  # of a difference of float32 losses
+        assert (found.array(name)[1].abs() <= 1e-3 * found.array(name)[0].abs() + noise).all(), name
     assert (found.array("kl") >= 0).all()
 
 
