@@ -23,9 +23,9 @@ import torch
 from machine import describe
 from torch import nn
 
-from emqlang.quant.assign import assign
-from emqlang.quant.budget import QUANTITIES, Budget
-from emqlang.quant.knapsack import Floats, Ints
+from emqlang.quant.bits.budget import QUANTITIES, Budget
+from emqlang.quant.bits.knapsack import Floats, Ints
+from emqlang.quant.bits.solver import assign
 from emqlang.quant.models import MODELS
 
 BITS = np.arange(2, 7)

@@ -17,7 +17,7 @@ from time import perf_counter
 
 from machine import describe
 
-from emqlang.grammar.canonical import Table, canonical, key
+from emqlang.grammar.canonical.form import Table, canonical, key
 from emqlang.grammar.expr import Expr, apply, postorder, rebuild, statistic
 from emqlang.grammar.files import load_file
 from emqlang.grammar.inputs import INPUTS

@@ -18,11 +18,11 @@ from scipy.stats import spearmanr
 from synthetic import synthetic
 
 from emqlang.compiler import Cache, compile
-from emqlang.grammar.canonical import key
+from emqlang.grammar.canonical.form import key
 from emqlang.grammar.expr import Expr, apply, elaborate, literal, postorder, rebuild, statistic
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import OPS, Class
-from emqlang.grammar.printer import show
+from emqlang.grammar.text.printer import show
 
 HERE = Path(__file__).parent
 NUMBER, LEAST, MOST = 1000, 3, 15

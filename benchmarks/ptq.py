@@ -12,9 +12,9 @@ from time import perf_counter
 
 from ptq_task import CALIBRATION, DRAWS, arguments, calibration, done, network, record, right
 
-from emqlang.quant.quantize import quantize
-from emqlang.quant.quantized import identity
-from emqlang.quant.recipe import uniform
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.quantized import identity
+from emqlang.quant.ptq.recipe import uniform
 
 LONG = 10_000  # iterations of the one longer run, of 3 bits
 

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 from ptq_task import RESULTS, record, right, rows
 
-from emqlang.assignment import Problem, Wish
-from emqlang.evaluation import Settings, Workbench
 from emqlang.grammar.library import LIBRARY
-from emqlang.quant.data import load_data
-from emqlang.quant.images import FASHION_MNIST
-from emqlang.quant.network import Network
-from emqlang.quant.quantize import quantize
-from emqlang.quant.quantized import identity
-from emqlang.quant.recipe import LayerRecipe, Recipe, input_scheme, weight_scheme
+from emqlang.quant.data.datasets import load_data
+from emqlang.quant.data.images import FASHION_MNIST
+from emqlang.quant.networks.network import Network
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.quantized import identity
+from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, input_scheme, weight_scheme
+from emqlang.tasks.problem import Problem, Wish
+from emqlang.tasks.workbench import Settings, Workbench
 
 BITS, WIDTH, RANDOM, SEED = 3.0, 0.02, 100, 0
 SETS = {"free": "", "ends": "conv1=4,fc=4"}

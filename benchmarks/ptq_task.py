@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emqlang.quant.data import load_data
-from emqlang.quant.images import FASHION_MNIST
-from emqlang.quant.network import Network, load
-from emqlang.quant.training import DEBIAN_DIR, read_fashion_mnist
+from emqlang.quant.data.datasets import load_data
+from emqlang.quant.data.images import FASHION_MNIST
+from emqlang.quant.models.training import DEBIAN_DIR, read_fashion_mnist
+from emqlang.quant.networks.network import Network, load
 
 MODEL = "resnet18-fmnist"
 CALIBRATION, BATCH = 1024, 32

@@ -16,11 +16,11 @@ import torch
 from machine import describe
 from torch import Tensor, nn
 
-from emqlang.quant.data import load_data
-from emqlang.quant.network import Network, load
-from emqlang.quant.quantize import quantize
-from emqlang.quant.quantized import identity
-from emqlang.quant.recipe import uniform
+from emqlang.quant.data.datasets import load_data
+from emqlang.quant.networks.network import Network, load
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.quantized import identity
+from emqlang.quant.ptq.recipe import uniform
 
 IMAGES, CALIBRATION, BATCH = 2000, 256, 64
 ROUNDS = 11

@@ -26,7 +26,7 @@ from emqlang.evolve.arena import Open
 from emqlang.evolve.ledger import Ledger
 from emqlang.evolve.search import Budget, Search
 from emqlang.evolve.settings import Settings, papers
-from emqlang.workers import Workers
+from emqlang.tasks.workers import Workers
 
 PAPER_SECONDS = 1_000 * 2 * 50 * 1.02  # two contenders an iteration, 50 configurations each
 

@@ -11,8 +11,8 @@ from synthetic import RESNET18, Synthetic, synthetic
 from emqlang.evolve.arena import Arena, Court
 from emqlang.grammar.expr import elaborate
 from emqlang.grammar.program import parse
-from emqlang.quant.layers import Group
-from emqlang.scores import tabulate
+from emqlang.quant.networks.layers import Group
+from emqlang.scores.table import tabulate
 
 WEIGHTS = ("w", "grad", "grad_synflow", "hess")
 EQ5 = "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"

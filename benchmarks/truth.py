@@ -17,12 +17,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from emqlang.ceilings import ceilings
-from emqlang.evaluation import Settings
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program, parse
-from emqlang.quant.bench.table import load
-from emqlang.standings import Terms, contenders, judge, workbench
+from emqlang.quant.tables.table import load
+from emqlang.tasks.rank import Terms, contenders, judge, workbench
+from emqlang.tasks.truth import ceilings
+from emqlang.tasks.workbench import Settings
 
 RESULT = Path(__file__).parent / "results" / "truth.json"
 UNSEEN = {

@@ -20,11 +20,11 @@ from ptq_proxies import BITS, recipe
 from ptq_table import DRAWN, SEED, interval
 from ptq_task import DRAWS, RESULTS, calibration, marks_of, record, right, rows
 
-from emqlang.assignment import Problem, Wish
-from emqlang.evaluation import Settings, Workbench
 from emqlang.grammar.library import LIBRARY
-from emqlang.quant.quantize import quantize
-from emqlang.quant.training import DEBIAN_DIR
+from emqlang.quant.models.training import DEBIAN_DIR
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.tasks.problem import Problem, Wish
+from emqlang.tasks.workbench import Settings, Workbench
 
 MODELS = ("resnet18-fmnist", "resnet18-fmnist-s1", "vgg-fmnist", "mobilenetv2-fmnist")
 EVOLVED = tuple(name for name in LIBRARY if LIBRARY.shelf(name) == "evolved")

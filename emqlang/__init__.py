@@ -12,16 +12,17 @@ Names are imported when they are first used, so that `import emqlang` costs noth
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emqlang.api import assign, collect, costs, evaluate, quantize, score
-    from emqlang.grammar.canonical import key
+    from emqlang.grammar.canonical.form import key
     from emqlang.grammar.diagnostics import EmqError
     from emqlang.grammar.files import load_file
     from emqlang.grammar.program import parse
-    from emqlang.quant.network import load
-    from emqlang.quant.recipe import load_recipe
+    from emqlang.quant.networks.network import load
+    from emqlang.quant.ptq.recipe import load_recipe
 
 __all__ = [
     "EmqError",
@@ -38,12 +39,17 @@ __all__ = [
     "score",
 ]
 
+__version__ = "0.1.0"
+
+if (checkout := Path(__file__).parents[1]).joinpath("grammar", "emq.lark").is_file():
+    __path__.append(str(checkout))  # `emqlang.grammar` is the checkout's `grammar/`, as in the installed package
+
 _HOMES = {
     "EmqError": "grammar.diagnostics",
-    "key": "grammar.canonical",
-    "load": "quant.network",
+    "key": "grammar.canonical.form",
+    "load": "quant.networks.network",
     "load_file": "grammar.files",
-    "load_recipe": "quant.recipe",
+    "load_recipe": "quant.ptq.recipe",
     "parse": "grammar.program",
     **dict.fromkeys(("assign", "collect", "costs", "evaluate", "quantize", "score"), "api"),
 }

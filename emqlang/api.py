@@ -15,24 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emqlang.assignment import Problem, Wish
-from emqlang.choosing import proxy_of
-from emqlang.evaluation import Settings, Workbench
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import error
 from emqlang.grammar.program import Program
-from emqlang.quant import evaluate as evaluation
-from emqlang.quant import quantize as quantization
-from emqlang.quant.batches import feed, labels_of, slice_rows
-from emqlang.quant.budget import Budget
-from emqlang.quant.data import Batch, Batches, load_data
-from emqlang.quant.images import ImageFormat
-from emqlang.quant.loader import LABEL_KEYS
-from emqlang.quant.network import Network, load, prepare
-from emqlang.quant.quantized import Quantized
-from emqlang.quant.recipe import Recipe
-from emqlang.quant.record import Forward, tensors
-from emqlang.scores import ScoreTable
+from emqlang.quant.bits.budget import Budget
+from emqlang.quant.data.datasets import Batch, Batches, load_data
+from emqlang.quant.data.images import ImageFormat
+from emqlang.quant.data.loader import LABEL_KEYS
+from emqlang.quant.networks.batches import feed, labels_of, slice_rows
+from emqlang.quant.networks.network import Network, load, prepare
+from emqlang.quant.networks.tracing import Forward, tensors
+from emqlang.quant.ptq import evaluate as evaluation
+from emqlang.quant.ptq import quantize as quantization
+from emqlang.quant.ptq.quantized import Quantized
+from emqlang.quant.ptq.recipe import Recipe
+from emqlang.scores.table import ScoreTable
+from emqlang.tasks.assign import proxy_of
+from emqlang.tasks.problem import Problem, Wish
+from emqlang.tasks.workbench import Settings, Workbench
 
 Model = nn.Module | Network | str
 Data = Iterable[Any] | str

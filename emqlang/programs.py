@@ -9,8 +9,8 @@ from pathlib import Path
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import Diagnostic, EmqError
 from emqlang.grammar.files import decode, load_file, read_text
-from emqlang.grammar.formatter import fmt
 from emqlang.grammar.program import Program
+from emqlang.grammar.text.formatter import fmt
 
 STDIN = "-"
 

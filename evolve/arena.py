@@ -17,8 +17,8 @@ from scipy.stats import rankdata
 from emqlang.compiler.cache import Cache
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.expr import Expr
-from emqlang.ranking import RATIOS, Array, correlation, count
-from emqlang.scores import Group, tabulate
+from emqlang.scores.correlation import RATIOS, Array, correlation, count
+from emqlang.scores.table import Group, tabulate
 
 Ints = NDArray[np.int64]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emqlang.evolve.screen import Reason
+from emqlang.evolve.reasons import Reason
 from emqlang.grammar.expr import Expr, inputs
 from emqlang.grammar.inputs import INPUTS, Cost
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from emqlang.evolve.arena import Arena, Court
 from emqlang.grammar.expr import Expr, apply
-from emqlang.ranking import Array
+from emqlang.scores.correlation import Array
 
 NOISE = 1e-12  # of the largest entry: what is less is rounding, as in `Court.totals`
 BITS = 20  # of a fingerprint's entries, each for itself (1e-6): a small one decides between rows that tie in the large ones

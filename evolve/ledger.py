@@ -17,7 +17,7 @@ from typing import Any
 
 from emqlang.evolve.archive import Archive
 from emqlang.evolve.candidate import Candidate, Member, Outcome
-from emqlang.evolve.screen import Reason
+from emqlang.evolve.reasons import Reason
 from emqlang.evolve.settings import Settings
 from emqlang.grammar.diagnostics import error
 

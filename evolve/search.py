@@ -16,12 +16,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from emqlang.evolve import emq, island
 from emqlang.evolve.archive import Archive
 from emqlang.evolve.arena import Door
 from emqlang.evolve.candidate import Member, Outcome
+from emqlang.evolve.emq import step as emq
 from emqlang.evolve.ledger import Ledger, Progress, Ranked
 from emqlang.evolve.settings import Settings
+from emqlang.evolve.typed import step as island
 
 # Runs a task on each tuple of arguments and gives the results in the order in which they are done.
 Run = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[Any]]

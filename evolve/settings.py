@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from emqlang.evolve.fitness import Combine
-from emqlang.evolve.space import Space
-from emqlang.evolve.variation import OPERATORS
+from emqlang.evolve.typed.space import Space
+from emqlang.evolve.typed.variation import OPERATORS
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.grammar.inputs import INPUTS, Axis
 

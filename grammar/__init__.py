@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emqlang.grammar.files import EmqFile, load_file, load_text
-    from emqlang.grammar.formatter import fmt
     from emqlang.grammar.library import LIBRARY
-    from emqlang.grammar.printer import show
     from emqlang.grammar.program import Program, parse
+    from emqlang.grammar.text.formatter import fmt
+    from emqlang.grammar.text.printer import show
 
 _HOME = {
-    "EmqFile": "files", "LIBRARY": "library", "Program": "program", "fmt": "formatter",
-    "load_file": "files", "load_text": "files", "parse": "program", "show": "printer",
+    "EmqFile": "files", "LIBRARY": "library", "Program": "program", "fmt": "text.formatter",
+    "load_file": "files", "load_text": "files", "parse": "program", "show": "text.printer",
 }  # fmt: skip
 
 __all__ = ["LIBRARY", "EmqFile", "Program", "fmt", "load_file", "load_text", "parse", "show"]

@@ -68,7 +68,7 @@ class Expr:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        from emqlang.grammar.printer import show
+        from emqlang.grammar.text.printer import show
 
         return f"<{show(self)}>" if self.size <= 200 else f"<{self.op} of {self.size} nodes>"
 

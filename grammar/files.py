@@ -14,11 +14,11 @@ from pathlib import Path
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, Source, error, nearest
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import INPUTS
-from emqlang.grammar.meaning import MAX_ERRORS, Reader
 from emqlang.grammar.ops import OPS
 from emqlang.grammar.program import Program, complete, failure
-from emqlang.grammar.syntax import Form, Node, Passage, postorder, read_binding
-from emqlang.grammar.tokens import BINDING
+from emqlang.grammar.text.reader import MAX_ERRORS, Reader
+from emqlang.grammar.text.syntax import Form, Node, Passage, postorder, read_binding
+from emqlang.grammar.text.tokens import BINDING
 
 MAX_FILE_BYTES = 1024 * 1024
 

@@ -95,4 +95,4 @@ def _load(shelf: str) -> EmqFile:
 @cache
 def read_shelf(shelf: str) -> str:
     """The text of one file of the library."""
-    return files("emqlang.grammar").joinpath("library", f"{shelf}.emq").read_text(encoding="utf-8")
+    return files("emqlang.grammar").joinpath("proxies", f"{shelf}.emq").read_text(encoding="utf-8")

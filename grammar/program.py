@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, Source
 from emqlang.grammar.expr import Expr, elaborate
 from emqlang.grammar.inputs import Kind
-from emqlang.grammar.meaning import MAX_ERRORS, Reader
-from emqlang.grammar.syntax import Node, Passage, read_expression
+from emqlang.grammar.text.reader import MAX_ERRORS, Reader
+from emqlang.grammar.text.syntax import Node, Passage, read_expression
 
 
 @dataclass(frozen=True, slots=True)

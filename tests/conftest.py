@@ -6,24 +6,12 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import pytest
+from commands import Emq, Result
 
 from emqlang.cli import run
-
-
-@dataclass(frozen=True)
-class Result:
-    status: int
-    out: str
-    err: str
-
-
-class Emq(Protocol):
-    def __call__(self, *arguments: str, stdin: str = "") -> Result: ...
 
 
 @pytest.fixture(scope="session", autouse=True)

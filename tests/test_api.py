@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from places import README
 from torch import Tensor, nn
 
 import emqlang as emq
-
-README = Path(__file__).parents[1] / "README.md"
 
 
 class Named(nn.Module):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from emqlang import __version__
 from emqlang.cli.base import LazyGroup, write_lines
 from emqlang.grammar import diagnostics as status
 
@@ -79,7 +80,7 @@ class Root(LazyGroup):
 
 
 @click.group("emqlang", cls=Root, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(None, "-V", "--version", package_name="emqlang", message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def group() -> None:
     """A language, compiler and evaluator for training-free proxies of mixed-precision quantization.
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from emqlang import programs, render
+from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, Expression, Share, as_csv, as_json, budgets, layout, network, parted
+from emqlang.views import render
 
 
 @declare(
@@ -61,9 +62,9 @@ def command(
     if sweep and (max_drop is not None or out is not None or config is not None):
         ctx.fail("--sweep prints a front, and goes with neither --max-drop, --out nor --config")
     program = programs.find_one(word or "bits")
-    from emqlang import bits
-    from emqlang.choosing import Bits, Choosing, Sweep, Walked
-    from emqlang.quantization import Method
+    from emqlang.tasks.assign import Bits, Choosing, Sweep, Walked
+    from emqlang.tasks.quantize import Method
+    from emqlang.views import assign as bits
 
     settings, wish = parted(options)
     found: Bits | Sweep | Walked

@@ -11,9 +11,9 @@ from typing import Any
 import click
 from click.exceptions import Abort, ClickException, Exit
 
-from emqlang import render
 from emqlang.cli.options import Expression, protect
 from emqlang.grammar.diagnostics import EXIT_INTERNAL, EmqError, nearest
+from emqlang.views import render
 
 
 class Formatter(click.HelpFormatter):

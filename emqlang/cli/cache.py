@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import as_json
+from emqlang.views import render
 
 
 @declare("cache", "emqlang cache info", "emqlang cache info --json", "emqlang cache clear")

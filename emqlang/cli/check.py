@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs, render
+from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, as_json
 from emqlang.grammar.diagnostics import EmqError
+from emqlang.views import render
 
 
 @declare("check", "emqlang check proxies.emq", 'emqlang check "log(abs(w)) * numel"', "emqlang check - < proxies.emq")

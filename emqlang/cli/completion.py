@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
+from emqlang.views import render
 
 
 @declare(

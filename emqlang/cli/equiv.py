@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from emqlang import identity, programs
+from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, as_json
 from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK
+from emqlang.views import equiv as identity
 
 
 @declare("equiv", 'emqlang equiv "log(w ** 2)" "2 * log(abs(w))"', "emqlang equiv synflow snip", "emqlang equiv size numel")

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from emqlang import programs, render
+from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, Words, as_csv, as_json, layout, library_names, network
+from emqlang.views import render
 
 
 @declare(
@@ -45,8 +46,8 @@ def command(
     form = layout(ctx, as_json, as_csv)
     found = programs.find(words, proxies)
     render.diagnostics(warning for program in found for warning in program.warnings)
-    from emqlang import report
-    from emqlang.evaluation import Settings, Workbench
+    from emqlang.tasks.workbench import Settings, Workbench
+    from emqlang.views import eval as report
 
     with render.progress() as progress:
         done = Workbench(Settings(**settings), progress).evaluate(found, config)

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import as_json, network_only
+from emqlang.views import render
 
 
 @declare(
@@ -27,9 +27,9 @@ def command(checkpoint: Path | None, test: str | None, as_json: bool, **options:
 
     Without labels there is agreement with the float network, and the KL divergence from it.
     """
-    from emqlang import outcome
-    from emqlang.evaluation import Settings
-    from emqlang.quantization import evaluate_checkpoint
+    from emqlang.tasks.quantize import evaluate_checkpoint
+    from emqlang.tasks.workbench import Settings
+    from emqlang.views import quantize as outcome
 
     with render.progress():
         net, found, source = evaluate_checkpoint(checkpoint, Settings(**options), test)

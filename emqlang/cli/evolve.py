@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, Duration, Listed, Words, as_json, input_names, op_names, table_names, workers
+from emqlang.views import render
 
 
 @declare(
@@ -81,8 +81,8 @@ def command(
     """
     if resume is not None and out is not None:
         ctx.fail("--resume goes on in the run's own folder")
-    from emqlang import evolution
     from emqlang.evolve.search import Budget
+    from emqlang.tasks import evolve as evolution
 
     wish = evolution.Wish.of(options)
     limits = Budget(evals, steps, seconds)

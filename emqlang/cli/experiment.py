@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, Words, as_json, experiment_names, table_names, workers
+from emqlang.views import render
 
 
 @declare(
@@ -48,11 +48,12 @@ def command(
 
     Every trial is kept as soon as it is done: the same command goes on where it was stopped.
     """
-    from emqlang import plots
-    from emqlang.experiments import report, study
-    from emqlang.quant.bench.shelf import DEFAULT
-    from emqlang.runs import Judged
-    from emqlang.workers import Workers
+    from emqlang.experiments import study
+    from emqlang.quant.tables.shelf import DEFAULT
+    from emqlang.tasks.workers import Workers
+    from emqlang.views import experiment as report
+    from emqlang.views import plots
+    from emqlang.views.evolve import Judged
 
     if not name:
         return report.listing()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from emqlang import reference, render
 from emqlang.cli.base import declare
 from emqlang.cli.options import Words, as_json, topics
+from emqlang.views import ops as reference
+from emqlang.views import render
 
 
 @declare("explain", "emqlang explain E102", "emqlang explain log", "emqlang explain grad_synflow")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs, render
+from emqlang import programs
 from emqlang.cli.base import declare
+from emqlang.views import render
 
 
 @declare("fmt", "emqlang fmt proxies.emq", "emqlang fmt --check proxies.emq", "emqlang fmt - < proxies.emq")

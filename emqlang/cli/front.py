@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import as_json, emq_file, run_folder
+from emqlang.views import render
 
 
 @declare("front", "emqlang front runs/evolve-1", "emqlang front runs/evolve-1 --emq winners.emq")
@@ -15,10 +15,10 @@ from emqlang.cli.options import as_json, emq_file, run_folder
 @as_json
 def command(run: Path, emq: Path | None, as_json: bool) -> None:
     """Print the best program of each size, where no smaller one is as good."""
-    from emqlang import runs
+    from emqlang.evolve.history import front
     from emqlang.evolve.ledger import Ledger
-    from emqlang.evolve.record import front
-    from emqlang.quant.atomic import write_atomically
+    from emqlang.store import write_atomically
+    from emqlang.views import evolve as runs
 
     ledger = Ledger.open(run, read_only=True)
     found = front(ledger)

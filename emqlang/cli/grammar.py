@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from emqlang import render
 from emqlang.cli.base import declare
+from emqlang.views import render
 
 
 @declare("grammar", "emqlang grammar", "emqlang grammar > emq.lark")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from emqlang import reference, render
 from emqlang.cli.base import declare
 from emqlang.cli.options import as_json
+from emqlang.views import ops as reference
+from emqlang.views import render
 
 
 @declare("models", "emqlang models", "emqlang models --json")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from emqlang import reference, render
 from emqlang.cli.base import declare
 from emqlang.cli.options import as_json
+from emqlang.views import ops as reference
+from emqlang.views import render
 
 
 @declare("ops", "emqlang ops", "emqlang ops --paper", "emqlang ops --json")

@@ -11,8 +11,8 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from emqlang.assignment import Wish
-    from emqlang.evaluation import Settings
+    from emqlang.tasks.problem import Wish
+    from emqlang.tasks.workbench import Settings
 
 POSITIVE = click.IntRange(min=1)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -82,7 +82,7 @@ def op_names() -> Iterable[str]:
 
 
 def table_names() -> Iterable[str]:
-    from emqlang.quant.bench.shelf import shipped
+    from emqlang.quant.tables.shelf import shipped
 
     return shipped()
 
@@ -238,8 +238,8 @@ budgets = stack(
 
 def parted(options: dict[str, Any]) -> tuple[Settings, Wish]:
     """The options of `network` and of `budgets` as what they set."""
-    from emqlang.assignment import Wish
-    from emqlang.evaluation import Settings
+    from emqlang.tasks.problem import Wish
+    from emqlang.tasks.workbench import Settings
 
     limits = {name: options.pop(name.replace("-", "_")) for name in ("size", "bops", "latency", "avg-bits")}
     own = {name: options.pop(name) for name in ("fix", "accounting", "act_bits", "method", "samples")}

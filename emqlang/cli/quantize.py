@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from emqlang import programs, render
+from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, Expression, as_json, budgets, network, parted
+from emqlang.views import render
 
 
 @declare(
@@ -70,11 +71,11 @@ def command(
     if sum(given is not None for given in (word, recipe_path, config)) != 1:
         ctx.fail("give one of --recipe, --config, and an EXPR with a budget")
     program = programs.find_one(word or "bits")
-    from emqlang import outcome
-    from emqlang.choosing import Choosing
-    from emqlang.quant.recipe import load_recipe
-    from emqlang.quant.splits import Splits
-    from emqlang.quantization import MODEL, RECIPE, Method, Quantization
+    from emqlang.quant.ptq.recipe import load_recipe
+    from emqlang.quant.ptq.splits import Splits
+    from emqlang.tasks.assign import Choosing
+    from emqlang.tasks.quantize import MODEL, RECIPE, Method, Quantization
+    from emqlang.views import quantize as outcome
 
     method = Method(**{name: options.pop(name) for name in Method.__dataclass_fields__})
     settings, wish = parted(options)

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from emqlang import programs, render
+from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, Expression, Words, as_csv, as_json, layout, library_names, measuring, table_names
+from emqlang.views import render
 
 
 @declare(
@@ -75,14 +76,14 @@ def command(
     form = layout(ctx, as_json, as_csv)
     given = programs.find(words, proxies)
     render.diagnostics(warning for program in given for warning in program.warnings)
-    from emqlang import rank
-    from emqlang.evaluation import Settings
-    from emqlang.quant.bench.shelf import DEFAULT
-    from emqlang.quant.bench.table import load
-    from emqlang.standings import Terms, contenders, judge, workbench
+    from emqlang.quant.tables.shelf import DEFAULT
+    from emqlang.quant.tables.table import load
+    from emqlang.tasks.rank import Terms, contenders, judge, workbench
+    from emqlang.tasks.workbench import Settings
+    from emqlang.views import rank
 
     if plot is not None:
-        from emqlang import plots
+        from emqlang.views import plots
 
         plots.check(plot)
         if len(tables) > 1:

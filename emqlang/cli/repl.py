@@ -20,7 +20,7 @@ def command(ctx: click.Context, /, **settings: Any) -> None:
     A line is an expression, `name = expression`, or a command; :help lists them. Piped lines run without a prompt and
     stop at the first mistake.
     """
-    from emqlang.evaluation import Settings, Workbench
-    from emqlang.repl import Repl, start
+    from emqlang.cli.conversation import Repl, start
+    from emqlang.tasks.workbench import Settings, Workbench
 
     ctx.exit(start(Repl(Workbench(Settings(**settings))), sys.stdin))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs, render, stages
+from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression
+from emqlang.views import render
+from emqlang.views import show as stages
 
 
 @declare(

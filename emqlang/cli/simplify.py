@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs, render
+from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression
+from emqlang.views import render
 
 
 @declare(
@@ -27,10 +28,10 @@ def command(word: str, trace: bool, latex: bool, with_sympy: bool, seconds: floa
 
     Every rule holds for every real value of the statistics, zeros included.
     """
-    from emqlang.grammar.algebra import simplify
-    from emqlang.grammar.canonical import Step, canonical
-    from emqlang.grammar.latex import latex as typeset
-    from emqlang.grammar.printer import show
+    from emqlang.grammar.canonical.form import Step, canonical
+    from emqlang.grammar.proof.algebra import simplify
+    from emqlang.grammar.text.latex import latex as typeset
+    from emqlang.grammar.text.printer import show
 
     steps: list[Step] = []
     form = canonical(programs.find_one(word).elaborated, trace=steps)

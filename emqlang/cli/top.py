@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, as_json, emq_file, run_folder
+from emqlang.views import render
 
 
 @declare("top", "emqlang top runs/evolve-1", "emqlang top runs/evolve-1 --where 'nodes <= 8 and cost < 3' --count 5")
@@ -21,10 +21,10 @@ from emqlang.cli.options import POSITIVE, as_json, emq_file, run_folder
 @as_json
 def command(run: Path, where: str, count: int, emq: Path | None, as_json: bool) -> None:
     """Print the best programs of a run."""
-    from emqlang import runs
+    from emqlang.evolve.history import top
     from emqlang.evolve.ledger import Ledger
-    from emqlang.evolve.record import top
-    from emqlang.quant.atomic import write_atomically
+    from emqlang.store import write_atomically
+    from emqlang.views import evolve as runs
 
     ledger = Ledger.open(run, read_only=True)
     found = top(ledger, count, where)

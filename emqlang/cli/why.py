@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from emqlang import programs, render
+from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, as_json, run_folder
 from emqlang.grammar.diagnostics import EXIT_NO
+from emqlang.views import render
 
 
 @declare("why", "emqlang why runs/evolve-1 1234", "emqlang why runs/evolve-1 'sum(abs(grad * w))'")
@@ -19,9 +20,9 @@ from emqlang.grammar.diagnostics import EXIT_NO
 @click.pass_context
 def command(ctx: click.Context, /, run: Path, what: str, as_json: bool) -> None:
     """Say what became of a program: scored, or on which rung of the reject ladder it was caught."""
-    from emqlang import runs
+    from emqlang.evolve.history import entry, of_program
     from emqlang.evolve.ledger import Ledger
-    from emqlang.evolve.record import entry, of_program
+    from emqlang.views import evolve as runs
 
     ledger = Ledger.open(run, read_only=True)
     found = entry(ledger, int(what)) if what.isdecimal() else of_program(ledger, programs.find_one(what).elaborated)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emqlang.compiler.form import TOTAL, PlanningForm
-from emqlang.grammar.canonical import canonical
+from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import INPUT, Expr, postorder, rebuild
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import OPS, Class
-from emqlang.grammar.printer import show
 from emqlang.grammar.signs import ANY
+from emqlang.grammar.text.printer import show
 
 if TYPE_CHECKING:
     import numpy as np

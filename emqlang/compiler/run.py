@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from emqlang.compiler import structured
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.cache import Cache, Key
+from emqlang.compiler.cpu import Tiles
 from emqlang.compiler.form import TOTAL
+from emqlang.compiler.gpu import Segments
 from emqlang.compiler.kernels import kernel, wide
 from emqlang.compiler.lower import Value
 from emqlang.compiler.plan import Plan, chain, is_reduction, is_structured, scalars
-from emqlang.compiler.segments import Segments
 from emqlang.compiler.statistics import Statistics
-from emqlang.compiler.tiles import Tiles
 from emqlang.grammar.expr import INPUT, LITERAL, Expr
 from emqlang.grammar.inputs import Kind
 

@@ -8,16 +8,16 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from emqlang.arenas import ArenaDoor
-from emqlang.evolve import emq
+from emqlang.evolve.emq import step as emq
 from emqlang.evolve.settings import Settings, papers
-from emqlang.evolve.space import default_inputs
-from emqlang.evolve.variation import OPERATORS
+from emqlang.evolve.typed.space import default_inputs
+from emqlang.evolve.typed.variation import OPERATORS
 from emqlang.experiments import NAMES, layerwise, validity
 from emqlang.experiments.races import Runner, doors, racing
 from emqlang.experiments.trial import Task
 from emqlang.grammar.inputs import INPUTS, Cost
-from emqlang.runs import Judged
+from emqlang.tasks.arenas import ArenaDoor
+from emqlang.views.evolve import Judged
 
 SHARE, NUMBER, WHOLE, TIME = "{:.1%}", "{:.3f}", "{:,.0f}", "{:,.2g}"
 

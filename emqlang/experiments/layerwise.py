@@ -13,17 +13,17 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from emqlang.evaluation import Settings, Workbench
 from emqlang.experiments.trial import Result, Trial
-from emqlang.grammar.canonical import canonical
+from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import Expr, inputs
 from emqlang.grammar.library import LIBRARY
-from emqlang.quant.bench.table import load
-from emqlang.quant.menu import weight_widths
-from emqlang.quant.network import Network
-from emqlang.ranking import Array, spearman
-from emqlang.scores import tabulate
-from emqlang.standings import workbench
+from emqlang.quant.bits.menu import weight_widths
+from emqlang.quant.networks.network import Network
+from emqlang.quant.tables.table import load
+from emqlang.scores.correlation import Array, spearman
+from emqlang.scores.table import tabulate
+from emqlang.tasks.rank import workbench
+from emqlang.tasks.workbench import Settings, Workbench
 
 VARIANTS = ("emq", "snip", "synflow", "plain", "fisher_channel", "qe", "ompq", "hawq_v2_bits")  # none reads the choice itself
 

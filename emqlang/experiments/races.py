@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from emqlang import runs
-from emqlang.arenas import ArenaDoor
-from emqlang.evolution import door_of
 from emqlang.evolve.fitness import fingerprints
+from emqlang.evolve.history import top
 from emqlang.evolve.ledger import FILE, Ledger
-from emqlang.evolve.record import top
-from emqlang.evolve.screen import Reason
+from emqlang.evolve.reasons import Reason
 from emqlang.evolve.search import Budget, Search
 from emqlang.evolve.settings import Settings
 from emqlang.experiments.trial import Point, Result, Task, Trial
-from emqlang.workers import Workers
+from emqlang.tasks.arenas import ArenaDoor
+from emqlang.tasks.evolve import door_of
+from emqlang.tasks.workers import Workers
+from emqlang.views import evolve as runs
 
 PAPER_SECONDS = 1.02  # to evaluate one configuration: the paper's Table 1
 PAPER_ROWS, PAPER_PROBES = 50, 4  # that one fitness takes, and an early rejection

@@ -6,19 +6,19 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from emqlang import __version__
 from emqlang.experiments.catalogue import EXPERIMENTS, Experiment
 from emqlang.experiments.trial import Result, Trial
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.grammar.ops import VERSION
-from emqlang.quant.atomic import write_atomically
 from emqlang.quant.statistics.subject import Progress
-from emqlang.runs import Judged
-from emqlang.workers import Workers
+from emqlang.store import write_atomically
+from emqlang.tasks.workers import Workers
+from emqlang.views.evolve import Judged
 
 FACTS = "experiment.json"
 
@@ -59,7 +59,7 @@ class Plan:
             "size": self.size,
             "judged": {**self.judged.__dict__, "tables": list(self.judged.tables)},
             "op_table": VERSION,
-            "emqlang": version("emqlang"),
+            "emqlang": __version__,
         }
 
 

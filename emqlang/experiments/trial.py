@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emqlang.runs import Judged
+from emqlang.views.evolve import Judged
 
 Point = tuple[float, float]
 

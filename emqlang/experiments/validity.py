@@ -9,18 +9,19 @@ from types import MappingProxyType
 
 import numpy as np
 
-from emqlang.arenas import ArenaDoor
-from emqlang.evolution import door_of
-from emqlang.evolve import emq, unprotected
 from emqlang.evolve.arena import Arena, Court
-from emqlang.evolve.emq import INVALID, weighted
-from emqlang.evolve.genotype import Clash, Genes, Sampler, program_of
+from emqlang.evolve.emq import formulas as unprotected
+from emqlang.evolve.emq import step as emq
+from emqlang.evolve.emq.genes import Clash, Genes, Sampler, program_of
+from emqlang.evolve.emq.step import INVALID, weighted
 from emqlang.evolve.settings import STRUCTURES, Settings, papers
 from emqlang.experiments.trial import Result, Trial
-from emqlang.grammar.canonical import canonical
+from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import Expr, elaborate
-from emqlang.ranking import Array
-from emqlang.runs import Judged
+from emqlang.scores.correlation import Array
+from emqlang.tasks.arenas import ArenaDoor
+from emqlang.tasks.evolve import door_of
+from emqlang.views.evolve import Judged
 
 TYPED = "typed grammar"
 PRIORITISED = ", prioritised"

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from emqlang.quant.images import FASHION_MNIST, IMAGENET, ImageFormat
+from emqlang.quant.data.images import FASHION_MNIST, IMAGENET, ImageFormat
 
 if TYPE_CHECKING:
     from torch import nn
 
-EMBEDDED = Path(__file__).parents[1] / "embedded"
+EMBEDDED = Path(__file__).parents[1] / "shipped"
 _HUB = "https://download.pytorch.org/models/"
 
 

@@ -12,19 +12,20 @@ from torch import Tensor
 
 from emqlang.grammar.diagnostics import error
 from emqlang.grammar.inputs import INPUTS
-from emqlang.quant.data import Batches
-from emqlang.quant.menu import Choice
-from emqlang.quant.network import Network
-from emqlang.quant.quantizer import WeightQuantizer
-from emqlang.quant.record import tensors
-from emqlang.quant.statistics import errors, features, fingerprint, hessian, perturbation, shape, synflow
+from emqlang.quant.bits.menu import Choice
+from emqlang.quant.data.datasets import Batches
+from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.tracing import tensors
+from emqlang.quant.ptq.grids import WeightQuantizer
+from emqlang.quant.statistics import features, fingerprint, hessian, perturbation, shape, synflow
+from emqlang.quant.statistics import quantization_errors as errors
 from emqlang.quant.statistics.activations import ChannelFisher, Sampled, SampledSlopes, Variance, sample_sizes
 from emqlang.quant.statistics.cache import Cache
 from emqlang.quant.statistics.gradients import Fisher, FisherForm, Gradient
-from emqlang.quant.statistics.meetings import MeanSquare
+from emqlang.quant.statistics.image_pass import Observer, pass_over
+from emqlang.quant.statistics.squared_inputs import MeanSquare
 from emqlang.quant.statistics.subject import Loss, Progress, Settings, Subject
 from emqlang.quant.statistics.table import Measured, Statistics
-from emqlang.quant.statistics.visits import Observer, pass_over
 
 __all__ = ["OBSERVERS", "PASSES", "Statistics", "collect_statistics"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.layers import Layer
+from emqlang.quant.networks.layers import Layer
+from emqlang.quant.statistics.image_pass import Observer, Visit
 from emqlang.quant.statistics.subject import Subject
-from emqlang.quant.statistics.visits import Observer, Visit
 
 SAMPLES = 65_536  # elements kept of a layer's output
 

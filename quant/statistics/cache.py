@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import Diagnostic, error
-from emqlang.quant.atomic import write_atomically
 from emqlang.quant.statistics.table import Measured
+from emqlang.store import write_atomically
 
 FORMAT = "emqlang-statistic-1"
 FOLDER = "statistics"

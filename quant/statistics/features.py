@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emqlang.quant.activations import readers
-from emqlang.quant.record import plain_kernels, tensors
+from emqlang.quant.networks.tracing import plain_kernels, tensors
+from emqlang.quant.ptq.sites import readers
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
 

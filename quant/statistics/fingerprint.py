@@ -7,16 +7,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import astuple
 from hashlib import blake2b
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from emqlang import __version__
 from emqlang.grammar.inputs import INPUTS, Axis
-from emqlang.quant.menu import act_widths, weight_widths
-from emqlang.quant.network import Network
+from emqlang.quant.bits.menu import act_widths, weight_widths
+from emqlang.quant.networks.network import Network
 from emqlang.quant.statistics.subject import Subject
 
 # what reads labels, what draws by the seed, and what has probes
@@ -62,7 +62,7 @@ def of_all(subject: Subject, network: str, images: str) -> str:
 
 def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
     settings = subject.settings
-    yield version("emqlang")
+    yield __version__
     yield torch.__version__
     yield subject.device.type
     if INPUTS[name].needs_data:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emqlang.quant.menu import weight_widths
-from emqlang.quant.statistics.errors import quantized
+from emqlang.quant.bits.menu import weight_widths
+from emqlang.quant.statistics.image_pass import Observer, Visit
+from emqlang.quant.statistics.quantization_errors import quantized
 from emqlang.quant.statistics.subject import Subject
-from emqlang.quant.statistics.visits import Observer, Visit
 
 
 class Gradient(Observer):

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.record import plain_kernels
+from emqlang.quant.networks.tracing import plain_kernels
+from emqlang.quant.statistics.image_pass import gradients
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
-from emqlang.quant.statistics.visits import gradients
 
 HELD = 1 << 26  # output elements of layers whose graph is held at once
 STEPS, TOLERANCE = 60, 1e-2  # of Lanczos' method, and the relative residual at which it ends

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emqlang.quant.activations import attach
-from emqlang.quant.layers import Group, Layer
-from emqlang.quant.menu import Choice
-from emqlang.quant.record import plain_kernels
-from emqlang.quant.statistics.errors import BATCH, InputGrids, find_inputs, quantized
+from emqlang.quant.bits.menu import Choice
+from emqlang.quant.networks.layers import Group, Layer
+from emqlang.quant.networks.tracing import plain_kernels
+from emqlang.quant.ptq.sites import attach
+from emqlang.quant.statistics.quantization_errors import BATCH, InputGrids, find_inputs, quantized
 from emqlang.quant.statistics.subject import CLASS_AXIS, Subject
 from emqlang.quant.statistics.table import Measured
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from emqlang.quant.menu import act_widths, weight_widths
+from emqlang.quant.bits.menu import act_widths, weight_widths
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
 

@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error, nearest
-from emqlang.quant.activations import readers
-from emqlang.quant.batches import logits_of
-from emqlang.quant.foreign import foreign
-from emqlang.quant.layers import Layer
-from emqlang.quant.menu import Choice
-from emqlang.quant.network import Network
-from emqlang.quant.quantizer import WeightQuantizer
-from emqlang.quant.randomness import generator
-from emqlang.quant.record import run, tensors
+from emqlang.quant.bits.menu import Choice
+from emqlang.quant.determinism import generator
+from emqlang.quant.networks.batches import logits_of
+from emqlang.quant.networks.layers import Layer
+from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.tracing import run, tensors
+from emqlang.quant.ptq.grids import WeightQuantizer
+from emqlang.quant.ptq.sites import readers
+from emqlang.quant.user_code import foreign
 
 CLASS_AXIS = 1  # of logits (N, classes, ...)
 LOSSES = ("label", "self")

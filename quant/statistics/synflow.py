@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from emqlang.quant.batches import logits_of, slice_rows
-from emqlang.quant.record import plain_kernels, run
+from emqlang.quant.networks.batches import logits_of, slice_rows
+from emqlang.quant.networks.tracing import plain_kernels, run
+from emqlang.quant.statistics.image_pass import gradients
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
-from emqlang.quant.statistics.visits import gradients
 
 ZEROED = ("bias", "running_mean")  # what parameters and buffers that are added or subtracted end in
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import Diagnostic
-from emqlang.quant.menu import Choice
+from emqlang.quant.bits.menu import Choice
 
 
 @dataclass(frozen=True, eq=False)

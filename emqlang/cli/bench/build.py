@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, as_json, network_only, workers
+from emqlang.views import render
 
 
 @declare(
@@ -52,10 +52,10 @@ def command(ctx: click.Context, /, out: Path, workers: int, backend: str, as_jso
     """
     if options["composed"] and options["rounding"] == "nearest":
         ctx.fail("--composed is for learned rounding: nearest rounding is composed anyway")
-    from emqlang import bench
-    from emqlang.quant.bench.build import Build
-    from emqlang.quant.bench.spec import Spec
-    from emqlang.workers import Workers
+    from emqlang.quant.tables.build import Build
+    from emqlang.quant.tables.spec import Spec
+    from emqlang.tasks.workers import Workers
+    from emqlang.views import bench
 
     told = shlex.join(["emqlang", *sys.argv[1:]])
     with render.progress() as progress:

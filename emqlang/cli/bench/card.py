@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import table
+from emqlang.views import render
 
 
 @declare("card", "emqlang bench card resnet18-fmnist-all", "emqlang bench card resnet18-fmnist-all --out card.md")
@@ -16,10 +16,10 @@ from emqlang.cli.options import table
 @click.option("--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.  [default: stdout]")
 def command(name: str, out: Path | None) -> None:
     """Write a table's data card: command, hashes, licence, ceilings, as Markdown."""
-    from emqlang import bench
-    from emqlang.ceilings import ceilings
-    from emqlang.quant.atomic import write_atomically
-    from emqlang.quant.bench.table import load
+    from emqlang.quant.tables.table import load
+    from emqlang.store import write_atomically
+    from emqlang.tasks.truth import ceilings
+    from emqlang.views import bench
 
     found = load(name)
     text = bench.card(found, list(ceilings(found)))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import partial_table, table
+from emqlang.views import render
 
 
 @declare("export", "emqlang bench export resnet18-fmnist-all --out all.csv", "emqlang bench export mine.table --out mine.parquet")
@@ -18,8 +18,8 @@ from emqlang.cli.options import partial_table, table
 @click.pass_context
 def command(ctx: click.Context, /, name: str, out: Path, partial: bool) -> None:
     """Write a table as CSV or Parquet, with the images that each row gets right."""
-    from emqlang.quant.bench.exchange import WRITERS
-    from emqlang.quant.bench.table import load
+    from emqlang.quant.tables.exchange import WRITERS
+    from emqlang.quant.tables.table import load
 
     if (write := WRITERS.get(out.suffix.removeprefix("."))) is None:
         ctx.fail("--out ends in .csv or .parquet")

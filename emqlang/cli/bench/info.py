@@ -16,9 +16,9 @@ def command(name: str, partial: bool, as_json: bool) -> None:
     Ceilings are Spearman's correlations over the best 20 %, 50 % and all rows: of one half of the test images with the other,
     of rows built again with something changed, and of the best sum of a score for each layer and choice.
     """
-    from emqlang import bench
-    from emqlang.ceilings import ceilings
-    from emqlang.quant.bench.table import load
+    from emqlang.quant.tables.table import load
+    from emqlang.tasks.truth import ceilings
+    from emqlang.views import bench
 
     found = load(name, partial=partial)
     (bench.info_json if as_json else bench.info_screen)(found, list(ceilings(found)))

@@ -10,9 +10,9 @@ from emqlang.cli.options import as_json
 @as_json
 def command(as_json: bool) -> None:
     """List the tables that come with the package."""
-    from emqlang import bench
-    from emqlang.quant.bench.shelf import shipped
-    from emqlang.quant.bench.table import load
+    from emqlang.quant.tables.shelf import shipped
+    from emqlang.quant.tables.table import load
+    from emqlang.views import bench
 
     tables = [load(name) for name in shipped()]
     (bench.list_json if as_json else bench.list_screen)(tables)

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from emqlang import render
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, workers
+from emqlang.views import render
 
 
 @declare(
@@ -29,8 +29,8 @@ def command(path: Path, name: str, rows: int, workers: int, backend: str, **opti
 
     Interrupted, it goes on when run again.
     """
-    from emqlang.quant.bench.build import rerun
-    from emqlang.workers import Workers
+    from emqlang.quant.tables.build import rerun
+    from emqlang.tasks.workers import Workers
 
     changes = {option: value for option, value in options.items() if value is not None}
     with render.progress() as progress:

@@ -15,7 +15,7 @@ from emqlang.cli.options import POSITIVE, as_json, partial_table, table
 @as_json
 def command(name: str, rows: int, partial: bool, as_json: bool) -> None:
     """Print the rows of a table, the most accurate first."""
-    from emqlang import bench
-    from emqlang.quant.bench.table import load
+    from emqlang.quant.tables.table import load
+    from emqlang.views import bench
 
     (bench.rows_json if as_json else bench.rows_screen)(load(name, partial=partial), rows)

@@ -15,10 +15,10 @@ from emqlang.cli.options import Words, as_json, table_names
 @click.pass_context
 def command(ctx: click.Context, /, names: tuple[str, ...], network: bool, as_json: bool) -> None:
     """Check tables for damage, edits, missing rows and, with --network, for another network."""
-    from emqlang import bench
     from emqlang.grammar.diagnostics import EXIT_OK, EmqError
-    from emqlang.quant.bench.table import Table, load
-    from emqlang.quant.network import load as load_network
+    from emqlang.quant.networks.network import load as load_network
+    from emqlang.quant.tables.table import Table, load
+    from emqlang.views import bench
 
     found: dict[str, EmqError | Table] = {}
     for name in names:

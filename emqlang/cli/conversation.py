@@ -1,0 +1,239 @@
+"""`emqlang repl`: expressions on a network that stays loaded, line by line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TextIO
+
+from emqlang.cli.terminal import line_editing
+from emqlang.grammar.diagnostics import EXIT_OK, EmqError, Source, error, nearest
+from emqlang.grammar.expr import Expr
+from emqlang.grammar.inputs import INPUTS
+from emqlang.grammar.library import LIBRARY
+from emqlang.grammar.ops import CALLS, OPS
+from emqlang.grammar.program import Program, complete, failure, parse
+from emqlang.grammar.text.printer import show
+from emqlang.grammar.text.reader import Reader
+from emqlang.grammar.text.syntax import Passage, read_binding
+from emqlang.grammar.text.tokens import BINDING, open_bracket
+from emqlang.tasks.workbench import Workbench
+from emqlang.views import eval as report
+from emqlang.views import ops as reference
+from emqlang.views import render
+from emqlang.views import show as stages
+
+SOURCE, LAST = "<repl>", "_"
+PROMPT, MORE = "emq> ", "...> "
+
+
+class Repl:
+    """One conversation: the network, what names stand for, and the last result under `_`."""
+
+    def __init__(self, workbench: Workbench) -> None:
+        self.workbench = workbench
+        self.bound: dict[str, Expr] = {}  # in the order of binding
+        self.last: dict[str, Expr] = {}
+        self.leaving = False
+
+    @property
+    def names(self) -> Mapping[str, Expr]:
+        """What a name stands for here: the library's, the bound ones, and the last result."""
+        return {name: program.expr for name, program in LIBRARY.items()} | self.bound | self.last
+
+    def execute(self, statement: str) -> None:
+        """One complete statement: a command, a binding, or an expression to evaluate. Raises EmqError."""
+        if statement.lstrip().startswith(":"):
+            self._command(statement.strip())
+        elif BINDING.match(statement):
+            self._bind(statement)
+        elif any(line.partition("#")[0].strip() for line in statement.split("\n")):
+            self.evaluate(statement)
+
+    def program(self, text: str) -> Program:
+        """An expression over the names known here; `_` if the text is empty."""
+        return parse(text or LAST, SOURCE, self.names)
+
+    def evaluate(self, text: str) -> None:
+        """Score an expression on the loaded network, show the table, and keep the expression as `_`."""
+        program = self.program(text)
+        render.diagnostics(program.warnings)
+        done = self.workbench.evaluate([program])
+        render.diagnostics(done.diagnostics)
+        report.screen(done)
+        self.last = {LAST: program.expr}
+
+    def _bind(self, statement: str) -> None:
+        """`name = expression`; a later line may bind the name anew."""
+        passage = Passage(Source(SOURCE, statement), statement)
+        tree = read_binding(passage)
+        if tree.text in INPUTS or tree.text in OPS:
+            what = "a statistic" if tree.text in INPUTS else "an op"
+            raise EmqError(passage.diagnostic("E108", f"'{tree.text}' is {what} and cannot be bound", tree.mark, "reserved"))
+        reader = Reader(passage, self.names)
+        expr = reader.read(tree.operands[0])
+        if expr is None:
+            raise failure(reader.errors)
+        program = complete(statement, tree.operands[0], expr, reader.warnings, tree.text)
+        render.diagnostics(program.warnings)
+        self.bound[tree.text] = expr
+
+    def _command(self, statement: str) -> None:
+        word, _, rest = statement[1:].partition(" ")
+        meant = [word] if word in COMMANDS else [name for name in COMMANDS if word and name.startswith(word)]
+        if len(meant) > 1:
+            raise error("E403", f"':{word}' may mean {' or '.join(f':{name}' for name in meant)}")
+        if not meant:
+            raise error("E403", f"there is no command ':{word}'", *nearest(word, COMMANDS), ":help lists the commands")
+        COMMANDS[meant[0]](self, rest.strip())
+
+
+def _model(repl: Repl, rest: str) -> None:
+    """:model [NAME [WEIGHTS]]  name the loaded network, or load another one"""
+    if rest:
+        name, _, weights = rest.partition(" ")
+        another = Workbench(replace(repl.workbench.settings, model=name, weights=weights.strip() or None))
+        report.network(another.network)
+        repl.workbench = another
+    else:
+        report.network(repl.workbench.network)
+
+
+def _ops(repl: Repl, rest: str) -> None:
+    """:ops [NAME]              list ops and statistics, or explain one"""
+    if rest:
+        title, fields = reference.explain(rest)
+        render.heading(title)
+        render.fields(fields)
+    else:
+        render.table(*reference.op_table())
+        render.text()
+        render.table(*reference.input_table())
+
+
+def _stage(stage: str) -> Callable[[Repl, str], None]:
+    def command(repl: Repl, rest: str) -> None:
+        render.tree(stages.STAGES[stage](repl.program(rest)))
+
+    return command
+
+
+def _kind(repl: Repl, rest: str) -> None:
+    """:kind [EXPR]             kinds, signs and choices of every part"""
+    _stage("kinds")(repl, rest)
+
+
+def _canonical(repl: Repl, rest: str) -> None:
+    """:canonical [EXPR]        the canonical form and its key"""
+    _stage("canonical")(repl, rest)
+
+
+def _graph(repl: Repl, rest: str) -> None:
+    """:graph [EXPR]            the canonical form as a graph"""
+    _stage("graph")(repl, rest)
+
+
+def _time(repl: Repl, rest: str) -> None:
+    """:time [EXPR]             evaluate, and say how long it took"""
+    done = repl.workbench.evaluate([repl.program(rest)])
+    render.note(f"statistics {done.statistics_seconds:.3f} s, evaluation {done.evaluation_seconds:.6f} s")
+
+
+def _save(repl: Repl, rest: str) -> None:
+    """:save FILE               write what was bound to an .emq file"""
+    if not rest:
+        raise error("E403", "':save' needs a file name", ":save proxies.emq")
+    if Path(rest).exists():
+        raise error("E403", "there is such a file already", "give another name", path=rest)
+    lines = [f"{name} = {show(expr)}\n" for name, expr in repl.bound.items()]
+    try:
+        Path(rest).write_text("".join(lines), encoding="utf-8")
+    except OSError as problem:
+        raise error("E301", f"the file cannot be written: {(problem.strerror or str(problem)).lower()}", path=rest) from None
+    render.note(f"{len(lines)} {'name' if len(lines) == 1 else 'names'} written to {rest}")
+
+
+def _help(repl: Repl, rest: str) -> None:
+    """:help                    this list; any prefix that is clear will do"""
+    render.text("EXPR                     evaluate on the loaded network; _ is the last one")
+    render.text("NAME = EXPR              bind a name; the library's names are known too")
+    for command in COMMANDS.values():
+        render.text(command.__doc__ or "")
+
+
+def _quit(repl: Repl, rest: str) -> None:
+    """:quit                    leave, as Ctrl-D does"""
+    repl.leaving = True
+
+
+COMMANDS: Mapping[str, Callable[[Repl, str], None]] = MappingProxyType({
+    "model": _model, "ops": _ops, "kind": _kind, "canonical": _canonical, "graph": _graph,
+    "time": _time, "save": _save, "help": _help, "quit": _quit,
+})  # fmt: skip
+
+
+def start(repl: Repl, stream: TextIO) -> int:
+    """Talk if both ends are a terminal, and otherwise run what is piped in."""
+    if not (stream.isatty() and sys.stdout.isatty()):
+        return batch(repl, stream)
+    render.note(f"{repl.workbench.settings.model}; :help lists the commands, Ctrl-D leaves")
+    with line_editing(lambda: words(repl)) as read:
+        return converse(repl, read)
+
+
+def converse(repl: Repl, read: Callable[[str], str]) -> int:
+    """Prompt, read, evaluate until Ctrl-D or :quit; errors are shown and forgotten, Ctrl-C clears the line."""
+    while not repl.leaving:
+        try:
+            repl.execute(_statement(read))
+        except EmqError as mistakes:
+            render.diagnostics(mistakes.diagnostics)
+        except KeyboardInterrupt:
+            render.note("")
+        except EOFError:
+            render.note("")
+            break
+    return EXIT_OK
+
+
+def batch(repl: Repl, stream: TextIO) -> int:
+    """The statements of a stream, without prompts. Raises EmqError at the first mistake."""
+    for statement in _statements(stream):
+        repl.execute(statement)
+        if repl.leaving:
+            break
+    return EXIT_OK
+
+
+def _statement(read: Callable[[str], str]) -> str:
+    """One statement from the keyboard: more lines while a bracket is open, until a blank one."""
+    text = read(PROMPT)
+    while _unfinished(text):
+        line = read(MORE)
+        if not line.strip():
+            break
+        text += "\n" + line
+    return text
+
+
+def _statements(stream: TextIO) -> Iterator[str]:
+    text = ""
+    for line in stream:
+        text += line
+        if not _unfinished(text):
+            yield text.rstrip("\n")
+            text = ""
+    if text:
+        yield text.rstrip("\n")
+
+
+def _unfinished(text: str) -> bool:
+    return not text.lstrip().startswith(":") and open_bracket(text) is not None
+
+
+def words(repl: Repl) -> tuple[str, ...]:
+    """What TAB offers."""
+    return (*CALLS, *INPUTS, *LIBRARY, *repl.bound, *(f":{name}" for name in COMMANDS))

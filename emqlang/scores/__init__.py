@@ -1,0 +1,1 @@
+"""Scores: S[group, choice], its correlation with measured accuracy, and bootstrap intervals."""

@@ -1,0 +1,138 @@
+"""Bootstrap intervals of rank correlations, over rows and over test images.
+
+Rows are resampled by how often each is drawn, so that all resamples are ranked at once: a row that is drawn three times
+stands three times in the ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emqlang.scores.correlation import RATIOS, Array, By, Rows, Truth, count
+
+COVERAGE = 0.95
+DRAWS = 1000
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Values of every proxy at every ratio in `draws` resamples of rows and images: (draws, ratios, proxies).
+
+    All proxies meet the same resamples, so that differences between them are paired.
+    """
+
+    draws: Array
+
+    def interval(self) -> Array:
+        """The percentile interval: (2, ratios, proxies)."""
+        return percentiles(self.draws)
+
+    def difference(self, proxy: int) -> Array:
+        """The interval of every proxy's value minus that of one: (2, ratios, proxies)."""
+        return percentiles(self.draws - self.draws[:, :, proxy, None])
+
+
+def bootstrap(
+    scores: Array,
+    truth: Truth,
+    generator: np.random.Generator,
+    draws: int = DRAWS,
+    ratios: Sequence[float] = RATIOS,
+    by: By = "truth",
+) -> Bootstrap:
+    """Resamples rows and, where it is known which images each row gets right, images. scores: (proxies, rows).
+
+    Raises E406 for too few rows.
+    """
+    proxies, rows = scores.shape
+    times = generator.multinomial(rows, np.full(rows, 1 / rows), size=draws).astype(np.float64)
+    values = truth.drawn(draws, generator)
+    order = np.argsort(values, axis=-1, kind="stable")
+    found = np.empty((draws, len(ratios), proxies))
+    for place, ratio in enumerate(ratios):
+        best = count(ratio, rows)
+        top = _Top.of(times, np.argsort(-values, axis=-1, kind="stable"), values, order, best)
+        for proxy, own in enumerate(scores):
+            if by == "score" and ratio != 1:
+                own_best = np.broadcast_to(np.argsort(-own, kind="stable"), times.shape)
+                top = _Top.of(times, own_best, values, order, best)
+            found[:, place, proxy] = top.spearman(own)
+    return Bootstrap(found)
+
+
+def percentiles(values: Array) -> Array:
+    """The interval of COVERAGE along the first axis."""
+    tail = (1 - COVERAGE) / 2
+    return np.quantile(values, [tail, 1 - tail], axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Top:
+    """The best rows of every resample, and where the truth ranks them; rows come first, so that taking some copies whole lines.
+
+    rows      (rows,)        those that stand there in any resample
+    weights   (rows, draws)  how often a row stands there
+    deviation (rows, draws)  that times what its rank by the truth is above the mean rank
+    spread    (draws,)       the sum of squares of those ranks' deviations
+    best      how many they are, every time a row stands there counted
+    """
+
+    rows: Rows
+    weights: Array
+    deviation: Array
+    spread: Array
+    best: int
+
+    @classmethod
+    def of(cls, times: Array, best_first: Rows, truth: Array, order: Rows, best: int) -> _Top:
+        """Of rows drawn so many times, the `best` ones. All are (draws, rows), and `order` sorts the truth upwards."""
+        weights = _best(times, best_first, best)
+        ranks = _ranks(weights, order, np.take_along_axis(truth, order, -1)) - (best + 1) / 2
+        deviation, rows = weights * ranks, np.flatnonzero(weights.any(0))
+        return cls(rows, weights.T[rows], deviation.T[rows], (deviation * ranks).sum(-1), best)
+
+    def spearman(self, scores: Array) -> Array:
+        """Spearman's correlation (draws,) of scores (rows,) with the truth; 0 where one side is constant."""
+        scores = scores[self.rows]
+        order = np.argsort(scores, kind="stable")
+        times, deviation = (_merge(each[order], scores[order]) for each in (self.weights, self.deviation))
+        ranks = times.cumsum(0) - (times + self.best) / 2
+        covariance = np.einsum("rd,rd->d", ranks, deviation)
+        scale = np.sqrt(self.spread * np.einsum("rd,rd,rd->d", times, ranks, ranks))
+        result: Array = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 1e-9)
+        return result
+
+
+def _merge(lines: Array, values: Array) -> Array:
+    """Sums of the lines (values, ..) whose values, in ascending order, are equal: they share their average rank."""
+    starts = np.flatnonzero(np.diff(values, prepend=-np.inf))
+    return lines if len(starts) == len(lines) else np.add.reduceat(lines, starts)
+
+
+def _best(times: Array, order: Rows, best: int) -> Array:
+    """How often each row stands among the `best` ones, `order` naming them best first: (draws, rows)."""
+    stacked = np.take_along_axis(times, order, -1)
+    before = stacked.cumsum(-1) - stacked
+    weights = np.empty_like(times)
+    np.put_along_axis(weights, order, np.clip(best - before, 0, stacked), -1)
+    return weights
+
+
+def _ranks(weights: Array, order: Rows, values: Array) -> Array:
+    """Average ranks of rows that stand `weights` times each; all are (draws, rows), and `order` sorts `values` upwards."""
+    stacked = np.take_along_axis(weights, order, -1)
+    upto = stacked.cumsum(-1)
+    new = np.ones(values.shape, bool)  # where another value begins
+    new[..., 1:] = values[..., 1:] != values[..., :-1]
+    ends = np.ones(values.shape, bool)
+    ends[..., :-1] = new[..., 1:]
+    low = np.maximum.accumulate(np.where(new, upto - stacked, 0.0), -1)
+    high = np.minimum.accumulate(np.where(ends, upto, np.inf)[..., ::-1], -1)[..., ::-1]
+    ranks = np.empty_like(weights)
+    np.put_along_axis(ranks, order, (low + high + 1) / 2, -1)
+    return ranks

@@ -1,0 +1,140 @@
+"""How well anything could rank a table: what its own noise leaves to be ranked, and what any sum over layers could reach.
+
+images    accuracy on one half of the test images against the other half, Spearman-Brown corrected to all images
+reruns    the same rows built again with other calibration images, or another seed of what is learned
+additive  a score for each (group, choice), fitted by ridge regression to other rows of the table itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.tables.table import Rerun, Table
+from emqlang.scores.bootstrap import bootstrap, percentiles
+from emqlang.scores.correlation import RATIOS, Array, Truth, at_top
+
+SPLITS = 200  # of the images into halves
+FOLDS = 10  # of the rows, for the additive fit
+PENALTIES = tuple(10.0**power for power in range(-2, 4))  # of which each fold takes the best by an inner split
+ADDITIVE = "additive"
+
+
+@dataclass(frozen=True, eq=False)
+class Ceiling:
+    """Spearman's correlation at each of RATIOS with its 95 % interval; `rows` says how many rows it stands on."""
+
+    name: str
+    what: str
+    rows: int
+    rho: Array
+    low: Array
+    high: Array
+
+    def as_dict(self) -> dict[str, Any]:
+        """Of plain values."""
+        return {**asdict(self), **{part: getattr(self, part).tolist() for part in ("rho", "low", "high")}}
+
+
+def ceilings(table: Table, seed: int = 0) -> Iterator[Ceiling]:
+    """All that a table allows; none for a ratio of which there are too few rows."""
+    if table.right is not None:
+        yield halves(table, np.random.default_rng(seed))
+    for rerun in table.reruns:
+        try:
+            yield again(table, rerun, np.random.default_rng(seed))
+        except EmqError:  # E406: begun, and too short yet
+            continue
+    yield additive(table, np.random.default_rng(seed))
+
+
+def halves(table: Table, generator: np.random.Generator) -> Ceiling:
+    """Each half of the images is once the truth, and once what ranks."""
+    assert table.right is not None
+    rows, images = table.right.shape
+    marks = table.right.astype(np.float32)
+    point, drawn = [], []
+    for _ in range(SPLITS):
+        half = np.zeros(images, np.float32)
+        half[generator.permutation(images)[: images // 2]] = 1
+        first, second = (marks @ part / part.sum() for part in (half, 1 - half))
+        point.append(_corrected(first.astype(float), second.astype(float)))
+        again = generator.integers(rows, size=rows)
+        drawn.append(_corrected(first[again].astype(float), second[again].astype(float)))
+    low, high = percentiles(np.array(drawn))
+    what = "one half of the test images against the other, corrected to all of them"
+    return Ceiling("images", what, rows, np.mean(point, axis=0), low, high)
+
+
+def _corrected(first: Array, second: Array) -> Array:
+    """Spearman-Brown: what twice the images would give."""
+    rho = (_tops(first, second) + _tops(second, first)) / 2
+    corrected: Array = 2 * rho / (1 + np.abs(rho))
+    return corrected
+
+
+def _tops(scores: Array, truth: Array) -> Array:
+    return np.array([at_top(scores[None], truth, ratio)[0] for ratio in RATIOS])
+
+
+def again(table: Table, rerun: Rerun, generator: np.random.Generator) -> Ceiling:
+    """The rerun's accuracy, as a score, against the table's. Raises E406 for too few rows.
+
+    Both were tested on the same images, so that only rows are resampled.
+    """
+    truth = Truth(table.accuracy[rerun.rows])
+    changed = ", ".join(f"{name} {value}" for name, value in rerun.changed.items())
+    return _scored(f"rerun {rerun.name}", f"the same rows built again with {changed}", rerun.accuracy, truth, generator)
+
+
+def additive(table: Table, generator: np.random.Generator) -> Ceiling:
+    """Predictions for each row from a fit to the others."""
+    truth = Truth(table.accuracy, table.right)
+    what = f"a fitted score for each layer and choice, {FOLDS}-fold cross-validated ridge regression"
+    return _scored(ADDITIVE, what, cross_validated(one_hot(table), table.accuracy, generator), truth, generator)
+
+
+def _scored(name: str, what: str, scores: Array, truth: Truth, generator: np.random.Generator) -> Ceiling:
+    rho = _tops(scores, truth.values)
+    low, high = bootstrap(scores[None], truth, generator).interval()[:, :, 0]
+    return Ceiling(name, what, len(scores), rho, low, high)
+
+
+def one_hot(table: Table) -> Array:
+    """(rows, columns): one column for each group and choice that occurs."""
+    pairs = product(range(len(table.groups)), range(len(table.menu)))
+    columns = [table.choices[:, group] == choice for group, choice in pairs]
+    return np.array([column for column in columns if column.any()], np.float64).T
+
+
+def cross_validated(features: Array, target: Array, generator: np.random.Generator) -> Array:
+    """Out-of-fold predictions of a ridge regression."""
+    folds = np.array_split(generator.permutation(len(target)), FOLDS)
+    predicted = np.empty(len(target))
+    for fold in folds:
+        others = np.setdiff1d(np.arange(len(target)), fold)
+        penalty = _best_penalty(features[others], target[others], generator)
+        predicted[fold] = _ridge(features[others], target[others], features[fold], penalty)
+    return predicted
+
+
+def _best_penalty(features: Array, target: Array, generator: np.random.Generator) -> float:
+    order = generator.permutation(len(target))
+    held, kept = order[: len(order) // 4], order[len(order) // 4 :]
+    losses = [
+        np.square(_ridge(features[kept], target[kept], features[held], penalty) - target[held]).mean() for penalty in PENALTIES
+    ]
+    return PENALTIES[int(np.argmin(losses))]
+
+
+def _ridge(features: Array, target: Array, wanted: Array, penalty: float) -> Array:
+    centre, mean = features.mean(0), target.mean()
+    x = features - centre
+    weights = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ (target - mean))
+    result: Array = (wanted - centre) @ weights + mean
+    return result

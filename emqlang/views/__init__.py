@@ -1,0 +1,1 @@
+"""What the commands show: one file per command, as a screen, JSON or CSV. Only `render` prints."""

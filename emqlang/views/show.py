@@ -1,0 +1,80 @@
+"""What becomes of a program, stage by stage, as lines of a tree: (depth, label, remark)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import MappingProxyType
+from typing import TypeVar
+
+from emqlang.grammar import signs
+from emqlang.grammar.canonical.form import canonical as canonical_form
+from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
+from emqlang.grammar.ops import OPS
+from emqlang.grammar.program import Program
+from emqlang.grammar.text.printer import number, show
+
+Line = tuple[int, str, str]
+T = TypeVar("T")
+
+_CHOICE = {0: "", 1: "each W", 2: "each A", 3: "each choice"}
+
+
+def tree(program: Program) -> Iterator[Line]:
+    """The text as it was understood, each part with the characters it covers."""
+    for depth, node in _preorder(program.tree, lambda node: node.operands):
+        yield depth, node.text, f"{node.form}, characters {node.span.start + 1}-{node.span.end}"
+
+
+def kinds(program: Program) -> Iterator[Line]:
+    """The elaborated program: how many values each part has, their sign, and what choice they depend on."""
+    for depth, node in _preorder(program.elaborated, lambda node: node.args):
+        facts = (str(node.kind), signs.describe(node.sign), _CHOICE[node.axes])
+        yield depth, _label(node), ", ".join(filter(None, facts))
+    if program.added:
+        yield 0, f"added: {', '.join(program.added)}", ""
+
+
+def canonical(program: Program) -> Iterator[Line]:
+    """The canonical program and its key."""
+    form = canonical_form(program.elaborated)
+    yield 0, show(form), ""
+    yield 0, f"key {form.digest.hex()}", ""
+
+
+def graph(program: Program) -> Iterator[Line]:
+    """The canonical program as a graph: each node once, with the nodes that it takes, and the Weisfeiler-Lehman hash."""
+    from emqlang.grammar.proof.graph import label, wl_hash
+
+    form = canonical_form(program.elaborated)
+    place: dict[Expr, int] = {}
+    for row, node in enumerate(postorder(form), 1):
+        place[node] = row
+        takes = ", ".join(str(place[operand]) for operand in node.args)
+        yield 0, f"{row:>3}  {label(node)}", takes and f"takes {takes}"
+    yield 0, f"hash {wl_hash(form)}", ""
+
+
+def plan(program: Program) -> Iterator[Line]:
+    """The passes over memory that evaluate it."""
+    from emqlang.compiler.plan import compile, describe
+
+    for line in describe(compile([program.elaborated])).split("\n"):
+        yield 0, line, ""
+
+
+def _label(node: Expr) -> str:
+    if node.op in (INPUT, LITERAL):
+        return show(node)
+    infix = OPS[node.op].infix or ("-" if node.op == "neg" else node.op)
+    return f"{infix} {number(node.value)}" if isinstance(node.value, float) else infix
+
+
+def _preorder(root: T, operands: Callable[[T], tuple[T, ...]]) -> Iterator[tuple[int, T]]:
+    stack = [(0, root)]
+    while stack:
+        depth, node = stack.pop()
+        yield depth, node
+        stack += [(depth + 1, operand) for operand in reversed(operands(node))]
+
+
+STAGES = MappingProxyType({"tree": tree, "kinds": kinds, "graph": graph, "canonical": canonical, "plan": plan})

@@ -1,0 +1,1 @@
+"""Our search: a typed grammar, islands, variation and selection."""

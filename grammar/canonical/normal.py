@@ -1,0 +1,415 @@
+"""The normal forms of products, of sums, and of functions of them, from operands that are canonical.
+
+    product   powers of distinct bases, layer values first, then by digest, the literal factor last
+    sum       distinct products with literal coefficients, in the same order, the constant last
+    function  of a product: the factors whose sign lets them pass move out (abs, sign, relu, inv, log, powers)
+    else      the rules of `rewrite.py`
+
+The three need each other. What reductions, composites and structured ops become is in `reductions.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+
+from emqlang.grammar.canonical import rules as rewrite
+from emqlang.grammar.canonical.literals import folded, power_of, sound
+from emqlang.grammar.expr import LITERAL, Expr, apply, literal
+from emqlang.grammar.inputs import Kind
+from emqlang.grammar.signs import NEGATIVE, NONNEGATIVE, POSITIVE, ZERO
+
+Factors = list[tuple[Expr, float]]  # bases and exponents
+Lower = Callable[[Expr, Kind], Expr]  # of a canonical operand, and its kind before that came down
+
+LOWERED: dict[str, Lower] = {}  # op of one operand -> what it becomes; `reductions.py` adds its own
+JOINED: dict[str, Callable[[Sequence[Expr]], Expr]] = {}  # op of two -> the normal form
+
+
+def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | None = None) -> Expr:
+    """The canonical form of one op on canonical operands; `was` is the operand's kind before it came down."""
+    if op in JOINED:
+        return JOINED[op](operands)
+    (x,) = operands
+    if exponent is not None:
+        return power(x, exponent)
+    if op in LOWERED:
+        return LOWERED[op](x, was or x.kind)
+    if x.op == LITERAL and (value := folded(op, float(x.value or 0))) is not None:
+        return literal(value)
+    if op in _FUNCTIONS and x.op in _COMPOUND and (found := _FUNCTIONS[op](x)) is not None:
+        return found
+    match = rewrite.find(op, x)
+    return match[0].build(match[1], make) if match else apply(op, x)
+
+
+# products: coefficient * bases ** exponents
+
+
+def product(operands: Sequence[Expr], signs: Sequence[float] = ()) -> Expr:
+    """The normal form of a product; `signs` are the exponents, 1 or -1, of its operands."""
+    if operands and -1.0 not in signs and _plain(operands, _FACTORS):
+        return _joined("mul", operands)
+    coefficient = 1.0
+    factors: Factors = []
+    for operand, sign in zip(operands, signs or (1.0,) * len(operands), strict=True):
+        scale, parts = split(operand)
+        coefficient *= scale if sign > 0 else power_of(scale, -1.0)
+        factors += parts if sign > 0 else [(base, -exponent) for base, exponent in parts]
+    return build(coefficient, factors)
+
+
+def _plain(operands: Sequence[Expr], special: frozenset[str]) -> bool:
+    """Whether the operands are distinct and none can merge with another: the usual case, worth no bookkeeping."""
+    for operand in operands:
+        if operand.op in special:
+            return False
+    return len(operands) == len({operand.digest for operand in operands})
+
+
+def _joined(op: str, parts: Iterable[Expr]) -> Expr:
+    """A left-deep chain in canonical order."""
+    first, *rest = sorted(parts, key=_rank)
+    for part in rest:
+        first = apply(op, first, part)
+    return first
+
+
+def split(x: Expr) -> tuple[float, Factors]:
+    """A canonical expression as coefficient and factors."""
+    if x.op == LITERAL:
+        return float(x.value or 0), []
+    coefficient, factors, rest = 1.0, [], x
+    while rest.op == "mul":
+        rest, last = rest.args
+        if last.op == LITERAL:
+            coefficient *= float(last.value or 0)
+        else:
+            factors.append(_factor(last))
+    factors.append(_factor(rest))
+    return coefficient, factors
+
+
+def _factor(x: Expr, sign: float = 1.0) -> tuple[Expr, float]:
+    """A factor as base and exponent; a base under a fractional exponent is >= 0, as the op takes it."""
+    if x.op == "inv":
+        return _factor(x.args[0], -1.0)
+    if x.op == "sqrt":
+        return _nonnegative(x.args[0]), sign * 0.5
+    if x.op == "pow":
+        exponent = float(x.value or 0)
+        return (x.args[0] if exponent == int(exponent) else _nonnegative(x.args[0])), sign * exponent
+    return x, sign
+
+
+def _nonnegative(x: Expr) -> Expr:
+    return x if x.sign | NONNEGATIVE == NONNEGATIVE else make("relu", x)
+
+
+def build(coefficient: float, factors: Factors) -> Expr:
+    """The normal form of coefficient * product of base ** exponent."""
+    if coefficient == 0:
+        return literal(0)
+    if not math.isfinite(coefficient):
+        raise ArithmeticError(coefficient)
+    if len(factors) == 1 and factors[0][1] == 1 and factors[0][0].op not in _NOT_ALONE:
+        return scaled(factors[0][0], coefficient)
+    coefficient, powers = _merge(coefficient, factors)
+    if not sound(coefficient) or coefficient == 0:  # under- or overflow of the literals: keep them apart
+        raise ArithmeticError(coefficient)
+    if len(powers) == 1 and powers[0][1] == 1 and powers[0][0].op == "add":
+        return total([powers[0][0]], coefficient)
+    terms = _emit(powers)
+    return scaled(_joined("mul", terms), coefficient) if terms else literal(coefficient)
+
+
+@lru_cache(8192)
+def scaled(x: Expr, coefficient: float) -> Expr:
+    return x if coefficient == 1 else apply("mul", x, literal(coefficient))
+
+
+def _rank(x: Expr) -> tuple[bool, bytes]:
+    """Layer values first, so that they meet before they meet a tensor."""
+    return x.kind is not Kind.LAYER, x.digest
+
+
+_SPLITS = frozenset(("mul", "inv", "pow", "sqrt", LITERAL))  # what is no base
+_WHOLE = frozenset(("mul", "pow", "sqrt"))  # what is >= 0 under a fractional exponent, though its factors need not be
+_NOT_ALONE = _SPLITS | {"add", "abs"}  # what a coefficient meets in more than one way
+_FACTORS = _NOT_ALONE | {"exp", "sign"}  # what may merge with other factors
+_TERMS = frozenset(("add", "mul", "relu", LITERAL))  # what may merge with other terms
+_COMPOUND = _SPLITS | {"add"}  # what a function looks into
+
+
+def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
+    """One entry a base, and one more where a ** n * inv(a) ** n must stay, which is 0 where a is."""
+    if _settled(factors):
+        return coefficient, factors
+    ups: dict[bytes, float] = {}
+    downs: dict[bytes, float] = {}
+    bases: dict[bytes, Expr] = {}
+    exponent_of_e: list[Expr] = []
+    queue: dict[tuple[bytes, bool], tuple[Expr, float]] = {}
+
+    def push(base: Expr, exponent: float) -> None:
+        """Equal bases meet before either is taken apart, or shared parts would be counted one by one."""
+        at = (base.digest, exponent > 0)
+        queue[at] = (base, exponent + (queue[at][1] if at in queue else 0.0))
+
+    for base, exponent in factors:
+        push(base, exponent)
+    while queue:
+        base, exponent = queue.pop(next(iter(queue)))
+        if base.op == "exp":
+            exponent_of_e.append(product([base.args[0], literal(exponent)]))
+        elif base.op == "abs" and exponent % 2 == 0:
+            push(base.args[0], exponent)
+        elif base.op in _SPLITS and not (base.op in _WHOLE and exponent != int(exponent)):
+            scale, parts = split(base)
+            coefficient *= power_of(scale, exponent)
+            for part, own in parts:
+                push(part, own * exponent)
+        elif base.op == "abs" and base.args[0].op == "mul":
+            for part, own in split(base.args[0])[1]:
+                push(make("abs", part), own * exponent)
+        else:
+            if base.op == "add" and exponent == int(exponent) and _leading(base) < 0:
+                base, coefficient = negate(base), coefficient * (-1.0 if exponent % 2 else 1.0)
+            if base.op == "sign":  # its own inverse
+                exponent = abs(exponent)
+            side = ups if exponent > 0 else downs
+            side[base.digest] = side.get(base.digest, 0.0) + exponent
+            bases[base.digest] = base
+            if base.op == "abs" and side[base.digest] % 2 == 0:
+                push(base.args[0], side.pop(base.digest))
+    merged: Factors = []
+    for digest, base in bases.items():
+        up, down = ups.get(digest, 0.0), downs.get(digest, 0.0)
+        if base.op == "sign" and up:
+            merged.append((base, 2.0 - up % 2))
+        elif up + down:
+            merged.append((base, up + down))
+        elif up and base.sign & ZERO:
+            merged += [(base, 1.0), (base, -1.0)]
+    if exponent_of_e:
+        merged.append((make("exp", total(exponent_of_e)), 1.0))
+    return coefficient, merged
+
+
+def _settled(factors: Factors) -> bool:
+    """Whether the bases are distinct and none can be taken apart or meet another: the usual case, worth no bookkeeping."""
+    for base, exponent in factors:
+        if base.op in _FACTORS and not (base.op == "abs" and exponent == 1 and base.args[0].op != "mul"):
+            return False
+    return len(factors) == len({base.digest for base, _ in factors})
+
+
+def _emit(powers: Factors) -> list[Expr]:
+    """The factors as expressions; absolute values of tensors meet in one, which is cheaper."""
+    plain, inside = [], []
+    for base, exponent in powers:
+        if base.op == "abs" and exponent == 1 and base.kind is not Kind.LAYER:
+            inside.append(base.args[0])
+        else:
+            plain.append(_emit_one(base, exponent))
+    if inside:
+        plain.append(apply("abs", build(1.0, [(x, 1.0) for x in inside]) if len(inside) > 1 else inside[0]))
+    return [x for x in plain if not (x.op == LITERAL and x.value == 1)]
+
+
+@lru_cache(8192)
+def _emit_one(base: Expr, exponent: float) -> Expr:
+    if exponent == 1:
+        return base
+    if exponent < 0 and exponent in (-1.0, -0.5):
+        return apply("inv", _emit_one(base, -exponent))
+    if exponent == int(exponent):
+        return apply("pow", base, exponent=exponent)
+    bare = base.args[0] if base.op == "relu" else base  # a root takes the positive part itself
+    return apply("sqrt", bare) if exponent == 0.5 else apply("pow", bare, exponent=exponent)
+
+
+def power(x: Expr, exponent: float) -> Expr:
+    """x ** exponent. An integer passes to every factor; else what is >= 0, and the even part of what is not, moves out."""
+    if exponent == 0:
+        return literal(1)
+    if exponent == 0.5 and x.op not in _FACTORS and x.sign & POSITIVE:
+        return apply("sqrt", x.args[0] if x.op == "relu" else x)
+    coefficient, factors = split(x)
+    if exponent == int(exponent):
+        return build(power_of(coefficient, exponent), [(base, own * exponent) for base, own in factors])
+    if coefficient == 0 or not factors:
+        return literal(power_of(max(coefficient, 0.0), exponent))
+    outside, inside = _sift(factors)
+    negative = -1.0 if coefficient < 0 else 1.0
+    rest = build(negative, inside) if inside else literal(negative)
+    if not rest.sign & POSITIVE:
+        return literal(0)
+    powers = [(base, own * exponent) for base, own in outside]
+    if rest.op == "inv":
+        powers.append((_nonnegative(rest.args[0]), -exponent))
+    elif rest.op != LITERAL:
+        powers.append((_nonnegative(rest), exponent))
+    return build(power_of(abs(coefficient), exponent), powers)
+
+
+def _sift(factors: Factors) -> tuple[Factors, Factors]:
+    """Factors that are >= 0, as such, and what is left of the others with its sign."""
+    outside: Factors = []
+    inside: Factors = []
+    for base, exponent in factors:
+        if base.sign | NONNEGATIVE == NONNEGATIVE:
+            outside.append((base, exponent))
+        else:
+            odd = exponent % 2
+            even = exponent - math.copysign(odd, exponent)
+            if even:
+                outside.append((make("abs", base), even))
+            if odd:
+                inside.append((base, math.copysign(odd, exponent)))
+    return outside, inside
+
+
+# sums: coefficients * products + constant
+
+
+def total(operands: Sequence[Expr], scale: float = 1.0, signs: Sequence[float] = ()) -> Expr:
+    """The normal form of a sum, times a literal; `signs` are those, 1 or -1, of its operands."""
+    if scale == 1 and -1.0 not in signs and _plain(operands, _TERMS):
+        return _joined("add", operands)
+    constant = 0.0
+    terms: dict[bytes, tuple[float, Expr]] = {}
+    for operand, sign in zip(operands, signs or (1.0,) * len(operands), strict=True):
+        for coefficient, term in terms_of(operand):
+            if term is None:
+                constant += sign * coefficient
+            else:
+                known = terms.get(term.digest)
+                terms[term.digest] = (sign * coefficient + known[0] if known else sign * coefficient, term)
+    constant *= scale
+    pairs = [(coefficient * scale, term) for coefficient, term in terms.values() if coefficient]
+    if sum(term.op == "relu" for _, term in pairs) > 1 and (met := _meet(pairs)) is not None:
+        return total([*met, literal(constant)])
+    if not all(map(math.isfinite, (constant, *(coefficient for coefficient, _ in pairs)))):
+        raise ArithmeticError(constant)
+    parts = [scaled(term, coefficient) for coefficient, term in sorted(pairs, key=lambda pair: _rank(pair[1]))]
+    if constant or not parts:
+        parts.append(literal(constant))
+    result = parts[0]
+    for part in parts[1:]:
+        result = apply("add", result, part)
+    return result
+
+
+def terms_of(x: Expr) -> list[tuple[float, Expr | None]]:
+    """A canonical expression as coefficients and products; None is the constant."""
+    terms: list[tuple[float, Expr | None]] = []
+    while x.op == "add":
+        x, last = x.args
+        terms.append(_term(last))
+    terms.append(_term(x))
+    return terms[::-1]
+
+
+def _term(x: Expr) -> tuple[float, Expr | None]:
+    if x.op == LITERAL:
+        return float(x.value or 0), None
+    if x.op == "mul" and x.args[1].op == LITERAL:
+        return float(x.args[1].value or 0), x.args[0]
+    return 1.0, x
+
+
+def _meet(pairs: list[tuple[float, Expr]]) -> list[Expr] | None:
+    """c relu(x) + d relu(-x) = (c - d)/2 x + (c + d)/2 |x|, for the first such pair; None if there is none."""
+    found = {term.digest: (coefficient, term) for coefficient, term in pairs}
+    for coefficient, term in pairs:
+        if term.op != "relu":
+            continue
+        x = term.args[0]
+        mirror = make("relu", negate(x))
+        other, rest = _term(mirror)
+        if rest is not None and rest.digest in found and rest.digest != term.digest:
+            d = found[rest.digest][0] / other
+            others = [scaled(t, c) for c, t in pairs if t.digest not in (term.digest, rest.digest)]
+            half = [product([x, literal((coefficient - d) / 2)]), product([make("abs", x), literal((coefficient + d) / 2)])]
+            return [*others, *half]
+    return None
+
+
+def _leading(x: Expr) -> float:
+    """The coefficient of a sum's first product, by digest alone, so that a sum and its negative differ in its sign."""
+    terms = ((term.digest, coefficient) for coefficient, term in terms_of(x) if term is not None)
+    return min(terms, default=(b"", 1.0))[1]  # literals alone, which would overflow
+
+
+def negate(x: Expr) -> Expr:
+    return total([x], -1.0) if x.op == "add" else product([x, literal(-1)])
+
+
+# functions of products
+
+
+def _abs(x: Expr) -> Expr | None:
+    coefficient, factors = split(x)
+    if x.op == "add":
+        return make("abs", negate(x)) if _leading(x) < 0 and x.sign | NONNEGATIVE != NONNEGATIVE else None
+    if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
+        return None
+    return build(abs(coefficient), [(b, e) if e % 1 or e % 2 == 0 else (make("abs", b), e) for b, e in factors])
+
+
+def _sign(x: Expr) -> Expr | None:
+    coefficient, factors = split(x)
+    if x.op == "add":
+        return (
+            build(-1.0, [(apply("sign", negate(x)), 1.0)])
+            if _leading(x) < 0 and x.sign & NEGATIVE and x.sign & POSITIVE
+            else None
+        )
+    if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
+        return None
+    return build(math.copysign(1.0, coefficient), [(make("sign", b), 2.0 - e % 2 if e % 1 == 0 else 1.0) for b, e in factors])
+
+
+def _relu(x: Expr) -> Expr | None:
+    coefficient, factors = split(x)
+    outside, inside = _sift(factors)
+    if (not outside and abs(coefficient) == 1) or not inside:
+        return None
+    rest = make("relu", build(math.copysign(1.0, coefficient), inside))
+    return build(abs(coefficient), [*outside, (rest, 1.0)] if rest.op != "mul" else [*outside, *split(rest)[1]])
+
+
+def _inv(x: Expr) -> Expr | None:
+    coefficient, factors = split(x)
+    if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1 and x.op != "add":
+        return None
+    return build(power_of(coefficient, -1.0), [(base, -exponent) for base, exponent in factors])
+
+
+def _log(x: Expr) -> Expr | None:
+    """log of powers of one base, or of factors that are all positive."""
+    coefficient, factors = split(x)
+    single = coefficient == 1 and len(factors) == 1
+    if single and factors[0][1] == 1:
+        return None
+    if not single and (coefficient < 0 or any(base.sign != POSITIVE for base, _ in factors)):
+        return None
+    logs = [product([make("log", base if e % 1 or e % 2 else make("abs", base)), literal(e)]) for base, e in factors]
+    return total([*logs, literal(math.log(coefficient))])
+
+
+_FUNCTIONS: dict[str, Callable[[Expr], Expr | None]] = {
+    "abs": _abs, "sign": _sign, "relu": _relu, "inv": _inv, "log": _log,
+    "sqrt": lambda x: power(x, 0.5),
+}  # fmt: skip
+
+
+JOINED |= {
+    "add": total,
+    "mul": product,
+    "sub": lambda pair: total(pair, signs=(1.0, -1.0)),
+    "div": lambda pair: product(pair, (1.0, -1.0)),
+}
+LOWERED["neg"] = lambda x, was: negate(x)

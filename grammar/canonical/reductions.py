@@ -1,0 +1,163 @@
+"""What reductions, composites and structured ops become on canonical operands.
+
+A reduction is linear in sums, and layer factors move out of it; l1 and l2 become a sum, std the root of var, the sum over
+weights numel * mean. A composite becomes its expansion. A structured op needs a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from emqlang.grammar.canonical.normal import JOINED, LOWERED, Lower, make, negate, power, product, scaled, terms_of, total
+from emqlang.grammar.expr import Expr, apply, literal, statistic
+from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import OPS, Class
+from emqlang.grammar.signs import NONNEGATIVE
+
+
+def _mean(x: Expr, was: Kind) -> Expr:
+    """Linear: E(sum of c s x) = sum of c s E(x), s layer values."""
+    if x.kind is Kind.LAYER:
+        return x
+    if x.op not in ("add", "mul"):
+        return apply("mean", x)
+    parts = []
+    for coefficient, term in terms_of(x):
+        if term is None or term.kind is Kind.LAYER:
+            parts.append(literal(coefficient) if term is None else scaled(term, coefficient))
+        else:
+            scale, rest = _scales(term)
+            parts.append(product([literal(coefficient), *scale, _mean(rest, was) if scale else apply("mean", rest)]))
+    return total(parts)
+
+
+def _sum(x: Expr, was: Kind) -> Expr:
+    """Over weights and matrices numel * mean; the number of sampled activations is not in the language."""
+    count = _COUNTS.get(was)
+    if count is not None:
+        return product([count, _mean(x, was)])
+    parts = []
+    for coefficient, term in terms_of(lift(x, was)):
+        scale, rest = ([], literal(1)) if term is None else _scales(term)
+        inner = _sum(rest, was) if scale and rest.kind is not Kind.LAYER else apply("sum", lift(rest, was))
+        parts.append(product([literal(coefficient), *scale, inner]))
+    return total(parts)
+
+
+def _var(x: Expr, was: Kind) -> Expr:
+    """Blind to shifts, quadratic in layer factors."""
+    coefficient, scale, core = _affine(x)
+    if core is None:
+        return literal(0)
+    inner = _var(core, was) if scale else apply("var", core)
+    return product([literal(coefficient * coefficient), *(power(s, 2.0) for s in scale), inner])
+
+
+def _extreme(op: str, other: str) -> Lower:
+    def reduce(x: Expr, was: Kind) -> Expr:
+        """Shifts and layer factors of known sign move out; a negative one swaps min and max."""
+        if x.kind is Kind.LAYER:
+            return x
+        shifts = [scaled(t, c) if t is not None else literal(c) for c, t in terms_of(x) if t is None or t.kind is Kind.LAYER]
+        core = [(c, t) for c, t in terms_of(x) if t is not None and t.kind is not Kind.LAYER]
+        if len(core) > 1:
+            flip = min(core, key=lambda pair: pair[1].digest)[0] < 0
+            moved = total([scaled(t, -c if flip else c) for c, t in core])
+            return total([*shifts, product([literal(-1.0 if flip else 1.0), apply(other if flip else op, moved)])])
+        coefficient, term = core[0]
+        scale, rest = _scales(term)
+        known = [s for s in scale if s.sign | NONNEGATIVE == NONNEGATIVE]
+        rest = product([*(s for s in scale if s not in known), rest])
+        rising = op if coefficient > 0 else other
+        reduced = _REDUCTIONS[rising](rest, was) if known else apply(rising, rest)
+        return total([*shifts, product([literal(coefficient), *known, reduced])])
+
+    return reduce
+
+
+def _affine(x: Expr) -> tuple[float, list[Expr], Expr | None]:
+    """A tensor without the layer values added to it, as coefficient, layer factors and core; None for a constant."""
+    core = [(c, t) for c, t in terms_of(x) if t is not None and t.kind is not Kind.LAYER]
+    if len(core) == 1:
+        coefficient, term = core[0]
+        scale, rest = _scales(term)
+        return coefficient, scale, rest
+    flip = -1.0 if core and min(core, key=lambda pair: pair[1].digest)[0] < 0 else 1.0
+    return flip, [], total([scaled(t, c * flip) for c, t in core]) if core else None
+
+
+def _scales(term: Expr) -> tuple[list[Expr], Expr]:
+    """A product as layer factors and the tensor that is left."""
+    whole = term
+    layers: list[Expr] = []
+    factors: list[Expr] = []
+    while term.op == "mul":
+        term, last = term.args
+        (layers if last.kind is Kind.LAYER else factors).append(last)
+    (layers if term.kind is Kind.LAYER else factors).append(term)
+    return (layers, product(factors)) if layers else ([], whole)
+
+
+_COUNTS = {
+    Kind.WEIGHT: statistic("numel"),
+    Kind.MATRIX: apply("pow", statistic("channels_out"), exponent=2),
+    Kind.LAYER: literal(1),
+}
+_REDUCTIONS: dict[str, Lower] = {
+    "mean": _mean,
+    "sum": _sum,
+    "var": _var,
+    "std": lambda x, was: power(_var(x, was), 0.5),
+    "min": _extreme("min", "max"),
+    "max": _extreme("max", "min"),
+    "l1": lambda x, was: _sum(make("abs", x), was),
+    "l2": lambda x, was: power(_sum(power(x, 2.0), was), 0.5),
+}
+assert _REDUCTIONS.keys() == {op.name for op in OPS.values() if op.cls is Class.REDUCTION}
+
+
+# structured ops, which need tensors
+
+_SAMPLES = {Kind.WEIGHT: statistic("w"), Kind.ACTIVATION: statistic("act"), Kind.MATRIX: apply("matmul", *[statistic("w")] * 2)}
+
+
+def lift(x: Expr, kind: Kind) -> Expr:
+    """A layer value as a tensor that is the same everywhere: times ones, which are anything ** 0."""
+    if x.kind is not Kind.LAYER or kind is Kind.LAYER:
+        return x
+    ones = apply("pow", _SAMPLES[kind], exponent=0)
+    return ones if x == literal(1) else apply("mul", x, ones)
+
+
+def _structured(op: str, x: Expr, was: Kind) -> Expr:
+    if x.kind is not Kind.LAYER:
+        return apply(op, x)
+    uniform = make("inv", statistic("channels_out"))
+    return {"softmax": uniform, "logsoftmax": make("log", uniform)}.get(op) or apply(op, lift(x, was))
+
+
+def _matmul(operands: Sequence[Expr]) -> Expr:
+    kind = next((x.kind for x in operands if x.kind is not Kind.LAYER), Kind.WEIGHT)
+    return apply("matmul", *(lift(x, kind) for x in operands))
+
+
+_COMPOSITES: dict[str, Lower] = {
+    "square": lambda x, was: power(x, 2.0),
+    "normalize": lambda x, was: product([total([x, negate(_mean(x, was))]), make("inv", power(_var(x, was), 0.5))]),
+    "min_max": lambda x, was: _between(x, _REDUCTIONS["min"](x, was), _REDUCTIONS["max"](x, was)),
+    "gram": lambda x, was: _matmul((lift(x, was),) * 2),
+}
+assert _COMPOSITES.keys() == {op.name for op in OPS.values() if op.cls is Class.COMPOSITE}
+LOWERED |= {
+    **_REDUCTIONS,
+    **_COMPOSITES,
+    **{op: partial(_structured, op) for op in ("softmax", "logsoftmax", "slogdet")},
+}
+
+
+def _between(x: Expr, low: Expr, high: Expr) -> Expr:
+    return product([total([x, negate(low)]), make("inv", total([high, negate(low)]))])
+
+
+JOINED["matmul"] = _matmul

@@ -1,0 +1,1 @@
+"""Between text and expressions: tokens, syntax tree, reader, printer, formatter, LaTeX."""

@@ -1,0 +1,170 @@
+"""Syntax tree to expression: what the parts stand for, and every mistake among them at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from emqlang.grammar import signs
+from emqlang.grammar.diagnostics import Diagnostic, Span, nearest
+from emqlang.grammar.expr import LITERAL, Expr, apply, literal, statistic
+from emqlang.grammar.inputs import INPUTS
+from emqlang.grammar.kinds import KindError
+from emqlang.grammar.ops import CALLS, INFIX, OPS
+from emqlang.grammar.signs import NEGATIVE
+from emqlang.grammar.text.syntax import Form, Node, Passage, postorder
+
+MAX_SIZE = 10_000
+MAX_ERRORS = 5
+_WRITTEN = {"neg": "-x", **{op: f"x {infix} {'2' if op == 'pow' else 'y'}" for infix, op in INFIX.items()}}
+_FUNCTIONS = frozenset(CALLS)
+
+
+@dataclass
+class Reader:
+    """Reads the trees of one passage.
+
+    names     what names stand for; None marks a name whose own text is wrong, whose uses are not reported again
+    later     what to say of a name that is bound further down, None for any other
+    """
+
+    passage: Passage
+    names: Mapping[str, Expr | None]
+    later: Callable[[str], tuple[str, str] | None] = lambda name: None
+    errors: list[Diagnostic] = field(default_factory=list)
+    warnings: list[Diagnostic] = field(default_factory=list)
+
+    def read(self, tree: Node) -> Expr | None:
+        """The expression, or None if any part of it is wrong."""
+        values: list[Expr | None] = []
+        for node in postorder(tree):
+            first = len(values) - len(node.operands)
+            operands = values[first:]
+            del values[first:]
+            values.append(self._value(node, operands))
+            if len(self.errors) == MAX_ERRORS:
+                return None
+        expr = values.pop()
+        if expr is not None and expr.size > MAX_SIZE:
+            size = f"{expr.size:,}" if expr.size < 10**9 else f"about 10^{math.floor(math.log10(expr.size))}"
+            message = (
+                f"the program has {size} nodes once its names are replaced by what they stand for; {MAX_SIZE:,} is the limit"
+            )
+            self._report("E106", message, tree.span)
+            return None
+        return expr
+
+    def _value(self, node: Node, operands: list[Expr | None]) -> Expr | None:
+        if node.form is Form.NUMBER:
+            return self._number(node)
+        if node.form is Form.NAME:
+            return self._name(node)
+        if node.form is Form.CALL and not self._callable(node):
+            return None
+        args = [operand for operand in operands if operand is not None]
+        if len(args) < len(operands):
+            return None
+        if node.text == "**":
+            return self._power(node, *args)
+        op = {Form.CALL: node.text, Form.MINUS: "neg"}.get(node.form) or INFIX[node.text]
+        return self._apply(node, op, args)
+
+    def _number(self, node: Node) -> Expr | None:
+        value = float(node.text)
+        if math.isfinite(value):
+            return literal(value)
+        self._report(
+            "E110", f"'{_short(node.text)}' is not a finite float64", node.span, help=("the largest is 1.7976931348623157e308",)
+        )
+        return None
+
+    def _name(self, node: Node) -> Expr | None:
+        name = node.text
+        if name in self.names:
+            return self.names[name]
+        if name in INPUTS:
+            return statistic(name)
+        if name in _FUNCTIONS:
+            self._report("E103", f"'{name}' is a function of one value", node.mark, "no argument", (f"write {name}(...)",))
+        elif later := self.later(name):
+            self._report("E109", later[0], node.mark, help=(later[1],))
+        else:
+            self._unknown(node, "not a statistic or function", (*self.names, *INPUTS, *CALLS))
+        return None
+
+    def _callable(self, node: Node) -> bool:
+        """Whether a call names a function and gives it as many arguments as it takes; reports if not."""
+        name = node.text
+        if name in _FUNCTIONS:
+            if len(node.operands) == OPS[name].arity:
+                return True
+            message = f"'{name}' takes {OPS[name].arity} argument, got {len(node.operands)}"
+            span = Span(node.operands[1].span.start, node.operands[-1].span.end) if node.operands else node.span
+            self._report("E103", message, span)
+        elif name in INPUTS or name in self.names or self.later(name):
+            what = "statistic" if name in INPUTS else "name for an expression"
+            self._report(
+                "E103", f"'{name}' is a {what} and takes no arguments", node.mark, help=(f"a product is written {name} * (...)",)
+            )
+        else:
+            self._unknown(node, "not a function", CALLS)
+        return False
+
+    def _unknown(self, node: Node, label: str, known: tuple[str, ...]) -> None:
+        from emqlang.grammar.paper import NAMES
+
+        name = node.text
+        if name in _WRITTEN:
+            help: tuple[str, ...] = (f"'{name}' is written {_WRITTEN[name]}",)
+        elif name in NAMES:
+            help = (f"the paper's '{name}' is {NAMES[name].text} here",)
+        else:
+            help = nearest(name, known)
+        self._report("E102", f"unknown name '{_short(name)}'", node.mark, label, help)
+
+    def _power(self, node: Node, base: Expr, exponent: Expr) -> Expr | None:
+        negated = exponent.op == "neg" and exponent.args[0].op == LITERAL
+        number = exponent.args[0] if negated else exponent
+        if number.op != LITERAL:
+            help = "x ** y is exp(y * log(x)) for positive x"
+            self._report("E203", "the right side of ** must be a literal number", node.operands[1].span, help=(help,))
+            return None
+        assert isinstance(number.value, float)
+        return self._apply(node, "pow", [base], -number.value if negated else number.value)
+
+    def _apply(self, node: Node, op: str, args: list[Expr], exponent: float | None = None) -> Expr | None:
+        try:
+            expr = apply(op, *args, exponent=exponent)
+        except KindError as error:
+            place = node.operands[0].span if len(args) == 1 else node.mark
+            label = " and ".join(f"{arg.kind}" for arg in args)
+            self._report(error.code, error.message, place, label, error.help)
+            return None
+        if op in _DOMAINS and args[0].sign & NEGATIVE and not (exponent is not None and exponent.is_integer()):
+            self._warn(node, op, args[0])
+        return expr
+
+    def _warn(self, node: Node, op: str, argument: Expr) -> None:
+        """W601: a value that may be negative where the op is only usual for positive ones."""
+        inner = node.operands[0]
+        text = self.passage.quote(inner.span)
+        bare = text[1:-1] if op == "pow" and text[0] == "(" else text
+        shown = f"abs({bare})" if len(bare) <= 40 and "#" not in bare else "abs(...)"
+        mended = f"{shown} ** {self.passage.quote(node.operands[1].span)}" if op == "pow" else f"{op}({shown})"
+        sign = signs.describe(argument.sign)
+        self.warnings.append(self.passage.diagnostic("W601", _DOMAINS[op], inner.span, sign, (f"did you mean {mended}?",)))
+
+    def _report(self, code: str, message: str, span: Span, label: str = "", help: tuple[str, ...] = ()) -> None:
+        self.errors.append(self.passage.diagnostic(code, message, span, label, help))
+
+
+_DOMAINS = {
+    "log": "'log' may meet negative values, where it is 0",
+    "sqrt": "'sqrt' may meet negative values, where it is 0",
+    "pow": "a power that is no integer may meet negative values, where it is 0",
+}
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else name[:39] + "…"

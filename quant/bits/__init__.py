@@ -1,0 +1,1 @@
+"""Bit-widths: the menu, what choices cost, budgets, and the exact assignment."""

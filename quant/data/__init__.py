@@ -1,0 +1,1 @@
+"""Images and labels: datasets, formats, and the user's own loaders."""

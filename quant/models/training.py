@@ -1,0 +1,228 @@
+"""Trains the shipped Fashion-MNIST networks: `python -m emqlang.quant.models.training NAME --out DIR --epochs N --seed S`.
+
+A checkpoint is written after every epoch, and a run that was killed continues from it to the same weights, bit for bit
+(on the same machine and number of threads): everything random in an epoch comes from (seed, epoch) alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import logging
+import math
+import zlib
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.quant.data.images import FASHION_MNIST
+from emqlang.quant.models import MODELS
+from emqlang.quant.user_code import foreign
+from emqlang.store import write_atomically
+
+log = logging.getLogger(__name__)
+
+DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
+CALIBRATION_IMAGES = 1024
+SHIFT = 2  # pixels of random translation, each way
+MEMORY_FORMAT = torch.channels_last  # a third faster on a CPU
+
+
+@dataclass(frozen=True, slots=True)
+class FashionMnist:
+    """Images uint8 (N, 28, 28), labels uint8 (N,), and the SHA-256 of all four arrays."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """SGD with Nesterov momentum; the rate rises linearly over the first `warmup` of all steps, then falls as a cosine to 0."""
+
+    epochs: int
+    batch: int = 128
+    rate: float = 0.1
+    warmup: float = 0.15
+    momentum: float = 0.9
+    decay: float = 5e-4
+    smoothing: float = 0.0
+
+    def rate_at(self, progress: float) -> float:
+        """Learning rate at a share of all steps."""
+        if progress < self.warmup:
+            return self.rate * progress / self.warmup
+        return self.rate * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+
+
+def read_fashion_mnist(folder: Path) -> FashionMnist:
+    """The four idx files, gzipped, as Zalando publishes them. A missing or damaged file is E301."""
+    stems = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    paths = [folder / f"{stem}-ubyte.gz" for stem in stems]
+    raw = [_unzip(path) for path in paths]
+    shapes = ((60000, 28, 28), (60000,), (10000, 28, 28), (10000,))
+    train_images, train_labels, test_images, test_labels = map(_decode, paths, raw, shapes)
+    return FashionMnist(train_images, train_labels, test_images, test_labels, hashlib.sha256(b"".join(raw)).hexdigest())
+
+
+def _decode(path: Path, data: bytes, shape: tuple[int, ...]) -> Tensor:
+    """The values of an idx file of bytes, after its header of one magic number and one length a dimension."""
+    header = np.frombuffer(data[: 4 * (1 + len(shape))], ">u4")
+    if header.tolist() != [0x800 + len(shape), *shape] or len(data) != header.nbytes + math.prod(shape):
+        raise error("E301", f"this is not an idx file of {'x'.join(map(str, shape))} bytes", path=str(path))
+    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=header.nbytes).reshape(shape).copy())
+
+
+def _unzip(path: Path) -> bytes:
+    help = "give the folder of Fashion-MNIST's four .gz files with --data, or install Debian's dataset-fashion-mnist"
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as reason:
+        raise error("E301", f"cannot read this file: {reason}", help, path=str(path)) from reason
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image (N, H, W) shifted by up to SHIFT pixels each way, zeros moving in, and mirrored with probability 1/2."""
+    count, height, width = images.shape
+    padded = nn.functional.pad(images, [SHIFT] * 4)
+    top, left = torch.randint(0, 2 * SHIFT + 1, (2, count, 1), generator=generator)
+    mirrored = torch.rand(count, 1, generator=generator) < 0.5
+    across = torch.arange(width).expand(count, width)
+    rows = top + torch.arange(height)
+    columns = left + torch.where(mirrored, across.flip(1), across)
+    return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def train(name: str, data: FashionMnist, schedule: Schedule, seed: int, run: Path, stop_after: int | None = None) -> nn.Module:
+    """The trained network in evaluation mode. `run` keeps the checkpoint; `stop_after` ends early after that epoch."""
+    spec = MODELS[name]
+    net: nn.Module = spec.build(seed).to(memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=schedule.rate, momentum=schedule.momentum, weight_decay=schedule.decay, nesterov=True
+    )
+    job = {"network": name, "seed": seed, "data": data.sha256, **asdict(schedule)}
+    path = run / "checkpoint.pt"
+    first = _resume(path, job, net, optimizer)
+    for epoch in range(first, min(schedule.epochs, stop_after or schedule.epochs)):
+        loss = _train_epoch(net, optimizer, data, schedule, seed, epoch)
+        state = {"job": job, "epoch": epoch + 1, "net": net.state_dict(), "optimizer": optimizer.state_dict()}
+        write_atomically(path, partial(torch.save, state))
+        log.info("%s epoch %d/%d: training loss %.4f", name, epoch + 1, schedule.epochs, loss)
+    return net.eval()
+
+
+def _resume(path: Path, job: dict[str, Any], net: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Loads the checkpoint, if there is one, and returns the number of finished epochs."""
+    if not path.exists():
+        return 0
+    with foreign("E301", "reading the checkpoint", str(path)):
+        state = torch.load(path, weights_only=True)
+    if state["job"] != job:
+        raise error("E301", "this checkpoint belongs to another job", "give another --run folder, or remove it", path=str(path))
+    net.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["epoch"])
+
+
+def _train_epoch(
+    net: nn.Module, optimizer: torch.optim.Optimizer, data: FashionMnist, schedule: Schedule, seed: int, epoch: int
+) -> float:
+    """One pass over the shuffled, augmented training images; returns the mean loss."""
+    net.train()
+    generator = torch.Generator().manual_seed(seed * 10_000 + epoch)
+    batches = torch.split(torch.randperm(len(data.train_images), generator=generator), schedule.batch)
+    total = 0.0
+    with torch.random.fork_rng(devices=[]):  # dropout draws from torch's global generator
+        torch.manual_seed(seed * 10_000 + epoch)
+        for i, chosen in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate_at((epoch + i / len(batches)) / schedule.epochs)
+            images = _prepare(augment(data.train_images[chosen], generator))
+            labels = data.train_labels[chosen].long()
+            loss = cross_entropy(net(images), labels, label_smoothing=schedule.smoothing)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.item() * len(chosen)
+    return total / len(data.train_images)
+
+
+def _prepare(images: Tensor) -> Tensor:
+    return FASHION_MNIST.normalise(images[:, None]).contiguous(memory_format=MEMORY_FORMAT)
+
+
+@torch.inference_mode()
+def accuracy(net: nn.Module, images: Tensor, labels: Tensor, batch: int = 250) -> float:
+    """Share of the uint8 (N, 28, 28) images whose largest logit is the label's."""
+    pairs = zip(torch.split(images, batch), torch.split(labels, batch), strict=True)
+    hits = sum(int((net(_prepare(x)).argmax(1) == y).sum()) for x, y in pairs)
+    return hits / len(images)
+
+
+def write_images(data: FashionMnist, path: Path) -> None:
+    """The shipped images: CALIBRATION_IMAGES of the training set, the same for every network, and the whole test set."""
+    order = torch.randperm(len(data.train_images), generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
+    tensors = {
+        "calibration_images": data.train_images[order],
+        "calibration_labels": data.train_labels[order],
+        "test_images": data.test_images,
+        "test_labels": data.test_labels,
+    }
+    facts = {"source": "https://github.com/zalandoresearch/fashion-mnist", "licence": "MIT", "data_sha256": data.sha256}
+    _write_tensors(path, tensors, facts)
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Safetensors with the facts as one JSON entry of its metadata: several entries come out in no fixed order."""
+    whole = {name: value.contiguous() for name, value in tensors.items()}
+    write_atomically(path, lambda file: save_file(whole, file, {"emqlang": json.dumps(facts)}))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m emqlang.quant.models.training", description="Trains a shipped network.")
+    parser.add_argument("name", choices=[name for name, spec in MODELS.items() if spec.embedded])
+    parser.add_argument("--out", type=Path, required=True, help="folder for the weights and the shipped images")
+    parser.add_argument("--run", type=Path, help="folder of the checkpoint (default: runs/NAME)")
+    parser.add_argument("--data", type=Path, default=DEBIAN_DIR, help="folder of Fashion-MNIST's four .gz files")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        _train_and_ship(given)
+    except EmqError as failure:
+        parser.exit(failure.exit_status, f"{failure}\n")
+
+
+def _train_and_ship(given: argparse.Namespace) -> None:
+    data = read_fashion_mnist(given.data)
+    net = train(given.name, data, Schedule(given.epochs), given.seed, given.run or Path("runs") / given.name)
+    reached = accuracy(net, data.test_images, data.test_labels)
+    facts = {
+        "command": f"python -m emqlang.quant.models.training {given.name} --epochs {given.epochs} --seed {given.seed}",
+        "seed": given.seed,
+        "epochs": given.epochs,
+        "test_accuracy": reached,
+        "torch": torch.__version__,
+        "data_sha256": data.sha256,
+    }
+    _write_tensors(given.out / MODELS[given.name].embedded, net.state_dict(), facts)
+    write_images(data, given.out / "fashion-mnist.safetensors")
+    log.info("%s: %.2f %% of the test images", given.name, 100 * reached)
+
+
+if __name__ == "__main__":
+    main()

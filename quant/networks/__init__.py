@@ -1,0 +1,1 @@
+"""Any module made ready: its layers traced, batch norms folded, weights loaded."""

@@ -1,0 +1,1 @@
+"""Post-training quantization: grids, calibration, rounding, the quantized network and its evaluation."""

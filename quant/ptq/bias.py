@@ -1,0 +1,70 @@
+"""Bias correction: the mean of every output channel becomes what it was in float. Source: arXiv 1906.04721, section 4.2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.layers import QUANTIZABLE, Layer
+from emqlang.quant.networks.tracing import Forward
+
+Hook = Callable[[nn.Module, Any, Tensor], Tensor | None]
+
+
+def correct_biases(original: nn.Module, quantized: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward) -> None:
+    """Moves the biases of the quantized network in place, in one forward: each layer sees its forerunners corrected.
+
+    A layer that is called more than once keeps its bias, and so does one without a bias whose forward is its own.
+    """
+    wanted: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+
+    def note(layer: Layer) -> Hook:
+        return lambda module, args, output: wanted[layer.name].append(_channel_means(layer, output))
+
+    with torch.no_grad(), _on_outputs(original, layers, note):
+        pass_through(original, batch, forward)
+
+    def correct(layer: Layer) -> Hook:
+        def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            shift = wanted[layer.name][0] - _channel_means(layer, output)
+            bias = module.bias
+            module.bias = nn.Parameter(shift if bias is None else bias + shift, requires_grad=False)  # type: ignore[operator]
+            return output + _spread(layer, shift, output)
+
+        return hook
+
+    once = [layer for layer in layers if len(wanted[layer.name]) == 1 and _takes_bias(layer)]
+    with torch.no_grad(), _on_outputs(quantized, once, correct):
+        pass_through(quantized, batch, forward)
+
+
+@contextmanager
+def _on_outputs(module: nn.Module, layers: Sequence[Layer], hook: Callable[[Layer], Hook]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.callback(module.get_submodule(layer.name).register_forward_hook(hook(layer)).remove)
+        yield
+
+
+def _takes_bias(layer: Layer) -> bool:
+    """Whether a bias given to the layer will be added to its output."""
+    return layer.bias is not None or any(type(layer.module).forward is kind.forward for kind in QUANTIZABLE)
+
+
+def _axis(layer: Layer, output: Tensor) -> int:
+    return output.ndim - 1 if layer.type == "Linear" else output.ndim - 1 - len(layer.shape[2:])
+
+
+def _channel_means(layer: Layer, output: Tensor) -> Tensor:
+    axis = _axis(layer, output)
+    return output.mean([i for i in range(output.ndim) if i != axis]) if output.ndim > 1 else output.clone()
+
+
+def _spread(layer: Layer, values: Tensor, output: Tensor) -> Tensor:
+    """One value a channel, shaped to be added to the output."""
+    return values.view([-1 if i == _axis(layer, output) else 1 for i in range(output.ndim)])

@@ -1,0 +1,146 @@
+"""The 8-bit check: a network that 8 bits hurt has a fault that fewer bits would only bury. It names the layers at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emqlang.quant.networks.batches import feed, pass_through, rows, slice_rows, take
+from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.tracing import Forward
+from emqlang.quant.ptq.evaluate import Evaluation, Reference, evaluate, predict
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.quantized import identity
+from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, uniform
+from emqlang.quant.ptq.sites import find_sites, readers, reading
+
+ACCURACY = 0.005  # that 8 bits may cost
+AGREEMENT = 0.99  # with the float network that 8 bits must keep, where there are no labels
+SUSPECTS = 3
+LOOKED_AT = 64  # images on which causes are looked for
+FAR = 20.0  # times the usual size of a network's input, or of a channel, is too large
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A layer that 8 bits hurt on its own: how much of the score that costs, and the likely cause."""
+
+    layer: str
+    loss: float
+    cause: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """Float and 8 bits side by side; `suspects` are named where the check fails, the worst first."""
+
+    measure: str  # accuracy, or agreement with float
+    float_score: float
+    score: float
+    passed: bool
+    suspects: tuple[Suspect, ...] = ()
+
+
+def check(
+    network: Network,
+    calibration: Iterable[Any],
+    test: Iterable[Any],
+    *,
+    images: int = 1024,
+    forward: Forward = feed,
+    tell: Tell = lambda what, done, total: None,
+) -> Check:
+    """Quantizes everything to 8 bits by nearest rounding, calibrated on `images` images, and compares with float."""
+    return _Trials(network, take(calibration, images), list(test), forward, tell).check()
+
+
+class _Trials:
+    """Evaluations of the network with some of its layers at 8 bits."""
+
+    def __init__(self, network: Network, calibration: list[Any], test: list[Any], forward: Forward, tell: Tell) -> None:
+        self.network, self.calibration, self.test, self.forward, self.tell = network, calibration, test, forward, tell
+        self.names = [layer.name for layer in network.collection.layers]
+        self.recipe = uniform(identity(network), self.names, 8, 8)
+        self.reference: Reference = predict(network.module, test, forward=forward)
+        self.images = sum(map(rows, calibration))
+        self.tried = 0
+
+    def check(self) -> Check:
+        plain = self.reference.evaluate(self.test)
+        labelled = plain.accuracy is not None
+        float_score, score = _score(plain), self.score(self.names)
+        passed = score >= float_score - ACCURACY if labelled else score >= AGREEMENT
+        suspects = () if passed else tuple(self._suspects(float_score))
+        return Check("accuracy" if labelled else "agreement with float", float_score, score, passed, suspects)
+
+    def score(self, layers: Sequence[str]) -> float:
+        """With these layers alone at 8 bits."""
+        self.tried += 1
+        self.tell("8-bit check", self.tried, self.tried)
+        quantized = quantize(self.network, self._only(layers), self.calibration, images=self.images, forward=self.forward)
+        return _score(evaluate(quantized.module, self.test, reference=self.reference, forward=self.forward))
+
+    def _only(self, layers: Sequence[str]) -> Recipe:
+        left = LayerRecipe(None, None)
+        return replace(self.recipe, layers={n: e if n in layers else left for n, e in self.recipe.layers.items()})
+
+    def _suspects(self, float_score: float) -> Iterable[Suspect]:
+        """The worst layers by bisection: of all sets tried, the one that hurts most is cut in half next."""
+        queue: list[tuple[float, Sequence[str]]] = [(0.0, self.names)]
+        found: list[tuple[str, float]] = []
+        while queue and len(found) < SUSPECTS:
+            hurt, layers = heappop(queue)
+            if len(layers) == 1:
+                found.append((layers[0], -hurt))
+                continue
+            middle = len(layers) // 2
+            for half in (layers[:middle], layers[middle:]):
+                heappush(queue, (self.score(half) - float_score, half))
+        return [Suspect(name, loss, self._cause(name)) for name, loss in found]
+
+    def _cause(self, name: str) -> str:
+        if norm := self._unfolded_after(name):
+            return f"the batch norm '{norm}' behind it is not folded"
+        inputs, external = self._inputs(name)
+        largest = float(inputs.abs().max())
+        if external and largest > FAR:
+            return f"the network's input reaches {largest:.3g}: are the images normalised as it was trained?"
+        channels = inputs.movedim(1, 0).flatten(1).abs().amax(1) if inputs.ndim > 2 else inputs.flatten(0, -2).abs().amax(0)
+        typical = float(channels.median())
+        if float(channels.max()) > FAR * typical:
+            return (
+                f"channel {int(channels.argmax())} of its input reaches {largest:.3g}, others {typical:.3g}: an outlier channel"
+            )
+        return "none of the usual: all batch norms folded, input in range, no outlier channel"
+
+    def _unfolded_after(self, name: str) -> str:
+        """The unfolded batch norm that comes next in the network's own order, before any other layer."""
+        order: list[str] = [part for part, _ in self.network.module.named_modules()]
+        for part in order[order.index(name) + 1 :]:
+            if part in self.network.unfolded:
+                return part
+            if part in self.names:
+                break
+        return ""
+
+    def _inputs(self, name: str) -> tuple[Tensor, bool]:
+        """What the layer is given in float, and whether that is the network's own input."""
+        module, layers = self.network.module, self.network.collection.layers
+        batch = slice_rows(self.calibration[0], 0, LOOKED_AT)
+        seen: list[Tensor] = []
+        with torch.no_grad(), reading({name: readers(module, layers)[name]}, lambda _, tensor: seen.append(tensor.clone())):
+            pass_through(module, batch, self.forward)
+        (site,) = find_sites(module, layers, batch, self.forward, {name: 8})
+        return seen[0].float(), site.external
+
+
+def _score(found: Evaluation) -> float:
+    score = found.accuracy if found.accuracy is not None else found.agreement
+    assert score is not None
+    return score

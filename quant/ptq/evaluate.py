@@ -1,0 +1,165 @@
+"""How good a network is: accuracy and loss where there are labels, agreement with float and KL where there is a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div
+
+from emqlang.grammar.diagnostics import error
+from emqlang.quant.networks.batches import feed, labels_of, logits_of, pass_through, rows
+from emqlang.quant.networks.tracing import Forward
+
+IGNORED = -100  # the label of what does not count, as torch's cross entropy has it
+Metric = Callable[[Any, Any], float]  # of the network's outputs and the batch: the batch's mean
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over all predictions (one an image, or one a token or pixel); None where there is nothing to compare with.
+
+    accuracy   share of labels that have the largest logit
+    loss       cross entropy of the labels
+    agreement  share of predictions that are the float network's
+    kl         mean KL divergence, in nats, of the softmax from the float network's
+    metric     mean over images of the caller's own metric
+    """
+
+    images: int
+    predictions: int
+    accuracy: float | None = None
+    loss: float | None = None
+    agreement: float | None = None
+    kl: float | None = None
+    metric: float | None = None
+
+    @property
+    def basis(self) -> str:
+        """What the figures stand on, as outputs say it."""
+        if self.accuracy is not None:
+            return f"labels of {self.images:,} images"
+        return f"no labels: agreement with the float network on {self.images:,} images"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The float network's logits for a data set, batch by batch, so that several networks can be held against them."""
+
+    logits: tuple[Tensor, ...]
+
+    def evaluate(self, data: Iterable[Any]) -> Evaluation:
+        """The figures of the float network itself, without another forward."""
+        tally = _Tally()
+        for batch, logits in zip(data, self.logits, strict=True):
+            tally.images += rows(batch)
+            _compare(tally, logits, labels_of(batch), logits)
+        return tally.evaluation()
+
+
+@torch.inference_mode()
+def predict(module: nn.Module, data: Iterable[Any], *, forward: Forward = feed) -> Reference:
+    """The logits of a network for all batches."""
+    return Reference(tuple(logits_of(pass_through(module, batch, forward)) for batch in data))
+
+
+@torch.inference_mode()
+def evaluate(
+    module: nn.Module,
+    data: Iterable[Any],
+    metric: Metric | None = None,
+    *,
+    reference: nn.Module | Reference | None = None,
+    forward: Forward = feed,
+) -> Evaluation:
+    """The figures of a network in eval mode on a data set; see Evaluation.
+
+    Raises E303 where there is neither a label, a reference nor a metric; E304 for labels that do not fit the logits or a
+    reference of another data set; E308 where the network fails; E312 where its outputs are not finite.
+    """
+    tally = _Tally()
+    for batch, expected in _paired(data, reference, forward):
+        outputs = pass_through(module, batch, forward)
+        tally.images += rows(batch)
+        if metric is not None:
+            tally.add("metric", float(metric(outputs, batch)) * rows(batch), rows(batch))
+        labels = labels_of(batch)
+        if labels is not None or expected is not None:
+            _compare(tally, logits_of(outputs), labels, expected)
+        elif metric is None:
+            raise error(
+                "E303", "the data has no labels, and there is nothing to compare with", "give labels, or the float network"
+            )
+    if not tally.images:
+        raise error("E304", "the data has no images")
+    return tally.evaluation()
+
+
+class _Tally:
+    """Sums and counts of what is averaged."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, total: float | Tensor, count: int) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + float(total)
+        self.counts[name] = self.counts.get(name, 0) + count
+
+    def evaluation(self) -> Evaluation:
+        means = {name: total / self.counts[name] for name, total in self.sums.items() if self.counts[name]}
+        predictions = max((count for name, count in self.counts.items() if name != "metric"), default=self.images)
+        return Evaluation(self.images, predictions, **means)
+
+
+def _paired(
+    data: Iterable[Any], reference: nn.Module | Reference | None, forward: Forward
+) -> Iterator[tuple[Any, Tensor | None]]:
+    """Every batch with the reference's logits for it."""
+    if not isinstance(reference, Reference):
+        for batch in data:
+            yield batch, None if reference is None else logits_of(pass_through(reference, batch, forward))
+        return
+    left = iter(reference.logits)
+    for batch in data:
+        expected = next(left, None)
+        if expected is None:
+            raise error("E304", "the reference was made from fewer batches than these")
+        yield batch, expected
+
+
+def _compare(tally: _Tally, logits: Tensor, labels: Tensor | None, expected: Tensor | None) -> None:
+    """Book one batch's logits against its labels and against the float network's logits."""
+    if not logits.isfinite().all():
+        raise error("E312", "the network's outputs hold values that are not finite")
+    axis = class_axis(logits, labels)
+    logits = logits.movedim(axis, -1)
+    found = logits.argmax(-1)
+    if labels is not None:
+        marks = labels.to(logits.device)
+        if marks.is_floating_point() or marks.shape != found.shape:
+            raise error("E304", f"labels of shape {tuple(labels.shape)} do not fit predictions of shape {tuple(found.shape)}")
+        counted = marks != IGNORED
+        tally.add("accuracy", ((found == marks) & counted).sum(), int(counted.sum()))
+        loss = cross_entropy(logits.flatten(0, -2), marks.flatten().long(), reduction="sum", ignore_index=IGNORED)
+        tally.add("loss", loss, int(counted.sum()))
+    if expected is not None:
+        wanted = expected.movedim(axis, -1)
+        if wanted.shape != logits.shape:
+            raise error("E304", "the reference was made from other batches than these")
+        tally.add("agreement", (found == wanted.argmax(-1)).sum(), found.numel())
+        divergence = kl_div(logits.log_softmax(-1), wanted.log_softmax(-1), reduction="sum", log_target=True)
+        tally.add("kl", divergence, found.numel())
+
+
+def class_axis(logits: Tensor, labels: Tensor | None = None) -> int:
+    """The axis of the classes: the one that the labels lack; without labels, 1 for maps and the last one otherwise."""
+    if logits.ndim < 3:
+        return -1
+    if labels is None:
+        return 1 if logits.ndim > 3 else -1
+    return -1 if labels.shape == logits.shape[:-1] else 1

@@ -1,0 +1,82 @@
+"""How close a quantized network is to the float one, layer by layer, and the proof that it has the bits it claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.layers import Layer
+from emqlang.quant.networks.tracing import Forward, tensors
+from emqlang.quant.ptq.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer of a quantized network; bits are None where it stays in floating point.
+
+    weight_sqnr  signal to quantization noise of the weight, in dB; infinite where it is exact
+    output_sqnr  of the layer's output in the quantized network, against the float one
+    distinct     most different values of the weight in one output channel: at most 2 ** weight_bits
+    """
+
+    name: str
+    weight_bits: int | None
+    input_bits: int | None
+    weight_sqnr: float
+    output_sqnr: float
+    distinct: int
+
+
+def compare_layers(
+    original: nn.Module,
+    quantized: nn.Module,
+    layers: Sequence[Layer],
+    recipe: Recipe,
+    batch: Any,
+    forward: Forward,
+) -> tuple[LayerReport, ...]:
+    """One row for every layer, from one batch through both networks."""
+    wanted, found = outputs(original, layers, batch, forward), outputs(quantized, layers, batch, forward)
+    rows = []
+    for layer in layers:
+        weight = quantized.get_submodule(layer.name).weight
+        assert isinstance(weight, Tensor)
+        closeness = sqnr(layer.weight.detach(), weight), sqnr(wanted[layer.name], found[layer.name])
+        entry = recipe.layers[layer.name]
+        weight_bits, input_bits = (None if scheme is None else scheme.num_bits for scheme in (entry.weight, entry.input))
+        rows.append(LayerReport(layer.name, weight_bits, input_bits, *closeness, distinct_values(layer.rows(weight))))
+    return tuple(rows)
+
+
+def outputs(module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward) -> dict[str, Tensor]:
+    """What every layer returns for a batch, the last time that it is called."""
+    seen: dict[str, Tensor] = {}
+    with ExitStack() as stack, torch.no_grad():
+        for layer in layers:
+
+            def hook(module: nn.Module, args: Any, output: Any, name: str = layer.name) -> None:
+                seen[name] = tensors(output)[0].clone()  # what follows may work in place
+
+            stack.callback(module.get_submodule(layer.name).register_forward_hook(hook).remove)
+        pass_through(module, batch, forward)
+    return seen
+
+
+def sqnr(signal: Tensor, quantized: Tensor) -> float:
+    """10 log10 of the signal's energy over the error's; infinite where there is no error."""
+    noise = float((signal.double() - quantized.double()).square().sum())
+    energy = float(signal.double().square().sum())
+    return math.inf if noise == 0 else -math.inf if energy == 0 else 10 * math.log10(energy / noise)
+
+
+def distinct_values(rows: Tensor) -> int:
+    """The most different values in one row of (C_out, fan_in)."""
+    ordered = rows.detach().sort(dim=1).values
+    return int((ordered.diff(dim=1) != 0).sum(dim=1).max()) + 1

@@ -1,0 +1,52 @@
+"""How much each output of a unit matters to the network's own answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import kl_div
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from emqlang.quant.networks.batches import logits_of, pass_through
+from emqlang.quant.networks.tracing import Forward, tensors
+from emqlang.quant.ptq.evaluate import class_axis
+from emqlang.quant.ptq.units import Unit
+
+
+def output_gradients(
+    original: nn.Module, quantized: nn.Module, unit: Unit, batches: Sequence[Any], forward: Forward
+) -> list[Tensor]:
+    """The squared gradient, with respect to each of the unit's outputs, of the KL divergence of the quantized network's
+    softmax from the float one's; for all batches and calls in order, divided by their common mean (BRECQ's diagonal)."""
+    squares: list[Tensor] = []
+    for batch in batches:
+        seen: list[Tensor] = []
+
+        def hook(module: nn.Module, args: Any, output: Any, seen: list[Tensor] = seen) -> Any:
+            seen.append(torch.zeros_like(tensors(output)[0], requires_grad=True))
+            return _plus(output, seen[-1])
+
+        handle = quantized.get_submodule(unit.name).register_forward_hook(hook)
+        try:
+            with torch.no_grad():
+                logits = logits_of(pass_through(original, batch, forward))
+                wanted = logits.log_softmax(class_axis(logits))
+            with torch.enable_grad():
+                found = logits_of(pass_through(quantized, batch, forward)).log_softmax(class_axis(logits))
+                loss = kl_div(found, wanted, reduction="sum", log_target=True)
+        finally:
+            handle.remove()
+        squares += [slope.square() for slope in torch.autograd.grad(loss, seen, materialize_grads=True)]
+    mean = sum(float(square.mean()) for square in squares) / len(squares)
+    return [square / mean if mean else torch.ones_like(square) for square in squares]
+
+
+def _plus(output: Any, zeros: Tensor) -> Any:
+    """A module's output with zeros added to its first tensor: their gradient is that tensor's, whatever follows in place."""
+    leaves, structure = tree_flatten(output)
+    first = next(i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor))
+    leaves[first] = leaves[first] + zeros
+    return tree_unflatten(leaves, structure)

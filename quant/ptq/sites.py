@@ -1,0 +1,157 @@
+"""Activation quantizers, and where they sit: on the input of every quantizable layer (`placement: operands`).
+
+Layers that receive the same tensor share one quantizer, which runs once a forward. The tensor that the network itself is
+given has INPUT_BITS. What lies between the layers (adds, pooling, softmax, logits) stays in floating point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.layers import QUANTIZABLE, Layer
+from emqlang.quant.networks.tracing import Forward, tensors
+from emqlang.quant.ptq.recipe import INPUT_BITS
+
+Read = Callable[[str, Tensor], None]  # what is done with a layer's input
+
+
+@dataclass(frozen=True)
+class Site:
+    """One quantizer's place: the layers whose input it quantizes, the first giving it its name; `external` if that input is
+    the network's own."""
+
+    layers: tuple[str, ...]
+    bits: int
+    external: bool
+
+    @property
+    def name(self) -> str:
+        return self.layers[0]
+
+
+def readers(module: nn.Module, layers: Sequence[Layer]) -> dict[str, tuple[nn.Module, ...]]:
+    """The modules of this copy of the network that multiply with each layer's weight; several where a weight is shared."""
+    parts = dict(module.named_modules())
+    candidates = [part for part in parts.values() if isinstance(part, QUANTIZABLE)]
+    return {layer.name: tuple(part for part in candidates if part.weight is parts[layer.name].weight) for layer in layers}
+
+
+def find_sites(
+    module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward, bits: Mapping[str, int | None]
+) -> tuple[Site, ...]:
+    """Where quantizers go, from one forward of the float network; a layer with bits None has none.
+
+    Layers share a site if they were given the very same tensors, unchanged in between, and want the same bits.
+    """
+    given: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    keys: dict[str, list[tuple[int, int]]] = {layer.name: [] for layer in layers}
+
+    def note(name: str, tensor: Tensor) -> None:
+        given[name].append(tensor)  # held, so that no two tensors have one identity
+        keys[name].append((id(tensor), 0 if tensor.is_inference() else tensor._version))
+
+    with torch.no_grad(), reading(readers(module, layers), note):
+        pass_through(module, batch, forward)
+    sites: dict[Any, Site] = {}
+    for name, width in bits.items():
+        if width is None or not given[name]:
+            continue
+        external = all(_is_input(tensor, batch) for tensor in given[name])
+        width = INPUT_BITS if external else width
+        key = (width, *keys[name])
+        others = sites[key].layers if key in sites else ()
+        sites[key] = Site((*others, name), width, external)
+    return tuple(sites.values())
+
+
+@contextmanager
+def reading(modules: Mapping[str, Iterable[nn.Module]], read: Read) -> Iterator[None]:
+    """While it lasts, `read` is told of every input of these layers."""
+    with ExitStack() as stack:
+        for name, parts in modules.items():
+            for part in parts:
+
+                def hook(module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
+                    read(name, _operand(args, kwargs))
+
+                stack.callback(part.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        yield
+
+
+class SharedInput:
+    """The hook that quantizes what its layers are given: once a forward, however many of them read it.
+
+    readers  how many layers read the same tensor in one forward; after the last one it is let go
+    """
+
+    def __init__(self, quantizer: Callable[[Tensor], Tensor], readers: int) -> None:
+        self.quantizer, self.readers = quantizer, readers
+        self.left = 0
+        self.seen: Tensor | None = None
+        self.quantized: Tensor | None = None
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        quantized = self.read(_operand(args, kwargs))
+        return ((quantized, *args[1:]), kwargs) if args else ((), kwargs | {"input": quantized})
+
+    def read(self, tensor: Tensor) -> Tensor:
+        """The tensor, quantized; what was made for the layer before is used again if it is still the same tensor."""
+        if self.seen is not tensor or self.quantized is None:
+            self.seen, self.quantized, self.left = tensor, self.quantizer(tensor), self.readers
+        quantized = self.quantized
+        self.left -= 1
+        if self.left <= 0:
+            self.forget()
+        return quantized
+
+    def forget(self) -> None:
+        self.seen = self.quantized = None
+
+
+class NewForward:
+    """The hook on the network itself: what quantizers kept of the forward before, if it was cut short, is not used."""
+
+    def __init__(self, inputs: Sequence[SharedInput]) -> None:
+        self.inputs = inputs
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        for shared in self.inputs:
+            shared.forget()
+
+
+def attach(
+    module: nn.Module, layers: Sequence[Layer], sites: Iterable[Site], quantizers: Mapping[str, Callable[[Tensor], Tensor]]
+) -> Callable[[], None]:
+    """Put a quantizer, by site name, on the inputs of its layers; returns what takes them off again."""
+    modules = readers(module, layers)
+    placed = [(site, SharedInput(quantizers[site.name], len(site.layers))) for site in sites]
+    handles = [module.register_forward_pre_hook(NewForward([hook for _, hook in placed]))]
+    for site, hook in placed:
+        for name in site.layers:
+            handles += [part.register_forward_pre_hook(hook, with_kwargs=True) for part in modules[name]]
+
+    def detach() -> None:
+        for handle in handles:
+            handle.remove()
+
+    return detach
+
+
+def _operand(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+    operand = args[0] if args else kwargs["input"]
+    assert isinstance(operand, Tensor)
+    return operand
+
+
+def _is_input(tensor: Tensor, batch: Any) -> bool:
+    """Whether these are the values that the network was given, in whatever order: views and copies are its input too."""
+    alike = [leaf for leaf in tensors(batch) if leaf.dtype == tensor.dtype and leaf.numel() == tensor.numel()]
+    mine = tensor.detach().cpu().flatten().sort().values
+    return any(torch.equal(mine, leaf.detach().cpu().flatten().sort().values) for leaf in alike)

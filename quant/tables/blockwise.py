@@ -1,0 +1,83 @@
+"""Learned rounding for tables: each unit learned once for every combination of its choices, on what the float network gives it.
+
+`quantize` learns a unit on what the network quantized so far gives it, so that what is composed of these is something else,
+and a table of it comes with a comparison (`bench build --composed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import product
+
+from torch import Tensor
+
+from emqlang.quant.bits.knapsack import Bools
+from emqlang.quant.bits.menu import Choice
+from emqlang.quant.networks.batches import chunks, feed, slice_rows
+from emqlang.quant.networks.layers import Layer
+from emqlang.quant.networks.network import Network
+from emqlang.quant.ptq.grids import Grid, WeightQuantizer
+from emqlang.quant.ptq.quantize import EXAMPLES
+from emqlang.quant.ptq.quantized import blank, install
+from emqlang.quant.ptq.rounding import BATCH, Reconstruction, Schedule
+from emqlang.quant.ptq.units import find_units
+from emqlang.quant.tables.spec import Spec
+
+Codes = Mapping[str, Tensor]  # layer -> integers, uint8 (C_out, fan_in)
+
+
+class Blockwise:
+    """Rounding by unit. `known` has what is learned: (unit, combination) -> codes; a combination is written as `4,2,2`."""
+
+    def __init__(
+        self, network: Network, spec: Spec, calibration: Sequence[Tensor], known: Mapping[tuple[str, str], Codes]
+    ) -> None:
+        self.network, self.spec, self.calibration, self.known = network, spec, calibration, known
+        self.layers = {layer.name: layer for layer in network.collection.layers}
+        example, blocks = slice_rows(calibration[0], 0, EXAMPLES), spec.rounding == "brecq"
+        found = find_units(blank(network), network.collection.layers, example, feed, blocks=blocks)
+        self.units = {unit.name: unit for unit in found}
+        self._unit_of = {name: unit.name for unit in found for name in unit.layers}
+        self._grids: dict[tuple[str, int], Grid] = {}
+
+    def combinations(self, menu: Sequence[Choice], allowed: Bools) -> Iterator[tuple[str, str]]:
+        """Every unit with every combination of what its groups may take."""
+        group_of = {i: g for g, group in enumerate(self.network.collection.groups) for i in group.layers}
+        for unit in self.units.values():
+            groups = list(dict.fromkeys(group_of[self.layers[name].index] for name in unit.layers))
+            options = [dict.fromkeys(c.weight_bits for c, free in zip(menu, allowed[g], strict=True) if free) for g in groups]
+            for bits in product(*options):
+                chosen = dict(zip(groups, bits, strict=True))
+                yield unit.name, ",".join(str(chosen[group_of[self.layers[name].index]]) for name in unit.layers)
+
+    def learn(self, unit: str, combination: str) -> Codes:
+        """The integers of a unit's layers, learned on one thread from the spec's seed."""
+        names = self.units[unit].layers
+        bits = dict(zip(names, map(int, combination.split(",")), strict=True))
+        grids = {name: self._grid(name, width) for name, width in bits.items()}
+        original, copy = blank(self.network), blank(self.network)
+        for name, grid in grids.items():
+            rows = self.layers[name].rows(self.layers[name].weight.detach())
+            install(copy, self.layers[name], grid.values(grid.codes(rows)))
+        job = Reconstruction(
+            original, copy, {name: self.layers[name] for name in names}, grids, chunks(self.calibration, BATCH), feed,
+            Schedule(self.spec.iterations), False, self.spec.seed,
+        )  # fmt: skip
+        return job.run([self.units[unit]], finished={}, report=lambda progress: None, save=lambda codes: None)
+
+    def _grid(self, name: str, bits: int) -> Grid:
+        if (name, bits) not in self._grids:
+            layer = self.layers[name]
+            self._grids[name, bits] = WeightQuantizer(self.spec.range).fit(layer.rows(layer.weight.detach()), bits)
+        return self._grids[name, bits]
+
+    def _combination(self, layer: Layer, choices: Sequence[Choice]) -> tuple[str, str]:
+        unit = self._unit_of[layer.name]
+        return unit, ",".join(str(choices[self.layers[name].index].weight_bits) for name in self.units[unit].layers)
+
+    def key(self, layer: Layer, choices: Sequence[Choice]) -> Hashable:
+        return self._combination(layer, choices)
+
+    def values(self, layer: Layer, choices: Sequence[Choice]) -> Tensor:
+        codes = self.known[self._combination(layer, choices)]
+        return self._grid(layer.name, choices[layer.index].weight_bits).values(codes[layer.name])

@@ -1,0 +1,175 @@
+"""Building a table, and building some of its rows again with something changed; each goes on where it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from emqlang.grammar.diagnostics import error
+from emqlang.quant.bits import costs
+from emqlang.quant.data.datasets import SHIPPED
+from emqlang.quant.models import MODELS
+from emqlang.quant.tables import sampling
+from emqlang.quant.tables.facts import facts_of
+from emqlang.quant.tables.ledger import TABLE, Ledger, Measurement, Row
+from emqlang.quant.tables.row_builder import Workshop, learn, measure
+from emqlang.quant.tables.spec import Spec
+
+CHECKED = 24  # rows that a composed table builds a second time, each from its beginning, before it is believed
+SEQUENTIAL = "sequential"  # the rerun that they make
+LICENCES = {SHIPPED: "images: Fashion-MNIST, Zalando, MIT; everything else: Apache-2.0"}
+
+# Runs a task on each tuple of arguments and gives the results in the order in which they are done.
+Run = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[Any]]
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a call did: rows measured in it and before, in which time, and the mean share of MACs that did not have to run."""
+
+    rows: int
+    before: int
+    seconds: float
+    saved: float
+
+
+class Build:
+    """One table on its way. `run` says where tasks run; `tell` hears where the work stands."""
+
+    def __init__(self, path: Path, spec: Spec, run: Run, tell: Tell, command: str = "") -> None:
+        """Makes the file, or opens one that the same spec has begun. Raises E301 to E309, E315, E401, E402, E407."""
+        self.path, self.spec, self.run, self.tell = path, spec, run, tell
+        self.shop = Workshop(spec)
+        self.ledger = self._opened(command)
+
+    def _opened(self, command: str) -> Ledger:
+        shop = self.shop
+        if not self.path.exists():
+            return Ledger.create(self.path, _facts(shop, command), _rows(shop))
+        ledger = Ledger.open(self.path)
+        _check_same(ledger, shop, self.path)
+        return ledger
+
+    def finish(self) -> Built:
+        """Measures every row that is missing."""
+        began, before = perf_counter(), len(self.ledger.measured())
+        if self.spec.composed:
+            self._learn()
+            checked = [row for row in self.ledger.rows() if row.id < CHECKED]
+            self._measure(checked, self.spec, TABLE, "rows to check")
+            self.ledger.announce(SEQUENTIAL, {"composed": False})
+            self._measure(checked, replace(self.spec, composed=False), SEQUENTIAL, "the same, learned in sequence")
+        self._measure(self.ledger.rows(), self.spec, TABLE, "rows")
+        if self.spec.composed:
+            self.ledger.shed()
+        found = self.ledger.measured()
+        saved = float(np.mean([row.saved or 0.0 for row in found.values()]))
+        return Built(len(found) - before, before, perf_counter() - began, saved)
+
+    def _learn(self) -> None:
+        known = self.ledger.roundings()
+        every = list(self.shop.blockwise.combinations(self.shop.menu, self.shop.allowed))
+        missing = [(self.spec, *pair) for pair in every if pair not in known]
+        if len(self.ledger.measured()) == len(self.ledger.rows()):
+            return  # a finished table has let go of them
+        for number, (unit, combination, codes) in enumerate(self.run(learn, missing), 1):
+            self.ledger.keep(unit, combination, codes)
+            self.tell("units", number, len(missing))
+
+    def _measure(self, rows: Sequence[Row], spec: Spec, name: str, what: str) -> None:
+        known = self.ledger.measured(name)
+        missing = [row for row in rows if row.id not in known]
+        tasks = list(_tasks(self.shop if spec == self.spec else Workshop(spec), missing, self.path))
+        for number, (row, outcome) in enumerate(self.run(measure, tasks), 1):
+            self.ledger.record(row, Measurement.of(outcome), name)
+            self.tell(what, number, len(tasks))
+
+
+def rerun(path: Path, rows: int, name: str, run: Run, tell: Tell, **changes: Any) -> int:
+    """Measures the first rows of a table once more with another seed, other calibration images, or whatever `Spec` has.
+
+    They are kept in the table under the name. Returns how many this call measured. Raises E301, E314, E315, E403.
+    """
+    ledger = Ledger.open(path)
+    spec = ledger.spec
+    again = replace(spec, **changes, test=spec.test or spec.data or _own_data(spec.model))
+    if all(getattr(spec, name) == value for name, value in changes.items()):
+        raise error("E403", "a rerun changes something", "give another --seed or --data")
+    if kept := {"model", "weights", "test", "menu", "fix", "rows"} & changes.keys():
+        raise error("E403", f"a rerun keeps {', '.join(sorted(kept))}: it is of the same rows")
+    if again.composed:
+        raise error("E403", "a rerun of a composed table is learned in sequence", "leave --composed out")
+    ledger.announce(name, changes)
+    known = ledger.measured(name)
+    missing = [row for row in ledger.rows()[:rows] if row.id not in known]
+    tasks = list(_tasks(Workshop(again), missing, path))
+    for number, (row, outcome) in enumerate(run(measure, tasks), 1):
+        ledger.record(row, Measurement.of(outcome), name)
+        tell(name, number, len(tasks))
+    return len(tasks)
+
+
+def agreement(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Spearman's correlation of two measurements of the same rows, and the mean of the second minus the first."""
+    return float(spearmanr(first, second).statistic), float(np.mean(np.subtract(second, first)))
+
+
+def _tasks(shop: Workshop, rows: Sequence[Row], path: Path) -> Iterator[tuple[Any, ...]]:
+    """Rows in the order in which neighbours share most, with what they share; in any order where nothing is shared."""
+    if not shop.composes:
+        yield from ((shop.spec, path, row.id, row.choices, ()) for row in rows)
+        return
+    keys = [shop.composition.keys(shop.by_layer(row.choices)) for row in rows]
+    order = sampling.by_prefix(keys)
+    lengths = sampling.cuts([keys[position] for position in order])
+    for position, shared in zip(order, lengths, strict=True):
+        yield shop.spec, path, rows[position].id, rows[position].choices, tuple(shared)
+
+
+def _rows(shop: Workshop) -> Iterator[Row]:
+    spec, network = shop.spec, shop.network
+    drawn = sampling.draw(shop.allowed, spec.rows, np.random.default_rng(spec.seed))
+    size, bops = costs.size(network, shop.menu), costs.bops(network, shop.menu, act_bits=spec.act_bits)
+    for number, (choices, search) in enumerate(zip(drawn.tolist(), sampling.in_search(spec.rows), strict=True)):
+        yield Row(number, tuple(choices), search, size.cost(tuple(choices)), bops.cost(tuple(choices)))
+
+
+def _facts(shop: Workshop, command: str) -> dict[str, Any]:
+    splits, plain = shop.splits, shop.plain
+    return facts_of(shop.network, shop.spec, shop.menu, command) | {
+        "calibration": {"source": splits.calibration.source, "fingerprint": splits.calibration.fingerprint},
+        "test": {"source": splits.test.source, "fingerprint": splits.test.fingerprint},
+        "images": len(shop.labels),
+        "float": {"accuracy": plain.accuracy, "loss": plain.loss},
+        "licence": LICENCES.get(splits.test.name, ""),
+    }
+
+
+def _check_same(ledger: Ledger, shop: Workshop, path: Path) -> None:
+    """Raises E315, naming everything that is not as it was when the table was begun."""
+    facts, splits = ledger.facts, shop.splits
+    changed = ledger.spec.differences(shop.spec)
+    if facts["model"]["weights_sha256"] != shop.network.weights_sha256:
+        changed.append("the network's weights are others")
+    for name, batches in (("calibration", splits.calibration), ("test", splits.test)):
+        if facts[name]["fingerprint"] != batches.fingerprint and not changed:
+            changed.append(f"the {name} images are others")
+    if facts["versions"]["torch"] != torch.__version__:
+        changed.append(f"torch is {torch.__version__}, not {facts['versions']['torch']}")
+    if changed:
+        raise error(
+            "E315", f"the table was begun with other settings: {'; '.join(changed)}", "give another --out", path=str(path)
+        )
+
+
+def _own_data(model: str) -> str | None:
+    """The images that a built-in network has of its own."""
+    return (MODELS[model].data or None) if model in MODELS else None

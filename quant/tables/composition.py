@@ -1,0 +1,140 @@
+"""A network under one configuration after another: each layer rounded once a choice, and nothing run twice that did not change.
+
+What comes out is what `quantize` gives for the configuration: weights on their grids, then activation ranges found with these
+weights, then the test images with both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from emqlang.quant.bits.menu import Choice
+from emqlang.quant.networks.batches import feed, logits_of, pass_through, slice_rows
+from emqlang.quant.networks.layers import Layer
+from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.tracing import Forward
+from emqlang.quant.ptq.calibrate import calibrate
+from emqlang.quant.ptq.grids import ActivationGrid, WeightQuantizer
+from emqlang.quant.ptq.quantize import EXAMPLES
+from emqlang.quant.ptq.quantized import blank, install
+from emqlang.quant.ptq.sites import Site, attach, find_sites
+from emqlang.quant.tables.replay import Course, Tape, inside
+
+
+class Rounding(Protocol):
+    """Where rounded weights come from. Equal keys mean equal weights; `choices` has one for each layer."""
+
+    def key(self, layer: Layer, choices: Sequence[Choice]) -> Hashable: ...
+    def values(self, layer: Layer, choices: Sequence[Choice]) -> Tensor: ...
+
+
+class Nearest:
+    """Rounding to the nearest value: each layer on its own, once for each number of bits."""
+
+    def __init__(self, quantizer: WeightQuantizer) -> None:
+        self.quantizer = quantizer
+        self._known: dict[tuple[str, int], Tensor] = {}
+
+    def key(self, layer: Layer, choices: Sequence[Choice]) -> Hashable:
+        return choices[layer.index].weight_bits
+
+    def values(self, layer: Layer, choices: Sequence[Choice]) -> Tensor:
+        bits = choices[layer.index].weight_bits
+        if (layer.name, bits) not in self._known:
+            rows = layer.rows(layer.weight.detach())
+            grid = self.quantizer.fit(rows, bits)
+            self._known[layer.name, bits] = grid.values(grid.codes(rows))
+        return self._known[layer.name, bits]
+
+
+class Composition:
+    """`calibration` and `test` are batches that stay the same; `observer` says how activation ranges are found."""
+
+    def __init__(
+        self,
+        network: Network,
+        rounding: Rounding,
+        calibration: Sequence[Any],
+        test: Sequence[Any],
+        *,
+        act_bits: int = 8,
+        observer: str = "mse",
+        seed: int = 0,
+        forward: Forward = feed,
+    ) -> None:
+        self.network, self.rounding = network, rounding
+        self.calibration, self.test = calibration, test
+        self.act_bits, self.observer, self.seed, self.forward = act_bits, observer, seed, forward
+        self.layers = network.collection.layers
+        self.original, self.module = blank(network), blank(network)
+        self.example = slice_rows(calibration[0], 0, EXAMPLES)
+        self.course = Course.of(self.module, self.layers, self.example, forward)
+        self._tapes = Tape(self.course), Tape(self.course)  # of the calibration images, of the test images
+        self._installed: dict[str, Hashable] = {}
+        self._grids: dict[str, tuple[Hashable, ActivationGrid]] = {}
+        self._known_sites: dict[tuple[int, ...], tuple[Site, ...]] = {}
+
+    def keys(self, choices: Sequence[Choice]) -> tuple[Hashable, ...]:
+        """What stands for each layer under a configuration (a choice a layer), in the order in which a forward runs them."""
+        layers = (self.layers[index] for index in self.course.order)
+        return tuple((self.rounding.key(layer, choices), choices[layer.index].act_bits) for layer in layers)
+
+    def run(self, choices: Sequence[Choice], cuts: Sequence[int] = ()) -> tuple[list[Tensor], float]:
+        """The logits of the test images, batch by batch, and the share of all MACs that did not have to run.
+
+        choices  one a layer; `cuts` as for `Tape.playing`
+        """
+        keys = self.keys(choices)
+        for layer in self.layers:
+            self._install(layer, choices)
+        sites, grids = self._inputs(choices, keys, cuts)
+        detach = attach(self.module, self.layers, sites, grids)
+        try:
+            with torch.no_grad(), self._tapes[1].playing(keys, cuts) as gone:
+                return [logits_of(pass_through(self.module, batch, self.forward)) for batch in self.test], self._share(gone)
+        finally:
+            detach()
+
+    def _install(self, layer: Layer, choices: Sequence[Choice]) -> None:
+        key = self.rounding.key(layer, choices)
+        if layer.name not in self._installed or self._installed[layer.name] != key:
+            install(self.module, layer, self.rounding.values(layer, choices))
+            self._installed[layer.name] = key
+
+    def _inputs(
+        self, choices: Sequence[Choice], keys: Sequence[Hashable], cuts: Sequence[int]
+    ) -> tuple[tuple[Site, ...], Mapping[str, Callable[[Tensor], Tensor]]]:
+        """Activation quantizers; those in front of which nothing has changed stay as they were."""
+        sites = self._sites(tuple(choice.act_bits or self.act_bits for choice in choices))
+        before = {site.name: (site.bits, *keys[: self._position(site)]) for site in sites}
+        stale = [site for site in sites if self._grids.get(site.name, (None,))[0] != before[site.name]]
+        if stale:
+            observers = {site.name: self.observer for site in stale}
+            with self._tapes[0].playing(keys, cuts) as gone:
+                left = [layer for layer in self.layers if not _within(layer, gone)]
+                found = calibrate(self.module, left, stale, self.calibration, self.forward, observers, self.seed)
+            self._grids |= {name: (before[name], grid) for name, grid in found.items()}
+        return sites, {site.name: self._grids[site.name][1] for site in sites}
+
+    def _sites(self, bits: tuple[int, ...]) -> tuple[Site, ...]:
+        if bits not in self._known_sites:
+            widths = {layer.name: bits[layer.index] for layer in self.layers}
+            self._known_sites[bits] = find_sites(self.original, self.layers, self.example, self.forward, widths)
+        return self._known_sites[bits]
+
+    def _position(self, site: Site) -> int:
+        """How many layers have been read when the site's tensors are there, the last of them if there are several."""
+        return min(self.course.latest[layer.index] for layer in self.layers if layer.name in site.layers)
+
+    def _share(self, gone: Iterable[str]) -> float:
+        """The share of the MACs that lies in these parts."""
+        macs = self.network.collection.macs
+        return sum(macs[layer.index] for layer in self.layers if _within(layer, gone)) / max(1, sum(macs))
+
+
+def _within(layer: Layer, parts: Iterable[str]) -> bool:
+    return any(inside(layer.name, part) for part in parts)

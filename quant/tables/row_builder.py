@@ -1,0 +1,153 @@
+"""Where rows are made: a network, its images and everything that several rows share, loaded once in each process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from emqlang.grammar.diagnostics import error
+from emqlang.quant.bits.fixed import allowed, extended, parse_fixed
+from emqlang.quant.bits.menu import Choice
+from emqlang.quant.determinism import one_thread
+from emqlang.quant.networks.batches import feed, logits_of, pass_through, take
+from emqlang.quant.networks.network import Network, load
+from emqlang.quant.ptq.grids import WeightQuantizer
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.quantized import identity
+from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, input_scheme, weight_scheme
+from emqlang.quant.ptq.splits import Splits
+from emqlang.quant.tables.blockwise import Blockwise, Codes
+from emqlang.quant.tables.composition import Composition, Nearest, Rounding
+from emqlang.quant.tables.outcome import Outcome, judge
+from emqlang.quant.tables.spec import Spec
+
+Configuration = tuple[int, ...]  # for each group, an index of the menu
+
+
+class Workshop:
+    """`roundings` has what a composed table has learned so far: (unit, combination) -> integers of its layers."""
+
+    def __init__(self, spec: Spec, roundings: Mapping[tuple[str, str], Codes] | None = None) -> None:
+        """Raises E301 to E309, E401, E402."""
+        self.spec = spec
+        self.network: Network = load(spec.model, spec.weights, seed=spec.seed, data=spec.data or "")
+        self.splits = Splits.of(self.network, spec.data, spec.test, spec.calib_images, spec.seed)
+        collection, menu = self.network.collection, spec.choices()
+        fixed = parse_fixed(spec.fix, collection, menu[0].act_bits is not None)
+        self.menu = extended(menu, fixed)
+        self.allowed = allowed(menu, fixed, len(collection.groups))
+        self._roundings = roundings or {}
+
+    @cached_property
+    def calibration(self) -> list[Tensor]:
+        return [images for images, _ in take(self.splits.calibration, self.spec.calib_images)]
+
+    @cached_property
+    def test(self) -> list[Tensor]:
+        return [images for images, _ in self.splits.test]
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Of the test images. Raises E304 where there are none."""
+        found = [labels for _, labels in self.splits.test if labels is not None]
+        if not found:
+            raise error("E304", "the test images have no labels, and a benchmark table is of accuracies")
+        return torch.cat(found)
+
+    @cached_property
+    def plain(self) -> Outcome:
+        """The float network's own."""
+        return judge(self._float, self.labels, self._answers)
+
+    @cached_property
+    def _float(self) -> list[Tensor]:
+        return self._logits(self.network.module)
+
+    @cached_property
+    def _answers(self) -> Tensor:
+        return torch.cat([part.argmax(1) for part in self._float])
+
+    def _logits(self, module: torch.nn.Module) -> list[Tensor]:
+        with one_thread(), torch.no_grad():
+            return [logits_of(pass_through(module, images, feed)) for images in self.test]
+
+    @cached_property
+    def blockwise(self) -> Blockwise:
+        """Of a composed table."""
+        return Blockwise(self.network, self.spec, self.calibration, self._roundings)
+
+    @cached_property
+    def composition(self) -> Composition:
+        """Of a table whose layers or units are rounded once a choice."""
+        spec = self.spec
+        rounding: Rounding = self.blockwise if spec.composed else Nearest(WeightQuantizer(spec.range))
+        return Composition(
+            self.network, rounding, self.calibration, self.test, act_bits=spec.act_bits, observer=spec.range, seed=spec.seed
+        )
+
+    @property
+    def composes(self) -> bool:
+        return self.spec.composed or self.spec.rounding == "nearest"
+
+    def by_layer(self, configuration: Configuration) -> list[Choice]:
+        """A choice for every layer."""
+        collection = self.network.collection
+        chosen = {i: self.menu[c] for group, c in zip(collection.groups, configuration, strict=True) for i in group.layers}
+        return [chosen[layer.index] for layer in collection.layers]
+
+    def recipe(self, configuration: Configuration) -> Recipe:
+        """The recipe that `quantize` takes for a configuration."""
+        observer = self.spec.range
+        schemes = {
+            layer.name: LayerRecipe(
+                replace(weight_scheme(choice.weight_bits), observer=observer),
+                input_scheme(choice.act_bits or self.spec.act_bits, observer=observer),
+            )
+            for layer, choice in zip(self.network.collection.layers, self.by_layer(configuration), strict=True)
+        }
+        return Recipe(identity(self.network), schemes, seed=self.spec.seed)
+
+    def measure(self, configuration: Configuration, cuts: Sequence[int] = ()) -> Outcome:
+        """One row: quantized, and tested on all test images. On one thread, so that a row is the same whatever runs beside it."""
+        answers, labels, began = self._answers, self.labels, perf_counter()
+        with one_thread():
+            if self.composes:
+                logits, saved = self.composition.run(self.by_layer(configuration), cuts)
+            else:
+                logits, saved = self._sequential(configuration), 0.0
+        return judge(logits, labels, answers, perf_counter() - began, saved)
+
+    def _sequential(self, configuration: Configuration) -> list[Tensor]:
+        spec = self.spec
+        quantized = quantize(
+            self.network, self.recipe(configuration), self.calibration,
+            rounding=spec.rounding, images=spec.calib_images, iterations=spec.iterations,
+        )  # fmt: skip
+        return self._logits(quantized.module)
+
+
+@lru_cache(maxsize=2)
+def workshop(spec: Spec, ledger: Path | None = None) -> Workshop:
+    """This process's workshop for a spec; a composed table's reads what has been learned from its ledger."""
+    if not spec.composed or ledger is None:
+        return Workshop(spec)
+    from emqlang.quant.tables.ledger import Ledger
+
+    return Workshop(spec, Ledger.read(ledger).roundings())
+
+
+def measure(spec: Spec, ledger: Path, row: int, configuration: Configuration, cuts: Sequence[int]) -> tuple[int, Outcome]:
+    """The task of one row."""
+    return row, workshop(spec, ledger).measure(configuration, cuts)
+
+
+def learn(spec: Spec, unit: str, combination: str) -> tuple[str, str, Codes]:
+    """The task of one unit under one combination of its choices."""
+    with one_thread():
+        return unit, combination, workshop(spec).blockwise.learn(unit, combination)

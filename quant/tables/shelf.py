@@ -1,0 +1,27 @@
+"""Where tables are: those that come with the package, by name, and files. Reading this imports nothing heavy."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from emqlang.grammar.diagnostics import error, nearest
+
+SUFFIX = ".table"
+DEFAULT = "resnet18-fmnist-all"
+
+
+def shipped() -> dict[str, Path]:
+    """The tables that come with the package, by name."""
+    folder = Path(str(files("emqlang.quant").joinpath("shipped")))
+    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def find(text: str) -> Path:
+    """The file of a shipped table's name, or of a path. Raises E301."""
+    known = shipped()
+    if text in known:
+        return known[text]
+    if not Path(text).is_file():
+        raise error("E301", f"there is no benchmark table '{text}'", *nearest(text, known), f"shipped: {', '.join(known)}")
+    return Path(text)

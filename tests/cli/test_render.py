@@ -1,0 +1,121 @@
+"""Streams, colour and layout."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from emqlang.grammar.diagnostics import Diagnostic, Source, Span
+from emqlang.views import render
+
+WRONG = Diagnostic(
+    "E102", "unknown name 'wx'", Source("<arg>", "log(wx)"), Span(4, 6), "not a statistic or op", ("did you mean 'w'?",)
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "expected"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
+        ({"FORCE_COLOR": "1"}, False, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, False, True),
+    ],
+)
+def test_when_text_is_coloured(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], terminal: bool, expected: bool
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert render.coloured(Terminal() if terminal else io.StringIO()) is expected
+
+
+def test_a_diagnostic_goes_to_stderr_as_it_renders_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    render.diagnostics([WRONG])
+    assert capsys.readouterr() == ("", WRONG.render() + "\n")
+
+
+def test_colour_changes_nothing_but_colour(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import click
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    render.diagnostics([WRONG])
+    painted = capsys.readouterr().err
+    assert "\x1b[31m" in painted
+    assert click.unstyle(painted) == WRONG.render() + "\n"
+
+
+def test_json_errors_are_on_both_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    render.failure([WRONG], as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["errors"] == [
+        {
+            "code": "E102",
+            "message": "unknown name 'wx'",
+            "help": ["did you mean 'w'?"],
+            "file": "<arg>",
+            "line": 1,
+            "column": 5,
+            "end_column": 7,
+        }
+    ]
+    assert err == WRONG.render() + "\n"
+
+
+def test_a_number_that_is_not_finite_never_reaches_json() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        render.json_object({"value": float("nan")})
+
+
+def test_csv_has_a_header_full_precision_and_empty_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    render.csv_rows(["name", "value"], [["a,b", 0.1 + 0.2], ["c", None]])
+    assert capsys.readouterr().out == 'name,value\n"a,b",0.30000000000000004\nc,\n'
+
+
+def test_a_table_fits_the_terminal_and_ends_no_line_with_blanks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    render.table([render.Column("name"), render.Column("what it is", folds=True)], [["w", "the weight, " * 9], ["[bold]", "x"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 40 and line == line.rstrip() for line in lines)
+    assert any("[bold]" in line for line in lines)
+    assert not any("\x1b" in line for line in lines)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(40, ["name", "tau", "ms"]), (20, ["name", "tau"]), (12, ["name"])])
+def test_optional_columns_give_way_to_a_narrow_terminal_and_are_named(
+    width: int, heads: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = [render.Column("name"), render.Column("tau", optional=True), render.Column("ms", optional=True)]
+    render.table(columns, [("a_long_name", "0.5", "12.25")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == heads and lines[2].split()[0] == "a_long_name"
+    left_out = [name for name in ("tau", "ms") if name not in heads]
+    assert lines[-1].startswith(f"without {', '.join(left_out)}, ") if left_out else len(lines) == 3, lines
+
+
+def test_an_internal_error_is_one_line_unless_debugging(capsys: pytest.CaptureFixture[str]) -> None:
+    render.internal_error(KeyError("x"), debug=False)
+    err = capsys.readouterr().err
+    assert err.startswith("internal error: KeyError: 'x'")
+    assert err.count("\n") == 1

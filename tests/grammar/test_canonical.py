@@ -1,0 +1,130 @@
+"""The canonical form means what the program means, is reached in one go, and joins what the rules prove equal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from places import FIXTURES
+from strategies import exprs, plain_exprs
+
+from emqlang.grammar import parse, show
+from emqlang.grammar.canonical.form import Step, Table, canonical, key
+from emqlang.grammar.expr import Expr, apply, elaborate, postorder, statistic
+from emqlang.grammar.inputs import Kind
+from emqlang.grammar.proof.exact import Unclear, close, evaluate, sample
+
+
+def pairs(name: str) -> list[tuple[str, str]]:
+    lines = (line.split("#")[0].strip() for line in (FIXTURES / name).read_text().splitlines())
+    return [(left.strip(), right.strip()) for line in lines if line for left, right in [line.split(";")]]
+
+
+def agree(left: Expr, right: Expr, seed: int) -> None:
+    for constant in (False, True):
+        inputs = sample(seed, constant)
+        try:
+            a, b = evaluate(left, inputs), evaluate(right, inputs)
+        except Unclear:
+            assume(False)
+        assert close(a, b), f"{show(left)}  is not  {show(right)}"
+
+
+ORDINARY = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0])
+
+
+@given(plain_exprs(kinds=(Kind.LAYER,), max_ops=10, max_size=40, literals=ORDINARY), st.integers(0, 10**6))
+@settings(max_examples=600, deadline=None)
+def test_it_means_the_same(expr: Expr, seed: int) -> None:
+    agree(expr, canonical(expr), seed)
+
+
+@given(
+    exprs(literals=st.sampled_from([-1.0, 0.0, 2.0]), exponents=st.sampled_from([-1.0, 0.5, 2.0]), max_ops=6, max_size=25),
+    st.integers(0, 10**6),
+)
+@settings(max_examples=200, deadline=None)
+def test_structured_ops_mean_the_same(expr: Expr, seed: int) -> None:
+    program = elaborate(expr)
+    agree(program, canonical(program), seed)
+
+
+@given(exprs())
+@settings(max_examples=500, deadline=None)
+def test_it_is_reached_in_one_go(expr: Expr) -> None:
+    form = canonical(expr)
+    assert canonical(form) == form, f"{show(expr)} -> {show(form)} -> {show(canonical(form))}"
+
+
+@given(exprs())
+def test_the_kind_may_only_come_down(expr: Expr) -> None:
+    assert canonical(expr).kind in (expr.kind, Kind.LAYER)
+
+
+@given(st.lists(exprs(), min_size=1, max_size=8))
+def test_a_warm_table_changes_nothing(programs: list[Expr]) -> None:
+    table = Table(limit=50)
+    assert [canonical(p, table) for p in programs] == [canonical(p) for p in programs]
+
+
+@pytest.mark.parametrize(("text", "expected"), pairs("canonical.txt"))
+def test_fixture(text: str, expected: str) -> None:
+    assert show(canonical(parse(text).expr)) == expected
+
+
+@pytest.mark.parametrize(("left", "right"), pairs("equal.txt"))
+def test_equal_programs_share_a_key(left: str, right: str) -> None:
+    assert key(parse(left).expr) == key(parse(right).expr)
+
+
+@pytest.mark.parametrize(("left", "right"), pairs("false_rules.txt"))
+def test_what_is_false_does_not_fire(left: str, right: str) -> None:
+    assert key(parse(left).expr) != key(parse(right).expr)
+
+
+@pytest.mark.parametrize(("left", "right"), pairs("false_rules.txt"))
+def test_what_must_not_fire_is_false(left: str, right: str) -> None:
+    a, b = parse(left).elaborated, parse(right).elaborated
+    assert any(not close(evaluate(a, sample(seed)), evaluate(b, sample(seed))) for seed in range(20))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["exp(1000)", "1e200 * w * 1e200", "inv(1e-320) * w", "(w * 1e-200) ** 2", "w * 1e308 + w * 1e308", "exp(exp(10)) - w"],
+)
+def test_no_literal_leaves_the_finite_numbers(text: str) -> None:
+    form = canonical(parse(text).expr)
+    assert all(abs(float(part)) < 1.8e308 for part in show(form).replace("(", " ").replace(")", " ").split() if part[0].isdigit())
+    assert canonical(form) == form
+
+
+def test_the_key_is_that_of_the_elaborated_program_and_stable() -> None:
+    emq = "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"
+    assert key(parse(emq).expr) == key(parse(f"bits * mean({emq})").expr)
+    assert key(parse("w").expr).hex() == "506edbb83f87a32bb236e04deb3fcaa3"
+
+
+def test_long_and_deep_programs_are_quick() -> None:
+    long = parse(" + ".join(["w"] * 4000)).expr
+    assert show(canonical(long)) == "w * 4000"
+    expr = statistic("w")
+    for step in range(60):
+        expr = apply("mul" if step % 3 else "add", expr, expr)
+    assert canonical(expr).kind is Kind.WEIGHT
+
+
+def test_the_trace_names_what_fired() -> None:
+    trace: list[Step] = []
+    canonical(parse("log(inv(w)) + log(w)").expr, trace=trace)
+    assert [(step.rule, show(step.before), show(step.after)) for step in trace] == [
+        ("log(inv(a)) = -log(a)", "log(inv(w))", "log(w) * -1"),
+        ("like terms", "log(w) * -1 + log(w)", "0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["exp(-746)", "exp(-729)", "27 * 27 / exp(729)", "-(373 + 373) / -exp(746)", "sigmoid(-720) * w"]
+)
+def test_literals_that_would_lose_their_digits_are_left_unfolded(text: str) -> None:
+    form = canonical(parse(text).expr)
+    assert canonical(form) == form and any(node.op in ("exp", "sigmoid") for node in postorder(form))

@@ -1,0 +1,129 @@
+"""Assignment under budgets: limits as written, brute force, infeasibility, the paper's sampling."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import fsum, inf
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.bits.budget import QUANTITIES, Budget, parse_limit
+from emqlang.quant.bits.solver import assign, pareto, sample, shortfalls
+
+
+def budget(costs: np.ndarray, limit: int, base: int = 0, name: str = "size") -> Budget:
+    return Budget(QUANTITIES[name], costs.astype(np.int64), base, limit, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "limit"),
+    [
+        ("size", "4.5MiB", 4718592),
+        ("size", "4.5 MB", 4_500_000),
+        ("size", "1B", 1),
+        ("bops", "72G", 72 * 10**9),
+        ("latency", "0.3us", 300),
+        ("avg-bits", "3.2", 3200),
+        ("size", "0.1MiB", 104857),  # rounded down, never up
+    ],
+)
+def test_limits_as_users_write_them(name: str, text: str, limit: int) -> None:
+    assert parse_limit(name, text, weights=1000) == limit
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("size", "4.5", "the unit is missing in '4.5'"),
+        ("size", "4.5Mib", "the unit 'Mib' is unknown in '4.5Mib'"),
+        ("size", "0MiB", "a budget of '0MiB' is not positive"),
+        ("bops", "-3G", "a budget of '-3G' is not positive"),
+        ("avg-bits", "3bits", "avg-bits has no unit, got 'bits'"),
+        ("latency", "fast", "'fast' is not an amount of latency"),
+        ("size", "nanMiB", "'nanMiB' is not an amount of size"),
+        ("size", "1e999MiB", "'1e999MiB' is not an amount of size"),
+    ],
+)
+def test_limits_that_mean_nothing(name: str, text: str, message: str) -> None:
+    with pytest.raises(EmqError) as caught:
+        parse_limit(name, text)
+    assert caught.value.diagnostics[0].message == message
+    assert caught.value.exit_status == 2
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[np.ndarray, list[Budget], np.ndarray]:
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    groups, choices, count = int(rng.integers(1, 6)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    scores = rng.normal(size=(groups, choices)) * 10.0 ** rng.integers(-6, 7)
+    allowed = rng.random((groups, choices)) < 0.9
+    allowed[np.arange(groups), rng.integers(0, choices, groups)] = True
+    budgets = []
+    for _ in range(count):
+        costs = rng.integers(0, 30, (groups, choices)) * int(rng.choice([1, 10**9]))
+        base = int(rng.integers(0, 5))
+        limit = base + int(rng.uniform(costs.min(axis=1).sum() * 0.9, costs.max(axis=1).sum() + 1))
+        budgets.append(budget(costs, limit, base))
+    return scores, budgets, allowed
+
+
+@given(problems())
+@settings(max_examples=300, deadline=None)
+def test_several_budgets_equal_brute_force_and_are_never_passed(problem: tuple[np.ndarray, list[Budget], np.ndarray]) -> None:
+    scores, budgets, allowed = problem
+    found = assign(scores, budgets, allowed)
+    best = -inf
+    for choices in product(*(np.flatnonzero(row) for row in allowed)):
+        if all(b.cost(choices) <= b.limit for b in budgets):
+            best = max(best, fsum(scores[g, c] for g, c in enumerate(choices)))
+    if best == -inf:
+        assert found is None
+        return
+    assert found is not None and found.status == "optimal" and found.gap == 0
+    assert all(b.cost(found.choices) <= b.limit for b in budgets)
+    assert all(allowed[g, c] for g, c in enumerate(found.choices))
+    assert found.score == pytest.approx(best, rel=1e-9, abs=1e-12 * np.abs(scores).max())
+
+
+def test_no_budget_takes_the_best_of_every_group() -> None:
+    found = assign(np.array([[1.0, 3.0, 2.0], [0.0, -1.0, 5.0]]), [], np.array([[True, True, True], [True, True, False]]))
+    assert found is not None and found.choices == (1, 0)
+
+
+def test_shortfalls_name_the_least_alone_and_with_the_others_held() -> None:
+    allowed = np.ones((2, 2), bool)
+    size = budget(np.array([[1, 10], [1, 10]]), 5)
+    speed = budget(np.array([[10, 1], [10, 1]]), 11, name="bops")
+    assert assign(np.zeros((2, 2)), [size, speed], allowed) is None
+    first, second = shortfalls([size, speed], allowed)
+    assert (first.alone, first.held) == (2, 11)
+    assert (second.alone, second.held) == (2, 20)
+
+
+def test_the_front_holds_every_single_budget_optimum() -> None:
+    rng = np.random.default_rng(5)
+    scores, costs = rng.normal(size=(10, 4)).cumsum(axis=1), rng.integers(1, 9, (10, 1)) * np.arange(2, 6)
+    allowed = np.ones_like(scores, bool)
+    points = pareto(scores, budget(costs, 0), allowed)
+    for cost, point in points:
+        assert budget(costs, cost).cost(point.choices) == cost
+        exact = assign(scores, [budget(costs, cost)], allowed)
+        assert exact is not None and exact.score == pytest.approx(point.score, rel=1e-12)
+
+
+def test_sampling_is_seeded_within_budget_and_no_better_than_the_optimum() -> None:
+    rng = np.random.default_rng(1)
+    scores, costs = rng.normal(size=(18, 3)).cumsum(axis=1), rng.integers(1, 9, (18, 1)) * np.arange(2, 5)
+    allowed = np.ones_like(scores, bool)
+    limit = [budget(costs, int(costs[:, 1].sum()))]
+    drawn = [sample(scores, limit, allowed, 5000, np.random.default_rng(3)) for _ in range(2)]
+    exact = assign(scores, limit, allowed)
+    assert drawn[0] is not None and drawn[1] is not None and exact is not None
+    assert drawn[0].choices == drawn[1].choices and drawn[0].status == "feasible"
+    assert limit[0].cost(drawn[0].choices) <= limit[0].limit
+    assert drawn[0].score <= exact.score + 1e-12
+    assert sample(scores, [budget(costs, 1)], allowed, 100, rng) is None

@@ -1,0 +1,276 @@
+"""Data sets: the shipped images, folders, the user's own batches, noise, and what is wrong with each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.data.datasets import Batches, load_data
+from emqlang.quant.data.images import FASHION_MNIST, IMAGENET, ImageFormat, read_image
+from emqlang.quant.models import MODELS
+
+TINY = ImageFormat((3, 8, 8), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), resize=10)
+
+
+def picture(path: Path, size: tuple[int, int] = (20, 12), mode: str = "RGB", seed: int = 0) -> Path:
+    shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i, name in enumerate(("cat/a.png", "cat/b.png", "dog/c.png", "dog/deep/d.png")):
+        picture(tmp_path / "images" / name, seed=i)
+    (tmp_path / "images/dog/notes.txt").write_text("not an image")
+    return tmp_path / "images"
+
+
+def refusal(text: str, images: ImageFormat = TINY, classes: int = 2, **options: object) -> tuple[str, str]:
+    """Code and whole text of the error that a data set ends in, when it is opened or read."""
+    with pytest.raises(EmqError) as caught:
+        load_data(text, images, classes, **options).tensors()  # type: ignore[arg-type]
+    (diagnostic,) = caught.value.diagnostics
+    return diagnostic.code, diagnostic.render()
+
+
+def loader(tmp_path: Path, body: str) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(f"import torch\n{body}\n")
+    return f"{path}:batches"
+
+
+def same(a: Batches, b: Batches) -> bool:
+    return a.fingerprint == b.fingerprint
+
+
+# the shipped images
+
+
+def test_shipped_calibration_images_are_drawn_by_the_seed() -> None:
+    first = load_data("fashion-mnist", FASHION_MNIST, 10, count=64)
+    images, labels = first.tensors()
+    assert images.shape == (64, 1, 28, 28)
+    assert images.dtype == torch.float32
+    assert labels is not None
+    assert labels.dtype == torch.int64
+    assert set(labels.tolist()) <= set(range(10))
+    assert same(first, load_data("fashion-mnist", FASHION_MNIST, 10, count=64))
+    assert not same(first, load_data("fashion-mnist", FASHION_MNIST, 10, count=64, seed=1))
+    assert first.source == "Fashion-MNIST, 64 of 1,024 calibration images"
+
+
+def test_the_shipped_test_set_is_whole_balanced_and_normalised() -> None:
+    data = load_data("fashion-mnist", FASHION_MNIST, 10, split="test")
+    images, labels = data.tensors()
+    assert labels is not None
+    assert labels.bincount().tolist() == [1000] * 10
+    assert abs(images.mean().item()) < 0.01
+    assert abs(images.std().item() - 1) < 0.01
+
+
+def test_shipped_images_are_refused_for_another_size_or_too_many() -> None:
+    assert refusal("fashion-mnist", IMAGENET)[0] == "E304"
+    code, text = refusal("fashion-mnist", FASHION_MNIST, 10, count=2000)
+    assert code == "E304"
+    assert "2,000 images are asked for, and there are 1,024" in text
+    assert "--stat-images 1024" in text
+
+
+def test_batches_are_cut_to_size_and_can_be_read_twice() -> None:
+    data = load_data("fashion-mnist", FASHION_MNIST, 10, count=100)
+    sizes = [len(images) for images, _ in data.batches(30)]
+    assert sizes == [30, 30, 30, 10]
+    assert sizes == [len(images) for images, _ in data.batches(30)]
+
+
+# folders
+
+
+def test_a_folder_gives_its_classes_in_sorted_order(folder: Path) -> None:
+    images, labels = load_data(str(folder), TINY, 2).tensors()
+    assert images.shape == (4, 3, 8, 8)
+    assert labels is not None
+    assert labels.tolist() == [0, 0, 1, 1]
+
+
+def test_a_folder_named_by_number_needs_no_other_classes(folder: Path) -> None:
+    (folder / "cat").rename(folder / "0007")
+    (folder / "dog").rename(folder / "12")
+    (folder / ".thumbnails").mkdir()
+    labels = load_data(str(folder), TINY, 1000).tensors()[1]
+    assert labels is not None
+    assert labels.tolist() == [7, 7, 12, 12]
+
+
+def test_a_folder_without_classes_has_no_labels(folder: Path) -> None:
+    images, labels = load_data(str(folder / "cat"), TINY, 2).tensors()
+    assert len(images) == 2
+    assert labels is None
+
+
+def test_a_subset_of_a_folder_is_drawn_by_the_seed(folder: Path) -> None:
+    data = load_data(str(folder), TINY, 2, count=3, seed=5)
+    whole, part = load_data(str(folder), TINY, 2).tensors()[0], data.tensors()[0]
+    chosen = torch.randperm(4, generator=torch.Generator().manual_seed(5))[:3]
+    assert torch.equal(whole[chosen], part)
+    assert data.source == f"3 of 4 images in {folder}"
+
+
+def test_preprocessing_resizes_the_shorter_side_and_crops_the_centre(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", size=(401, 300))
+    got = read_image(path, IMAGENET)
+    with Image.open(path) as file:
+        resized = np.asarray(file.resize((342, 256), Image.Resampling.BILINEAR))  # int(256 * 401 / 300) = 342
+    assert np.array_equal(got.permute(1, 2, 0).numpy(), resized[16:240, 59:283])
+
+
+def test_preprocessing_averages_when_it_shrinks(tmp_path: Path) -> None:
+    stripes = np.zeros((160, 160, 3), np.uint8)
+    stripes[:, ::2] = 255
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    assert read_image(tmp_path / "stripes.png", TINY).float().std() < 5
+
+
+def test_grey_networks_read_colour_and_colour_networks_read_grey(tmp_path: Path) -> None:
+    assert read_image(picture(tmp_path / "rgb.png"), FASHION_MNIST).shape == (1, 28, 28)
+    assert read_image(picture(tmp_path / "grey.png", mode="L"), TINY).shape == (3, 8, 8)
+
+
+def test_normalising_takes_mean_and_std_out() -> None:
+    pixels = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+    assert torch.allclose(TINY.normalise(pixels), torch.full((1, 3, 2, 2), 2.0))
+
+
+def test_damaged_deep_and_elongated_images_name_their_file(folder: Path) -> None:
+    bad = folder / "cat/a.png"
+    bad.write_bytes(bad.read_bytes()[:200])
+    code, text = refusal(str(folder))
+    assert code == "E304"
+    assert f" --> {bad}" in text
+    bad.write_bytes(b"nothing of the kind")
+    assert "cannot read this image" in refusal(str(folder))[1]
+    Image.fromarray(np.zeros((20, 20), np.uint16)).save(bad)
+    assert "more than 8 bits" in refusal(str(folder))[1]
+    Image.new("RGB", (60_000, 1)).save(bad)
+    assert "too elongated" in refusal(str(folder), IMAGENET)[1]
+
+
+def test_wrong_folders_are_refused(folder: Path, tmp_path: Path) -> None:
+    code, text = refusal(str(folder), classes=3)
+    assert code == "E304"
+    assert "there are 2 class folders, and the network has 3 classes" in text
+    assert "name the folders by class number" in text
+    assert refusal(str(folder), count=5)[0] == "E304"
+    (tmp_path / "empty").mkdir()
+    assert refusal(str(tmp_path / "empty"))[0] == "E304"
+    code, text = refusal(str(tmp_path / "missing"))
+    assert code == "E301"
+    assert "noise:N" in text
+    assert refusal(str(folder), ImageFormat.of((5, 8, 8)))[0] == "E304"
+    assert refusal("a" * 5000)[0] == "E301"
+
+
+# the user's own batches
+
+FORMS = {
+    "tensors": "batches = [torch.ones(3, 3, 8, 8), torch.zeros(2, 3, 8, 8)]",
+    "tuples": "batches = [(torch.ones(3, 3, 8, 8), torch.tensor([0, 1, 0])), (torch.zeros(2, 3, 8, 8), torch.tensor([1, 1]))]",
+    "dicts": "batches = lambda: iter([{'pixel_values': torch.ones(5, 3, 8, 8), 'label': torch.tensor([0, 1, 0, 1, 1])}])",
+    "samples": "batches = [(torch.ones(3, 8, 8), y) for y in (0, 1, 0, 1, 1)]",
+    "generator": "def batches():\n    for y in (0, 1, 0, 1, 1):\n        yield torch.ones(1, 3, 8, 8).half(), torch.tensor([y])",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_own_batches_come_in_every_form(form: str, tmp_path: Path) -> None:
+    text = loader(tmp_path, FORMS[form])
+    images, labels = load_data(text, TINY, 2).tensors()
+    assert images.shape == (5, 3, 8, 8)
+    assert images.dtype == torch.float32
+    assert labels is None if form == "tensors" else labels is not None and labels.tolist() == [0, 1, 0, 1, 1]
+    assert len(load_data(text, TINY, 2, count=4).tensors()[0]) == 4
+
+
+def test_own_batches_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_images.py").write_text("import torch\nbatches = [torch.ones(2, 3, 8, 8)]\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_data("my_images:batches", TINY, 2, count=2).source == "2 images of my_images:batches"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("batches = [torch.ones(2, 3, 9, 8)]", "are 2x3x9x8, and the network takes Nx3x8x8"),
+        ("batches = [torch.ones(2, 3, 8, 8, dtype=torch.uint8)]", "are torch.uint8"),
+        ("batches = [torch.full((2, 3, 8, 8), torch.nan)]", "values that are not finite"),
+        ("batches = [[]]", "is empty"),
+        ("batches = [{'label': 1}]", "is a dict without images"),
+        ("batches = ['hello']", "of type str, not a tensor"),
+        ("batches = [(torch.ones(2, 3, 8, 8), torch.tensor([0, 2]))]", "leave the network's classes, 0 to 1"),
+        ("batches = [(torch.ones(2, 3, 8, 8), torch.tensor([0]))]", "not one class number an image"),
+        ("batches = [(torch.ones(2, 3, 8, 8), torch.rand(2))]", "not one class number an image"),
+        ("batches = [(torch.ones(2, 3, 8, 8), [0, 1]), torch.ones(2, 3, 8, 8)]", "of type list, not a tensor"),
+        ("batches = [(torch.ones(1, 3, 8, 8), 0), torch.ones(2, 3, 8, 8)]", "lacks labels, unlike those before"),
+        ("batches = []", "there are 0"),
+        ("batches = 3", "'int' object is not iterable"),
+        ("def batches():\n    yield torch.ones(1, 3, 8, 8)\n    raise KeyError('lost')", "failed: KeyError: 'lost'"),
+    ],
+)
+def test_own_batches_that_do_not_fit_are_refused(body: str, message: str, tmp_path: Path) -> None:
+    code, text = refusal(loader(tmp_path, body), count=2)
+    assert code == "E304"
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no_such_module_here:batches", "No module named"),
+        ("{}/none.py:batches", "there is no such file"),
+        ("{}/mine.py:batch", "did you mean 'batches'?"),
+        ("{}/broken.py:batches", "importing the file failed: ZeroDivisionError"),
+        (":batches", "not of the form"),
+    ],
+)
+def test_loaders_that_cannot_be_found_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    loader(tmp_path, "batches = []")
+    (tmp_path / "broken.py").write_text("1 / 0")
+    code, rendered = refusal(text.format(tmp_path))
+    assert code == "E301"
+    assert message in rendered
+
+
+# noise
+
+
+def test_noise_carries_the_networks_own_labels_and_says_so() -> None:
+    spec = MODELS["resnet18-fmnist"]
+    net = spec.build(seed=1)
+    data = load_data("noise:70", spec.images, spec.classes, seed=2, net=net)
+    images, labels = data.tensors()
+    assert images.shape == (70, 1, 28, 28)
+    assert abs(images.std().item() - 1) < 0.02
+    with torch.inference_mode():
+        assert labels is not None
+        assert torch.equal(labels, net(images).argmax(1))
+    assert [warning.code for warning in data.warnings] == ["W607"]
+    assert data.source.startswith("noise: 70 ")
+    assert same(data, load_data("noise:70", spec.images, spec.classes, seed=2, net=net))
+
+
+def test_noise_without_a_network_or_with_one_that_fails_is_refused() -> None:
+    assert refusal("noise:2")[0] == "E303"
+    assert refusal("noise:2", net=torch.nn.Conv2d(5, 2, 3))[0] == "E308"
+
+
+@pytest.mark.parametrize("text", ["noise:", "noise:0", "noise:-3", "noise:many"])
+def test_noise_needs_a_number(text: str) -> None:
+    assert refusal(text)[0] == "E403"

@@ -1,0 +1,120 @@
+"""Batches of every form: what is fed, what the labels are, and that cutting and joining lose no row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.networks.batches import chunks, feed, join, labels_of, logits_of, pass_through, rows, slice_rows, take
+
+SIZES = st.lists(st.integers(1, 7), min_size=1, max_size=6)
+FORMS = ("tensor", "tuple", "dict")
+
+
+def batch(start: int, size: int, form: str) -> Any:
+    """Rows that are numbered from `start`."""
+    images = torch.arange(start, start + size, dtype=torch.float32)[:, None]
+    labels = torch.arange(start, start + size)
+    return {"tensor": images, "tuple": (images, labels), "dict": {"labels": labels, "x": images}}[form]
+
+
+def batches(sizes: list[int], form: str) -> list[Any]:
+    return [batch(sum(sizes[:i]), size, form) for i, size in enumerate(sizes)]
+
+
+def numbers(some: list[Any]) -> list[float]:
+    """The number of every row, as images and labels have it."""
+    found = []
+    for one in some:
+        images = feed(nn.Identity(), one) if not isinstance(one, dict) else one["x"]
+        labels = labels_of(one)
+        assert labels is None or labels.tolist() == images.flatten().tolist()
+        found += images.flatten().tolist()
+    return found
+
+
+@given(SIZES, st.sampled_from(FORMS), st.data())
+def test_no_row_is_lost_or_moved(sizes: list[int], form: str, data: st.DataObject) -> None:
+    total = sum(sizes)
+    wanted = data.draw(st.integers(1, total))
+    taken = take(iter(batches(sizes, form)), wanted)
+    assert numbers(taken) == list(range(wanted))
+    size = data.draw(st.integers(1, 8))
+    cut = chunks(taken, size)
+    assert numbers(cut) == list(range(wanted)) and all(rows(part) <= size for part in cut)
+    joined = join(cut, size)
+    assert numbers([joined]) == list(range(min(size, wanted)))
+
+
+@given(SIZES, st.sampled_from(FORMS))
+def test_too_few_rows_are_refused(sizes: list[int], form: str) -> None:
+    with pytest.raises(EmqError, match=rf"{sum(sizes) + 1} images are asked for, and the data has {sum(sizes)}"):
+        take(batches(sizes, form), sum(sizes) + 1)
+    assert numbers(take(batches(sizes, form), None)) == list(range(sum(sizes)))
+
+
+def test_data_without_images_is_refused() -> None:
+    with pytest.raises(EmqError, match="the data has no images"):
+        take([], None)
+
+
+def test_what_no_image_owns_is_not_cut() -> None:
+    mask = torch.ones(3)
+    part = slice_rows({"x": torch.zeros(5, 2), "mask": mask, "scale": torch.tensor(2.0), "name": "n"}, 1, 3)
+    assert part["x"].shape == (2, 2) and part["mask"] is mask and part["scale"] == 2 and part["name"] == "n"
+
+
+def test_rows_of_another_shape_are_not_joined() -> None:
+    short, long = torch.zeros(2, 5), torch.zeros(2, 7)
+    assert join([short, long, short], 9).shape == (4, 5)
+
+
+def test_tensors_of_inference_mode_can_be_learned_from() -> None:
+    with torch.inference_mode():
+        made = (torch.ones(2, 3), torch.ones(2))
+    (taken,) = take([made], 2)
+    assert not any(leaf.is_inference() for leaf in taken)
+
+
+class Sum(nn.Module):
+    def forward(self, left: Tensor, right: Tensor | None = None) -> Tensor:
+        return left if right is None else left + right
+
+
+@pytest.mark.parametrize(
+    ("given_batch", "expected"),
+    [
+        (torch.ones(2), 1),
+        ((torch.ones(2), torch.tensor([5, 5])), 1),
+        ([torch.ones(2)], 1),
+        ({"left": torch.ones(2), "labels": torch.tensor([5, 5])}, 1),
+        ({"anything": torch.ones(2)}, 1),
+        ({"right": torch.ones(2), "left": torch.ones(2), "target": torch.tensor([5, 5])}, 2),
+    ],
+)
+def test_networks_are_given_the_inputs_alone(given_batch: Any, expected: float) -> None:
+    assert pass_through(Sum(), given_batch, feed).tolist() == [expected, expected]
+
+
+def test_a_network_that_fails_says_on_what() -> None:
+    with pytest.raises(EmqError, match=r"the forward of Linear on an input of shape \(2, 3\) failed") as failed:
+        pass_through(nn.Linear(4, 1), torch.ones(2, 3), feed)
+    assert failed.value.diagnostics[0].code == "E308"
+
+
+def test_scores_are_found_in_what_networks_return() -> None:
+    scores = torch.rand(2, 3)
+
+    class Output:
+        logits = scores
+
+    for outputs in (scores, (scores, None), {"hidden": torch.rand(1), "logits": scores}, Output()):
+        assert logits_of(outputs) is scores
+    with pytest.raises(EmqError, match="the network returned Tensor, in which there are no scores"):
+        logits_of(torch.ones(2, dtype=torch.int64))

@@ -1,0 +1,417 @@
+"""Post-training quantization from end to end: the bits that were asked for, checkpoints, and everything it must leave alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import networks
+import pytest
+import torch
+from attention import Decoder, FusedViT
+from safetensors import safe_open
+from safetensors.torch import save_file
+from subjects import KINDS, batches, inputs, quantized, ready, recipe_for
+from torch import Tensor, nn
+
+from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.data.datasets import Batches, load_data
+from emqlang.quant.networks.network import Network, load, prepare
+from emqlang.quant.ptq.evaluate import evaluate
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.quantized import Quantized, load_quantized
+from emqlang.quant.ptq.recipe import LayerRecipe, input_scheme, parse_recipe, weight_scheme
+from emqlang.quant.ptq.rounding import Codes, Progress, Schedule
+
+ROUNDINGS = ("nearest", "adaround", "brecq")
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Network:
+    return load("resnet18-fmnist")
+
+
+def fashion(network: Network, split: Any, count: int) -> Batches:
+    assert network.spec is not None
+    return load_data("fashion-mnist", network.spec.images, network.classes, count=count, split=split)
+
+
+def output(found: Quantized, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        y: Tensor = found.module(x)
+    return y
+
+
+# every network, every rounding
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_gets_the_bits_that_were_asked_for(kind: type[nn.Module], rounding: str, tmp_path: Path) -> None:
+    network, data = ready(kind), batches(kind)
+    recipe = recipe_for(network)
+    widths = [2 + i % 4 for i in range(len(recipe.layers))]
+    layers = {n: LayerRecipe(weight_scheme(bits), input_scheme(6)) for n, bits in zip(recipe.layers, widths, strict=True)}
+    found = quantize(
+        network, replace(recipe, layers=layers), data, rounding=rounding, images=32, iterations=10, bias_correction=True
+    )
+
+    parts = dict(found.module.named_modules())
+    for layer, row, bits in zip(network.collection.layers, found.report, widths, strict=True):
+        weight = parts[layer.name].weight
+        assert row.name == layer.name and row.weight_bits == bits and row.distinct <= 2**bits
+        assert all(len(channel.unique()) <= 2**bits for channel in layer.rows(weight))
+        torch.testing.assert_close(layer.rows(weight), found.weights[layer.name].values, rtol=0, atol=0)
+    assert type(found.module) is type(network.module) and not found.module.training
+    assert {row.input_bits for row in found.report} <= {6, 8}
+
+    found.save(tmp_path / "net.safetensors")
+    again = load_quantized(tmp_path / "net.safetensors", ready(kind))
+    x = inputs(kind, 16, seed=9)
+    assert torch.equal(output(again, x), output(found, x)) and again.recipe == found.recipe
+    assert parse_recipe(found.recipe.as_json()) == found.recipe
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_eight_bits_change_next_to_nothing(kind: type[nn.Module]) -> None:
+    network, data = ready(kind), batches(kind)
+    found = evaluate(quantized(network, data, bits=8).module, data, reference=network.module)
+    assert found.agreement is not None and found.agreement > 0.9
+    assert found.kl is not None and found.kl < 1e-3 and found.accuracy is None
+
+
+def test_the_embedded_network_keeps_its_accuracy(embedded: Network, tmp_path: Path) -> None:
+    shown, tested = fashion(embedded, "calibration", 128), fashion(embedded, "test", 1000)
+    recipe = recipe_for(embedded, bits=3)
+    found = quantize(embedded, recipe, shown, images=128, rounding="brecq", iterations=30, schedule=Schedule(rate=1e-2))
+    before, after = (evaluate(module, tested, reference=embedded.module) for module in (embedded.module, found.module))
+    assert before.accuracy is not None and after.accuracy is not None and before.accuracy > 0.92
+    assert after.accuracy > before.accuracy - 0.03 and after.basis == "labels of 1,000 images"
+    found.save(tmp_path / "net.safetensors")
+    assert evaluate(load_quantized(tmp_path / "net.safetensors", embedded).module, tested, reference=embedded.module) == after
+
+
+def test_tied_layers_and_tokens(tmp_path: Path) -> None:
+    groups = [
+        [network.collection.layers[i].name for i in group.layers]
+        for network in (ready(FusedViT),)
+        for group in network.collection.groups
+    ]
+    assert ["blocks.0.attention.qkv", "blocks.0.attention.proj"] in groups
+    found = quantized(ready(Decoder), batches(Decoder), bits=2)
+    parts = dict(found.module.named_modules())
+    assert parts["embedding"].weight is parts["head"].weight, "one parameter, so the embedding has the head's bits"
+    texts = batches(Decoder)
+    labels = [torch.cat([text[:, 1:], torch.full((len(text), 1), -100)], 1) for text in texts]
+    scored = evaluate(found.module, list(zip(texts, labels, strict=True)))
+    assert scored.predictions == 2 * 16 * 5 and scored.images == 32
+
+
+def test_layers_may_stay_in_float() -> None:
+    network, data = ready(networks.Chain), batches(networks.Chain)
+    recipe = recipe_for(network)
+    layers = {**recipe.layers, "head": LayerRecipe(None, None), "body.0": LayerRecipe(None, input_scheme(4))}
+    found = quantize(network, replace(recipe, layers=layers), data, images=32)
+    rows = {row.name: row for row in found.report}
+    assert torch.equal(found.module.get_submodule("head").weight, network.module.get_submodule("head").weight)  # type: ignore[arg-type]
+    assert rows["head"].weight_bits is rows["head"].input_bits is None and rows["head"].weight_sqnr == float("inf")
+    assert rows["body.0"].weight_bits is None and rows["body.0"].input_bits == 8, "the network's own input has 8 bits"
+    assert "head" not in found.weights and all("head" not in site.layers for site, _ in found.inputs)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_constant_channels_are_exact(rounding: str) -> None:
+    module = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(4 * 4, 3))
+    constants = [0.0, 0.3, -1.7]
+    with torch.no_grad():
+        for channel, value in enumerate(constants):
+            module[0].weight[channel] = value
+    data = [torch.randn(16, 2, 4, 4, generator=torch.Generator().manual_seed(0))]
+    found = quantized(prepare(module.eval(), data[0]), data, bits=2, rounding=rounding, iterations=20)
+    for channel, value in enumerate(constants):
+        assert (found.module[0].weight[channel] == torch.tensor(value)).all()  # type: ignore[index]
+
+
+def test_biases_are_corrected() -> None:
+    network, data = ready(networks.Chain), batches(networks.Chain)
+    plain, corrected = (quantized(network, data, bits=2, bias_correction=wanted) for wanted in (False, True))
+    with torch.no_grad():
+        wanted = torch.cat([network.module(x) for x in data]).mean(0)
+        shift, left = (torch.cat([found.module(x) for x in data]).mean(0) - wanted for found in (plain, corrected))
+    assert float(left.abs().max()) < 1e-5 and float(shift.abs().max()) > 1e-2
+    assert all(row.distinct <= 4 for row in corrected.report)
+
+
+def test_a_layer_without_a_bias_is_given_one(tmp_path: Path) -> None:
+    network = prepare(nn.Sequential(nn.Linear(4, 3, bias=False)).eval(), torch.randn(2, 4))
+    data = [torch.rand(32, 4, generator=torch.Generator().manual_seed(0))]
+    found = quantized(network, data, bits=2, bias_correction=True)
+    found.save(tmp_path / "net.safetensors")
+    again = load_quantized(tmp_path / "net.safetensors", network)
+    assert network.module[0].bias is None and again.module[0].bias is not None  # type: ignore[index]
+    torch.testing.assert_close(output(again, data[0]).mean(0), network.module(data[0]).mean(0).detach())
+
+
+# what goes in
+
+
+def test_data_may_come_as_it_likes() -> None:
+    network, images = ready(networks.Chain), batches(networks.Chain)
+    labels = torch.zeros(16, dtype=torch.int64)
+
+    def stream() -> Iterator[Tensor]:
+        yield from images
+
+    forms: list[Any] = [
+        images,
+        stream(),
+        [(x, labels) for x in images],
+        [{"x": x, "labels": labels} for x in images],
+        [torch.cat(images)],
+    ]
+    first, *others = (quantize(network, recipe_for(network), form, images=32) for form in forms)
+    assert all(torch.equal(output(first, images[0]), output(other, images[0])) for other in others)
+    assert first.recipe.procedure is not None and first.recipe.procedure.images == 32
+
+
+def test_the_forward_may_be_the_users() -> None:
+    network = ready(networks.Chain)
+    data = [{"left": x, "right": 2 * x} for x in batches(networks.Chain)]
+    found = quantize(
+        network, recipe_for(network), data, images=32, forward=lambda model, batch: model(batch["right"] - batch["left"])
+    )
+    expected = quantized(network, [2 * x - x for x in batches(networks.Chain)])
+    assert torch.equal(output(found, data[0]["left"]), output(expected, data[0]["left"]))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_may_be_off_outside(mode: Callable[[], Any]) -> None:
+    network, data = ready(networks.PreActivation), batches(networks.PreActivation)
+    settings: dict[str, Any] = {
+        "rounding": "brecq",
+        "iterations": 5,
+        "fisher": True,
+        "step_iterations": 3,
+        "bias_correction": True,
+    }
+    expected = quantized(network, data, **settings)
+    with mode():
+        found = quantized(network, [x.clone() for x in data], **settings)
+    assert torch.equal(output(found, data[0]), output(expected, data[0]))
+
+
+def test_images_of_several_sizes_calibrate() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv1d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.fc(self.conv(x).mean(2))
+            return y
+
+    data = [torch.randn(8, 3, length) for length in (10, 14)]
+    network = prepare(Pooled().eval(), data[0])
+    for rounding in ROUNDINGS:
+        assert quantized(network, data, rounding=rounding, iterations=5, bias_correction=True).report
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused_before_the_work(rounding: str, value: float) -> None:
+    network, data = ready(networks.Chain), batches(networks.Chain)
+    data[1][3, 0, 2, 2] = value
+    told: list[Progress] = []
+    with pytest.raises(EmqError, match="not finite") as refused:
+        quantized(network, data, rounding=rounding, iterations=200, progress=told.append)
+    assert refused.value.diagnostics[0].code == "E312" and all(progress.done == 0 for progress in told)
+
+
+class Gated(nn.Module):
+    """A layer that only small batches reach. (N, 4)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.always, self.seldom = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.always(x)
+        return y if len(x) > 2 else y + self.seldom(x)
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "code"),
+    [
+        ({"images": 33}, "33 images are asked for, and the data has 32", "E304"),
+        ({"images": 0}, "the data has no images", "E304"),
+        ({"data": []}, "32 images are asked for, and the data has 0", "E304"),
+        ({"rounding": "neerest"}, "rounding 'neerest' is unknown", "E403"),
+        ({"network": ready(networks.Shared)}, "the recipe is for Chain with weights", "E311"),
+        ({"data": [torch.randn(32, 3, 8, 8)]}, "the forward of Chain on an input of shape (8, 3, 8, 8) failed", "E308"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_says_so(change: dict[str, Any], message: str, code: str) -> None:
+    network = ready(networks.Chain)
+    given = {"network": network, "recipe": recipe_for(network), "data": batches(networks.Chain), "images": 32}
+    with pytest.raises(EmqError) as refused:
+        quantize(**(given | change))
+    (diagnostic,) = refused.value.diagnostics
+    assert diagnostic.code == code and diagnostic.message.startswith(message)
+
+
+def test_layers_that_no_image_reaches_are_refused() -> None:
+    network = prepare(Gated().eval(), torch.randn(2, 4))
+    with pytest.raises(EmqError, match="the first 8 calibration images do not run layer 'seldom'"):
+        quantized(network, [torch.randn(16, 4)])
+
+
+# what is left alone, and what is the same every time
+
+
+@pytest.mark.parametrize("kind", [networks.PreActivation, networks.ViT, Decoder])
+def test_the_users_model_is_left_as_it_was(kind: type[nn.Module], tmp_path: Path) -> None:
+    model = networks.seeded(kind).train()
+    next(model.parameters()).requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    wanted, modules = [p.requires_grad for p in model.parameters()], list(map(type, model.modules()))
+    data = batches(kind)
+    random, kept = torch.get_rng_state(), [x.clone() for x in data]
+    network = prepare(model, data[0])
+    found = quantized(network, data, rounding="brecq", iterations=5, bias_correction=True, fisher=True, step_iterations=3)
+    evaluate(found.module, data, reference=network.module)
+    found.save(tmp_path / "net.safetensors")
+    load_quantized(tmp_path / "net.safetensors", network)
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert (
+        model.training and [p.requires_grad for p in model.parameters()] == wanted and list(map(type, model.modules())) == modules
+    )
+    assert all(p.grad is None for p in (*model.parameters(), *network.module.parameters()))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for net in (model, network.module) for m in net.modules())
+    assert all(map(torch.equal, data, kept)) and torch.equal(torch.get_rng_state(), random) and torch.is_grad_enabled()
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    network, data = ready(networks.PreActivation), batches(networks.PreActivation)
+    settings: dict[str, Any] = {"rounding": "brecq", "iterations": 60, "schedule": Schedule(rate=1e-2), "images": 32}
+    settings["step_iterations"] = 5
+    first, same, other = (quantize(network, replace(recipe_for(network, 2), seed=seed), data, **settings) for seed in (0, 0, 1))
+
+    def codes(found: Quantized) -> list[Tensor]:
+        return [weight.codes for weight in found.weights.values()]
+
+    assert all(map(torch.equal, codes(first), codes(same))) and first.inputs == same.inputs
+    assert first.inputs != other.inputs
+
+
+def test_an_interrupted_run_goes_on_where_it_was() -> None:
+    """Ctrl-C in the third unit of four: the next run takes the two that are finished, and ends at the same network."""
+    network, data = ready(networks.PreActivation), batches(networks.PreActivation)
+    settings: dict[str, Any] = {"rounding": "adaround", "iterations": 100, "schedule": Schedule(rate=1e-2)}
+    whole = quantized(network, data, **settings)
+    kept: list[Codes] = []
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done == 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantized(network, data, **settings, progress=interrupt, save=lambda codes: kept.append(dict(codes)))
+    assert [len(codes) for codes in kept] == [1, 2]
+    told: list[Progress] = []
+    again = quantized(network, data, **settings, finished=kept[-1], progress=told.append)
+    assert told[-1].total == 200
+    assert all(torch.equal(whole.weights[name].codes, again.weights[name].codes) for name in whole.weights)
+    assert torch.equal(output(whole, data[0]), output(again, data[0]))
+    plain = quantized(network, data)
+    assert torch.equal(output(plain, data[0]), output(quantized(ready(networks.PreActivation), data), data[0]))
+
+
+# memory
+
+
+def test_convolutions_run_channels_last(embedded: Network) -> None:
+    found = quantized(embedded, [images for images, _ in fashion(embedded, "calibration", 16)])
+    weights = [part.weight for part in found.module.modules() if isinstance(part, nn.Conv2d)]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+def test_code_that_needs_the_usual_memory_gets_it() -> None:
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 64, 2)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            y: Tensor = self.fc(self.conv(x).view(len(x), -1))
+            return y, y > 0
+
+    data = [torch.randn(16, 3, 8, 8)]
+    network = prepare(Views().eval(), data[0])
+    found = quantized(network, data, bits=8)
+    assert found.module.conv.weight.is_contiguous()  # type: ignore[union-attr, operator]
+    assert evaluate(found.module, data, reference=network.module).kl == pytest.approx(0, abs=1e-3)
+
+
+# checkpoints
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "net.safetensors"
+    quantized(ready(networks.Chain), batches(networks.Chain), bits=2, bias_correction=True).save(path)
+    return path
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Tensor], dict[str, str]], object]) -> Path:
+    with safe_open(path, framework="pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
+    return path
+
+
+def test_checkpoints_hold_integers_and_no_float_weight(checkpoint: Path) -> None:
+    network = ready(networks.Chain)
+    with safe_open(checkpoint, framework="pt") as file:
+        names = set(file.keys())
+        for layer in network.collection.layers:
+            assert f"{layer.name}.weight" not in names
+            codes = file.get_tensor(f"{layer.name}.weight.codes")
+            assert codes.dtype == torch.uint8 and int(codes.max()) <= 3 and codes.shape == (layer.channels_out, layer.fan_in)
+        assert json.loads(file.metadata()["recipe"])["schema"] == "emqlang-recipe"
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "code"),
+    [
+        (lambda tensors, _: tensors.pop("head.weight.codes"), "the checkpoint's integers of layer 'head' are", "E302"),
+        (lambda tensors, _: tensors["head.weight.codes"].fill_(4), "the checkpoint's integers of layer 'head' do", "E302"),
+        (lambda tensors, _: tensors.update({"head.bias": torch.zeros(9)}), "the checkpoint's tensor 'head.bias'", "E302"),
+        (lambda tensors, _: tensors.update({"other": torch.zeros(9)}), "the checkpoint's tensor 'other' does not fit", "E302"),
+        (lambda _, metadata: metadata.update(format="pt"), "this is not a quantized network", "E301"),
+        (lambda _, metadata: metadata.update(recipe="{}"), "this is not a recipe", "E310"),
+    ],
+)  # fmt: skip
+def test_damaged_checkpoints_say_so(checkpoint: Path, change: Callable[..., object], message: str, code: str) -> None:
+    with pytest.raises(EmqError) as refused:
+        load_quantized(rewritten(checkpoint, change), ready(networks.Chain))
+    (diagnostic,) = refused.value.diagnostics
+    assert diagnostic.code == code and diagnostic.message.startswith(message)
+
+
+def test_checkpoints_that_cannot_be_read_say_so(checkpoint: Path) -> None:
+    whole = checkpoint.read_bytes()
+    for content in (b"", whole[: len(whole) // 2]):
+        checkpoint.write_bytes(content)
+        with pytest.raises(EmqError, match="cannot read the checkpoint"):
+            load_quantized(checkpoint, ready(networks.Chain))
+
+
+def test_checkpoints_of_another_network_are_refused(checkpoint: Path) -> None:
+    with pytest.raises(EmqError) as refused:
+        load_quantized(checkpoint, prepare(networks.seeded(networks.Chain, seed=5), inputs(networks.Chain, 2)))
+    assert refused.value.diagnostics[0].code == "E311"

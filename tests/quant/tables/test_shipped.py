@@ -1,0 +1,52 @@
+"""The shipped tables: whole, of the shipped networks, and equal to what is measured again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from emqlang.quant.tables.row_builder import Workshop
+from emqlang.quant.tables.shelf import DEFAULT, shipped
+from emqlang.quant.tables.table import load
+from emqlang.scores.correlation import spearman
+
+NAMES = sorted(shipped())
+AGAIN = 2  # rows of each that are measured again
+LEARNED = 1  # where each takes a minute
+
+
+def test_what_is_shipped() -> None:
+    nets = ("resnet18-fmnist", "resnet18-fmnist-s1", "vgg-fmnist", "mobilenetv2-fmnist")
+    assert {f"{net}-{kind}" for net in nets for kind in ("all", "inner")} | {"resnet18-fmnist-brecq"} == set(NAMES)
+    assert DEFAULT in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_is_what_its_name_says(name: str) -> None:
+    table = load(name)
+    learned = name.endswith("-brecq")
+    assert len(table) == (120 if learned else 425) and table.right is not None and table.right.shape[1] == 10_000
+    assert table.spec.rounding == ("brecq" if learned else "nearest")
+    assert len(np.unique(table.choices, axis=0)) == len(table)
+    ends = table.bits[:, [0, -1]]
+    assert (ends == 8).all() if name.endswith("-inner") else set(ends.ravel()) == {2, 3, 4}
+    assert 0.3 < table.search.mean() < 0.8 and np.allclose(table.right.mean(1), table.accuracy)
+    assert table.facts["float"]["accuracy"] > 0.9 and table.accuracy.min() < table.accuracy.max() < 0.95
+    assert spearman(table.bits.sum(1, dtype=np.float64)[None], table.accuracy)[0] > 0.3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_measured_again_alike(name: str) -> None:
+    """Bit for bit where the float network's loss is the same to the last bit; elsewhere a rounding may fall the other way."""
+    table = load(name)
+    shop = Workshop(table.spec)
+    table.check(shop.network)
+    same = shop.plain.loss == table.facts["float"]["loss"]
+    rows = np.random.default_rng(0).choice(len(table), LEARNED if table.spec.rounding == "brecq" else AGAIN, replace=False)
+    for row in rows:
+        found = shop.measure(tuple(table.choices[row].tolist()))
+        if same:
+            assert found.accuracy == table.accuracy[row] and found.loss == table.loss[row]
+            assert table.right is not None and (found.right == table.right[row]).all()
+        else:
+            assert found.accuracy == pytest.approx(table.accuracy[row], abs=0.01)

@@ -1,0 +1,84 @@
+"""A made-up arena: two layers' statistics, rows that a known program ranks perfectly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emqlang.evolve.arena import Arena, Court
+from emqlang.grammar.expr import elaborate
+from emqlang.grammar.inputs import INPUTS, Axis, Kind
+from emqlang.grammar.program import parse
+from emqlang.quant.bits.menu import Choice
+
+SIZES = (12, 20, 6, 30)  # weights a layer
+ROWS = (3, 4, 2, 5)
+SHAPES = ((3, 4), (4, 5), (2, 3), (5, 6))
+MENU = tuple(map(Choice, (2, 3, 4)))
+PLANTED = "-sum(fisher * qerr ** 2)"
+
+
+@dataclass(frozen=True, eq=False)
+class Fake:
+    """Random statistics of the signs that the input table promises."""
+
+    arrays: dict[str, Tensor]
+    offsets: dict[str, tuple[int, ...]]
+    totals: dict[str, tuple[int, ...]]
+    fingerprint: str
+    layers: tuple[str, ...] = tuple("abcd")
+    rows: tuple[int, ...] = ROWS
+    choices: tuple[Choice, ...] = MENU
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def array(self, name: str) -> Tensor:
+        return self.arrays[name]
+
+
+@dataclass(frozen=True)
+class Group:
+    name: str
+    layers: tuple[int, ...]
+    main: int
+
+
+def statistics(seed: int = 0) -> Fake:
+    generator = torch.Generator().manual_seed(seed)
+    offsets = tuple(np.cumsum([0, *SIZES]).tolist())
+    arrays = {}
+    for name, row in INPUTS.items():
+        count = len(SIZES) if row.kind is Kind.LAYER else offsets[-1]
+        shape = (count,) if row.axis is Axis.NONE else (3 if row.axis is not Axis.ACT_BITS else 1, count)
+        values = torch.randn(*shape, generator=generator, dtype=torch.float64)
+        values = values.abs() + 0.1 if row.sign & 1 == 0 else values
+        arrays[name] = values if row.kind is Kind.LAYER or name == "grad_synflow" else values.float()
+    arrays["bits"] = torch.tensor([[float(c.weight_bits)] * len(SIZES) for c in MENU], dtype=torch.float64)
+    arrays["qerr"] = arrays["qerr"] * torch.tensor([[4.0], [2.0], [1.0]])
+    arrays["numel"] = torch.tensor(SIZES, dtype=torch.float64)
+    arrays["channels_out"] = torch.tensor(ROWS, dtype=torch.float64)
+    return Fake(arrays, {"weight": offsets, "activation": offsets}, {"weight": SIZES, "activation": SIZES}, f"fake {seed}")
+
+
+def arena(planted: str = PLANTED, seed: int = 0, courts: int = 1) -> Arena:
+    """Rows are all configurations of four groups, and their truth is the planted program's score."""
+    groups = [Group(name, (i,), i) for i, name in enumerate("abcd")]
+    choices = np.array(list(product(range(3), repeat=4)))
+    found = []
+    for number in range(courts):
+        empty = Court(f"court {number}", statistics(seed + number), groups, choices, np.arange(81.0), SHAPES)
+        (table,) = Arena([empty], "").tables([elaborate(parse(planted).expr)])
+        truth = table[0][np.arange(4), choices].sum(-1)
+        found.append(Court(f"court {number}", empty.statistics, groups, choices, truth, SHAPES))
+    return Arena(found, f"made up {planted} {seed} {courts}")
+
+
+def names(*extra: str) -> Sequence[str]:
+    return ("w", "fisher", "qerr", "bits", "numel", *extra)

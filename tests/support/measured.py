@@ -1,0 +1,79 @@
+"""A small labelled network and its images, and statistics collected from it, shared by the tests of statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from networks import seeded
+from torch import Tensor, nn
+
+from emqlang.quant.bits.menu import parse_bits
+from emqlang.quant.data.datasets import Batches
+from emqlang.quant.networks.network import Network, prepare
+from emqlang.quant.statistics import collect_statistics
+from emqlang.quant.statistics.table import Statistics
+
+COUNT = 6
+
+
+class Small(nn.Module):
+    """Two convolutions, a pooling and a head, smooth, so that its Hessian is everywhere; 100 weights. (N, 2, 5, 5)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 3, 2)
+        self.second = nn.Conv2d(3, 4, 2, bias=False)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(torch.tanh(self.second(torch.tanh(self.first(x)))).mean((2, 3)))
+        return logits
+
+
+def small() -> nn.Module:
+    return seeded(Small)
+
+
+def data_of(values: Tensor, labels: Tensor | None) -> Batches:
+    return Batches("these", "these", len(values), False, lambda: iter([(values, labels)]))
+
+
+def labelled(net: nn.Module, shape: tuple[int, ...], count: int = COUNT, classes: int = 3) -> tuple[Network, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    values = torch.randn(count, *shape, generator=generator)
+    return prepare(net, values[:1]), values, torch.randint(classes, (count,), generator=generator)
+
+
+def collect(network: Network, names: Sequence[str], values: Tensor, labels: Tensor | None, **settings: Any) -> Statistics:
+    bits = settings.pop("bits", "2,4")
+    return collect_statistics(network, names, parse_bits(bits), data_of(values, labels), **settings)
+
+
+def layer_values(statistics: Statistics, name: str) -> list[Tensor]:
+    """A weight statistic cut at the layers; its last axis."""
+    offsets = statistics.offsets["weight"]
+    return [statistics.array(name)[..., a:b] for a, b in pairwise(offsets)]
+
+
+def outputs_of(network: Network, values: Tensor) -> list[Any]:
+    """What every call of each layer puts out, layer by layer, and last the network's own answer; part of the graph."""
+    layers = network.collection.layers
+    seen: list[Any] = [[] for _ in layers]
+    handles = [
+        module.register_forward_hook(lambda module, args, output, calls=seen[layer.index]: calls.append(output))
+        for layer in layers
+        for module in network.module.modules()
+        if getattr(module, "weight", None) is layer.weight
+    ]
+    seen.append(network.module(values))
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def loss_of(network: Network, values: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(network.module(values), labels)

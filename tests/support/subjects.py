@@ -1,0 +1,46 @@
+"""Networks made ready for quantization, each with batches that it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attention
+import networks
+import torch
+from torch import Tensor, nn
+
+from emqlang.quant.networks.network import Network, prepare
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.quantized import Quantized, identity
+from emqlang.quant.ptq.recipe import Recipe, uniform
+
+KINDS: tuple[type[nn.Module], ...] = (
+    networks.Chain, networks.Sequence1d, networks.PreActivation, networks.Shared, networks.Subclasses,
+    networks.Functional, networks.ViT, networks.Tiny, attention.FusedViT, attention.Decoder,
+)  # fmt: skip
+
+
+def inputs(kind: type[nn.Module], count: int, seed: int = 1) -> Tensor:
+    """Random images, or texts, for one of KINDS."""
+    if kind is attention.Decoder:
+        return attention.texts(count, seed)
+    shape = networks.SHAPES.get(kind, (3, 8, 8))
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def batches(kind: type[nn.Module], count: int = 2, size: int = 16) -> list[Tensor]:
+    return [inputs(kind, size, seed) for seed in range(count)]
+
+
+def ready(kind: type[nn.Module]) -> Network:
+    return prepare(networks.seeded(kind), inputs(kind, 2))
+
+
+def recipe_for(network: Network, bits: int = 3, act_bits: int | None = 8) -> Recipe:
+    """The same bits everywhere."""
+    return uniform(identity(network), [layer.name for layer in network.collection.layers], bits, act_bits)
+
+
+def quantized(network: Network, data: list[Any], bits: int = 3, act_bits: int | None = 8, **settings: Any) -> Quantized:
+    """By nearest rounding, calibrated on all of the data, unless the settings say otherwise."""
+    return quantize(network, recipe_for(network, bits, act_bits), data, **{"images": sum(map(len, data)), **settings})
