@@ -57,7 +57,10 @@ def weights() -> Ints:
     """Of every layer of ResNet-50."""
     with torch.device("meta"):
         modules = MODELS["resnet50"].build().modules()
-    return np.array([part.weight.numel() for part in modules if isinstance(part, (nn.Conv2d, nn.Linear))], np.int64)
+    return np.array(
+        [part.weight.numel() for part in modules if isinstance(part, (nn.Conv2d, nn.Linear))],
+        np.int64,
+    )
 
 
 def problems() -> Iterator[Problem]:
@@ -90,14 +93,21 @@ def rival(problem: Problem) -> Run:
     groups, choices = (range(size) for size in problem.scores.shape)
     taken = [[pulp.LpVariable(f"x{g}_{c}", cat="Binary") for c in choices] for g in groups]
     model += pulp.lpSum(float(problem.scores[g, c]) * taken[g][c] for g in groups for c in choices)
-    model += pulp.lpSum(int(problem.costs[g, c]) * taken[g][c] for g in groups for c in choices) <= problem.limit
+    model += (
+        pulp.lpSum(int(problem.costs[g, c]) * taken[g][c] for g in groups for c in choices)
+        <= problem.limit
+    )
     for row in taken:
         model += pulp.lpSum(row) == 1
     built = perf_counter()
     model.solve(pulp.PULP_CBC_CMD(msg=False, gapRel=0, gapAbs=0, threads=1))
     solved = perf_counter()
     assert pulp.LpStatus[model.status] == "Optimal"
-    return Run(built - start, solved - built, tuple(int(np.argmax([x.value() for x in row])) for row in taken))
+    return Run(
+        built - start,
+        solved - built,
+        tuple(int(np.argmax([x.value() for x in row])) for row in taken),
+    )
 
 
 def value(problem: Problem, run: Run) -> float:
@@ -107,18 +117,29 @@ def value(problem: Problem, run: Run) -> float:
 
 
 def main() -> None:
-    runs = [(problem, ours(problem), rival(problem)) for problem in (next(problems()), *problems())][1:]  # the first warms up
+    runs = [
+        (problem, ours(problem), rival(problem)) for problem in (next(problems()), *problems())
+    ][1:]  # the first warms up
     print(describe(), f"pulp {pulp.__version__}")
-    print(f"{len(runs)} problems, {runs[0][0].scores.shape[0]} groups x {len(BITS)} choices; milliseconds: median (worst)")
+    print(
+        f"{len(runs)} problems, {runs[0][0].scores.shape[0]} groups x {len(BITS)} choices; milliseconds: median (worst)"
+    )
     for kind in KINDS:
         chosen = [run for run in runs if run[0].kind == kind]
         for name, part in (("emqlang", 1), ("PuLP", 2)):
             sides = [run[part] for run in chosen]
             assert all(isinstance(side, Run) for side in sides)
-            building, solving = ([1000 * getattr(side, step) for side in sides] for step in ("building", "solving"))
-            times = (f"{step} {median(t):8.2f} ({max(t):8.2f})" for step, t in (("building", building), ("solving", solving)))
+            building, solving = (
+                [1000 * getattr(side, step) for side in sides] for step in ("building", "solving")
+            )
+            times = (
+                f"{step} {median(t):8.2f} ({max(t):8.2f})"
+                for step, t in (("building", building), ("solving", solving))
+            )
             print(f"{kind:9} {name:8}", *times, sep="  ")
-        print(f"{kind:9} PuLP / emqlang, solving: {median(b.solving / a.solving for _, a, b in chosen):.1f}x (target 5x)")
+        print(
+            f"{kind:9} PuLP / emqlang, solving: {median(b.solving / a.solving for _, a, b in chosen):.1f}x (target 5x)"
+        )
     ahead = [value(problem, a) - value(problem, b) for problem, a, b in runs]
     print(f"objective better in {sum(d > 0 for d in ahead)}, equal in {sum(d == 0 for d in ahead)}, "
           f"worse in {sum(d < 0 for d in ahead)} (by at most {max(0.0, -min(ahead)):.2g})")  # fmt: skip

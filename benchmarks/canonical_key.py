@@ -49,9 +49,15 @@ def offspring(parent: Expr, rng: Random) -> Expr:
 
 def _others(node: Expr) -> list[Expr]:
     if not node.args:
-        return [statistic(row.name) for row in INPUTS.values() if row.kind is node.kind and row.name != node.value]
+        return [
+            statistic(row.name)
+            for row in INPUTS.values()
+            if row.kind is node.kind and row.name != node.value
+        ]
     kinds = tuple(arg.kind for arg in node.args)
-    ops = [op for op in OPS.values() if op.cls is Class.ELEMENTWISE and op.name not in ("pow", node.op)]
+    ops = [
+        op for op in OPS.values() if op.cls is Class.ELEMENTWISE and op.name not in ("pow", node.op)
+    ]
     found = [apply(op.name, *node.args) for op in ops if KINDS[op.name].get(kinds) is node.kind]
     return found or [node]
 
@@ -64,7 +70,9 @@ def warm_key(parent: Expr, child: Expr) -> float:
 
 def show(title: str, times: Iterable[float], target: float) -> None:
     times = list(times)
-    print(f"{title:28} {median(times):7.1f} us, 90 % under {quantiles(times, n=10)[-1]:.1f} us (target {target:g})")
+    print(
+        f"{title:28} {median(times):7.1f} us, 90 % under {quantiles(times, n=10)[-1]:.1f} us (target {target:g})"
+    )
 
 
 def main() -> None:
@@ -76,8 +84,16 @@ def main() -> None:
             key(proxy.elaborated)
     print(describe())
     print(f"{len(programs)} programs of {NODES} nodes")
-    show("canonical key, cold", (once(lambda program=program: key(program)) for program in programs), 50)
-    show("canonical key, offspring", (warm_key(program, offspring(program, rng)) for program in programs), 20)
+    show(
+        "canonical key, cold",
+        (once(lambda program=program: key(program)) for program in programs),
+        50,
+    )
+    show(
+        "canonical key, offspring",
+        (warm_key(program, offspring(program, rng)) for program in programs),
+        20,
+    )
     show("parse Eq. 5", (once(lambda: parse(EQ5)) for _ in range(ROUNDS)), 500)
 
 

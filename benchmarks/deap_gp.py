@@ -29,7 +29,9 @@ class Weight: ...
 class Layer: ...
 
 
-def search(court: Court, names: tuple[str, ...], candidates: int, settings: Settings) -> tuple[int, float]:
+def search(
+    court: Court, names: tuple[str, ...], candidates: int, settings: Settings
+) -> tuple[int, float]:
     """How many candidates were scored, and the best fitness."""
     toolbox = _toolbox(court, names, settings)
     random.seed(settings.seed)
@@ -74,19 +76,27 @@ def _primitives(court: Court, names: tuple[str, ...]) -> gp.PrimitiveSetTyped:
     for name, op in REDUCTIONS.items():
         primitives.addPrimitive(_reduced(op), [Weight], Layer, name)
     for value in (0.5, 1.0, 2.0, 3.0):
-        primitives.addTerminal(np.full(len(court.statistics.layers), value), Layer, f"c{str(value).replace('.', '_')}")
+        primitives.addTerminal(
+            np.full(len(court.statistics.layers), value), Layer, f"c{str(value).replace('.', '_')}"
+        )
     return primitives
 
 
-def _fitness(court: Court, names: tuple[str, ...], primitives: gp.PrimitiveSetTyped) -> Callable[[Any], tuple[float]]:
+def _fitness(
+    court: Court, names: tuple[str, ...], primitives: gp.PrimitiveSetTyped
+) -> Callable[[Any], tuple[float]]:
     offsets = court.statistics.offsets["weight"]
-    values = [[court.statistics.array(name).numpy()[a:b] for a, b in pairwise(offsets)] for name in names]
+    values = [
+        [court.statistics.array(name).numpy()[a:b] for a, b in pairwise(offsets)] for name in names
+    ]
     bits = np.array([choice.weight_bits for choice in court.statistics.choices], np.float64)
     mains = [group.main for group in court.groups]
 
     def fitness(individual: Any) -> tuple[float]:
         with np.errstate(all="ignore"):
-            q = np.broadcast_to(gp.compile(individual, primitives)(*values), len(court.statistics.layers))
+            q = np.broadcast_to(
+                gp.compile(individual, primitives)(*values), len(court.statistics.layers)
+            )
         scores = q[mains, None] * bits
         if not np.isfinite(scores).all():
             return (-1.0,)

@@ -29,7 +29,10 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
 def eq5(statistics: Synthetic) -> Array:
     """The program as text would give it; planning is part of the time."""
     g, w = statistic("grad_synflow"), statistic("w")
-    q = apply("mean", apply("mul", apply("log", apply("abs", g)), apply("sqrt", apply("mean", apply("abs", w)))))
+    q = apply(
+        "mean",
+        apply("mul", apply("log", apply("abs", g)), apply("sqrt", apply("mean", apply("abs", w)))),
+    )
     return compile([elaborate(q)]).run(statistics, threads=cores())[0]
 
 
@@ -49,7 +52,10 @@ def numexpr_by_layer(statistics: Synthetic) -> Array:
     for start, stop in pairwise(offsets):
         n = stop - start
         root = np.sqrt(numexpr.evaluate("sum(abs(w))", {"w": ws[start:stop]}) / n)
-        values.append(numexpr.evaluate("sum(log(abs(g)) * s)", {"g": gs[start:stop], "s": np.float32(root)}) / n)
+        values.append(
+            numexpr.evaluate("sum(log(abs(g)) * s)", {"g": gs[start:stop], "s": np.float32(root)})
+            / n
+        )
     return statistics.array("bits").numpy() * np.array(values)
 
 

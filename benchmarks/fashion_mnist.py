@@ -17,8 +17,15 @@ from emqlang.quant.models.training import CALIBRATION_IMAGES, DEBIAN_DIR, read_f
 def _draw(number: int) -> Callable[[], list[tuple[Tensor, Tensor]]]:
     def batches() -> list[tuple[Tensor, Tensor]]:
         data = read_fashion_mnist(DEBIAN_DIR)
-        chosen = torch.randperm(len(data.train_images), generator=torch.Generator().manual_seed(number))[:CALIBRATION_IMAGES]
-        return [(FASHION_MNIST.normalise(data.train_images[chosen, None]), data.train_labels[chosen].long())]
+        chosen = torch.randperm(
+            len(data.train_images), generator=torch.Generator().manual_seed(number)
+        )[:CALIBRATION_IMAGES]
+        return [
+            (
+                FASHION_MNIST.normalise(data.train_images[chosen, None]),
+                data.train_labels[chosen].long(),
+            )
+        ]
 
     return batches
 

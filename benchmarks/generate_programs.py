@@ -57,7 +57,11 @@ class Space:
         left = self.random.randint(1, size - 2)
         kinds = [kind, kind if self.random.random() < 0.7 else Kind.LAYER]
         self.random.shuffle(kinds)
-        return apply(self.random.choice(BINARY), self.draw(kinds[0], left), self.draw(kinds[1], size - 1 - left))
+        return apply(
+            self.random.choice(BINARY),
+            self.draw(kinds[0], left),
+            self.draw(kinds[1], size - 1 - left),
+        )
 
     def program(self) -> Expr:
         kind = Kind.LAYER if self.random.random() < 0.5 else self._tensor()
@@ -81,7 +85,11 @@ class Space:
     def _leaf(self, kind: Kind) -> Expr:
         if kind is not Kind.LAYER:
             return statistic(self.random.choice(TENSORS[kind]))
-        return literal(self.random.choice(NUMBERS)) if self.random.random() < 0.3 else statistic(self.random.choice(LAYER))
+        return (
+            literal(self.random.choice(NUMBERS))
+            if self.random.random() < 0.3
+            else statistic(self.random.choice(LAYER))
+        )
 
 
 def _replaced(root: Expr, place: Expr, part: Expr) -> Expr:
@@ -129,8 +137,12 @@ def search(seed: int) -> Iterator[Expr]:
         seen.add(key(program))
         alive.append((fitness(program), program))
     while True:
-        mother, father = (max(space.random.sample(list(alive), 5), key=lambda pair: pair[0])[1] for _ in range(2))
-        program = space.mutant(mother) if space.random.random() < 0.7 else space.child(mother, father)
+        mother, father = (
+            max(space.random.sample(list(alive), 5), key=lambda pair: pair[0])[1] for _ in range(2)
+        )
+        program = (
+            space.mutant(mother) if space.random.random() < 0.7 else space.child(mother, father)
+        )
         if not _fits(program) or key(program) in seen:
             continue
         yield program
@@ -144,7 +156,10 @@ def main() -> None:
     lines = [f"p{i:04} = {show(program)}\n" for i, program in enumerate(population(NUMBER, seed=5))]
     (HERE / "programs.emq").write_text(head + "".join(lines))
     run = search(seed=5)
-    lines = [f"{'parent' if i < 550 else 'child'}{i:04} = {show(next(run))}\n" for i in range(550 + NUMBER)]
+    lines = [
+        f"{'parent' if i < 550 else 'child'}{i:04} = {show(next(run))}\n"
+        for i in range(550 + NUMBER)
+    ]
     (HERE / "offspring.emq").write_text(head + "".join(lines))
 
 

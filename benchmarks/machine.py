@@ -17,9 +17,14 @@ MEGABYTE = 1 << 20
 
 def describe() -> str:
     """One line: processor, cores, load, versions, date."""
-    cpu = next((_value(line) for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    cpu = next(
+        (_value(line) for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    versions = f"python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"
+    versions = (
+        f"python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"
+    )
     return f"{cpu}, {cores()} cores, load {os.getloadavg()[0]:.1f}, {versions}, {date}"
 
 
@@ -54,12 +59,18 @@ class Memory:
 
 def _status(field: str) -> int:
     """Bytes."""
-    return next(int(_value(line).split()[0]) * 1024 for line in _lines("/proc/self/status") if line.startswith(f"{field}:"))
+    return next(
+        int(_value(line).split()[0]) * 1024
+        for line in _lines("/proc/self/status")
+        if line.startswith(f"{field}:")
+    )
 
 
 def _busy_seconds() -> float:
     """Of all processors together, since the machine was started."""
-    user, nice, system, _, _, interrupts, soft, stolen = map(int, _lines("/proc/stat")[0].split()[1:9])
+    user, nice, system, _, _, interrupts, soft, stolen = map(
+        int, _lines("/proc/stat")[0].split()[1:9]
+    )
     return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
 

@@ -101,7 +101,9 @@ def baseline(programs: Sequence[Expr], statistics: Synthetic) -> float:
         for program in programs:
             torch_by_layer(program, statistics)
         seconds = (perf_counter() - start) / len(programs)
-        print(f"  torch layer by layer, {threads} threads: {1000 * seconds:.1f} ms a program, over {len(programs)} programs")
+        print(
+            f"  torch layer by layer, {threads} threads: {1000 * seconds:.1f} ms a program, over {len(programs)} programs"
+        )
         best = min(best, seconds)
     return best
 
@@ -110,7 +112,9 @@ def read(name: str) -> tuple[list[Expr], list[Expr]]:
     """A list's programs: those that warm the cache (`parent...`), and those that are timed."""
     proxies = load_file(HERE / name).proxies
     warm = [proxy.elaborated for key, proxy in proxies.items() if key.startswith("parent")]
-    return warm, [proxy.elaborated for key, proxy in proxies.items() if not key.startswith("parent")]
+    return warm, [
+        proxy.elaborated for key, proxy in proxies.items() if not key.startswith("parent")
+    ]
 
 
 def at_once(statistics: Synthetic, every: int) -> None:
@@ -120,9 +124,13 @@ def at_once(statistics: Synthetic, every: int) -> None:
     values = compile(programs).run(statistics, threads=cores())
     seconds = (perf_counter() - start) / len(programs)
     finite = np.isfinite(values).all(axis=(1, 2)).mean()
-    print(f"{len(programs)} random programs at once: {1000 * seconds:.2f} ms a program, {finite:.0%} finite everywhere")
+    print(
+        f"{len(programs)} random programs at once: {1000 * seconds:.2f} ms a program, {finite:.0%} finite everywhere"
+    )
     print(f"  memory: {memory.grown():.0f} MB above the statistics (target 256 MB)")
-    print(f"  ratio to torch at its best: {baseline(programs[::every], statistics) / seconds:.1f}x (target 4x)")
+    print(
+        f"  ratio to torch at its best: {baseline(programs[::every], statistics) / seconds:.1f}x (target 4x)"
+    )
 
 
 def one_by_one(statistics: Synthetic, every: int) -> None:
@@ -138,7 +146,9 @@ def one_by_one(statistics: Synthetic, every: int) -> None:
     print(
         f"{len(programs)} offspring one by one, warm cache: {1000 * seconds:.2f} ms a program, {share:.0%} of reductions cached"
     )
-    print(f"  ratio to torch at its best: {baseline(programs[::every], statistics) / seconds:.1f}x (target 20x)")
+    print(
+        f"  ratio to torch at its best: {baseline(programs[::every], statistics) / seconds:.1f}x (target 20x)"
+    )
 
 
 def main() -> None:

@@ -34,16 +34,32 @@ def main() -> None:
     jobs += [(method, 3, LONG, 0) for method in ("adaround", "brecq")]
     known = done(given.out)
     for method, bits, iterations, draw in jobs:
-        if ("emqlang", method, bits, iterations, draw) in known or not method.startswith(given.only):
+        if ("emqlang", method, bits, iterations, draw) in known or not method.startswith(
+            given.only
+        ):
             continue
         began = perf_counter()
-        recipe = replace(uniform(identity(net), [layer.name for layer in layers], bits, 8), seed=draw)
+        recipe = replace(
+            uniform(identity(net), [layer.name for layer in layers], bits, 8), seed=draw
+        )
         batches = calibration(given.data, draw)
-        quantized = quantize(net, recipe, batches, rounding=method, images=CALIBRATION, iterations=iterations or 1)
+        quantized = quantize(
+            net, recipe, batches, rounding=method, images=CALIBRATION, iterations=iterations or 1
+        )
         seconds = perf_counter() - began
-        row = {"side": "emqlang", "method": method, "bits": bits, "iterations": iterations, "draw": draw, "seconds": seconds}
+        row = {
+            "side": "emqlang",
+            "method": method,
+            "bits": bits,
+            "iterations": iterations,
+            "draw": draw,
+            "seconds": seconds,
+        }
         parts = dict(quantized.module.named_modules())
-        errors = {layer.name: float((parts[layer.name].weight - layer.weight).detach().square().mean()) for layer in layers}
+        errors = {
+            layer.name: float((parts[layer.name].weight - layer.weight).detach().square().mean())
+            for layer in layers
+        }
         record(given.out, row | {"weight_mse": errors}, right(quantized.module))
 
 

@@ -71,13 +71,27 @@ def main() -> None:
     loaders = {}
     for draw in DRAWS:
         images = torch.cat(calibration(given.data, draw))
-        loaders[draw] = DataLoader(TensorDataset(images, torch.zeros(len(images))), batch_size=BATCH)
+        loaders[draw] = DataLoader(
+            TensorDataset(images, torch.zeros(len(images))), batch_size=BATCH
+        )
     jobs = [("nearest", 8, 0, 0)]
-    jobs += [(method, bits, 0, draw) for draw in DRAWS for bits in (3, 4, 2) for method in ("nearest", "gptq")]
-    jobs += [(method, bits, given.iterations, draw) for draw in DRAWS for bits in (3, 4, 2) for method in ("adaround", "brecq")]
+    jobs += [
+        (method, bits, 0, draw)
+        for draw in DRAWS
+        for bits in (3, 4, 2)
+        for method in ("nearest", "gptq")
+    ]
+    jobs += [
+        (method, bits, given.iterations, draw)
+        for draw in DRAWS
+        for bits in (3, 4, 2)
+        for method in ("adaround", "brecq")
+    ]
     known = done(given.out)
     for method, bits, iterations, draw in jobs:
-        if ("Brevitas", method, bits, iterations, draw) in known or not method.startswith(given.only):
+        if ("Brevitas", method, bits, iterations, draw) in known or not method.startswith(
+            given.only
+        ):
             continue
         torch.manual_seed(draw)
         began = perf_counter()
@@ -86,8 +100,18 @@ def main() -> None:
         seconds = perf_counter() - began
         layers = network().collection.layers
         parts = dict(model.named_modules())
-        errors = {x.name: float((parts[x.name].quant_weight().value - x.weight).square().mean()) for x in layers}
-        row = {"side": "Brevitas", "method": method, "bits": bits, "iterations": iterations, "draw": draw, "seconds": seconds}
+        errors = {
+            x.name: float((parts[x.name].quant_weight().value - x.weight).square().mean())
+            for x in layers
+        }
+        row = {
+            "side": "Brevitas",
+            "method": method,
+            "bits": bits,
+            "iterations": iterations,
+            "draw": draw,
+            "seconds": seconds,
+        }
         record(given.out, row | {"weight_mse": errors}, right(model))
 
 

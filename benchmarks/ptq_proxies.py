@@ -51,8 +51,15 @@ def configurations(bench: Workbench, fix: str) -> Iterator[tuple[str, list[int]]
 
 def recipe(network: Network, bits: list[int]) -> Recipe:
     layers = network.collection.layers
-    chosen = {layers[i].name: b for group, b in zip(network.collection.groups, bits, strict=True) for i in group.layers}
-    return Recipe(identity(network), {x.name: LayerRecipe(weight_scheme(chosen[x.name]), input_scheme(8)) for x in layers})
+    chosen = {
+        layers[i].name: b
+        for group, b in zip(network.collection.groups, bits, strict=True)
+        for i in group.layers
+    }
+    return Recipe(
+        identity(network),
+        {x.name: LayerRecipe(weight_scheme(chosen[x.name]), input_scheme(8)) for x in layers},
+    )
 
 
 def main() -> None:
@@ -67,12 +74,21 @@ def main() -> None:
         for method, bits in configurations(bench, fix):
             if (name, method) in known:
                 continue
-            row = {"side": "emqlang", "method": method, "bits": BITS, "iterations": 0, "draw": name, "config": bits}
+            row = {
+                "side": "emqlang",
+                "method": method,
+                "bits": BITS,
+                "iterations": 0,
+                "draw": name,
+                "config": bits,
+            }
             same = seen.get((name, json.dumps(bits)))
             if same is not None:  # two proxies may choose the same bits
                 out.open("a").write(json.dumps({**same, **row}) + "\n")
                 continue
-            record(out, row, right(quantize(bench.network, recipe(bench.network, bits), images).module))
+            record(
+                out, row, right(quantize(bench.network, recipe(bench.network, bits), images).module)
+            )
             seen = {(r["draw"], json.dumps(r["config"])): r for r in rows(out)}
 
 

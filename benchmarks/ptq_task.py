@@ -33,7 +33,9 @@ KEY = ("side", "method", "bits", "iterations", "draw")
 
 def arguments(description: str | None) -> Namespace:
     parser = ArgumentParser(description=description)
-    parser.add_argument("--data", type=Path, default=DEBIAN_DIR, help="folder of Fashion-MNIST's four .gz files")
+    parser.add_argument(
+        "--data", type=Path, default=DEBIAN_DIR, help="folder of Fashion-MNIST's four .gz files"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "ptq.jsonl")
     parser.add_argument("--iterations", type=int, default=1000, help="of learned rounding, a unit")
     parser.add_argument("--only", default="", help="rows whose method begins with this")
@@ -53,7 +55,9 @@ def training_images(folder: Path) -> Tensor:
 def calibration(folder: Path, draw: int) -> list[Tensor]:
     """Batches of a draw's images, normalised."""
     images = training_images(folder)
-    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(draw))[:CALIBRATION]
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(draw))[
+        :CALIBRATION
+    ]
     return list(torch.split(FASHION_MNIST.normalise(images[chosen, None]), BATCH))
 
 
@@ -81,7 +85,9 @@ def record(path: Path, row: Mapping[str, Any], marks: Tensor) -> None:
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())
-    print(*(f"{name} {row[name]}" for name in KEY), f"{float(marks.double().mean()):.2%}", flush=True)
+    print(
+        *(f"{name} {row[name]}" for name in KEY), f"{float(marks.double().mean()):.2%}", flush=True
+    )
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:

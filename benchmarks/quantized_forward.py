@@ -28,7 +28,9 @@ ROUNDS = 11
 
 def images(network: Network) -> list[Tensor]:
     assert network.spec is not None
-    data = load_data("fashion-mnist", network.spec.images, network.classes, count=IMAGES, split="test")
+    data = load_data(
+        "fashion-mnist", network.spec.images, network.classes, count=IMAGES, split="test"
+    )
     return [batch for batch, _ in data.batches(BATCH)]
 
 
@@ -47,7 +49,10 @@ def main() -> None:
     last = [batch.contiguous(memory_format=torch.channels_last) for batch in batches]
     sides = {
         "plain": (network.module, batches),
-        "plain, channels last": (deepcopy(network.module).to(memory_format=torch.channels_last), last),
+        "plain, channels last": (
+            deepcopy(network.module).to(memory_format=torch.channels_last),
+            last,
+        ),
         "quantized": (quantize(network, recipe, batches, images=CALIBRATION).module, batches),
     }
     for threads in (1, 2):

@@ -41,14 +41,23 @@ def whole() -> None:
         progress = Search(ledger, door, Workers().run).advance(Budget(steps=1_001), lambda *_: None)
     seconds = perf_counter() - began
     assert progress is not None
-    print(f"whole search: {seconds:.1f} s, {progress.evaluated:,} evaluated, best {progress.best:.3f}, {memory.grown():.0f} MB")
-    print(f"  the paper's price of that many configurations: {PAPER_SECONDS / 3600:.1f} h, {PAPER_SECONDS / seconds:,.0f} times")
+    print(
+        f"whole search: {seconds:.1f} s, {progress.evaluated:,} evaluated, best {progress.best:.3f}, {memory.grown():.0f} MB"
+    )
+    print(
+        f"  the paper's price of that many configurations: {PAPER_SECONDS / 3600:.1f} h, {PAPER_SECONDS / seconds:,.0f} times"
+    )
 
 
 def rejects() -> None:
     """A space of few programs is used up first; from then on everything that is proposed has been seen."""
     settings = Settings(
-        islands=2, inputs=("numel", "depth"), ops=("add", "log"), max_nodes=5, choice_dependent=False, immigrants=0.2
+        islands=2,
+        inputs=("numel", "depth"),
+        ops=("add", "log"),
+        max_nodes=5,
+        choice_dependent=False,
+        immigrants=0.2,
     )
     shapes = tuple((name, (4, 4)) for name in list(RESNET18)[:18])
     door = Shaped(("depth", *WEIGHTS), shapes)
@@ -62,8 +71,12 @@ def rejects() -> None:
         assert before is not None and after is not None
         evaluated = after.evaluated - before.evaluated
         rejected = sum(after.funnel.values()) - sum(before.funnel.values()) - evaluated
-    print(f"rejected before evaluation: {rejected / seconds:,.0f} a second over 2 processes, ledger included")
-    print(f"  {rejected:,} in {seconds:.1f} s and 100 steps, beside {evaluated} that were evaluated")
+    print(
+        f"rejected before evaluation: {rejected / seconds:,.0f} a second over 2 processes, ledger included"
+    )
+    print(
+        f"  {rejected:,} in {seconds:.1f} s and 100 steps, beside {evaluated} that were evaluated"
+    )
 
 
 def deap(candidates: int) -> None:
@@ -76,24 +89,41 @@ def deap(candidates: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.create(Path(folder), {"settings": settings.as_dict()})
         fresh = Open(replace(scene, cache=type(scene.cache)()))
-        progress = Search(ledger, fresh, Workers().run).advance(Budget(evals=candidates), lambda *_: None)
+        progress = Search(ledger, fresh, Workers().run).advance(
+            Budget(evals=candidates), lambda *_: None
+        )
     assert progress is not None
     ours = progress.evaluated / (perf_counter() - began)
     began = perf_counter()
     scored, best = deap_gp.search(scene.courts[0], WEIGHTS, candidates, settings)
     theirs = scored / (perf_counter() - began)
-    print(f"emqlang: {ours:.1f} scored candidates a second ({progress.evaluated} of them, best {progress.best:.3f})")
-    print(f"DEAP:    {theirs:.1f} scored candidates a second ({scored} of them, best {best:.3f}): {ours / theirs:.1f} times")
+    print(
+        f"emqlang: {ours:.1f} scored candidates a second ({progress.evaluated} of them, best {progress.best:.3f})"
+    )
+    print(
+        f"DEAP:    {theirs:.1f} scored candidates a second ({scored} of them, best {best:.3f}): {ours / theirs:.1f} times"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", choices=("whole", "rejects", "deap"), default=("whole", "rejects", "deap"))
-    parser.add_argument("--candidates", type=int, default=300, help="that each of emqlang and DEAP scores")
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        choices=("whole", "rejects", "deap"),
+        default=("whole", "rejects", "deap"),
+    )
+    parser.add_argument(
+        "--candidates", type=int, default=300, help="that each of emqlang and DEAP scores"
+    )
     given = parser.parse_args()
     print(describe())
     company = Company()
-    parts: dict[str, Callable[[], None]] = {"whole": whole, "rejects": rejects, "deap": lambda: deap(given.candidates)}
+    parts: dict[str, Callable[[], None]] = {
+        "whole": whole,
+        "rejects": rejects,
+        "deap": lambda: deap(given.candidates),
+    }
     for part in given.parts:
         parts[part]()
     print(company.describe())

@@ -24,7 +24,11 @@ def groups(statistics: Synthetic) -> list[Group]:
     """A downsample convolution has the choice of its block's second one."""
     names = list(statistics.shapes)
     mains = [i for i, name in enumerate(names) if "downsample" not in name]
-    tied = {names.index(name.replace("downsample.0", "conv2")): i for i, name in enumerate(names) if "downsample" in name}
+    tied = {
+        names.index(name.replace("downsample.0", "conv2")): i
+        for i, name in enumerate(names)
+        if "downsample" in name
+    }
     return [Group(names[i], (i, tied[i]) if i in tied else (i,), i) for i in mains]
 
 
@@ -38,7 +42,10 @@ def arena(shapes: tuple[tuple[str, tuple[int, ...]], ...], names: tuple[str, ...
     (table,) = tabulate([elaborate(parse(EQ5).expr)], statistics, own)
     clean = table.totals(choices)
     truth = clean + NOISE * clean.std() * rng.standard_normal(ROWS)
-    return Arena([Court("synthetic", statistics, own, choices, truth, list(statistics.shapes.values()))], "synthetic")
+    return Arena(
+        [Court("synthetic", statistics, own, choices, truth, list(statistics.shapes.values()))],
+        "synthetic",
+    )
 
 
 @dataclass(frozen=True)

@@ -81,18 +81,39 @@ def synthetic(
     arrays = {}
     for name in names:
         row = INPUTS[name]
-        size = (len(bits),) if row.axis in (Axis.WEIGHT_BITS, Axis.CHOICE) else (1,) if row.axis is Axis.ACT_BITS else ()
+        size = (
+            (len(bits),)
+            if row.axis in (Axis.WEIGHT_BITS, Axis.CHOICE)
+            else (1,)
+            if row.axis is Axis.ACT_BITS
+            else ()
+        )
         double = row.kind is Kind.LAYER or (wide and name == "grad_synflow")
-        values = _draw(name, rng, (*size, offsets[row.kind][-1]), shapes, bits).astype(np.float64 if double else np.float32)
+        values = _draw(name, rng, (*size, offsets[row.kind][-1]), shapes, bits).astype(
+            np.float64 if double else np.float32
+        )
         arrays[name] = torch.from_numpy(values)
     return Synthetic(shapes, tuple(Bits(b) for b in bits), arrays, offsets)
 
 
-_SCALES = {"w": 0.03, "grad": 1e-4, "grad_synflow": 1e3, "hess": 1e-3, "fisher": 1e-7, "qerr": 5e-3, "act": 0.5, "grad_act": 1e-5}
+_SCALES = {
+    "w": 0.03,
+    "grad": 1e-4,
+    "grad_synflow": 1e3,
+    "hess": 1e-3,
+    "fisher": 1e-7,
+    "qerr": 5e-3,
+    "act": 0.5,
+    "grad_act": 1e-5,
+}
 
 
 def _draw(
-    name: str, rng: np.random.Generator, size: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]], bits: Sequence[int]
+    name: str,
+    rng: np.random.Generator,
+    size: tuple[int, ...],
+    shapes: Mapping[str, tuple[int, ...]],
+    bits: Sequence[int],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:
     """Normal values; their squares for what cannot be negative; what is exact is exact."""
     exact = {
@@ -108,5 +129,7 @@ def _draw(
         return np.array(exact[name], np.float64)
     values = rng.standard_normal(size, np.float32)
     if INPUTS[name].sign & 1 == 0:
-        values = values * values + np.float32(1e-9)  # no exact zeros: the baselines do not protect log
+        values = values * values + np.float32(
+            1e-9
+        )  # no exact zeros: the baselines do not protect log
     return values * np.float32(_SCALES.get(name, 1.0))

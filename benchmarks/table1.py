@@ -37,13 +37,17 @@ def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("standings", type=Path)
     tables = json.loads(parser.parse_args().standings.read_text())["tables"]
-    found = {table["table"]: {proxy["name"]: proxy for proxy in table["proxies"]} for table in tables}
+    found = {
+        table["table"]: {proxy["name"]: proxy for proxy in table["proxies"]} for table in tables
+    }
     names = set.intersection(*(set(own) for own in found.values()))
     order = sorted(names, key=lambda name: -mean(mean(own[name]["rho"]) for own in found.values()))
     print("| proxy | paper | " + " | ".join(found) + " |\n|---|---|" + "---|" * len(found))
     for name in order:
         paper = " / ".join(map(short, PAPER[name])) if name in PAPER else ""
-        print(f"| {name} | {paper} | " + " | ".join(cell(own[name]) for own in found.values()) + " |")
+        print(
+            f"| {name} | {paper} | " + " | ".join(cell(own[name]) for own in found.values()) + " |"
+        )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,10 @@ TOPS = ("@100", "@50", "@20")
 def winners(folder: Path) -> dict[str, Program]:
     """The best program of every trial, by variant and seed."""
     found = (json.loads(path.read_text()) for path in sorted(folder.glob("*/[0-9].json")))
-    return {f"{trial['variant']}, seed {trial['seed']}": parse(trial["facts"]["winner"]) for trial in found}
+    return {
+        f"{trial['variant']}, seed {trial['seed']}": parse(trial["facts"]["winner"])
+        for trial in found
+    }
 
 
 def measure(folder: Path) -> Iterator[dict[str, Any]]:
@@ -61,10 +64,17 @@ def measure(folder: Path) -> Iterator[dict[str, Any]]:
             record["rows"] = len(found.table)
             for one in found.standings:
                 own = named.get(one.name, one.name)
-                record["rho"][own] = {"rho": _flip(one.rho), "low": _flip(one.low), "high": _flip(one.high)}
+                record["rho"][own] = {
+                    "rho": _flip(one.rho),
+                    "low": _flip(one.low),
+                    "high": _flip(one.high),
+                }
                 if own in LIBRARY and own not in EVOLVED and one.difference is not None:
                     low, high = one.difference  # of the rival less the winner
-                    record["against"].setdefault(winner, {})[own] = {"low": _flip(-high), "high": _flip(-low)}
+                    record["against"].setdefault(winner, {})[own] = {
+                        "low": _flip(-high),
+                        "high": _flip(-low),
+                    }
         additive = next(c for c in ceilings(table.split(split)) if c.name == "additive")
         record["additive"] = _flip(additive.rho)
         print(name, *(f"{value:.3f}" for value in record["rho"]["evolved"]["rho"]), flush=True)
@@ -78,21 +88,45 @@ def _flip(values: Sequence[float]) -> list[float]:
 
 def print_standings(records: Sequence[dict[str, Any]]) -> None:
     """Evolved proxies, the library's best two of each price, the ceiling: @100/50/20 on every table."""
-    rivals = {name: mean(mean(r["rho"][name]["rho"]) for r in records) for name in LIBRARY if name not in EVOLVED}
+    rivals = {
+        name: mean(mean(r["rho"][name]["rho"]) for r in records)
+        for name in LIBRARY
+        if name not in EVOLVED
+    }
     order = sorted(rivals, key=lambda name: -rivals[name])
     shown = [*EVOLVED, *order[:5], "bit_sum"]
-    print("| table | rows | " + " | ".join(shown) + " | additive ceiling |\n|---|---:|" + "---|" * (len(shown) + 1))
+    print(
+        "| table | rows | "
+        + " | ".join(shown)
+        + " | additive ceiling |\n|---|---:|"
+        + "---|" * (len(shown) + 1)
+    )
     for r in records:
         cells = [_tops(r["rho"][name]["rho"]) for name in shown]
-        print(f"| {r['table']}, {r['split']} | {r['rows']} | " + " | ".join(cells) + f" | {_tops(r['additive'])} |")
+        print(
+            f"| {r['table']}, {r['split']} | {r['rows']} | "
+            + " | ".join(cells)
+            + f" | {_tops(r['additive'])} |"
+        )
 
 
-def print_claims(records: Sequence[dict[str, Any]], winner: str, rivals: Sequence[str], title: str) -> None:
+def print_claims(
+    records: Sequence[dict[str, Any]], winner: str, rivals: Sequence[str], title: str
+) -> None:
     """The winner less the best rival, with the 95 % interval of each."""
-    print(f"\n{title}\n\n| table | best rival | " + " | ".join(TOPS) + " |\n|---|---|" + "---|" * len(TOPS))
+    print(
+        f"\n{title}\n\n| table | best rival | "
+        + " | ".join(TOPS)
+        + " |\n|---|---|"
+        + "---|" * len(TOPS)
+    )
     for r in records:
         best = max(rivals, key=lambda name, r=r: mean(r["rho"][name]["rho"]))
-        span, own, other = r["against"][winner][best], r["rho"][winner]["rho"], r["rho"][best]["rho"]
+        span, own, other = (
+            r["against"][winner][best],
+            r["rho"][winner]["rho"],
+            r["rho"][best]["rho"],
+        )
         cells = [
             f"{_bold(f'{own[i] - other[i]:+.2f}', span['low'][i] > 0)} ({span['low'][i]:+.2f} to {span['high'][i]:+.2f})"
             for i in range(len(TOPS))
@@ -102,13 +136,23 @@ def print_claims(records: Sequence[dict[str, Any]], winner: str, rivals: Sequenc
 
 def print_spread(records: Sequence[dict[str, Any]]) -> None:
     """Mean and deviation over the five runs of each variant."""
-    variants = list(dict.fromkeys(name.split(", seed")[0] for name in records[0]["rho"] if ", seed" in name))
+    variants = list(
+        dict.fromkeys(name.split(", seed")[0] for name in records[0]["rho"] if ", seed" in name)
+    )
     print("\n| table | " + " | ".join(variants) + " |\n|---|" + "---|" * len(variants))
     for r in records:
         cells = []
         for variant in variants:
-            runs = [one["rho"] for name, one in r["rho"].items() if name.split(", seed")[0] == variant and ", seed" in name]
-            cells.append(" / ".join(f"{mean(values):.2f}±{stdev(values):.2f}" for values in zip(*runs, strict=True)))
+            runs = [
+                one["rho"]
+                for name, one in r["rho"].items()
+                if name.split(", seed")[0] == variant and ", seed" in name
+            ]
+            cells.append(
+                " / ".join(
+                    f"{mean(values):.2f}±{stdev(values):.2f}" for values in zip(*runs, strict=True)
+                )
+            )
         print(f"| {r['table']}, {r['split']} | " + " | ".join(cells) + " |")
 
 
@@ -130,11 +174,25 @@ def main() -> None:
     print_standings(records)
     rivals = [name for name in LIBRARY if name not in EVOLVED]
     cheap = [name for name in rivals if name not in FORWARDS]
-    print_claims(records, "evolved", cheap, "`evolved` less the best rival that needs no N forwards")
+    print_claims(
+        records, "evolved", cheap, "`evolved` less the best rival that needs no N forwards"
+    )
     print_claims(records, "evolved", rivals, "`evolved` less the best rival of all")
-    print_claims(records, "evolved_forwards", rivals, "`evolved_forwards` less the best rival of all")
-    print_claims(records, "evolved_four", cheap, "`evolved_four` less the best rival that needs no N forwards")
-    print_claims(records, "evolved_four_forwards", rivals, "`evolved_four_forwards` less the best rival of all")
+    print_claims(
+        records, "evolved_forwards", rivals, "`evolved_forwards` less the best rival of all"
+    )
+    print_claims(
+        records,
+        "evolved_four",
+        cheap,
+        "`evolved_four` less the best rival that needs no N forwards",
+    )
+    print_claims(
+        records,
+        "evolved_four_forwards",
+        rivals,
+        "`evolved_four_forwards` less the best rival of all",
+    )
     print_spread(records)
 
 

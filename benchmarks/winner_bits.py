@@ -63,18 +63,26 @@ def measure(out: Path, folder: Path) -> None:
                         file.write(json.dumps({**same, **row}) + "\n")
                     continue
                 images = calibration(folder, draw)
-                record(out, row, right(quantize(bench.network, recipe(bench.network, bits), images).module))
+                record(
+                    out,
+                    row,
+                    right(quantize(bench.network, recipe(bench.network, bits), images).module),
+                )
 
 
 def print_table(found: list[dict[str, Any]]) -> None:
     """For each network and evolved proxy: accuracy, and what it is above the best other proxy and how many it is below."""
     rng = np.random.default_rng(SEED)
-    print("| network | bits by | accuracy | best other | its accuracy | difference | 95 % interval | others above |")
+    print(
+        "| network | bits by | accuracy | best other | its accuracy | difference | 95 % interval | others above |"
+    )
     print("|---|---|---:|---|---:|---:|---|---|")
     for model in MODELS:
         marks = {name: _marks(found, model, name) for name in LIBRARY}
         means = {name: float(own.mean()) for name, own in marks.items()}
-        others = sorted((name for name in LIBRARY if name not in EVOLVED), key=lambda name: -means[name])
+        others = sorted(
+            (name for name in LIBRARY if name not in EVOLVED), key=lambda name: -means[name]
+        )
         for name in EVOLVED:
             best = others[0]
             low, high = interval(marks[name] - marks[best], rng)
@@ -85,15 +93,22 @@ def print_table(found: list[dict[str, Any]]) -> None:
             )
 
 
-def _marks(found: list[dict[str, Any]], model: str, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _marks(
+    found: list[dict[str, Any]], model: str, name: str
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Which images (draws, images) are right."""
-    own = sorted((row for row in found if row["model"] == model and row["method"] == name), key=lambda row: row["draw"])
+    own = sorted(
+        (row for row in found if row["model"] == model and row["method"] == name),
+        key=lambda row: row["draw"],
+    )
     return np.array([marks_of(row) for row in own], float)
 
 
 def main() -> None:
     parser = ArgumentParser(description=f"{(__doc__ or '').splitlines()[0]} {DRAWN:,} resamples.")
-    parser.add_argument("--data", type=Path, default=DEBIAN_DIR, help="folder of Fashion-MNIST's four .gz files")
+    parser.add_argument(
+        "--data", type=Path, default=DEBIAN_DIR, help="folder of Fashion-MNIST's four .gz files"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "winner_bits.jsonl")
     parser.add_argument("--table", action="store_true", help="print the table, measure nothing")
     given = parser.parse_args()

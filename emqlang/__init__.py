@@ -42,7 +42,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 if (checkout := Path(__file__).parents[1]).joinpath("grammar", "emq.lark").is_file():
-    __path__.append(str(checkout))  # `emqlang.grammar` is the checkout's `grammar/`, as in the installed package
+    __path__.append(
+        str(checkout)
+    )  # `emqlang.grammar` is the checkout's `grammar/`, as in the installed package
 
 _HOMES = {
     "EmqError": "grammar.diagnostics",

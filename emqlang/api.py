@@ -66,7 +66,9 @@ def collect(
         data=data if isinstance(data, str) else None,
     )  # fmt: skip
     if data is None or isinstance(data, str):
-        return Workbench(settings, network=None if isinstance(model, str) else _ready(model, None, forward))
+        return Workbench(
+            settings, network=None if isinstance(model, str) else _ready(model, None, forward)
+        )
     data = _held(data)
     first = next(iter(data), None)
     if first is None:
@@ -74,19 +76,29 @@ def collect(
     return Workbench(settings, network=_ready(model, first, forward), data=_stream(data))
 
 
-def score(proxy: str | Program | Sequence[str | Program], statistics: Workbench, tied: str = "auto") -> Any:
+def score(
+    proxy: str | Program | Sequence[str | Program], statistics: Workbench, tied: str = "auto"
+) -> Any:
     """S[group, choice] of a proxy, or a list of them for a list: texts, names of the library, or `file.emq:name`.
 
     A `ScoreTable`: `scores` (groups, choices), `values` (layers, choices), `q` (layers,) or None, float64; `groups`, `choices`.
     `tied` is 'sum', 'main', 'mean' or 'auto'. Raises E1xx and E2xx for texts, E303 for a proxy that needs images and has none.
     """
     asked = [proxy] if isinstance(proxy, str | Program) else list(proxy)
-    programs = [program for one in asked for program in (library.find(one) if isinstance(one, str) else (one,))]
-    tables: list[ScoreTable] = [scored.table for scored in statistics.evaluate(programs, tied=tied).scored]
+    programs = [
+        program
+        for one in asked
+        for program in (library.find(one) if isinstance(one, str) else (one,))
+    ]
+    tables: list[ScoreTable] = [
+        scored.table for scored in statistics.evaluate(programs, tied=tied).scored
+    ]
     return tables[0] if isinstance(proxy, str | Program) and len(tables) == 1 else tables
 
 
-def costs(statistics: Workbench, *, accounting: str = "full", act_bits: int = 8) -> Mapping[str, Budget]:
+def costs(
+    statistics: Workbench, *, accounting: str = "full", act_bits: int = 8
+) -> Mapping[str, Budget]:
     """What choices cost: 'size' in bytes, 'bops' in bit operations, 'avg-bits' in weight bits.
 
     Each has `costs` (groups, choices) and `base` in integers; `cost(choices)` adds up a configuration. `accounting` is 'full',
@@ -119,7 +131,12 @@ def assign(
     'sample' for the paper's. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the least each can
     be, E402 for `fix`, E501 for scores that are not finite.
     """
-    given = {"size": size, "bops": bops, "latency": latency, "avg-bits": None if avg_bits is None else str(avg_bits)}
+    given = {
+        "size": size,
+        "bops": bops,
+        "latency": latency,
+        "avg-bits": None if avg_bits is None else str(avg_bits),
+    }
     limits = {name: text for name, text in given.items() if text is not None}
     wish = Wish(limits, fix, accounting, act_bits, latency_table, method, samples, seed)
     problem = Problem.of(statistics.network, statistics.choices, wish)
@@ -130,7 +147,9 @@ def assign(
     return problem.recipe(problem.solve(problem.scores(scored.table)), proxy_of(program))
 
 
-def quantize(model: Model, recipe: Recipe, data: Data, *, forward: Forward | None = None, **settings: Any) -> Quantized:
+def quantize(
+    model: Model, recipe: Recipe, data: Data, *, forward: Forward | None = None, **settings: Any
+) -> Quantized:
     """Post-training quantization by a recipe; the model itself is left as it is.
 
     data      its first `images` (default 1,024) images calibrate
@@ -138,7 +157,9 @@ def quantize(model: Model, recipe: Recipe, data: Data, *, forward: Forward | Non
               fisher, progress
     Returns the quantized module, its integers, and a report of every layer. Raises E304, E308, E311, E312, E403.
     """
-    network, batches = _both(model, data, forward, "calibration", settings.get("images", quantization.CALIBRATION_IMAGES))
+    network, batches = _both(
+        model, data, forward, "calibration", settings.get("images", quantization.CALIBRATION_IMAGES)
+    )
     return quantization.quantize(network, recipe, batches, forward=forward or feed, **settings)
 
 
@@ -167,7 +188,9 @@ def _module(model: Model | Quantized, forward: Forward | None) -> nn.Module:
     return load(model).module if isinstance(model, str) else deepcopy(model).eval()
 
 
-def _both(model: Model, data: Data, forward: Forward | None, split: Any, count: int | None) -> tuple[Network, Iterable[Any]]:
+def _both(
+    model: Model, data: Data, forward: Forward | None, split: Any, count: int | None
+) -> tuple[Network, Iterable[Any]]:
     if isinstance(data, str):
         network = _ready(model, None, forward)
         return network, _named(data, network, split, count)
@@ -194,7 +217,11 @@ def _ready(model: Model, batch: Any, forward: Forward | None) -> Network:
     if isinstance(model, str):
         return load(model)
     if batch is None:
-        batch = torch.randn(1, *getattr(model, "input_shape", (3, 224, 224)), generator=torch.Generator().manual_seed(0))
+        batch = torch.randn(
+            1,
+            *getattr(model, "input_shape", (3, 224, 224)),
+            generator=torch.Generator().manual_seed(0),
+        )
     own, few = forward or feed, slice_rows(batch, 0, RECORDED)
     inputs = _inputs(few)
     if len(inputs) != 1:
@@ -223,7 +250,10 @@ def _stream(data: Iterable[Any]) -> Batches:
         for batch in data:
             inputs = _inputs(batch)
             if len(inputs) != 1:
-                raise error("E304", f"a batch holds {len(inputs)} tensors of inputs, and statistics are taken on one")
+                raise error(
+                    "E304",
+                    f"a batch holds {len(inputs)} tensors of inputs, and statistics are taken on one",
+                )
             yield inputs[0], labels_of(batch)
 
     return Batches("the data", "the data given", None, False, batches)

@@ -53,4 +53,6 @@ def reformat_stdin() -> tuple[str, bool]:
 
 
 def _is_file(word: str) -> bool:
-    return word.endswith(".emq") or (word != STDIN and len(word) < 256 and Path(word.removeprefix("@")).is_file())
+    return word.endswith(".emq") or (
+        word != STDIN and len(word) < 256 and Path(word.removeprefix("@")).is_file()
+    )

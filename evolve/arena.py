@@ -58,13 +58,25 @@ class Court:
 
     def rho(self, totals: Array) -> Array:
         """Spearman's correlation (programs, ratios) over the truly best rows, ranked anew."""
-        columns = [correlation(rankdata(totals[:, rows], axis=-1), ranks) for rows, ranks in self._tops]
+        columns = [
+            correlation(rankdata(totals[:, rows], axis=-1), ranks) for rows, ranks in self._tops
+        ]
         return np.stack(columns, axis=-1)
 
     def sample(self, rows: int, random: np.random.Generator) -> Court:
         """Some of the rows, drawn without replacement: the paper's fitness. Raises E406 where there are fewer."""
-        chosen = random.choice(len(self.truth), count(rows / len(self.truth), len(self.truth)), replace=False)
-        return Court(self.name, self.statistics, self.groups, self.choices[chosen], self.truth[chosen], self.shapes, self.tied)
+        chosen = random.choice(
+            len(self.truth), count(rows / len(self.truth), len(self.truth)), replace=False
+        )
+        return Court(
+            self.name,
+            self.statistics,
+            self.groups,
+            self.choices[chosen],
+            self.truth[chosen],
+            self.shapes,
+            self.tied,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +97,14 @@ class Arena:
 
     def cards(self) -> list[Array]:
         """For each court, S of the sum of bits, in whose image a program says nothing of the network."""
-        bits = [[float(choice.weight_bits) for choice in court.statistics.choices] for court in self.courts]
-        return [np.tile(np.array(own), (len(court.groups), 1)) for own, court in zip(bits, self.courts, strict=True)]
+        bits = [
+            [float(choice.weight_bits) for choice in court.statistics.choices]
+            for court in self.courts
+        ]
+        return [
+            np.tile(np.array(own), (len(court.groups), 1))
+            for own, court in zip(bits, self.courts, strict=True)
+        ]
 
 
 class Door(Protocol):

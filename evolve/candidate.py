@@ -97,7 +97,14 @@ class Tally:
 
     def outcome(self, members: Sequence[Member]) -> Outcome:
         told = [(member.number, member.fitness, member.genotype) for member in members]
-        return Outcome(self.candidates, told, self.variants, dict(self.funnel), dict(self.repeats), self.evaluated)
+        return Outcome(
+            self.candidates,
+            told,
+            self.variants,
+            dict(self.funnel),
+            dict(self.repeats),
+            self.evaluated,
+        )
 
 
 def cost_of(program: Expr) -> int:

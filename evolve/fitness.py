@@ -50,11 +50,19 @@ def score(arena: Arena, programs: Sequence[Expr], combine: Combine = Combine.MEA
     return judge(arena, arena.tables(programs), combine) if programs else []
 
 
-def judge(arena: Arena, tables: Sequence[Array], combine: Combine = Combine.MEAN, *, either_sign: bool = True) -> list[Score]:
+def judge(
+    arena: Arena,
+    tables: Sequence[Array],
+    combine: Combine = Combine.MEAN,
+    *,
+    either_sign: bool = True,
+) -> list[Score]:
     """Scores of programs by their S (programs, groups, choices) on each court; `either_sign` takes the better of S and -S."""
     marks = fingerprints(tables)
     (bits,) = fingerprints([card[None] for card in arena.cards()])
-    rhos = np.stack([_rho(court, table) for court, table in zip(arena.courts, tables, strict=True)], axis=1)
+    rhos = np.stack(
+        [_rho(court, table) for court, table in zip(arena.courts, tables, strict=True)], axis=1
+    )
     finite = np.all([np.isfinite(table).all(axis=(1, 2)) for table in tables], axis=0)
     fitness = rhos.mean(-1)  # (programs, courts)
     signs = np.where((fitness.mean(-1) < 0) & either_sign, -1.0, 1.0)

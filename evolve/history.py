@@ -36,13 +36,29 @@ class Entry:
     repeats: int
 
 
-_NAMES = "id, text, operator, parents, island, step, nodes, cost, fitness, rho, reason, same, repeats"
+_NAMES = (
+    "id, text, operator, parents, island, step, nodes, cost, fitness, rho, reason, same, repeats"
+)
 FIELDS = ("id", "nodes", "cost", "fitness", "island", "step", "repeats")
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(-?\d+(?:\.\d+)?)\s*")
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    number, text, operator, parents, island, step, nodes, cost, fitness, rho, reason, same, repeats = row
+    (
+        number,
+        text,
+        operator,
+        parents,
+        island,
+        step,
+        nodes,
+        cost,
+        fitness,
+        rho,
+        reason,
+        same,
+        repeats,
+    ) = row
     return Entry(
         number, text, operator, tuple(json.loads(parents)), island, step, nodes, COSTS[cost], fitness,
         tuple(json.loads(str(rho))) if rho else (), Reason(reason), same, repeats,
@@ -62,10 +78,19 @@ def _conditions(where: str) -> tuple[list[str], list[float]]:
     for part in re.split(r"\band\b", where) if where.strip() else ():
         match = _CONDITION.fullmatch(part)
         if match is None:
-            raise error("E403", f"'{part.strip()}' is no condition", "write --where 'nodes <= 8 and cost < 3'")
+            raise error(
+                "E403",
+                f"'{part.strip()}' is no condition",
+                "write --where 'nodes <= 8 and cost < 3'",
+            )
         name, comparison, value = match.groups()
         if name not in FIELDS:
-            raise error("E403", f"programs have no '{name}'", *nearest(name, FIELDS), f"one of {', '.join(FIELDS)}")
+            raise error(
+                "E403",
+                f"programs have no '{name}'",
+                *nearest(name, FIELDS),
+                f"one of {', '.join(FIELDS)}",
+            )
         conditions.append(f"{name} {'=' if comparison == '==' else comparison} ?")
         values.append(float(value))
     return conditions, values
@@ -87,14 +112,20 @@ def entry(ledger: Ledger, number: int) -> Entry:
     found = ledger.select(f"SELECT {_NAMES} FROM programs WHERE id = ?", (number,))
     if not found:
         (last,) = ledger.select("SELECT max(id) FROM programs")[0]
-        raise error("E403", f"the run has no program {number}", f"its programs are numbered 1 to {last or 0:,}")
+        raise error(
+            "E403",
+            f"the run has no program {number}",
+            f"its programs are numbered 1 to {last or 0:,}",
+        )
     return _entry(found[0])
 
 
 def of_program(ledger: Ledger, program: Expr) -> Entry | None:
     """The run's entry of an elaborated program, or of its negative; None if it never came up."""
     digest = key(program)
-    found = ledger.select(f"SELECT {_NAMES} FROM programs WHERE key = ? OR opposite = ?", (digest, digest))
+    found = ledger.select(
+        f"SELECT {_NAMES} FROM programs WHERE key = ? OR opposite = ?", (digest, digest)
+    )
     return _entry(found[0]) if found else None
 
 

@@ -22,7 +22,9 @@ from emqlang.evolve.settings import Settings
 from emqlang.grammar.diagnostics import error
 
 FORMAT = "emqlang-run-1"
-Ranked = list[tuple[int, float, str]]  # a population: numbers of programs, their fitness in it, and their genotypes
+Ranked = list[
+    tuple[int, float, str]
+]  # a population: numbers of programs, their fitness in it, and their genotypes
 Exchange = Callable[[list[Ranked]], list[Ranked]]
 FILE = "run.sqlite"
 
@@ -88,7 +90,12 @@ class Ledger:
         """A new run. Raises E301 where the folder holds one already, or cannot be written."""
         path = folder / FILE
         if path.exists():
-            raise error("E301", "the folder holds a run already", "go on with --resume, or give another --out", path=str(folder))
+            raise error(
+                "E301",
+                "the folder holds a run already",
+                "go on with --resume, or give another --out",
+                path=str(folder),
+            )
         part = folder / f".{FILE}.part"
         with refused(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +104,10 @@ class Ledger:
             connection.executescript(_SCHEMA)
             with connection:
                 given = {**facts, "format": FORMAT}
-                connection.executemany("INSERT INTO facts VALUES (?, ?)", [(k, json.dumps(v)) for k, v in given.items()])
+                connection.executemany(
+                    "INSERT INTO facts VALUES (?, ?)",
+                    [(k, json.dumps(v)) for k, v in given.items()],
+                )
             connection.close()
             part.replace(path)
         return cls.open(folder)
@@ -107,13 +117,25 @@ class Ledger:
         """A run to go on with, or to read. Raises E301, E316."""
         path = folder / FILE if folder.is_dir() else folder
         if not path.is_file():
-            raise error("E301", "there is no run", "`emqlang evolve --out FOLDER` begins one", path=str(folder))
+            raise error(
+                "E301",
+                "there is no run",
+                "`emqlang evolve --out FOLDER` begins one",
+                path=str(folder),
+            )
         with refused(folder):
             mode = "ro" if read_only else "rw"
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60)
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60
+            )
             ledger = cls(path.parent, connection)
             if ledger.facts().get("format") != FORMAT:
-                raise error("E316", "the run was begun by another version", "begin a new one", path=str(folder))
+                raise error(
+                    "E316",
+                    "the run was begun by another version",
+                    "begin a new one",
+                    path=str(folder),
+                )
         return ledger
 
     def close(self) -> None:
@@ -122,7 +144,10 @@ class Ledger:
     def facts(self) -> dict[str, Any]:
         """Settings, hashes and versions."""
         with refused(self.folder):
-            return {name: json.loads(value) for name, value in self._connection.execute("SELECT name, value FROM facts")}
+            return {
+                name: json.loads(value)
+                for name, value in self._connection.execute("SELECT name, value FROM facts")
+            }
 
     @property
     def settings(self) -> Settings:
@@ -137,12 +162,16 @@ class Ledger:
     def members(self, island: int) -> list[Member]:
         """The population that an island ended its last step with."""
         with refused(self.folder):
-            found = self._connection.execute("SELECT members FROM populations WHERE island = ?", (island,)).fetchone()
+            found = self._connection.execute(
+                "SELECT members FROM populations WHERE island = ?", (island,)
+            ).fetchone()
             ranked: Ranked = json.loads(found[0]) if found else []
             return [self._member(*entry) for entry in ranked]
 
     def _member(self, number: int, fitness: float, genotype: str) -> Member:
-        nodes, cost = self._connection.execute("SELECT nodes, cost FROM programs WHERE id = ?", (number,)).fetchone()
+        nodes, cost = self._connection.execute(
+            "SELECT nodes, cost FROM programs WHERE id = ?", (number,)
+        ).fetchone()
         return Member(number, genotype, fitness, nodes, cost)
 
     def genotypes(self, archive: Archive) -> Iterator[str]:
@@ -152,7 +181,8 @@ class Ledger:
                 "SELECT id, genotype FROM programs WHERE id > ? ORDER BY id", (archive.last,)
             ).fetchall()
             others = self._connection.execute(
-                "SELECT id, genotype FROM variants WHERE id > ? ORDER BY id", (archive.last_variant,)
+                "SELECT id, genotype FROM variants WHERE id > ? ORDER BY id",
+                (archive.last_variant,),
             )
             for number, genotype in others:
                 archive.last_variant = number
@@ -163,18 +193,34 @@ class Ledger:
         """The archive with all that has been committed since it was last extended."""
         with refused(self.folder):
             query = "SELECT id, key, opposite, fingerprint, reason FROM programs WHERE id > ? ORDER BY id"
-            for number, key, opposite, fingerprint, reason in self._connection.execute(query, (archive.last,)):
+            for number, key, opposite, fingerprint, reason in self._connection.execute(
+                query, (archive.last,)
+            ):
                 archive.add(number, key, fingerprint if reason == Reason.SCORED else b"")
                 if opposite:
                     archive.keys.setdefault(opposite, number)
         return archive
 
-    def commit(self, step: int, outcomes: Sequence[Outcome], exchange: Exchange, seconds: float, memory: int) -> None:
+    def commit(
+        self,
+        step: int,
+        outcomes: Sequence[Outcome],
+        exchange: Exchange,
+        seconds: float,
+        memory: int,
+    ) -> None:
         """Everything of one step of all islands, at once; `exchange` is what migration makes of their populations."""
         with refused(self.folder), self._connection:
-            populations = [self._island(step, island, outcome) for island, outcome in enumerate(outcomes)]
-            rows = [(island, step, json.dumps(members)) for island, members in enumerate(exchange(populations))]
-            self._connection.executemany("INSERT OR REPLACE INTO populations VALUES (?, ?, ?)", rows)
+            populations = [
+                self._island(step, island, outcome) for island, outcome in enumerate(outcomes)
+            ]
+            rows = [
+                (island, step, json.dumps(members))
+                for island, members in enumerate(exchange(populations))
+            ]
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO populations VALUES (?, ?, ?)", rows
+            )
             self._connection.execute("INSERT INTO times VALUES (?, ?, ?)", (step, seconds, memory))
 
     def _island(self, step: int, island: int, outcome: Outcome) -> Ranked:
@@ -182,20 +228,35 @@ class Ledger:
         self._repeats(outcome.repeats)
         variants = [(genotype, key) for key, genotype in outcome.variants]
         self._connection.executemany(
-            "INSERT INTO variants (program, genotype) SELECT id, ? FROM programs WHERE key = ?", variants
+            "INSERT INTO variants (program, genotype) SELECT id, ? FROM programs WHERE key = ?",
+            variants,
         )
-        members = [(number if number > 0 else numbers[-1 - number], fitness, genes) for number, fitness, genes in outcome.members]
+        members = [
+            (number if number > 0 else numbers[-1 - number], fitness, genes)
+            for number, fitness, genes in outcome.members
+        ]
         fitness = sorted(value for _, value, _ in members)
         best, median = (fitness[-1], fitness[len(fitness) // 2]) if fitness else (None, None)
-        row = (step, island, outcome.evaluated, best, median, json.dumps(dict(sorted(outcome.funnel.items()))))
+        row = (
+            step,
+            island,
+            outcome.evaluated,
+            best,
+            median,
+            json.dumps(dict(sorted(outcome.funnel.items()))),
+        )
         self._connection.execute("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", row)
         return members
 
     def _program(self, step: int, island: int, candidate: Candidate) -> int:
         """The number of a candidate: a new one, or that of the island that was first in this step."""
-        known = self._connection.execute("SELECT id FROM programs WHERE key = ?", (candidate.key,)).fetchone()
+        known = self._connection.execute(
+            "SELECT id FROM programs WHERE key = ?", (candidate.key,)
+        ).fetchone()
         if known:
-            self._connection.execute("UPDATE programs SET repeats = repeats + 1 WHERE id = ?", known)
+            self._connection.execute(
+                "UPDATE programs SET repeats = repeats + 1 WHERE id = ?", known
+            )
             return int(known[0])
         fitness = None if math.isnan(candidate.fitness) else candidate.fitness
         values = (
@@ -204,11 +265,11 @@ class Ledger:
             json.dumps(candidate.rho) if candidate.rho else None, candidate.fingerprint or None, candidate.reason.value,
             self._same(candidate),
         )  # fmt: skip
-        names = (
-            "key, opposite, text, genotype, operator, parents, island, step, nodes, cost, fitness, rho, fingerprint, reason, same"
-        )
+        names = "key, opposite, text, genotype, operator, parents, island, step, nodes, cost, fitness, rho, fingerprint, reason, same"
         places = ", ".join("?" * len(values))
-        number = self._connection.execute(f"INSERT INTO programs ({names}) VALUES ({places})", values).lastrowid
+        number = self._connection.execute(
+            f"INSERT INTO programs ({names}) VALUES ({places})", values
+        ).lastrowid
         assert number is not None
         return number
 
@@ -221,7 +282,9 @@ class Ledger:
 
     def _repeats(self, repeats: Mapping[bytes, int]) -> None:
         counted = [(times, key, key) for key, times in repeats.items()]
-        self._connection.executemany("UPDATE programs SET repeats = repeats + ? WHERE key = ? OR opposite = ?", counted)
+        self._connection.executemany(
+            "UPDATE programs SET repeats = repeats + ? WHERE key = ? OR opposite = ?", counted
+        )
 
     def select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query that reads."""
@@ -231,7 +294,9 @@ class Ledger:
     def progress(self) -> Progress | None:
         """Where the run stands; None before its first step."""
         with refused(self.folder):
-            rows = self._connection.execute("SELECT step, evaluated, best, median, funnel FROM steps ORDER BY step").fetchall()
+            rows = self._connection.execute(
+                "SELECT step, evaluated, best, median, funnel FROM steps ORDER BY step"
+            ).fetchall()
         if not rows:
             return None
         last = rows[-1][0]
@@ -242,7 +307,9 @@ class Ledger:
         best = max((row[2] for row in current if row[2] is not None), default=float("nan"))
         medians = sorted(row[3] for row in current if row[3] is not None)
         median = medians[len(medians) // 2] if medians else float("nan")
-        return Progress(last, sum(row[1] for row in rows), funnel[Reason.SCORED.value], best, median, funnel)
+        return Progress(
+            last, sum(row[1] for row in rows), funnel[Reason.SCORED.value], best, median, funnel
+        )
 
 
 @contextmanager

@@ -40,7 +40,11 @@ class Budget:
     def spent(self, progress: Progress | None, seconds: float) -> bool:
         if progress is None:
             return False
-        done = ((self.evals, progress.evaluated), (self.steps, progress.step + 1), (self.seconds, seconds))
+        done = (
+            (self.evals, progress.evaluated),
+            (self.steps, progress.step + 1),
+            (self.seconds, seconds),
+        )
         return any(limit is not None and value >= limit for limit, value in done)
 
 
@@ -72,7 +76,11 @@ class Search:
             for place in range(settings.islands)
         ]
         outcomes = dict(self.run(work, tasks))
-        exchange = migration(settings) if settings.migrate and (number + 1) % settings.migrate == 0 else _stay
+        exchange = (
+            migration(settings)
+            if settings.migrate and (number + 1) % settings.migrate == 0
+            else _stay
+        )
         ordered = [outcomes[place] for place in range(settings.islands)]
         self.ledger.commit(number, ordered, exchange, perf_counter() - began, peak_memory())
 
@@ -94,7 +102,9 @@ class Search:
             signal.signal(signal.SIGINT, before)
 
 
-def work(settings: Settings, members: Sequence[Member], folder: Path, door: Door, place: int, number: int) -> tuple[int, Outcome]:
+def work(
+    settings: Settings, members: Sequence[Member], folder: Path, door: Door, place: int, number: int
+) -> tuple[int, Outcome]:
     """The task of one island for one step, wherever it runs."""
     ledger = Ledger.open(folder, read_only=True)
     archive = _archive(folder, ledger.path.stat().st_ino)
@@ -115,8 +125,13 @@ def migration(settings: Settings) -> Callable[[list[Ranked]], list[Ranked]]:
     """Each island's best join the next one's population."""
 
     def exchange(populations: list[Ranked]) -> list[Ranked]:
-        best = [sorted(own, key=lambda member: -member[1])[: settings.migrants] for own in populations]
-        return [own + [new for new in best[place - 1] if new not in own] for place, own in enumerate(populations)]
+        best = [
+            sorted(own, key=lambda member: -member[1])[: settings.migrants] for own in populations
+        ]
+        return [
+            own + [new for new in best[place - 1] if new not in own]
+            for place, own in enumerate(populations)
+        ]
 
     return exchange if settings.islands > 1 else _stay
 
@@ -127,5 +142,8 @@ def _stay(populations: list[Ranked]) -> list[Ranked]:
 
 def peak_memory() -> int:
     """Bytes that this process or one of its workers has held at most."""
-    own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own, workers = (
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return max(own, workers) * 1024

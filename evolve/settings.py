@@ -16,7 +16,15 @@ from emqlang.grammar.inputs import INPUTS, Axis
 ALGORITHMS = ("grammar", "emq")
 STRUCTURES = ("sequential", "branched", "dag")
 SELECTIONS = ("pareto", "fitness")
-PARTS = ("evolution", "osp", "dps", "equivalence", "sensitivity", "conflicts", "invalid")  # of the paper's search
+PARTS = (
+    "evolution",
+    "osp",
+    "dps",
+    "equivalence",
+    "sensitivity",
+    "conflicts",
+    "invalid",
+)  # of the paper's search
 SEMANTICS = ("protected", "paper")
 AGGREGATIONS = ("mean", "sum", "l2", "max")
 
@@ -81,28 +89,54 @@ class Settings:
             given = getattr(self, name)
             for word in given if isinstance(given, tuple) else (given,):
                 if word not in allowed:
-                    raise error("E403", f"'{word}' is no {name}", *nearest(str(word), allowed), f"one of {', '.join(allowed)}")
+                    raise error(
+                        "E403",
+                        f"'{word}' is no {name}",
+                        *nearest(str(word), allowed),
+                        f"one of {', '.join(allowed)}",
+                    )
         Space.of(
-            self.inputs, self.ops, choice_dependent=self.choice_dependent, max_nodes=self.max_nodes, max_depth=self.max_depth
+            self.inputs,
+            self.ops,
+            choice_dependent=self.choice_dependent,
+            max_nodes=self.max_nodes,
+            max_depth=self.max_depth,
         )
-        if self.semantics == "paper" and (dependent := [name for name in self.inputs if INPUTS[name].axis is not Axis.NONE]):
-            raise error("E403", f"'{dependent[0]}' depends on the choice, which the paper's formulas do not know")
+        if self.semantics == "paper" and (
+            dependent := [name for name in self.inputs if INPUTS[name].axis is not Axis.NONE]
+        ):
+            raise error(
+                "E403",
+                f"'{dependent[0]}' depends on the choice, which the paper's formulas do not know",
+            )
 
     @cached_property
     def space(self) -> Space:
         """The programs of the typed grammar's search."""
         nodes, depth = self.max_nodes, self.max_depth
-        return Space.of(self.inputs, self.ops, choice_dependent=self.choice_dependent, max_nodes=nodes, max_depth=depth)
+        return Space.of(
+            self.inputs,
+            self.ops,
+            choice_dependent=self.choice_dependent,
+            max_nodes=nodes,
+            max_depth=depth,
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Settings:
         """What `as_dict` gave. Raises E316 for a record of another version."""
         if set(record) != {field.name for field in fields(cls)}:
             raise error("E316", "the run was begun by another version", "begin a new one")
-        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in record.items()
+        }
         return cls(**given)
 
 
@@ -121,5 +155,10 @@ _WORDS: dict[str, tuple[str, ...]] = {
 
 def papers(**changes: Any) -> Settings:
     """The paper's settings (section 4.1): population 20, ratio 0.25, crossover and mutation 0.5."""
-    own: dict[str, Any] = {"algorithm": "emq", "islands": 1, "population": 20, "choice_dependent": False}
+    own: dict[str, Any] = {
+        "algorithm": "emq",
+        "islands": 1,
+        "population": 20,
+        "choice_dependent": False,
+    }
     return Settings(**{**own, **changes})

@@ -29,25 +29,47 @@ class Code:
 CODES: dict[str, Code] = {
     # E1: the text is not in the language
     "E101": Code(
-        1, "syntax error", "The text does not follow the grammar (`emqlang show --stage tree` prints what was understood)."
+        1,
+        "syntax error",
+        "The text does not follow the grammar (`emqlang show --stage tree` prints what was understood).",
     ),
     "E102": Code(
-        1, "unknown name", "A name is neither a statistic, an op, nor defined earlier in the file. `emqlang ops` lists them."
+        1,
+        "unknown name",
+        "A name is neither a statistic, an op, nor defined earlier in the file. `emqlang ops` lists them.",
     ),
-    "E103": Code(1, "wrong number of arguments", "Every op takes a fixed number of arguments; `emqlang explain OP` shows them."),
+    "E103": Code(
+        1,
+        "wrong number of arguments",
+        "Every op takes a fixed number of arguments; `emqlang explain OP` shows them.",
+    ),
     "E104": Code(
-        1, "text too long", "An expression may have 64 KiB and a file 1 MiB. This is checked before anything is parsed."
+        1,
+        "text too long",
+        "An expression may have 64 KiB and a file 1 MiB. This is checked before anything is parsed.",
     ),
     "E105": Code(1, "nested too deeply", "Parentheses, calls and operators may nest 200 deep."),
-    "E106": Code(1, "program too large", "A program may have 10,000 nodes once every name is replaced by what it stands for."),
+    "E106": Code(
+        1,
+        "program too large",
+        "A program may have 10,000 nodes once every name is replaced by what it stands for.",
+    ),
     "E107": Code(1, "duplicate name", "A file binds each name once."),
     "E108": Code(1, "reserved name", "Statistics and ops cannot be bound to something else."),
     "E109": Code(1, "cycle between names", "A line may use only the names bound on earlier lines."),
     "E110": Code(1, "literal not finite", "Literals are finite float64 numbers."),
     "E111": Code(1, "not UTF-8", "Texts and files are UTF-8."),
     # E2: the text is in the language and means nothing
-    "E201": Code(1, "kind error", "Weight, activation, matrix and layer values cannot be combined this way; reduce one first."),
-    "E202": Code(1, "reduction of a layer value", "A reduction brings a tensor down to one number a layer; this is one already."),
+    "E201": Code(
+        1,
+        "kind error",
+        "Weight, activation, matrix and layer values cannot be combined this way; reduce one first.",
+    ),
+    "E202": Code(
+        1,
+        "reduction of a layer value",
+        "A reduction brings a tensor down to one number a layer; this is one already.",
+    ),
     "E203": Code(1, "exponent not literal", "The right side of ** is a literal number."),
     "E204": Code(
         1,
@@ -55,7 +77,9 @@ CODES: dict[str, Code] = {
         "Under a menu that chooses activation bits too, a proxy must mention an activation input (act_bits, act_qerr, ...).",
     ),
     # E3: a network, its weights, its data or a file cannot be used
-    "E301": Code(3, "file cannot be read", "The file is missing, unreadable, or not what its name says."),
+    "E301": Code(
+        3, "file cannot be read", "The file is missing, unreadable, or not what its name says."
+    ),
     "E302": Code(
         3,
         "weights do not fit",
@@ -67,7 +91,9 @@ CODES: dict[str, Code] = {
         "The proxy reads statistics that come from images, and the network has none of its own: give --data, or --data noise:N.",
     ),
     "E304": Code(
-        3, "data does not fit", "The images are missing, too few, unlabelled, or of another size than the network takes."
+        3,
+        "data does not fit",
+        "The images are missing, too few, unlabelled, or of another size than the network takes.",
     ),
     "E305": Code(
         3,
@@ -75,20 +101,38 @@ CODES: dict[str, Code] = {
         "`emqlang models` lists the built-in networks; others load as package.module:factory or file.py:factory.",
     ),
     "E306": Code(3, "nothing to quantize", "The network has no convolution and no linear layer."),
-    "E307": Code(3, "no pretrained weights", "They are neither in the torch hub cache nor could they be downloaded."),
-    "E308": Code(3, "network cannot be run", "Its own forward failed on an input of the expected shape."),
-    "E309": Code(3, "unknown layer", "Layers that share one choice are named as the network names them, each in one tie."),
+    "E307": Code(
+        3,
+        "no pretrained weights",
+        "They are neither in the torch hub cache nor could they be downloaded.",
+    ),
+    "E308": Code(
+        3, "network cannot be run", "Its own forward failed on an input of the expected shape."
+    ),
+    "E309": Code(
+        3,
+        "unknown layer",
+        "Layers that share one choice are named as the network names them, each in one tie.",
+    ),
     "E310": Code(
         3,
         "not a recipe",
         "A recipe is the JSON object that `emqlang assign` writes; a field of this one is unknown, missing, or has an impossible value.",
     ),
-    "E311": Code(3, "recipe for another network", "The recipe's layers or its weights' hash are not this network's."),
+    "E311": Code(
+        3,
+        "recipe for another network",
+        "The recipe's layers or its weights' hash are not this network's.",
+    ),
     "E312": Code(
-        3, "values not finite", "Inputs, activations or outputs of the network hold infinities or values that are not a number."
+        3,
+        "values not finite",
+        "Inputs, activations or outputs of the network hold infinities or values that are not a number.",
     ),
     "E313": Code(
-        3, "bad latency table", "A CSV with columns layer,choice,milliseconds, one row for every layer and choice of the menu."
+        3,
+        "bad latency table",
+        "A CSV with columns layer,choice,milliseconds, one row for every layer and choice of the menu.",
     ),
     "E314": Code(
         3,
@@ -96,30 +140,64 @@ CODES: dict[str, Code] = {
         "The file is no benchmark table, or it was cut short, edited, or written by another version; `emqlang bench validate` says more.",
     ),
     "E315": Code(
-        3, "benchmark table for something else", "The table's network, weights, images or settings are not those asked for."
+        3,
+        "benchmark table for something else",
+        "The table's network, weights, images or settings are not those asked for.",
     ),
-    "E316": Code(3, "run unusable", "The folder holds no run, one of another version, or one that judged by something else."),
+    "E316": Code(
+        3,
+        "run unusable",
+        "The folder holds no run, one of another version, or one that judged by something else.",
+    ),
     # E4: the request does not fit the network
-    "E401": Code(2, "bad menu", "A menu lists weight bits (2,3,4) or pairs (W2A8,W4A8), each from 1 to 16 bits, each once."),
-    "E402": Code(2, "bad configuration", "A configuration has one entry a group, each from the menu."),
+    "E401": Code(
+        2,
+        "bad menu",
+        "A menu lists weight bits (2,3,4) or pairs (W2A8,W4A8), each from 1 to 16 bits, each once.",
+    ),
+    "E402": Code(
+        2, "bad configuration", "A configuration has one entry a group, each from the menu."
+    ),
     "E403": Code(2, "bad option", "The option's value is not of the form its help describes."),
     "E404": Code(
-        2, "bad budget", "A budget is a positive number with its unit: --size 4.5MiB, --bops 72G, --latency 3ms, --avg-bits 3."
+        2,
+        "bad budget",
+        "A budget is a positive number with its unit: --size 4.5MiB, --bops 72G, --latency 3ms, --avg-bits 3.",
     ),
     "E405": Code(
         1,
         "no assignment within budget",
         "Even the cheapest choices cost more than the budget; the minimum reachable is named for each budget.",
     ),
-    "E406": Code(2, "too few rows", "A correlation over the best rows needs at least two of them, and the paper's protocol 50."),
-    "E407": Code(
-        2, "too few configurations", "A table's rows are distinct, and the menu has fewer configurations than asked for."
+    "E406": Code(
+        2,
+        "too few rows",
+        "A correlation over the best rows needs at least two of them, and the paper's protocol 50.",
     ),
-    "E408": Code(2, "empty search space", "No program can be made of these statistics and ops that gives one number a layer."),
+    "E407": Code(
+        2,
+        "too few configurations",
+        "A table's rows are distinct, and the menu has fewer configurations than asked for.",
+    ),
+    "E408": Code(
+        2,
+        "empty search space",
+        "No program can be made of these statistics and ops that gives one number a layer.",
+    ),
     # E5: evaluation
-    "E501": Code(4, "score not finite", "A group's score overflowed or is not a number; it is null in JSON."),
-    "E502": Code(1, "time is up", "sympy was stopped at its time limit; the rules alone answer without --sympy."),
-    "E503": Code(70, "workers keep dying", "Processes that do the work were ended from outside, mostly for want of memory."),
+    "E501": Code(
+        4, "score not finite", "A group's score overflowed or is not a number; it is null in JSON."
+    ),
+    "E502": Code(
+        1,
+        "time is up",
+        "sympy was stopped at its time limit; the rules alone answer without --sympy.",
+    ),
+    "E503": Code(
+        70,
+        "workers keep dying",
+        "Processes that do the work were ended from outside, mostly for want of memory.",
+    ),
     # W: warnings; they never change the exit status
     "W601": Code(
         0,
@@ -132,7 +210,9 @@ CODES: dict[str, Code] = {
         "Higher must mean a better configuration. For these groups more bits score lower; a leading minus may be missing.",
     ),
     "W603": Code(
-        0, "weights are random", "No trained weights were used: the scores are those of a randomly initialised network."
+        0,
+        "weights are random",
+        "No trained weights were used: the scores are those of a randomly initialised network.",
     ),
     "W604": Code(
         0,
@@ -149,11 +229,19 @@ CODES: dict[str, Code] = {
         "batch norm not folded",
         "It was not proven that this batch norm follows one convolution or linear layer and nothing else reads that output.",
     ),
-    "W607": Code(0, "data is noise", "The images are standard normal noise with the network's own labels."),
-    "W608": Code(
-        0, "layer never reached", "The forward of the example does not use these layers; they are left out and keep 32 bits."
+    "W607": Code(
+        0, "data is noise", "The images are standard normal noise with the network's own labels."
     ),
-    "W609": Code(0, "cache not written", "The cache's folder cannot be written to: what was computed is used and not kept."),
+    "W608": Code(
+        0,
+        "layer never reached",
+        "The forward of the example does not use these layers; they are left out and keep 32 bits.",
+    ),
+    "W609": Code(
+        0,
+        "cache not written",
+        "The cache's folder cannot be written to: what was computed is used and not kept.",
+    ),
 }
 
 
@@ -199,11 +287,20 @@ class Diagnostic:
 
     def as_dict(self) -> dict[str, Any]:
         """The record of `--json`: code, message, file, line, column, end_column, help."""
-        record: dict[str, Any] = {"code": self.code, "message": self.message, "help": list(self.help)}
+        record: dict[str, Any] = {
+            "code": self.code,
+            "message": self.message,
+            "help": list(self.help),
+        }
         if self.source and self.span:
             line, column = self.source.place(self.span.start)
             width = min(self.span.end, len(self.source.text)) - self.span.start
-            record |= {"file": self.source.name, "line": line, "column": column, "end_column": column + max(1, width)}
+            record |= {
+                "file": self.source.name,
+                "line": line,
+                "column": column,
+                "end_column": column + max(1, width),
+            }
         elif self.path:
             record["file"] = self.path
         return record
@@ -213,7 +310,9 @@ class Diagnostic:
         lines = [f"{'error' if self.is_error else 'warning'}[{self.code}]: {self.message}"]
         if self.source and self.span:
             number, column = self.source.place(self.span.start)
-            shown, before, marked = _excerpt(self.source.line(number), column - 1, column - 1 + self.span.end - self.span.start)
+            shown, before, marked = _excerpt(
+                self.source.line(number), column - 1, column - 1 + self.span.end - self.span.start
+            )
             gutter = " " * len(str(number))
             lines += [
                 f"{gutter}--> {self.source.name}:{number}:{column}",
@@ -266,7 +365,10 @@ def _excerpt(line: str, start: int, end: int) -> tuple[str, str, str]:
 
 def _columns(text: str) -> int:
     """Terminal columns of a text; wide East Asian characters take two."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
 
 
 def _blank(text: str) -> str:

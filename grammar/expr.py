@@ -80,7 +80,15 @@ def literal(value: float) -> Expr:
 
 @lru_cache(4096)
 def _literal(value: float) -> Expr:
-    return Expr(LITERAL, (), value, _digest(LITERAL, struct.pack("<d", value)), Kind.LAYER, signs.of(value), 0)
+    return Expr(
+        LITERAL,
+        (),
+        value,
+        _digest(LITERAL, struct.pack("<d", value)),
+        Kind.LAYER,
+        signs.of(value),
+        0,
+    )
 
 
 def statistic(name: str) -> Expr:
@@ -99,11 +107,22 @@ def apply(op: str, *args: Expr, exponent: float | None = None) -> Expr:
         else:
             value = exponent + 0.0
             sign, payload = power_sign(value)[x.sign], code + x.digest + struct.pack("<d", value)
-        return Expr(op, args, value, blake2b(payload, digest_size=16).digest(), kind, sign, x.axes, x.size + 1)
+        return Expr(
+            op,
+            args,
+            value,
+            blake2b(payload, digest_size=16).digest(),
+            kind,
+            sign,
+            x.axes,
+            x.size + 1,
+        )
     x, y = args
     kind = kinds.get((x.kind, y.kind)) or kind_of(op, x.kind, y.kind)
     digest = blake2b(code + x.digest + y.digest, digest_size=16).digest()
-    return Expr(op, args, None, digest, kind, signs_of[x.sign][y.sign], x.axes | y.axes, x.size + y.size + 1)
+    return Expr(
+        op, args, None, digest, kind, signs_of[x.sign][y.sign], x.axes | y.axes, x.size + y.size + 1
+    )
 
 
 def postorder(*roots: Expr) -> Iterator[Expr]:
@@ -130,7 +149,9 @@ def inputs(*roots: Expr) -> tuple[str, ...]:
 
 def rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
     """The same op on other operands."""
-    return apply(node.op, *args, exponent=node.value if node.op == "pow" else None) if args else node  # type: ignore[arg-type]
+    return (
+        apply(node.op, *args, exponent=node.value if node.op == "pow" else None) if args else node
+    )  # type: ignore[arg-type]
 
 
 def elaborate(expr: Expr) -> Expr:
@@ -144,8 +165,12 @@ def _digest(op: str, payload: bytes) -> bytes:
     return blake2b(_CODES[op] + payload, digest_size=16).digest()
 
 
-_ROWS: dict[str, tuple[bytes, dict[tuple[Kind, ...], Kind], Any]] = {op: (_CODES[op], KINDS[op], SIGNS.get(op)) for op in OPS}
+_ROWS: dict[str, tuple[bytes, dict[tuple[Kind, ...], Kind], Any]] = {
+    op: (_CODES[op], KINDS[op], SIGNS.get(op)) for op in OPS
+}
 _STATISTICS = {
-    row.name: Expr(INPUT, (), row.name, _digest(INPUT, row.name.encode()), row.kind, row.sign, _AXES[row.axis])
+    row.name: Expr(
+        INPUT, (), row.name, _digest(INPUT, row.name.encode()), row.kind, row.sign, _AXES[row.axis]
+    )
     for row in INPUTS.values()
 }

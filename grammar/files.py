@@ -44,7 +44,12 @@ class EmqFile:
         if name in self.proxies:
             return self.proxies[name]
         why = "is private" if any(proxy.name == name for proxy in self.bindings) else "is not bound"
-        raise error("E102", f"'{name}' {why} in this file", *nearest(name, self.proxies), path=self.source.name)
+        raise error(
+            "E102",
+            f"'{name}' {why} in this file",
+            *nearest(name, self.proxies),
+            path=self.source.name,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,11 @@ def read_text(path: str | Path) -> str:
         with Path(path).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as problem:
-        raise error("E301", f"the file cannot be read: {(problem.strerror or str(problem)).lower()}", path=str(path)) from None
+        raise error(
+            "E301",
+            f"the file cannot be read: {(problem.strerror or str(problem)).lower()}",
+            path=str(path),
+        ) from None
     return decode(content, str(path))
 
 
@@ -97,7 +106,9 @@ def decode(content: bytes, name: str) -> str:
         line = content.count(b"\n", 0, problem.start) + 1
         column = problem.start - content.rfind(b"\n", 0, problem.start)
         message = f"byte 0x{content[problem.start]:02x} is not UTF-8"
-        raise error("E111", message, "save the file as UTF-8", path=f"{name}:{line}:{column}") from None
+        raise error(
+            "E111", message, "save the file as UTF-8", path=f"{name}:{line}:{column}"
+        ) from None
 
 
 def statements(text: str) -> Iterator[Statement]:
@@ -150,7 +161,9 @@ class _Lines:
                 self.names[statement.name] = None
             else:
                 lines.append((statement, passage, tree))
-                self.uses.setdefault(tree.text, {n.text for n in postorder(tree) if n.form in (Form.NAME, Form.CALL)})
+                self.uses.setdefault(
+                    tree.text, {n.text for n in postorder(tree) if n.form in (Form.NAME, Form.CALL)}
+                )
             if self.full:
                 return
         for statement, passage, tree in lines:
@@ -168,20 +181,28 @@ class _Lines:
             self.names[name] = expr
         if expr is not None:
             text = passage.text[value.span.start : value.span.end]
-            self.programs.append(complete(text, value, expr, reader.warnings, name, statement.description))
+            self.programs.append(
+                complete(text, value, expr, reader.warnings, name, statement.description)
+            )
 
     def _bind(self, name: str, passage: Passage, tree: Node) -> bool:
         """Whether the line may bind its name; reports E107 and E108."""
         if name in INPUTS or name in OPS:
             what = "a statistic" if name in INPUTS else "an op"
-            self.errors.append(passage.diagnostic("E108", f"'{name}' is {what} and cannot be bound", tree.mark, "reserved"))
+            self.errors.append(
+                passage.diagnostic(
+                    "E108", f"'{name}' is {what} and cannot be bound", tree.mark, "reserved"
+                )
+            )
             return False
         offset = passage.start + tree.mark.start
         if self.first.setdefault(name, offset) == offset:
             return True
         line, column = self.source.place(self.first[name])
         help = (f"first bound at {self.source.name}:{line}:{column}",)
-        self.errors.append(passage.diagnostic("E107", f"'{name}' is bound twice", tree.mark, "bound again", help))
+        self.errors.append(
+            passage.diagnostic("E107", f"'{name}' is bound twice", tree.mark, "bound again", help)
+        )
         return False
 
     def _later(self, name: str, user: str) -> tuple[str, str] | None:
@@ -189,9 +210,15 @@ class _Lines:
         if name not in self.uses:
             return None
         if name == user:
-            return f"'{name}' is used in its own definition", "a line may use only the names bound above it"
+            return (
+                f"'{name}' is used in its own definition",
+                "a line may use only the names bound above it",
+            )
         if self._needs(name, user):
-            return f"'{user}' and '{name}' need each other", "a line may use only the names bound above it"
+            return (
+                f"'{user}' and '{name}' need each other",
+                "a line may use only the names bound above it",
+            )
         return f"'{name}' is bound further down", f"move its line above the one that binds '{user}'"
 
     def _needs(self, start: str, goal: str) -> bool:

@@ -76,7 +76,10 @@ _BINARY: dict[str, tuple[tuple[Sign, ...], ...]] = {
     "div": signs.MUL,
     "matmul": tuple(tuple(signs.SUM[signs.MUL[s][t]] for t in range(8)) for s in range(8)),
 }
-SIGNS: dict[str, Any] = {**_UNARY, **_BINARY}  # op -> table indexed by the signs of its operands; of pow, see power_sign
+SIGNS: dict[str, Any] = {
+    **_UNARY,
+    **_BINARY,
+}  # op -> table indexed by the signs of its operands; of pow, see power_sign
 assert SIGNS.keys() | {"pow"} == OPS.keys()
 
 
@@ -111,7 +114,11 @@ KINDS = {op: _table(op) for op in OPS}
 def _refusal(op: str, kinds: tuple[Kind, ...]) -> KindError:
     row = OPS[op]
     if row.cls is Class.REDUCTION:
-        return KindError("E202", f"'{op}' reduces a tensor, and this is one number a layer already", f"leave out '{op}'")
+        return KindError(
+            "E202",
+            f"'{op}' reduces a tensor, and this is one number a layer already",
+            f"leave out '{op}'",
+        )
     if row.arity == 2 and row.cls is Class.ELEMENTWISE:
         return KindError(
             "E201",

@@ -24,7 +24,12 @@ class Library(Mapping[str, Program]):
         """Raises E102 with the nearest name."""
         shelf = _shelf_of().get(name)
         if shelf is None:
-            raise error("E102", f"no proxy of the library is called '{name}'", *nearest(name, self), "it has " + ", ".join(self))
+            raise error(
+                "E102",
+                f"no proxy of the library is called '{name}'",
+                *nearest(name, self),
+                "it has " + ", ".join(self),
+            )
         return _load(shelf)[name]
 
     def shelf(self, name: str) -> str:
@@ -78,13 +83,20 @@ def read(text: str, source_name: str) -> tuple[Program, ...]:
 def _public(file: EmqFile) -> tuple[Program, ...]:
     if file.proxies:
         return tuple(file.proxies.values())
-    raise error("E102", "the file binds no public name", "a line reads name = expression", path=file.source.name)
+    raise error(
+        "E102",
+        "the file binds no public name",
+        "a line reads name = expression",
+        path=file.source.name,
+    )
 
 
 @cache
 def _shelf_of() -> dict[str, str]:
     """Which file binds each name."""
-    return {statement.name: shelf for shelf in SHELVES for statement in statements(read_shelf(shelf))}
+    return {
+        statement.name: shelf for shelf in SHELVES for statement in statements(read_shelf(shelf))
+    }
 
 
 @cache

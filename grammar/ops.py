@@ -68,8 +68,22 @@ _TABLE = (
     Op("l1", 1, R, "sum of |x|"),
     Op("l2", 1, R, "square root of the sum of x ** 2"),
     Op("square", 1, C, "x ** 2", expansion="x ** 2"),
-    Op("normalize", 1, C, "(x - mean(x)) / std(x)", "0 for a constant", expansion="(x - mean(x)) * inv(std(x))"),
-    Op("min_max", 1, C, "(x - min(x)) / (max(x) - min(x))", "0 for a constant", expansion="(x - min(x)) * inv(max(x) - min(x))"),
+    Op(
+        "normalize",
+        1,
+        C,
+        "(x - mean(x)) / std(x)",
+        "0 for a constant",
+        expansion="(x - mean(x)) * inv(std(x))",
+    ),
+    Op(
+        "min_max",
+        1,
+        C,
+        "(x - min(x)) / (max(x) - min(x))",
+        "0 for a constant",
+        expansion="(x - min(x)) * inv(max(x) - min(x))",
+    ),
     Op("gram", 1, C, "x @ x: inner products of the output channels", expansion="x @ x"),
     Op("matmul", 2, S, "X Y^T, of weights as (C_out, fan_in) or of two matrices", infix="@"),
     Op("softmax", 1, S, "softmax over the output channels"),
@@ -81,5 +95,7 @@ OPS = MappingProxyType({op.name: op for op in _TABLE})
 assert len(OPS) == len(_TABLE)
 
 INFIX = MappingProxyType({op.infix: op.name for op in _TABLE if op.infix})
-CALLS = tuple(op.name for op in _TABLE if not op.infix and op.name != "neg")  # what may be written as name(...)
+CALLS = tuple(
+    op.name for op in _TABLE if not op.infix and op.name != "neg"
+)  # what may be written as name(...)
 assert "neg" in OPS and all(op.arity == 1 for op in _TABLE if not op.infix)

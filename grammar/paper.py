@@ -35,12 +35,16 @@ _TABLE = (
     PaperOp("abs", 1, 2, "abs(x)"),
     PaperOp("pow", 1, 3, "x ** 2"),
     PaperOp("exp", 1, 4, "exp(x)"),
-    PaperOp("normalize", 1, 5, "normalize(x)", "the standard deviation divides by n - 1; NaN becomes 0"),
+    PaperOp(
+        "normalize", 1, 5, "normalize(x)", "the standard deviation divides by n - 1; NaN becomes 0"
+    ),
     PaperOp("relu", 1, 6, "relu(x)"),
     PaperOp("invert", 1, 7, "inv(x)", "1 / (x + 1e-9)"),
     PaperOp("frobenius_norm", 1, 8, "l2(x)"),
     PaperOp("normalized_sum", 1, 9, "mean(x)", "sum(x) / (numel + 1e-9)"),
-    PaperOp("l1_norm", 1, 10, "mean(abs(x))", "sum|x| / (numel + 1e-9): a mean, in spite of its name"),
+    PaperOp(
+        "l1_norm", 1, 10, "mean(abs(x))", "sum|x| / (numel + 1e-9): a mean, in spite of its name"
+    ),
     PaperOp("softmax", 1, 11, "softmax(x)"),
     PaperOp("sigmoid", 1, 12, "sigmoid(x)"),
     PaperOp("logsoftmax", 1, 13, "logsoftmax(x)"),

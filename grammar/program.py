@@ -36,7 +36,9 @@ class Program:
     description: str = ""
 
 
-def parse(text: str, source_name: str = "<arg>", names: Mapping[str, Expr] | None = None) -> Program:
+def parse(
+    text: str, source_name: str = "<arg>", names: Mapping[str, Expr] | None = None
+) -> Program:
     """Read one expression, over names bound before. Raises EmqError with at most five diagnostics."""
     passage = Passage(Source(source_name, text), text)
     tree = read_expression(passage)
@@ -47,7 +49,14 @@ def parse(text: str, source_name: str = "<arg>", names: Mapping[str, Expr] | Non
     return complete(text, tree, expr, reader.warnings)
 
 
-def complete(text: str, tree: Node, expr: Expr, warnings: Iterable[Diagnostic], name: str = "", description: str = "") -> Program:
+def complete(
+    text: str,
+    tree: Node,
+    expr: Expr,
+    warnings: Iterable[Diagnostic],
+    name: str = "",
+    description: str = "",
+) -> Program:
     """The program that an expression makes once it is elaborated."""
     added = ("mean",) * (expr.kind is not Kind.LAYER) + ("bits *",) * (not expr.axes)
     return Program(text, tree, expr, elaborate(expr), added, tuple(warnings), name, description)
@@ -55,4 +64,6 @@ def complete(text: str, tree: Node, expr: Expr, warnings: Iterable[Diagnostic], 
 
 def failure(errors: Iterable[Diagnostic]) -> EmqError:
     """The first five errors in the order of the text."""
-    return EmqError(*sorted(errors, key=lambda error: error.span.start if error.span else 0)[:MAX_ERRORS])
+    return EmqError(
+        *sorted(errors, key=lambda error: error.span.start if error.span else 0)[:MAX_ERRORS]
+    )

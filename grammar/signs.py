@@ -25,7 +25,12 @@ def unary(negative: Sign, zero: Sign, positive: Sign) -> tuple[Sign, ...]:
 
 def binary(atom: Callable[[Sign, Sign], Sign]) -> tuple[tuple[Sign, ...], ...]:
     """The table of a two-argument op, from what it does to each pair of atoms."""
-    return tuple(tuple(_union(atom(a, b) for a in _ATOMS if a & s for b in _ATOMS if b & t) for t in range(8)) for s in range(8))
+    return tuple(
+        tuple(
+            _union(atom(a, b) for a in _ATOMS if a & s for b in _ATOMS if b & t) for t in range(8)
+        )
+        for s in range(8)
+    )
 
 
 def _union(signs: Iterable[Sign]) -> Sign:
@@ -38,7 +43,9 @@ def _union(signs: Iterable[Sign]) -> Sign:
 FLIP = unary(POSITIVE, ZERO, NEGATIVE)
 ADD = binary(lambda a, b: b if a == ZERO else a if b == ZERO else a if a == b else ANY)
 MUL = binary(lambda a, b: ZERO if ZERO in (a, b) else POSITIVE if a == b else NEGATIVE)
-SUM = tuple(ANY if s & NEGATIVE and s & POSITIVE else s for s in range(8))  # of any number of values of one sign
+SUM = tuple(
+    ANY if s & NEGATIVE and s & POSITIVE else s for s in range(8)
+)  # of any number of values of one sign
 
 
 def describe(sign: Sign) -> str:

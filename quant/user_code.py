@@ -34,7 +34,9 @@ def foreign(code: str, what: str, path: str = "") -> Iterator[None]:
         raise
     except Exception as reason:  # it may raise anything
         line = str(reason).strip().split("\n")[0]
-        raise error(code, f"{what} failed: {type(reason).__name__}{': ' if line else ''}{line}", path=path) from reason
+        raise error(
+            code, f"{what} failed: {type(reason).__name__}{': ' if line else ''}{line}", path=path
+        ) from reason
 
 
 def _load_file(path: Path) -> ModuleType:

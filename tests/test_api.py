@@ -64,14 +64,19 @@ def test_from_a_module_to_the_quantized_network() -> None:
 
 def test_scores_have_a_row_a_group_and_a_column_a_choice() -> None:
     table = emq.score("mean(abs(w))", emq.collect(network(), bits="2,4"))
-    assert table.scores.shape == (3, 2) and [str(choice) for choice in table.choices] == ["W2", "W4"]
+    assert table.scores.shape == (3, 2) and [str(choice) for choice in table.choices] == [
+        "W2",
+        "W4",
+    ]
     assert table.q == pytest.approx(table.scores[:, 0] / 2)
 
 
 def test_several_proxies_come_back_in_order() -> None:
     statistics = emq.collect(network(), batches())
     tables = emq.score(["mean(fisher)", "numel"], statistics)
-    assert [table.q[0] for table in tables] == [emq.score(text, statistics).q[0] for text in ("mean(fisher)", "numel")]
+    assert [table.q[0] for table in tables] == [
+        emq.score(text, statistics).q[0] for text in ("mean(fisher)", "numel")
+    ]
 
 
 def test_the_loss_is_the_users() -> None:
@@ -81,14 +86,22 @@ def test_the_loss_is_the_users() -> None:
     images = torch.cat([images for images, _ in data])
     model(images).square().mean().backward()
     # the batch norm is folded into the first layer, which scales its gradient; the last layer is as it was
-    assert emq.score("mean(abs(grad))", statistics).q[2] == pytest.approx(float(model[6].weight.grad.abs().mean()), rel=1e-4)
+    assert emq.score("mean(abs(grad))", statistics).q[2] == pytest.approx(
+        float(model[6].weight.grad.abs().mean()), rel=1e-4
+    )
 
 
 def test_batches_may_be_dicts_and_the_forward_the_users() -> None:
-    data: list[dict[str, Any]] = [{"pixels": images, "labels": labels} for images, labels in batches()]
-    statistics = emq.collect(Named(), data, forward=lambda model, batch: model(pixels=batch["pixels"]))
+    data: list[dict[str, Any]] = [
+        {"pixels": images, "labels": labels} for images, labels in batches()
+    ]
+    statistics = emq.collect(
+        Named(), data, forward=lambda model, batch: model(pixels=batch["pixels"])
+    )
     plain = emq.collect(network(), batches())
-    assert emq.score("mean(fisher)", statistics).q == pytest.approx(emq.score("mean(fisher)", plain).q)
+    assert emq.score("mean(fisher)", statistics).q == pytest.approx(
+        emq.score("mean(fisher)", plain).q
+    )
     recipe = emq.assign("mean(abs(w))", statistics, size="1.2KiB")
     quantized = emq.quantize(Named(), recipe, data, images=64)
     assert emq.evaluate(quantized, data).images == 64
@@ -96,20 +109,28 @@ def test_batches_may_be_dicts_and_the_forward_the_users() -> None:
 
 def test_batches_may_come_from_a_generator() -> None:
     recipe = emq.assign("fisher_error", emq.collect(network(), iter(batches())), avg_bits=3)
-    one, two = (emq.quantize(network(), recipe, data, images=64) for data in (iter(batches()), batches()))
+    one, two = (
+        emq.quantize(network(), recipe, data, images=64) for data in (iter(batches()), batches())
+    )
     assert one.report == two.report
 
 
 def test_without_labels_there_is_agreement_and_kl() -> None:
     model, data = network(), [images for images, _ in batches()]
     found = emq.evaluate(model, data, reference=model)
-    assert found.agreement == 1 and found.kl == pytest.approx(0, abs=1e-6) and found.accuracy is None
+    assert (
+        found.agreement == 1 and found.kl == pytest.approx(0, abs=1e-6) and found.accuracy is None
+    )
     with pytest.raises(emq.EmqError, match="no labels"):
         emq.evaluate(model, data)
 
 
 def test_a_metric_of_ones_own() -> None:
-    found = emq.evaluate(network(), batches(), lambda outputs, batch: float((outputs.argmax(1) == batch[1]).float().mean()))
+    found = emq.evaluate(
+        network(),
+        batches(),
+        lambda outputs, batch: float((outputs.argmax(1) == batch[1]).float().mean()),
+    )
     assert found.metric == pytest.approx(found.accuracy)
 
 
@@ -131,9 +152,14 @@ def test_the_papers_way_is_no_better() -> None:
     menu = list(table.choices)
 
     def total(recipe: Any) -> float:
-        return table.score([[c.weight_bits for c in menu].index(recipe.bits[name]) for name in table.layers])
+        return table.score(
+            [[c.weight_bits for c in menu].index(recipe.bits[name]) for name in table.layers]
+        )
 
-    exact, sampled = (emq.assign(table, statistics, avg_bits=3, method=method, samples=50) for method in ("exact", "sample"))
+    exact, sampled = (
+        emq.assign(table, statistics, avg_bits=3, method=method, samples=50)
+        for method in ("exact", "sample")
+    )
     assert total(sampled) <= total(exact)
 
 
@@ -146,7 +172,12 @@ def test_the_papers_way_is_no_better() -> None:
         (lambda: emq.assign("numel", emq.collect(network()), size="4.5"), "E404"),
         (lambda: emq.assign("numel", emq.collect(network()), size="1B"), "E405"),
         (lambda: emq.assign("numel", emq.collect(network()), avg_bits=3, fix="nothing=8"), "E402"),
-        (lambda: emq.quantize(network(), emq.assign("numel", emq.collect(network()), avg_bits=3), batches()), "E304"),
+        (
+            lambda: emq.quantize(
+                network(), emq.assign("numel", emq.collect(network()), avg_bits=3), batches()
+            ),
+            "E304",
+        ),
     ],
 )
 def test_what_cannot_be_done_says_so(call: Any, code: str) -> None:
@@ -162,8 +193,15 @@ def test_everything_public_is_there() -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = "import sys, emqlang; print(sorted({'torch', 'numpy', 'sympy', 'lark'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = (
+        "import sys, emqlang; print(sorted({'torch', 'numpy', 'sympy', 'lark'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_statistics_and_quantization_do_without_torchs_compiler() -> None:
@@ -176,7 +214,9 @@ recipe = emq.assign("hawq", emq.collect(model, batches, loss="self"), avg_bits=3
 emq.evaluate(emq.quantize(model, recipe, batches, images=2), batches, reference=model)
 print("torch._dynamo" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "False\n"
 
 

@@ -14,12 +14,23 @@ HEAVY = {"torch", "numpy", "scipy", "sympy", "networkx"}
 # Part of the house (longest prefix wins) -> what of ours it may import.
 ALLOWED = {
     "emqlang.grammar": {"emqlang.grammar"},
-    "emqlang.quant": {"emqlang.quant", "emqlang.grammar.inputs", "emqlang.grammar.signs", "emqlang.grammar.diagnostics"},
+    "emqlang.quant": {
+        "emqlang.quant",
+        "emqlang.grammar.inputs",
+        "emqlang.grammar.signs",
+        "emqlang.grammar.diagnostics",
+    },
     "emqlang.compiler": {"emqlang.compiler", "emqlang.grammar"},
     "emqlang.scores": {"emqlang.compiler", "emqlang.grammar"},
     "emqlang.ranking": {"emqlang.scores", "emqlang.compiler", "emqlang.grammar"},
     "emqlang.bootstrap": {"emqlang.ranking", "emqlang.grammar"},
-    "emqlang.evolve": {"emqlang.evolve", "emqlang.scores", "emqlang.ranking", "emqlang.compiler", "emqlang.grammar"},
+    "emqlang.evolve": {
+        "emqlang.evolve",
+        "emqlang.scores",
+        "emqlang.ranking",
+        "emqlang.compiler",
+        "emqlang.grammar",
+    },
     "emqlang": {"emqlang"},
 }
 PRINTERS = {"emqlang.render"}
@@ -32,8 +43,14 @@ def modules() -> Iterator[tuple[str, Path]]:
             continue  # a room that is not furnished yet
         root = Path(spec.origin).parent
         for path in sorted(root.rglob("*.py")):
-            name = ".".join((package, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
-            if package != "emqlang" or name.split(".")[1:2] not in (["grammar"], ["quant"], ["evolve"]):
+            name = ".".join((package, *path.relative_to(root).with_suffix("").parts)).removesuffix(
+                ".__init__"
+            )
+            if package != "emqlang" or name.split(".")[1:2] not in (
+                ["grammar"],
+                ["quant"],
+                ["evolve"],
+            ):
                 yield name, path
 
 
@@ -52,12 +69,16 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def rule(name: str) -> set[str]:
-    return ALLOWED[max((part for part in ALLOWED if name == part or name.startswith(part + ".")), key=len)]
+    return ALLOWED[
+        max((part for part in ALLOWED if name == part or name.startswith(part + ".")), key=len)
+    ]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_stay_inside_the_rules(name: str) -> None:
-    ours = {m for m in imports(ast.parse(MODULES[name].read_text())) if m.split(".")[0] == "emqlang"}
+    ours = {
+        m for m in imports(ast.parse(MODULES[name].read_text())) if m.split(".")[0] == "emqlang"
+    }
     allowed = rule(name)
     assert not {m for m in ours if not any(m == a or m.startswith(a + ".") for a in allowed)}
 
@@ -71,7 +92,9 @@ def test_the_language_imports_nothing_heavy_when_imported(name: str) -> None:
 
 @pytest.mark.parametrize("name", [m for m in MODULES if m not in PRINTERS])
 def test_only_render_prints(name: str) -> None:
-    calls = (n.func for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Call))
+    calls = (
+        n.func for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Call)
+    )
     printing = [f for f in calls if isinstance(f, ast.Name) and f.id == "print"]
     assert not printing or name.startswith("emqlang.quant.models.training")
 

@@ -34,7 +34,9 @@ def loaded(*arguments: str, cwd: Path, **environment: str) -> tuple[int, set[str
 
 @pytest.fixture
 def proxies(tmp_path: Path) -> Path:
-    lines = "\n".join(f"p{i} = log(abs(grad_synflow)) * sqrt(mean(abs(w))) + {i}" for i in range(100))
+    lines = "\n".join(
+        f"p{i} = log(abs(grad_synflow)) * sqrt(mean(abs(w))) + {i}" for i in range(100)
+    )
     (tmp_path / "proxies.emq").write_text(lines + "\n")
     return tmp_path
 
@@ -66,11 +68,20 @@ def test_commands_about_text_load_nothing_heavy(line: str, proxies: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "words", ["emqlang ev", "emqlang eval log(gr", "emqlang eval --model res", "emqlang eval --proxy h", "emqlang explain E"]
+    "words",
+    [
+        "emqlang ev",
+        "emqlang eval log(gr",
+        "emqlang eval --model res",
+        "emqlang eval --proxy h",
+        "emqlang explain E",
+    ],
 )
 def test_completion_loads_nothing_heavy(words: str, proxies: Path) -> None:
     position = str(len(words.split()) - 1)
-    status, modules = loaded(cwd=proxies, _EMQLANG_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=position)
+    status, modules = loaded(
+        cwd=proxies, _EMQLANG_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=position
+    )
     assert status == 0
     assert not modules & HEAVY
 

@@ -76,10 +76,16 @@ class Root(LazyGroup):
         write_lines(formatter, "Examples", EXAMPLES)
         self.format_help_text(ctx, formatter)
         self.format_options(ctx, formatter)
-        write_lines(formatter, "Exit status", tuple(f"{code:>3}  {meaning}" for code, meaning in EXIT_STATUS.items()))
+        write_lines(
+            formatter,
+            "Exit status",
+            tuple(f"{code:>3}  {meaning}" for code, meaning in EXIT_STATUS.items()),
+        )
 
 
-@click.group("emqlang", cls=Root, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "emqlang", cls=Root, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def group() -> None:
     """A language, compiler and evaluator for training-free proxies of mixed-precision quantization.

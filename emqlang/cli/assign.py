@@ -9,7 +9,17 @@ import click
 
 from emqlang import programs
 from emqlang.cli.base import declare
-from emqlang.cli.options import POSITIVE, Expression, Share, as_csv, as_json, budgets, layout, network, parted
+from emqlang.cli.options import (
+    POSITIVE,
+    Expression,
+    Share,
+    as_csv,
+    as_json,
+    budgets,
+    layout,
+    network,
+    parted,
+)
 from emqlang.views import render
 
 
@@ -21,19 +31,39 @@ from emqlang.views import render
 )
 @click.argument("word", metavar="EXPR", type=Expression(), required=False)
 @budgets
-@click.option("--sweep", is_flag=True, help="Print the complete Pareto front of the score over one quantity.")
 @click.option(
-    "--max-drop", type=Share(), metavar="PERCENT", help="Walk the front to the cheapest bits that lose at most this, as 1%."
+    "--sweep", is_flag=True, help="Print the complete Pareto front of the score over one quantity."
+)
+@click.option(
+    "--max-drop",
+    type=Share(),
+    metavar="PERCENT",
+    help="Walk the front to the cheapest bits that lose at most this, as 1%.",
 )
 @click.option(
     "--over",
     type=click.Choice(["size", "bops", "latency", "avg-bits"]),
     help="What --sweep and --max-drop go along.  [default: the budget's, or size]",
 )
-@click.option("--config", metavar="LIST|FILE", help="Take these bits: one a group or layer, or a JSON file of names to bits.")
-@click.option("--calib-images", type=POSITIVE, default=1024, show_default=True, help="Images that calibrate, for --max-drop.")
+@click.option(
+    "--config",
+    metavar="LIST|FILE",
+    help="Take these bits: one a group or layer, or a JSON file of names to bits.",
+)
+@click.option(
+    "--calib-images",
+    type=POSITIVE,
+    default=1024,
+    show_default=True,
+    help="Images that calibrate, for --max-drop.",
+)
 @click.option("--test", metavar="WHAT", help="Images to validate on, as --data, for --max-drop.")
-@click.option("--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the recipe here.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the recipe here.",
+)
 @network
 @as_json
 @as_csv
@@ -75,7 +105,9 @@ def command(
         elif sweep:
             found, notices = choosing.sweep(program, over)
         elif max_drop is not None:
-            found, notices = choosing.walk(program, over, max_drop, test, Method(calib_images=calib_images))
+            found, notices = choosing.walk(
+                program, over, max_drop, test, Method(calib_images=calib_images)
+            )
         else:
             found, notices = choosing.best(program)
     render.diagnostics(notices)

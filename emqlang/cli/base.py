@@ -51,7 +51,9 @@ class Command(click.Command):
         """A word such as `-sum(w)`, which no option is called, is an expression."""
         options = [param for param in self.params if isinstance(param, click.Option)]
         valued = {name for option in options if not option.is_flag for name in option.opts}
-        known = {name for option in options for name in (*option.opts, *option.secondary_opts)} | set(ctx.help_option_names)
+        known = {
+            name for option in options for name in (*option.opts, *option.secondary_opts)
+        } | set(ctx.help_option_names)
         if any(isinstance(param.type, Expression) for param in self.params):
             before = ("", *args)
             args = [
@@ -78,7 +80,11 @@ class LazyGroup(click.Group):
     context_class = Context
 
     def __init__(
-        self, *args: Any, sections: Mapping[str, Mapping[str, str]], package: str = "emqlang.cli", **kwargs: Any
+        self,
+        *args: Any,
+        sections: Mapping[str, Mapping[str, str]],
+        package: str = "emqlang.cli",
+        **kwargs: Any,
     ) -> None:
         kwargs["params"] = [*kwargs.get("params", ()), *_common()]
         super().__init__(*args, **kwargs)
@@ -90,13 +96,19 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(f"{self.package}.{cmd_name}{'_' * iskeyword(cmd_name)}").command
+        command: click.Command = import_module(
+            f"{self.package}.{cmd_name}{'_' * iskeyword(cmd_name)}"
+        ).command
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            ctx.fail(" ".join((f"no such command '{args[0]}';", *nearest(args[0], known))).rstrip(";"))
+            ctx.fail(
+                " ".join((f"no such command '{args[0]}';", *nearest(args[0], known))).rstrip(";")
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -110,11 +122,15 @@ class LazyGroup(click.Group):
         except (ClickException, Exit, Abort, BrokenPipeError):
             raise
         except Exception as crash:  # the boundary: whatever gets here is a bug of ours
-            render.internal_error(crash, debug=bool(ctx.meta.get(_DEBUG) or os.environ.get("EMQLANG_DEBUG")))
+            render.internal_error(
+                crash, debug=bool(ctx.meta.get(_DEBUG) or os.environ.get("EMQLANG_DEBUG"))
+            )
             ctx.exit(EXIT_INTERNAL)
 
 
-def declare(name: str, *examples: str, epilog: str | None = None) -> Callable[[Callable[..., Any]], Command]:
+def declare(
+    name: str, *examples: str, epilog: str | None = None
+) -> Callable[[Callable[..., Any]], Command]:
     """Make a function a command; its docstring is the help."""
     return click.command(name, cls=Command, examples=examples, epilog=epilog)
 
@@ -140,7 +156,11 @@ def _common() -> list[click.Parameter]:
             help="Plain text, as under NO_COLOR.",
         ),
         click.Option(
-            ["--debug"], is_flag=True, expose_value=False, callback=_debug, help="Show the traceback of an internal error."
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=_debug,
+            help="Show the traceback of an internal error.",
         ),
     ]
 

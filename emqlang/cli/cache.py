@@ -19,9 +19,20 @@ def command(action: str, as_json: bool) -> None:
     usage = cache.info() if action == "info" else cache.clear()
     if as_json:
         cleared = action == "clear"
-        counts = {"directory": str(usage.directory), "files": usage.files, "bytes": usage.bytes, "cleared": cleared}
+        counts = {
+            "directory": str(usage.directory),
+            "files": usage.files,
+            "bytes": usage.bytes,
+            "cleared": cleared,
+        }
         render.json_object({"schema": "emqlang.cache/1", **counts})
     elif action == "info":
-        render.fields([("directory", str(usage.directory)), ("files", f"{usage.files:,}"), ("bytes", f"{usage.bytes:,}")])
+        render.fields(
+            [
+                ("directory", str(usage.directory)),
+                ("files", f"{usage.files:,}"),
+                ("bytes", f"{usage.bytes:,}"),
+            ]
+        )
     else:
         render.note(f"removed {usage.files:,} files, {usage.bytes:,} bytes")

@@ -11,7 +11,12 @@ from emqlang.grammar.diagnostics import EmqError
 from emqlang.views import render
 
 
-@declare("check", "emqlang check proxies.emq", 'emqlang check "log(abs(w)) * numel"', "emqlang check - < proxies.emq")
+@declare(
+    "check",
+    "emqlang check proxies.emq",
+    'emqlang check "log(abs(w)) * numel"',
+    "emqlang check - < proxies.emq",
+)
 @click.argument("words", metavar="FILE|EXPR...", type=Expression(), nargs=-1, required=True)
 @as_json
 @click.pass_context

@@ -72,7 +72,11 @@ class Repl:
         tree = read_binding(passage)
         if tree.text in INPUTS or tree.text in OPS:
             what = "a statistic" if tree.text in INPUTS else "an op"
-            raise EmqError(passage.diagnostic("E108", f"'{tree.text}' is {what} and cannot be bound", tree.mark, "reserved"))
+            raise EmqError(
+                passage.diagnostic(
+                    "E108", f"'{tree.text}' is {what} and cannot be bound", tree.mark, "reserved"
+                )
+            )
         reader = Reader(passage, self.names)
         expr = reader.read(tree.operands[0])
         if expr is None:
@@ -83,11 +87,20 @@ class Repl:
 
     def _command(self, statement: str) -> None:
         word, _, rest = statement[1:].partition(" ")
-        meant = [word] if word in COMMANDS else [name for name in COMMANDS if word and name.startswith(word)]
+        meant = (
+            [word]
+            if word in COMMANDS
+            else [name for name in COMMANDS if word and name.startswith(word)]
+        )
         if len(meant) > 1:
             raise error("E403", f"':{word}' may mean {' or '.join(f':{name}' for name in meant)}")
         if not meant:
-            raise error("E403", f"there is no command ':{word}'", *nearest(word, COMMANDS), ":help lists the commands")
+            raise error(
+                "E403",
+                f"there is no command ':{word}'",
+                *nearest(word, COMMANDS),
+                ":help lists the commands",
+            )
         COMMANDS[meant[0]](self, rest.strip())
 
 
@@ -95,7 +108,9 @@ def _model(repl: Repl, rest: str) -> None:
     """:model [NAME [WEIGHTS]]  name the loaded network, or load another one"""
     if rest:
         name, _, weights = rest.partition(" ")
-        another = Workbench(replace(repl.workbench.settings, model=name, weights=weights.strip() or None))
+        another = Workbench(
+            replace(repl.workbench.settings, model=name, weights=weights.strip() or None)
+        )
         report.network(another.network)
         repl.workbench = another
     else:
@@ -139,7 +154,9 @@ def _graph(repl: Repl, rest: str) -> None:
 def _time(repl: Repl, rest: str) -> None:
     """:time [EXPR]             evaluate, and say how long it took"""
     done = repl.workbench.evaluate([repl.program(rest)])
-    render.note(f"statistics {done.statistics_seconds:.3f} s, evaluation {done.evaluation_seconds:.6f} s")
+    render.note(
+        f"statistics {done.statistics_seconds:.3f} s, evaluation {done.evaluation_seconds:.6f} s"
+    )
 
 
 def _save(repl: Repl, rest: str) -> None:
@@ -152,7 +169,11 @@ def _save(repl: Repl, rest: str) -> None:
     try:
         Path(rest).write_text("".join(lines), encoding="utf-8")
     except OSError as problem:
-        raise error("E301", f"the file cannot be written: {(problem.strerror or str(problem)).lower()}", path=rest) from None
+        raise error(
+            "E301",
+            f"the file cannot be written: {(problem.strerror or str(problem)).lower()}",
+            path=rest,
+        ) from None
     render.note(f"{len(lines)} {'name' if len(lines) == 1 else 'names'} written to {rest}")
 
 

@@ -11,11 +11,20 @@ from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK
 from emqlang.views import equiv as identity
 
 
-@declare("equiv", 'emqlang equiv "log(w ** 2)" "2 * log(abs(w))"', "emqlang equiv synflow snip", "emqlang equiv size numel")
+@declare(
+    "equiv",
+    'emqlang equiv "log(w ** 2)" "2 * log(abs(w))"',
+    "emqlang equiv synflow snip",
+    "emqlang equiv size numel",
+)
 @click.argument("first", metavar="A", type=Expression())
 @click.argument("second", metavar="B", type=Expression())
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, help="Time limit of sympy."
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Time limit of sympy.",
 )
 @as_json
 def command(first: str, second: str, seconds: float, as_json: bool) -> None:

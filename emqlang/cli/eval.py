@@ -20,9 +20,17 @@ from emqlang.views import render
 )
 @click.argument("words", metavar="[EXPR...]", type=Expression(), nargs=-1)
 @click.option(
-    "--proxy", "proxies", type=Words("name", library_names), multiple=True, help="A proxy of the library; repeat it for several."
+    "--proxy",
+    "proxies",
+    type=Words("name", library_names),
+    multiple=True,
+    help="A proxy of the library; repeat it for several.",
 )
-@click.option("--config", metavar="LIST", help="One choice a group, as 4,4,2,... or W4A8,W2A8,...: print its score.")
+@click.option(
+    "--config",
+    metavar="LIST",
+    help="One choice a group, as 4,4,2,... or W4A8,W2A8,...: print its score.",
+)
 @network
 @as_json
 @as_csv

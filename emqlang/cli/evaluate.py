@@ -18,8 +18,14 @@ from emqlang.views import render
     "emqlang evaluate --model resnet18-fmnist",
     "emqlang evaluate quantized/model.safetensors --test imagenet/val --json",
 )
-@click.argument("checkpoint", metavar="[CHECKPOINT]", type=click.Path(path_type=Path), required=False)
-@click.option("--test", metavar="WHAT", help="Images to test on, as --data.  [default: the network's own test images]")
+@click.argument(
+    "checkpoint", metavar="[CHECKPOINT]", type=click.Path(path_type=Path), required=False
+)
+@click.option(
+    "--test",
+    metavar="WHAT",
+    help="Images to test on, as --data.  [default: the network's own test images]",
+)
 @network_only
 @as_json
 def command(checkpoint: Path | None, test: str | None, as_json: bool, **options: Any) -> None:

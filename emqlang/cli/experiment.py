@@ -18,17 +18,43 @@ from emqlang.views import render
     "emqlang experiment figure4 --seeds 3 --size 500",
 )
 @click.argument("name", metavar="[NAME]", type=Words("name", experiment_names), default="")
-@click.option("--seeds", type=POSITIVE, help="Repetitions of each variant.  [default: the experiment's own]")
-@click.option("--size", type=POSITIVE, help="Draws, evaluations or rows of one trial.  [default: the experiment's own]")
-@click.option("--only", multiple=True, metavar="VARIANT", help="This variant alone; repeat it for several.")
 @click.option(
-    "--table", "tables", type=Words("table", table_names), multiple=True, help="What judges.  [default: resnet18-fmnist-all]"
+    "--seeds", type=POSITIVE, help="Repetitions of each variant.  [default: the experiment's own]"
 )
-@click.option("--stat-images", type=POSITIVE, default=256, show_default=True, help="Images that statistics are taken on.")
 @click.option(
-    "--out", metavar="FOLDER", type=click.Path(file_okay=False, path_type=Path), help="The trials.  [default: experiments/NAME]"
+    "--size",
+    type=POSITIVE,
+    help="Draws, evaluations or rows of one trial.  [default: the experiment's own]",
 )
-@click.option("--plot", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="A picture: SVG or PNG.")
+@click.option(
+    "--only", multiple=True, metavar="VARIANT", help="This variant alone; repeat it for several."
+)
+@click.option(
+    "--table",
+    "tables",
+    type=Words("table", table_names),
+    multiple=True,
+    help="What judges.  [default: resnet18-fmnist-all]",
+)
+@click.option(
+    "--stat-images",
+    type=POSITIVE,
+    default=256,
+    show_default=True,
+    help="Images that statistics are taken on.",
+)
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The trials.  [default: experiments/NAME]",
+)
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A picture: SVG or PNG.",
+)
 @workers
 @as_json
 def command(
@@ -59,9 +85,13 @@ def command(
         return report.listing()
     if plot is not None:
         plots.check(plot)
-    plan = study.Plan.of(name, seeds, size, Judged(tables or (DEFAULT,), stat_images=stat_images), only)
+    plan = study.Plan.of(
+        name, seeds, size, Judged(tables or (DEFAULT,), stat_images=stat_images), only
+    )
     with render.progress() as progress:
-        found = study.conduct(plan, out or Path("experiments") / name, Workers(workers, backend), progress)
+        found = study.conduct(
+            plan, out or Path("experiments") / name, Workers(workers, backend), progress
+        )
     (report.as_json if as_json else report.screen)(found)
     if plot is not None:
         plots.panels(found, plot)

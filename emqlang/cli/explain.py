@@ -17,7 +17,9 @@ def command(topic: str, as_json: bool) -> None:
     """Explain an error code, an op or a statistic."""
     title, fields = reference.explain(topic)
     if as_json:
-        render.json_object({"schema": "emqlang.explain/1", "topic": topic, "title": title, **dict(fields)})
+        render.json_object(
+            {"schema": "emqlang.explain/1", "topic": topic, "title": title, **dict(fields)}
+        )
     else:
         render.heading(title)
         render.fields(fields)

@@ -9,10 +9,17 @@ from emqlang.cli.base import declare
 from emqlang.views import render
 
 
-@declare("fmt", "emqlang fmt proxies.emq", "emqlang fmt --check proxies.emq", "emqlang fmt - < proxies.emq")
+@declare(
+    "fmt",
+    "emqlang fmt proxies.emq",
+    "emqlang fmt --check proxies.emq",
+    "emqlang fmt - < proxies.emq",
+)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option(
-    "--check", is_flag=True, help="Write nothing; name the files that are not in form, and exit with 1 if there are any."
+    "--check",
+    is_flag=True,
+    help="Write nothing; name the files that are not in form, and exit with 1 if there are any.",
 )
 @click.pass_context
 def command(ctx: click.Context, /, files: tuple[str, ...], check: bool) -> None:
@@ -20,7 +27,11 @@ def command(ctx: click.Context, /, files: tuple[str, ...], check: bool) -> None:
 
     Only spaces, blank lines and indentation change. A file with a mistake is left alone.
     """
-    loose = [path for path in files if path != programs.STDIN and programs.reformat(path, write=not check)]
+    loose = [
+        path
+        for path in files
+        if path != programs.STDIN and programs.reformat(path, write=not check)
+    ]
     if programs.STDIN in files:
         laid, changed = programs.reformat_stdin()
         loose += [programs.STDIN] * (check and changed)

@@ -23,6 +23,8 @@ def command(run: Path, emq: Path | None, as_json: bool) -> None:
     ledger = Ledger.open(run, read_only=True)
     found = front(ledger)
     if emq is not None:
-        write_atomically(emq, lambda part: part.write_text(runs.as_emq(ledger, found), encoding="utf-8"))
+        write_atomically(
+            emq, lambda part: part.write_text(runs.as_emq(ledger, found), encoding="utf-8")
+        )
         render.note(f"{len(found)} programs in {emq}")
     runs.entries_json("front", found) if as_json else runs.entries(found)

@@ -36,14 +36,18 @@ class Expression(click.types.StringParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(value, param, ctx).removeprefix(_PROTECTION)
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         from emqlang.grammar.inputs import INPUTS
         from emqlang.grammar.ops import CALLS
 
         stem = _LAST_NAME.search(incomplete)
         assert stem is not None
         before = incomplete[: stem.start()]
-        return [CompletionItem(before + name) for name in (*CALLS, *INPUTS) if name.startswith(stem[0])]
+        return [
+            CompletionItem(before + name) for name in (*CALLS, *INPUTS) if name.startswith(stem[0])
+        ]
 
 
 class Words(click.types.StringParamType):
@@ -53,7 +57,9 @@ class Words(click.types.StringParamType):
         self.name = name
         self.known = known
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         return [CompletionItem(word) for word in self.known() if word.startswith(incomplete)]
 
 
@@ -125,7 +131,9 @@ class Duration(click.types.FloatParamType):
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", str(value).strip())
         if match is None or not float(match[1]):
             self.fail(f"'{value}' is no time; write 90s, 5m or 2h", param, ctx)
@@ -137,7 +145,9 @@ class Share(click.types.FloatParamType):
 
     name = "percent"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         try:
             share = float(str(value).strip().removesuffix("%")) / 100
         except ValueError:
@@ -148,21 +158,43 @@ class Share(click.types.FloatParamType):
 
 
 as_csv = click.option("--csv", "as_csv", is_flag=True, help="Comma-separated lines.")
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; errors as records too.")
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout; errors as records too."
+)
 
 _MODEL = "A name of `emqlang models`, package.module:factory or file.py:factory."
-_WEIGHTS = "pretrained, random, or a checkpoint's path.  [default: trained ones where they can be had]"
+_WEIGHTS = (
+    "pretrained, random, or a checkpoint's path.  [default: trained ones where they can be had]"
+)
 _DATA = "A folder of images, package.module:loader, file.py:loader or noise:N.  [default: the network's own]"
 
 network_only = stack(
-    click.option("--model", type=Words("name", model_names), default="resnet18-fmnist", show_default=True, help=_MODEL),
+    click.option(
+        "--model",
+        type=Words("name", model_names),
+        default="resnet18-fmnist",
+        show_default=True,
+        help=_MODEL,
+    ),
     click.option("--weights", metavar="WHICH", help=_WEIGHTS),
     click.option("--data", metavar="WHAT", help=_DATA),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of random weights, chosen images and probes."),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Of random weights, chosen images and probes.",
+    ),
 )
 
 measuring = stack(
-    click.option("--stat-images", type=POSITIVE, default=64, show_default=True, help="Images that statistics are taken on."),
+    click.option(
+        "--stat-images",
+        type=POSITIVE,
+        default=64,
+        show_default=True,
+        help="Images that statistics are taken on.",
+    ),
     click.option(
         "--loss",
         type=click.Choice(["label", "self"]),
@@ -172,7 +204,11 @@ measuring = stack(
     ),
     click.option("--hessian-samples", type=POSITIVE, help="Probes for hess and hess_trace."),
     click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where to compute.",
     ),
     click.option(
         "--tied",
@@ -182,20 +218,36 @@ measuring = stack(
         help="How layers that share a choice make one score.",
     ),
     click.option(
-        "--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Neither read nor write cached statistics."
+        "--no-cache",
+        "cache",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Neither read nor write cached statistics.",
     ),
 )
 
 table = click.argument("name", metavar="TABLE", type=Words("table", table_names))
-partial_table = click.option("--partial", is_flag=True, help="Take the rows there are of a table that is still being built.")
+partial_table = click.option(
+    "--partial", is_flag=True, help="Take the rows there are of a table that is still being built."
+)
 
 run_folder = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 emq_file = click.option(
-    "--emq", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the programs as a .emq file, too."
+    "--emq",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the programs as a .emq file, too.",
 )
 
 workers = stack(
-    click.option("--workers", type=POSITIVE, default=1, show_default=True, help="Tasks at a time; they change no result."),
+    click.option(
+        "--workers",
+        type=POSITIVE,
+        default=1,
+        show_default=True,
+        help="Tasks at a time; they change no result.",
+    ),
     click.option(
         "--backend",
         type=click.Choice(["local", "dask", "ray"]),
@@ -208,17 +260,34 @@ workers = stack(
 network = stack(
     network_only,
     click.option("--bits", metavar="LIST", help="Weight bits to choose from.  [default: 2,3,4]"),
-    click.option("--menu", metavar="LIST", help="Weight and activation bits to choose from, as W2A8,W4A8."),
+    click.option(
+        "--menu", metavar="LIST", help="Weight and activation bits to choose from, as W2A8,W4A8."
+    ),
     measuring,
 )
 
 budgets = stack(
     click.option("--size", metavar="AMOUNT", help="At most this size, as 4.5MiB."),
-    click.option("--bops", metavar="AMOUNT", help="At most so many bit operations an image, as 72G."),
-    click.option("--latency", metavar="AMOUNT", help="At most this time by --latency-table, as 3ms: an estimate."),
-    click.option("--avg-bits", metavar="BITS", help="At most so many bits a weight on average, over the layers in the menu."),
+    click.option(
+        "--bops", metavar="AMOUNT", help="At most so many bit operations an image, as 72G."
+    ),
+    click.option(
+        "--latency",
+        metavar="AMOUNT",
+        help="At most this time by --latency-table, as 3ms: an estimate.",
+    ),
+    click.option(
+        "--avg-bits",
+        metavar="BITS",
+        help="At most so many bits a weight on average, over the layers in the menu.",
+    ),
     click.option("--latency-table", metavar="FILE", help="CSV of layer,choice,milliseconds."),
-    click.option("--fix", metavar="LIST", default="", help="Layers whose bits are given, as 'conv1=8,layer4.*=4'."),
+    click.option(
+        "--fix",
+        metavar="LIST",
+        default="",
+        help="Layers whose bits are given, as 'conv1=8,layer4.*=4'.",
+    ),
     click.option(
         "--accounting",
         type=click.Choice(["full", "weights", "emq"]),
@@ -227,12 +296,26 @@ budgets = stack(
         help="What a size counts: all that is stored, no scales and zero points, or as the paper.",
     ),
     click.option(
-        "--act-bits", type=click.IntRange(2, 8), default=8, show_default=True, help="Of activations that --menu does not choose."
+        "--act-bits",
+        type=click.IntRange(2, 8),
+        default=8,
+        show_default=True,
+        help="Of activations that --menu does not choose.",
     ),
     click.option(
-        "--method", type=click.Choice(["exact", "sample"]), default="exact", show_default=True, help="Exact, or the paper's."
+        "--method",
+        type=click.Choice(["exact", "sample"]),
+        default="exact",
+        show_default=True,
+        help="Exact, or the paper's.",
     ),
-    click.option("--samples", type=POSITIVE, default=50_000, show_default=True, help="Configurations that `sample` draws."),
+    click.option(
+        "--samples",
+        type=POSITIVE,
+        default=50_000,
+        show_default=True,
+        help="Configurations that `sample` draws.",
+    ),
 )
 
 
@@ -241,8 +324,13 @@ def parted(options: dict[str, Any]) -> tuple[Settings, Wish]:
     from emqlang.tasks.problem import Wish
     from emqlang.tasks.workbench import Settings
 
-    limits = {name: options.pop(name.replace("-", "_")) for name in ("size", "bops", "latency", "avg-bits")}
-    own = {name: options.pop(name) for name in ("fix", "accounting", "act_bits", "method", "samples")}
+    limits = {
+        name: options.pop(name.replace("-", "_"))
+        for name in ("size", "bops", "latency", "avg-bits")
+    }
+    own = {
+        name: options.pop(name) for name in ("fix", "accounting", "act_bits", "method", "samples")
+    }
     table = options.pop("latency_table")
     given = {name: text for name, text in limits.items() if text is not None}
     return Settings(**options), Wish(given, latency=table, seed=options["seed"], **own)

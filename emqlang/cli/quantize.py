@@ -21,10 +21,16 @@ from emqlang.views import render
 )
 @click.argument("word", metavar="[EXPR]", type=Expression(), required=False)
 @click.option(
-    "--recipe", "recipe_path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Bits that `assign` chose."
+    "--recipe",
+    "recipe_path",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Bits that `assign` chose.",
 )
 @click.option(
-    "--config", metavar="LIST|FILE", help="Bits of your own: one for all, a group or a layer, or a JSON of names to bits."
+    "--config",
+    metavar="LIST|FILE",
+    help="Bits of your own: one for all, a group or a layer, or a JSON of names to bits.",
 )
 @click.option(
     "--rounding",
@@ -33,7 +39,14 @@ from emqlang.views import render
     show_default=True,
     help="To the nearest value, or learned layer by layer, or block by block.",
 )
-@click.option("--iters", "iterations", type=POSITIVE, default=20_000, show_default=True, help="Of learned rounding, a unit.")
+@click.option(
+    "--iters",
+    "iterations",
+    type=POSITIVE,
+    default=20_000,
+    show_default=True,
+    help="Of learned rounding, a unit.",
+)
 @click.option(
     "--range",
     type=click.Choice(["mse", "minmax", "percentile"]),
@@ -41,13 +54,35 @@ from emqlang.views import render
     show_default=True,
     help="How ranges of weights and activations are found.",
 )
-@click.option("--calib-images", type=POSITIVE, default=1024, show_default=True, help="Images that calibrate.")
-@click.option("--bias-correction", is_flag=True, help="Move biases so that mean outputs are the float ones.")
-@click.option("--fisher", is_flag=True, help="Weigh output errors by the gradient of the network's own answer.")
-@click.option("--no-check", "check", is_flag=True, flag_value=False, default=True, help="Leave out the 8-bit check.")
-@click.option("--test", metavar="WHAT", help="Images to test on, as --data.  [default: the network's own, or all of --data]")
 @click.option(
-    "--out", metavar="FOLDER", type=click.Path(file_okay=False, path_type=Path), help="Write recipe.json and model.safetensors."
+    "--calib-images", type=POSITIVE, default=1024, show_default=True, help="Images that calibrate."
+)
+@click.option(
+    "--bias-correction", is_flag=True, help="Move biases so that mean outputs are the float ones."
+)
+@click.option(
+    "--fisher",
+    is_flag=True,
+    help="Weigh output errors by the gradient of the network's own answer.",
+)
+@click.option(
+    "--no-check",
+    "check",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Leave out the 8-bit check.",
+)
+@click.option(
+    "--test",
+    metavar="WHAT",
+    help="Images to test on, as --data.  [default: the network's own, or all of --data]",
+)
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write recipe.json and model.safetensors.",
 )
 @budgets
 @network
@@ -89,7 +124,9 @@ def command(
             recipe = bits.recipe
             render.diagnostics(notices)
         splits = Splits.of(net, settings.data, test, method.calib_images, settings.seed)
-        estimate = lambda seconds: render.note(f"{method.rounding} will take about {render.duration(seconds)}")  # noqa: E731
+        estimate = lambda seconds: render.note(
+            f"{method.rounding} will take about {render.duration(seconds)}"
+        )  # noqa: E731
         done = Quantization(net, splits, method, progress).run(recipe, out, estimate)
     if out is not None:
         done.quantized.recipe.save(out / RECIPE)

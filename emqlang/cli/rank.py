@@ -9,7 +9,17 @@ import click
 
 from emqlang import programs
 from emqlang.cli.base import declare
-from emqlang.cli.options import POSITIVE, Expression, Words, as_csv, as_json, layout, library_names, measuring, table_names
+from emqlang.cli.options import (
+    POSITIVE,
+    Expression,
+    Words,
+    as_csv,
+    as_json,
+    layout,
+    library_names,
+    measuring,
+    table_names,
+)
 from emqlang.views import render
 
 
@@ -21,7 +31,11 @@ from emqlang.views import render
 )
 @click.argument("words", metavar="[EXPR...]", type=Expression(), nargs=-1)
 @click.option(
-    "--proxy", "proxies", type=Words("name", library_names), multiple=True, help="A proxy of the library; repeat it for several."
+    "--proxy",
+    "proxies",
+    type=Words("name", library_names),
+    multiple=True,
+    help="A proxy of the library; repeat it for several.",
 )
 @click.option(
     "--table",
@@ -30,8 +44,20 @@ from emqlang.views import render
     multiple=True,
     help="A shipped table's name, or a table's file; repeat it for several.  [default: resnet18-fmnist-all]",
 )
-@click.option("--split", type=click.Choice(["search", "heldout", "all"]), default="all", show_default=True, help="Which rows.")
-@click.option("--by", type=click.Choice(["top1", "loss"]), default="top1", show_default=True, help="What is true of a row.")
+@click.option(
+    "--split",
+    type=click.Choice(["search", "heldout", "all"]),
+    default="all",
+    show_default=True,
+    help="Which rows.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["top1", "loss"]),
+    default="top1",
+    show_default=True,
+    help="What is true of a row.",
+)
 @click.option(
     "--topk-by",
     type=click.Choice(["truth", "score"]),
@@ -39,7 +65,9 @@ from emqlang.views import render
     show_default=True,
     help="The best rows by the truth, or, as the authors' code has it, by each proxy's own score.",
 )
-@click.option("--stratify", is_flag=True, help="Hold layers fixed whose own bits reach |Spearman| > 0.3.")
+@click.option(
+    "--stratify", is_flag=True, help="Hold layers fixed whose own bits reach |Spearman| > 0.3."
+)
 @click.option(
     "--protocol",
     type=click.Choice(["rows", "paper"]),
@@ -47,11 +75,21 @@ from emqlang.views import render
     show_default=True,
     help="All rows with intervals, or mean and deviation of five draws of 50, as the paper's Table 1.",
 )
-@click.option("--against", metavar="NAME", default="", help="Compare all to this proxy: intervals of the difference.")
-@click.option("--draws", type=POSITIVE, default=1000, show_default=True, help="Resamples of rows and images.")
+@click.option(
+    "--against",
+    metavar="NAME",
+    default="",
+    help="Compare all to this proxy: intervals of the difference.",
+)
+@click.option(
+    "--draws", type=POSITIVE, default=1000, show_default=True, help="Resamples of rows and images."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the resamples.")
 @click.option(
-    "--plot", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Scatter of score and truth: SVG or PNG."
+    "--plot",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Scatter of score and truth: SVG or PNG.",
 )
 @measuring
 @as_json
@@ -91,8 +129,13 @@ def command(
     terms = Terms(**{name: options.pop(name) for name in Terms.__dataclass_fields__})
     with render.progress() as progress:
         loaded = [load(name) for name in tables or (DEFAULT,)]
-        found = [judge(t, workbench(t, Settings(**options), progress), contenders(given, t), terms) for t in loaded]
-    render.diagnostics(dict.fromkeys(notice for one in found for notice in (*one.notices, *one.problems)))
+        found = [
+            judge(t, workbench(t, Settings(**options), progress), contenders(given, t), terms)
+            for t in loaded
+        ]
+    render.diagnostics(
+        dict.fromkeys(notice for one in found for notice in (*one.notices, *one.problems))
+    )
     rank.FORMATS[form](found)
     if plot is not None:
         plots.scatter(found[0], plot)

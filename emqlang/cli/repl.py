@@ -11,7 +11,12 @@ from emqlang.cli.base import declare
 from emqlang.cli.options import network
 
 
-@declare("repl", "emqlang repl", "emqlang repl --model resnet18 --weights random", "echo 'mean(abs(w))' | emqlang repl")
+@declare(
+    "repl",
+    "emqlang repl",
+    "emqlang repl --model resnet18 --weights random",
+    "echo 'mean(abs(w))' | emqlang repl",
+)
 @network
 @click.pass_context
 def command(ctx: click.Context, /, **settings: Any) -> None:

@@ -18,7 +18,13 @@ from emqlang.views import show as stages
     "emqlang show --stage kinds @proxies.emq:syn",
 )
 @click.argument("word", metavar="EXPR", type=Expression())
-@click.option("--stage", type=click.Choice(list(stages.STAGES)), default="kinds", show_default=True, help="Where to look.")
+@click.option(
+    "--stage",
+    type=click.Choice(list(stages.STAGES)),
+    default="kinds",
+    show_default=True,
+    help="Where to look.",
+)
 def command(word: str, stage: str) -> None:
     """Print what becomes of an expression, stage by stage.
 

@@ -17,11 +17,17 @@ from emqlang.views import render
     "emqlang simplify --latex emq",
 )
 @click.argument("word", metavar="EXPR", type=Expression())
-@click.option("--trace", is_flag=True, help="Show each step, with the rule or the normal form that made it.")
+@click.option(
+    "--trace", is_flag=True, help="Show each step, with the rule or the normal form that made it."
+)
 @click.option("--latex", is_flag=True, help="Print LaTeX.")
 @click.option("--sympy", "with_sympy", is_flag=True, help="Let sympy try as well.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, help="Time limit for sympy."
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Time limit for sympy.",
 )
 def command(word: str, trace: bool, latex: bool, with_sympy: bool, seconds: float) -> None:
     """Rewrite an expression to its simplest known form.

@@ -32,7 +32,9 @@ def line_editing(words: Callable[[], Iterable[str]]) -> Iterator[Callable[[str],
     readline.set_history_length(LENGTH)
     readline.set_completer(lambda stem, index: _candidate(words(), stem, index))
     readline.set_completer_delims(" \t\n()+-*/@,=")
-    readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete")
+    readline.parse_and_bind(
+        "bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete"
+    )
     try:
         yield input
     finally:

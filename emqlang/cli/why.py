@@ -25,7 +25,11 @@ def command(ctx: click.Context, /, run: Path, what: str, as_json: bool) -> None:
     from emqlang.views import evolve as runs
 
     ledger = Ledger.open(run, read_only=True)
-    found = entry(ledger, int(what)) if what.isdecimal() else of_program(ledger, programs.find_one(what).elaborated)
+    found = (
+        entry(ledger, int(what))
+        if what.isdecimal()
+        else of_program(ledger, programs.find_one(what).elaborated)
+    )
     if found is None:
         render.note("the run has never come upon this program")
         ctx.exit(EXIT_NO)

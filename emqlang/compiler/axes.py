@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from emqlang.compiler.statistics import Choice
 
-Bits = tuple[int | None, int | None]  # weight bits and activation bits; None where the value does not depend on them
+Bits = tuple[
+    int | None, int | None
+]  # weight bits and activation bits; None where the value does not depend on them
 
 
 class Axes:
@@ -14,7 +16,9 @@ class Axes:
 
     def __init__(self, choices: Sequence[Choice]) -> None:
         pairs = [(choice.weight_bits, choice.act_bits) for choice in choices]
-        self.bits = tuple(tuple(dict.fromkeys(_masked(mask, pair) for pair in pairs)) for mask in range(4))
+        self.bits = tuple(
+            tuple(dict.fromkeys(_masked(mask, pair) for pair in pairs)) for mask in range(4)
+        )
         self._row = tuple({bits: row for row, bits in enumerate(rows)} for rows in self.bits)
         self._of_choice = tuple(tuple(self.row(mask, pair) for pair in pairs) for mask in range(4))
 

@@ -32,31 +32,52 @@ class Tiles:
         self.statistics, self.axes = statistics, axes
         self.threads = threads or torch.get_num_threads()
 
-    def reduce(self, values: Sequence[Value], scalar: Callable[[Value], Array]) -> dict[Value, Array]:
+    def reduce(
+        self, values: Sequence[Value], scalar: Callable[[Value], Array]
+    ) -> dict[Value, Array]:
         """Each reduction's value in every layer. `scalar` gives the layer values that the chains read."""
         groups: dict[tuple[Kind, np.dtype[Any]], list[Value]] = {}
         for value in values:
             groups.setdefault((value.node.args[0].kind, self._dtype(value)), []).append(value)
-        jobs = [self._job(kind, dtype, lower(group, self.axes), scalar) for (kind, dtype), group in groups.items()]
+        jobs = [
+            self._job(kind, dtype, lower(group, self.axes), scalar)
+            for (kind, dtype), group in groups.items()
+        ]
         _work(jobs, self.threads)
-        return {value: row for job in jobs for value, row in zip(job.program.reductions, job.values(), strict=True)}
+        return {
+            value: row
+            for job in jobs
+            for value, row in zip(job.program.reductions, job.values(), strict=True)
+        }
 
     def _dtype(self, reduction: Value) -> np.dtype[Any]:
         """The widest type that the chain reads, float32 at least."""
-        names = {str(node.value) for node in chain(reduction.node) if node.op == INPUT and node.kind is not Kind.LAYER}
+        names = {
+            str(node.value)
+            for node in chain(reduction.node)
+            if node.op == INPUT and node.kind is not Kind.LAYER
+        }
         return np.result_type(np.float32, *(self._array(name).dtype for name in names))
 
     def _array(self, name: str) -> Array:
         array: Array = self.statistics.array(name).numpy()
         return array
 
-    def _job(self, kind: Kind, dtype: np.dtype[Any], program: TileProgram, scalar: Callable[[Value], Array]) -> Job:
+    def _job(
+        self,
+        kind: Kind,
+        dtype: np.dtype[Any],
+        program: TileProgram,
+        scalar: Callable[[Value], Array],
+    ) -> Job:
         views = []
         for node, row in program.inputs:
             array = self._array(str(node.value))
             views.append(array if INPUTS[str(node.value)].axis is Axis.NONE else array[row])
         layers = len(self.statistics.layers)
-        scalars = np.array([scalar(value) for value in program.scalars]).reshape(len(program.scalars), layers)
+        scalars = np.array([scalar(value) for value in program.scalars]).reshape(
+            len(program.scalars), layers
+        )
         return Job(program, dtype, self.statistics.offsets[kind], views, scalars)
 
 

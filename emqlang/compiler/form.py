@@ -23,11 +23,21 @@ from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import OPS, Class
 from emqlang.grammar.signs import POSITIVE
 
-TOTAL = "total"  # the op of a leaf: how many values the layer truly has of the kind that is its value
+TOTAL = (
+    "total"  # the op of a leaf: how many values the layer truly has of the kind that is its value
+)
 REDUCTIONS = frozenset({"mean", "var", "min", "max"})  # all that the planning form has
 
 _TOTALS = {
-    kind: Expr(TOTAL, (), kind.value, blake2b(f"{TOTAL} {kind.value}".encode(), digest_size=16).digest(), Kind.LAYER, POSITIVE, 0)
+    kind: Expr(
+        TOTAL,
+        (),
+        kind.value,
+        blake2b(f"{TOTAL} {kind.value}".encode(), digest_size=16).digest(),
+        Kind.LAYER,
+        POSITIVE,
+        0,
+    )
     for kind in (Kind.WEIGHT, Kind.ACTIVATION, Kind.MATRIX)
 }
 _ONE, _MINUS_ONE = literal(1), literal(-1)
@@ -49,7 +59,13 @@ class PlanningForm:
 def _rewrite(node: Expr, args: tuple[Expr, ...]) -> Expr:
     if node.op == "pow":
         return _power(args[0], float(node.value))  # type: ignore[arg-type]
-    return _REWRITTEN[node.op](*args) if node.op in _REWRITTEN else apply(node.op, *args) if args else node
+    return (
+        _REWRITTEN[node.op](*args)
+        if node.op in _REWRITTEN
+        else apply(node.op, *args)
+        if args
+        else node
+    )
 
 
 def _split(x: Expr) -> tuple[Expr, Expr]:
@@ -121,7 +137,11 @@ _REWRITTEN: dict[str, Callable[..., Expr]] = {
     "std": _spread,
     "square": lambda x: apply("pow", x, exponent=2),
     "normalize": lambda x: _between(x, apply("mean", x), _spread(x)),
-    "min_max": lambda x: _between(x, apply("min", x), apply("sub", apply("max", x), apply("min", x))),
+    "min_max": lambda x: _between(
+        x, apply("min", x), apply("sub", apply("max", x), apply("min", x))
+    ),
     "gram": lambda x: apply("matmul", x, x),
 }
-assert {op.name for op in OPS.values() if op.cls in (Class.REDUCTION, Class.COMPOSITE)} <= _REWRITTEN.keys() | REDUCTIONS
+assert {
+    op.name for op in OPS.values() if op.cls in (Class.REDUCTION, Class.COMPOSITE)
+} <= _REWRITTEN.keys() | REDUCTIONS

@@ -35,7 +35,9 @@ class Segments:
     def __init__(self, statistics: Statistics, axes: Axes) -> None:
         self.statistics, self.axes = statistics, axes
 
-    def reduce(self, values: Sequence[Value], scalar: Callable[[Value], Array]) -> dict[Value, Array]:
+    def reduce(
+        self, values: Sequence[Value], scalar: Callable[[Value], Array]
+    ) -> dict[Value, Array]:
         """Each reduction's value in every layer. `scalar` gives the layer values that the chains read."""
         kinds: dict[Kind, list[Value]] = {}
         for value in values:
@@ -48,10 +50,15 @@ class Segments:
             done |= zip(program.reductions, results.cpu().numpy(), strict=True)
         return done
 
-    def _execute(self, program: TileProgram, layout: _Layout, scalar: Callable[[Value], Array]) -> Tensor:
+    def _execute(
+        self, program: TileProgram, layout: _Layout, scalar: Callable[[Value], Array]
+    ) -> Tensor:
         """(reductions, layers)."""
         slots: list[Any] = [self._input(value) for value in program.inputs]
-        slots += [layout.spread(torch.as_tensor(np.array(scalar(value)), device=layout.device)) for value in program.scalars]
+        slots += [
+            layout.spread(torch.as_tensor(np.array(scalar(value)), device=layout.device))
+            for value in program.scalars
+        ]
         slots += [None] * program.registers
         results: list[Tensor] = []
         for step in program.code:
@@ -77,7 +84,9 @@ class _Layout:
         self.size = offsets[-1]
         self.starts = torch.tensor(offsets[:-1], device=device)
         self.lengths = torch.tensor(offsets, device=device).diff()
-        self.cuts = torch.tensor([*(start for piece in pieces for start in piece), self.size], device=device)
+        self.cuts = torch.tensor(
+            [*(start for piece in pieces for start in piece), self.size], device=device
+        )
         self.layers = torch.tensor([0, *(len(piece) for piece in pieces)], device=device).cumsum(0)
 
     def spread(self, values: Tensor) -> Tensor:
@@ -97,7 +106,9 @@ class _Layout:
     def var(self, x: Tensor) -> Tensor:
         shifted = x - self.spread(self.mean(x))
         bias = self.reduce("sum", shifted) / self.lengths
-        return torch.clamp(self.reduce("sum", shifted * shifted) / self.lengths - bias * bias, min=0)
+        return torch.clamp(
+            self.reduce("sum", shifted * shifted) / self.lengths - bias * bias, min=0
+        )
 
 
 def _inv(x: Tensor) -> Tensor:

@@ -59,7 +59,12 @@ class Job:
     """`moments` is (tiles, reductions, 3); each tile writes its own part, so that threads need no lock."""
 
     def __init__(
-        self, program: TileProgram, dtype: np.dtype[Any], offsets: Sequence[int], views: Sequence[Array], scalars: Array
+        self,
+        program: TileProgram,
+        dtype: np.dtype[Any],
+        offsets: Sequence[int],
+        views: Sequence[Array],
+        scalars: Array,
     ) -> None:
         """`views`: the inputs' flat buffers. `scalars`: (scalars, layers), float64. `dtype`: of the element arithmetic."""
         self.program, self.dtype, self.views = program, dtype, views
@@ -81,13 +86,19 @@ class Job:
         """For each layer, the reductions that read a scalar which the narrow type cannot hold, as bits."""
         vanished = (scalars != 0) & (np.abs(narrow) < np.finfo(self.dtype).tiny)
         unfit = [0] * layers
-        for index, layer in zip(*np.nonzero(np.isfinite(scalars) & (vanished | ~np.isfinite(narrow))), strict=True):
+        for index, layer in zip(
+            *np.nonzero(np.isfinite(scalars) & (vanished | ~np.isfinite(narrow))), strict=True
+        ):
             unfit[layer] |= self.program.reads[len(self.views) + int(index)]
         return unfit
 
     def evaluate(self, index: int, workspace: Workspace) -> None:
         """All reductions of one tile: in the narrow type, then in float64 those that it could not hold. Under `narrow`."""
-        redo = ~0 if self.dtype == _FLOAT64 else self._unfit[self.tiles[index].layer] | self._narrow(index, workspace)
+        redo = (
+            ~0
+            if self.dtype == _FLOAT64
+            else self._unfit[self.tiles[index].layer] | self._narrow(index, workspace)
+        )
         if redo:
             with wide():
                 self._wide(index, workspace, redo)
@@ -119,17 +130,27 @@ class Job:
                 result = run(*[slots[i] for i in operands], slots[target])
                 if place is not None:
                     moments[place] = result
-            except FloatingPointError:  # inf - inf and the like: a kernel has written its NaN, a fold has no result
+            except (
+                FloatingPointError
+            ):  # inf - inf and the like: a kernel has written its NaN, a fold has no result
                 if place is not None:
                     moments[place] = _LOST
 
-    def _slots(self, tile: Tile, dtype: np.dtype[Any], workspace: Workspace, wanted: int) -> list[Any]:
+    def _slots(
+        self, tile: Tile, dtype: np.dtype[Any], workspace: Workspace, wanted: int
+    ) -> list[Any]:
         """Inputs, converted where their type is another; scalars; registers."""
         slots: list[Any] = [view[tile.start : tile.stop] for view in self.views]
         if self._scalars:
             slots += list(self._scalars[dtype][:, tile.layer])
-        converted = [i for i, view in enumerate(self.views) if view.dtype != dtype and self.program.reads[i] & wanted]
-        buffers = workspace.take(dtype, self.program.registers + len(converted), tile.stop - tile.start)
+        converted = [
+            i
+            for i, view in enumerate(self.views)
+            if view.dtype != dtype and self.program.reads[i] & wanted
+        ]
+        buffers = workspace.take(
+            dtype, self.program.registers + len(converted), tile.stop - tile.start
+        )
         slots += buffers[: self.program.registers]
         for i, buffer in zip(converted, buffers[self.program.registers :], strict=True):
             np.copyto(buffer, slots[i])

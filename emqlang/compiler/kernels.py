@@ -24,12 +24,17 @@ Array = NDArray[Any]
 Kernel = Callable[..., Any]
 
 TILE = 1 << 18  # values; part of what every score means to the last bit
-BLOCK = 1 << 10  # values that one dot product adds before float64 takes over; BLAS uses one thread for so few
+BLOCK = (
+    1 << 10
+)  # values that one dot product adds before float64 takes over; BLAS uses one thread for so few
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _ZEROS = {dtype: np.zeros(TILE, dtype) for dtype in _DTYPES}
 _ONES = {dtype: np.ones(BLOCK, dtype) for dtype in _DTYPES}
-_FAINT = {_DTYPES[0]: 1e-30, _DTYPES[1]: 0.0}  # a sum of products this small may have lost products to underflow
+_FAINT = {
+    _DTYPES[0]: 1e-30,
+    _DTYPES[1]: 0.0,
+}  # a sum of products this small may have lost products to underflow
 
 
 def narrow() -> np.errstate:
@@ -43,7 +48,9 @@ def wide() -> np.errstate:
 
 
 def _relu(x: Array, out: Array) -> None:
-    np.maximum(x, _ZEROS[x.dtype][: x.size], out=out)  # numpy is three times slower with a scalar here
+    np.maximum(
+        x, _ZEROS[x.dtype][: x.size], out=out
+    )  # numpy is three times slower with a scalar here
 
 
 def _positive_or_one(x: Array, out: Array) -> Array:
@@ -154,7 +161,9 @@ def _inner(x: Array, y: Array) -> float:
     rest = x.size % BLOCK
     if not rest:
         return float(sum(np.vecdot(x.reshape(-1, BLOCK), y.reshape(-1, BLOCK)).tolist()))
-    return (_inner(x[:-rest], y[:-rest]) if x.size > BLOCK else 0.0) + float(np.dot(x[-rest:], y[-rest:]))
+    return (_inner(x[:-rest], y[:-rest]) if x.size > BLOCK else 0.0) + float(
+        np.dot(x[-rest:], y[-rest:])
+    )
 
 
 def _sum(x: Array) -> float:

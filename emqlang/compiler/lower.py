@@ -20,7 +20,9 @@ from emqlang.grammar.signs import NEGATIVE
 POOL = 16  # registers before a value that is not needed soon is given up and computed again
 
 
-IN_PLACE = frozenset({"add", "sub", "mul", "neg", "abs", "sign", "relu", "exp", "sigmoid"})  # may overwrite an operand
+IN_PLACE = frozenset(
+    {"add", "sub", "mul", "neg", "abs", "sign", "relu", "exp", "sigmoid"}
+)  # may overwrite an operand
 
 
 class Fold(StrEnum):
@@ -122,7 +124,11 @@ class _Lowering:
         self.chains = [chains[value] for value in self.order]
         self.uses: dict[Value, list[int]] = defaultdict(list)
         self._find_uses()
-        self.inputs = tuple(value for value in self.feeds if not value.node.args and value.node.kind is not Kind.LAYER)
+        self.inputs = tuple(
+            value
+            for value in self.feeds
+            if not value.node.args and value.node.kind is not Kind.LAYER
+        )
         self.scalars = tuple(value for value in self.feeds if value.node.kind is Kind.LAYER)
         self.fixed = {value: slot for slot, value in enumerate((*self.inputs, *self.scalars))}
         self.pool = _Pool(len(self.fixed))
@@ -132,14 +138,18 @@ class _Lowering:
         for position in range(len(self.order)):
             self._emit(position)
         reads = tuple(self.feeds[value] for value in self.fixed)
-        return TileProgram(tuple(self.order), self.inputs, self.scalars, reads, self.pool.size, tuple(self.code))
+        return TileProgram(
+            tuple(self.order), self.inputs, self.scalars, reads, self.pool.size, tuple(self.code)
+        )
 
     def _value(self, node: Expr, parent: Value) -> Value:
         return Value(node, self.axes.project(parent.node.axes, parent.row, node.axes))
 
     def _chain(self, reduction: Value) -> list[Value]:
         """What the fold's operands need, operands first; also notes every value's operands."""
-        self.operands[reduction] = tuple(self._value(node, reduction) for node in fold(reduction.node)[1])
+        self.operands[reduction] = tuple(
+            self._value(node, reduction) for node in fold(reduction.node)[1]
+        )
         seen: dict[Value, None] = {}
         stack = [(value, False) for value in reversed(self.operands[reduction])]
         while stack:
@@ -148,7 +158,9 @@ class _Lowering:
                 continue
             if value not in self.operands:
                 leaf = value.node.kind is Kind.LAYER
-                self.operands[value] = () if leaf else tuple(self._value(arg, value) for arg in value.node.args)
+                self.operands[value] = (
+                    () if leaf else tuple(self._value(arg, value) for arg in value.node.args)
+                )
             if ready or not self.operands[value]:
                 seen[value] = None
             else:
@@ -172,10 +184,14 @@ class _Lowering:
     def _emit(self, position: int) -> None:
         reduction = self.order[position]
         needed = self._missing(reduction)
-        waiting = Counter(operand for value in (*needed, reduction) for operand in set(self.operands[value]))
+        waiting = Counter(
+            operand for value in (*needed, reduction) for operand in set(self.operands[value])
+        )
         for value in needed:
             self._step(value, waiting, position)
-        self.code.append(End(fold(reduction.node)[0], self._slots(reduction), position, 1 << position))
+        self.code.append(
+            End(fold(reduction.node)[0], self._slots(reduction), position, 1 << position)
+        )
         for operand in set(self.operands[reduction]):
             waiting[operand] -= 1
             self._retire(operand, waiting, position)
@@ -209,11 +225,16 @@ class _Lowering:
 
     def _slots(self, value: Value) -> tuple[int, ...]:
         return tuple(
-            self.fixed[operand] if operand in self.fixed else self.pool.holds[operand] for operand in self.operands[value]
+            self.fixed[operand] if operand in self.fixed else self.pool.holds[operand]
+            for operand in self.operands[value]
         )
 
     def _retire(self, value: Value, waiting: Counter[Value], position: int) -> None:
-        if value in self.pool.holds and not waiting[value] and self._next_use(value, position) is None:
+        if (
+            value in self.pool.holds
+            and not waiting[value]
+            and self._next_use(value, position) is None
+        ):
             self.pool.release(value)
 
     def _next_use(self, value: Value, position: int) -> int | None:
@@ -242,4 +263,6 @@ def _neighbours_together(chains: dict[Value, list[Value]]) -> list[Value]:
         parts = [value for value in chains[reduction] if count[value] > 1]
         return sorted((-part.node.size, part.node.digest, part.row) for part in parts)
 
-    return sorted(chains, key=lambda reduction: (shared(reduction), reduction.node.digest, reduction.row))
+    return sorted(
+        chains, key=lambda reduction: (shared(reduction), reduction.node.digest, reduction.row)
+    )

@@ -34,7 +34,9 @@ class Plan:
     programs: tuple[Expr, ...]
     levels: tuple[tuple[Expr, ...], ...]
 
-    def run(self, statistics: Statistics, cache: Cache | None = None, threads: int | None = None) -> NDArray[np.float64]:
+    def run(
+        self, statistics: Statistics, cache: Cache | None = None, threads: int | None = None
+    ) -> NDArray[np.float64]:
         """Values of all programs: (programs, choices, layers), float64. `threads`, by default torch's, changes no bit."""
         from emqlang.compiler.run import run
 
@@ -46,7 +48,9 @@ def compile(programs: Sequence[Expr]) -> Plan:
     form = PlanningForm()
     for program in programs:
         if program.kind is not Kind.LAYER:
-            raise ValueError(f"a program has one value a layer, this is a {program.kind} value: elaborate it first")
+            raise ValueError(
+                f"a program has one value a layer, this is a {program.kind} value: elaborate it first"
+            )
     planned = tuple(form(canonical(program)) for program in programs)
     return Plan(planned, _levels(planned))
 
@@ -79,7 +83,11 @@ def chain(reduction: Expr) -> Iterator[Expr]:
 
 def is_structured(reduction: Expr) -> bool:
     """Whether a part of the chain needs whole layers rather than tiles."""
-    return any(OPS[node.op].cls is Class.STRUCTURED for node in (reduction, *chain(reduction)) if node.op in OPS)
+    return any(
+        OPS[node.op].cls is Class.STRUCTURED
+        for node in (reduction, *chain(reduction))
+        if node.op in OPS
+    )
 
 
 def _levels(programs: Sequence[Expr]) -> tuple[tuple[Expr, ...], ...]:
@@ -97,7 +105,11 @@ def _levels(programs: Sequence[Expr]) -> tuple[tuple[Expr, ...], ...]:
 
 def describe(plan: Plan) -> str:
     """The plan in words, for `show --stage plan`: passes over memory, and what is computed from their results."""
-    names = {leaf: _stand_in(f"total({leaf.value})") for leaf in postorder(*plan.programs) if leaf.op == TOTAL}
+    names = {
+        leaf: _stand_in(f"total({leaf.value})")
+        for leaf in postorder(*plan.programs)
+        if leaf.op == TOTAL
+    }
     totals, lines = len(names), list[str]()
     for level, nodes in enumerate(plan.levels):
         for node in sorted((n for n in nodes if n.op in OPS), key=lambda n: _title(level, n)):
@@ -114,7 +126,9 @@ def describe(plan: Plan) -> str:
 def _title(level: int, node: Expr) -> str:
     if not is_reduction(node):
         return f"then {level}, one number a layer"
-    return f"pass {level} over " + ("whole layers" if is_structured(node) else f"tiles of {node.args[0].kind} values")
+    return f"pass {level} over " + (
+        "whole layers" if is_structured(node) else f"tiles of {node.args[0].kind} values"
+    )
 
 
 def _stand_in(name: str) -> Expr:

@@ -32,22 +32,48 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str: ...
-    def reduce(self, values: Sequence[Value], scalar: Callable[[Value], Array]) -> dict[Value, Array]: ...
+    def reduce(
+        self, values: Sequence[Value], scalar: Callable[[Value], Array]
+    ) -> dict[Value, Array]: ...
 
 
 def run(
-    plan: Plan, statistics: Statistics, cache: Cache | None = None, threads: int | None = None, engine: Engine | None = None
+    plan: Plan,
+    statistics: Statistics,
+    cache: Cache | None = None,
+    threads: int | None = None,
+    engine: Engine | None = None,
 ) -> Array:
     """Values of a plan's programs: (programs, choices, layers). The engine follows from where the statistics lie."""
     axes = Axes(statistics.choices)
     if engine is None:
-        engine = Tiles(statistics, axes, threads) if statistics.device.type == "cpu" else Segments(statistics, axes)
-    return _Run(plan, statistics, axes, engine, cache, threads or torch.get_num_threads()).programs()
+        engine = (
+            Tiles(statistics, axes, threads)
+            if statistics.device.type == "cpu"
+            else Segments(statistics, axes)
+        )
+    return _Run(
+        plan, statistics, axes, engine, cache, threads or torch.get_num_threads()
+    ).programs()
 
 
 class _Run:
-    def __init__(self, plan: Plan, statistics: Statistics, axes: Axes, engine: Engine, cache: Cache | None, threads: int) -> None:
-        self.plan, self.statistics, self.axes, self.engine, self.cache = plan, statistics, axes, engine, cache
+    def __init__(
+        self,
+        plan: Plan,
+        statistics: Statistics,
+        axes: Axes,
+        engine: Engine,
+        cache: Cache | None,
+        threads: int,
+    ) -> None:
+        self.plan, self.statistics, self.axes, self.engine, self.cache = (
+            plan,
+            statistics,
+            axes,
+            engine,
+            cache,
+        )
         self.threads = threads
         self.values: dict[Value, Array] = {}
 
@@ -55,7 +81,9 @@ class _Run:
         needed = self._needed()
         for level in self.plan.levels:
             values = [Value(node, row) for node in level for row in sorted(needed.get(node, ()))]
-            missing = [value for value in values if is_reduction(value.node) and value not in self.values]
+            missing = [
+                value for value in values if is_reduction(value.node) and value not in self.values
+            ]
             self._reduce(missing)
             for value in values:
                 if value not in self.values:
@@ -69,15 +97,21 @@ class _Run:
 
     def _needed(self) -> dict[Expr, set[int]]:
         """Rows of every layer value that somebody reads; below a reduction that the cache holds, nobody does."""
-        needed: dict[Expr, set[int]] = {program: set(self.axes.rows(program.axes)) for program in self.plan.programs}
+        needed: dict[Expr, set[int]] = {
+            program: set(self.axes.rows(program.axes)) for program in self.plan.programs
+        }
         for level in reversed(self.plan.levels):
             for node in reversed(level):
                 if node not in needed:
                     continue
                 reduces = is_reduction(node)
-                rows = {row for row in needed[node] if not (reduces and self._recall(Value(node, row)))}
+                rows = {
+                    row for row in needed[node] if not (reduces and self._recall(Value(node, row)))
+                }
                 for part in scalars(node) if reduces else node.args:
-                    needed.setdefault(part, set()).update(self.axes.project(node.axes, row, part.axes) for row in rows)
+                    needed.setdefault(part, set()).update(
+                        self.axes.project(node.axes, row, part.axes) for row in rows
+                    )
         return needed
 
     def _key(self, value: Value) -> Key:
@@ -94,7 +128,9 @@ class _Run:
         """Computes and keeps them. One that is not finite has no value: NaN, so that 1 / x cannot hide an overflow."""
         whole = [value for value in missing if is_structured(value.node)]
         done = self._layer_by_layer(whole)
-        done |= self.engine.reduce([value for value in missing if value not in done], self.values.__getitem__)
+        done |= self.engine.reduce(
+            [value for value in missing if value not in done], self.values.__getitem__
+        )
         for numbers in done.values():
             numbers[~np.isfinite(numbers)] = np.nan
         self.values |= done
@@ -111,7 +147,9 @@ class _Run:
             value, layer = task
             done[value][layer] = self._whole_layer(value, layer)
 
-        tasks = [(value, int(layer)) for layer in np.argsort(-sizes, kind="stable") for value in values]
+        tasks = [
+            (value, int(layer)) for layer in np.argsort(-sizes, kind="stable") for value in values
+        ]
         if tasks:
             with ThreadPoolExecutor(min(self.threads, len(tasks))) as pool:
                 list(pool.map(work, tasks))
@@ -148,8 +186,14 @@ class _Run:
         if node.op == TOTAL:
             return self._totals(Kind(str(node.value)))
         out = np.empty(layers)
-        args = [self.values[Value(arg, self.axes.project(node.axes, row, arg.axes))] for arg in node.args]
-        with wide(), suppress(FloatingPointError):  # inf - inf and the like: the kernel has written its NaN
+        args = [
+            self.values[Value(arg, self.axes.project(node.axes, row, arg.axes))]
+            for arg in node.args
+        ]
+        with (
+            wide(),
+            suppress(FloatingPointError),
+        ):  # inf - inf and the like: the kernel has written its NaN
             kernel(node)(*args, out)
         return out
 

@@ -51,7 +51,10 @@ def matmul(x: Array, y: Array) -> Array:
     """X Y^T."""
     out = np.zeros((len(x), len(y)))
     depth = x.shape[1] - x.shape[1] % _DEPTH
-    rights = [(left, *_halves(y[left : left + _EDGE], depth, (1, 2, 0))) for left in range(0, len(y), _EDGE)]
+    rights = [
+        (left, *_halves(y[left : left + _EDGE], depth, (1, 2, 0)))
+        for left in range(0, len(y), _EDGE)
+    ]
     for top in range(0, len(x), _EDGE):
         a, a_rest = _halves(x[top : top + _EDGE], depth, (1, 0, 2))
         for left, b, b_rest in rights:

@@ -74,13 +74,18 @@ _TABLE8 = {  # with the authors' formulas, where what torch refuses is found out
 }
 _JOINT = ("resnet18-fmnist-all", "vgg-fmnist-all")
 _FOUR = (*_JOINT, "resnet18-fmnist-inner", "vgg-fmnist-inner")
-_WITH_FORWARDS = (*default_inputs(True), *(name for name, row in INPUTS.items() if row.cost is Cost.FORWARDS))
+_WITH_FORWARDS = (
+    *default_inputs(True),
+    *(name for name, row in INPUTS.items() if row.cost is Cost.FORWARDS),
+)
 _TRUTH = {
     "one table": Runner(Settings(), _JOINT[:1]),
     "two networks": Runner(Settings(), _JOINT),
     "two networks, N forwards": Runner(Settings(inputs=_WITH_FORWARDS), _JOINT),
     "four tables, 12 nodes": Runner(Settings(max_nodes=12), _FOUR),
-    "four tables, 12 nodes, N forwards": Runner(Settings(max_nodes=12, inputs=_WITH_FORWARDS), _FOUR),
+    "four tables, 12 nodes, N forwards": Runner(
+        Settings(max_nodes=12, inputs=_WITH_FORWARDS), _FOUR
+    ),
 }
 _VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -97,13 +102,31 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "tournament of 3": {"tournament": 3},
     "12 nodes": {"max_nodes": 12},
     "40 nodes": {"max_nodes": 40},
-    **{f"without {name}": {"operators": tuple(other for other in OPERATORS if other != name)} for name in OPERATORS},
+    **{
+        f"without {name}": {"operators": tuple(other for other in OPERATORS if other != name)}
+        for name in OPERATORS
+    },
     "nothing that depends on the choice": {"choice_dependent": False},
 }
 
 
-def _race(question: str, runners: Mapping[str, Runner], size: int, figures: tuple[Figure, ...], *panels: Panel) -> Experiment:
-    return Experiment(question, tuple(runners), racing(runners), size, "evaluations", figures, panels, partial(doors, runners))
+def _race(
+    question: str,
+    runners: Mapping[str, Runner],
+    size: int,
+    figures: tuple[Figure, ...],
+    *panels: Panel,
+) -> Experiment:
+    return Experiment(
+        question,
+        tuple(runners),
+        racing(runners),
+        size,
+        "evaluations",
+        figures,
+        panels,
+        partial(doors, runners),
+    )
 
 
 def _runners(settings: Mapping[str, Settings]) -> dict[str, Runner]:

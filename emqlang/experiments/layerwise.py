@@ -25,7 +25,16 @@ from emqlang.scores.table import tabulate
 from emqlang.tasks.rank import workbench
 from emqlang.tasks.workbench import Settings, Workbench
 
-VARIANTS = ("emq", "snip", "synflow", "plain", "fisher_channel", "qe", "ompq", "hawq_v2_bits")  # none reads the choice itself
+VARIANTS = (
+    "emq",
+    "snip",
+    "synflow",
+    "plain",
+    "fisher_channel",
+    "qe",
+    "ompq",
+    "hawq_v2_bits",
+)  # none reads the choice itself
 
 
 def trial(given: Trial) -> Result:
@@ -33,7 +42,9 @@ def trial(given: Trial) -> Result:
     table = load(given.judged.tables[0])
     settings = Settings(stat_images=given.judged.stat_images, seed=given.seed)
     bench = workbench(table, settings, lambda *_: None)
-    rows = np.random.default_rng(given.seed).choice(len(table), min(given.size, len(table)), replace=False)
+    rows = np.random.default_rng(given.seed).choice(
+        len(table), min(given.size, len(table)), replace=False
+    )
     chosen, truth = table.choices[rows], table.accuracy[rows]
     form = canonical(LIBRARY[given.variant].elaborated)
     began = perf_counter()
@@ -58,8 +69,15 @@ def _recomputed(bench: Workbench, form: Expr, choices: Sequence[int]) -> float:
 
 def _table(bench: Workbench, network: Network, form: Expr) -> Array:
     """S (groups, choices) of a program on a network, by statistics taken for it alone."""
-    own = Workbench(replace(bench.settings, cache=False), network=network, data=bench.data, choices=bench.choices)
-    (found,) = tabulate([form], own.statistics(inputs(form)), network.collection.groups, bench.settings.tied)
+    own = Workbench(
+        replace(bench.settings, cache=False),
+        network=network,
+        data=bench.data,
+        choices=bench.choices,
+    )
+    (found,) = tabulate(
+        [form], own.statistics(inputs(form)), network.collection.groups, bench.settings.tied
+    )
     return found.scores
 
 

@@ -31,12 +31,18 @@ class Runner:
     stat_images: int | None = None
 
     def judged(self, given: runs.Judged) -> runs.Judged:
-        return replace(given, tables=self.tables or given.tables, stat_images=self.stat_images or given.stat_images)
+        return replace(
+            given,
+            tables=self.tables or given.tables,
+            stat_images=self.stat_images or given.stat_images,
+        )
 
 
 def doors(runners: Mapping[str, Runner], judged: runs.Judged) -> Iterator[ArenaDoor]:
     """The arenas of all runners."""
-    yield from dict.fromkeys(door_of(runner.settings, runner.judged(judged)) for runner in runners.values())
+    yield from dict.fromkeys(
+        door_of(runner.settings, runner.judged(judged)) for runner in runners.values()
+    )
 
 
 def racing(runners: Mapping[str, Runner]) -> Task:
@@ -54,13 +60,24 @@ def trial(runners: Mapping[str, Runner], given: Trial) -> Result:
     curve = tuple(_curve(ledger, given.size))
     (best,) = top(ledger, 1)
     seconds, memory = ledger.select("SELECT sum(seconds), max(memory) FROM times")[0]
-    figures = {"fitness": curve[-1][1], "nodes": float(best.nodes), "seconds": seconds, "MiB": memory / 2**20}
-    return Result(figures | _screened(ledger, door), curve, {"winner": best.text, "program": best.number, "rho": list(best.rho)})
+    figures = {
+        "fitness": curve[-1][1],
+        "nodes": float(best.nodes),
+        "seconds": seconds,
+        "MiB": memory / 2**20,
+    }
+    return Result(
+        figures | _screened(ledger, door),
+        curve,
+        {"winner": best.text, "program": best.number, "rho": list(best.rho)},
+    )
 
 
 def _ledger(given: Trial, settings: Settings, judged: runs.Judged, door: ArenaDoor) -> Ledger:
     if not (given.folder / FILE).exists():
-        return runs.begin(given.folder, settings, judged, door, f"a trial of '{given.variant}', seed {given.seed}")
+        return runs.begin(
+            given.folder, settings, judged, door, f"a trial of '{given.variant}', seed {given.seed}"
+        )
     ledger = Ledger.open(given.folder)
     runs.check_same(ledger, door)
     return ledger
@@ -86,9 +103,16 @@ def _screened(ledger: Ledger, door: ArenaDoor) -> dict[str, float]:
     progress = ledger.progress()
     assert progress is not None
     funnel = progress.funnel
-    early = sum(funnel.get(reason, 0) for reason in (Reason.INVALID, Reason.INSENSITIVE, Reason.COUNTS_BITS))
-    before = sum(funnel.get(reason, 0) for reason in (Reason.SEEN, Reason.CONSTANT, Reason.KINDS, Reason.CONFLICT))
-    late = sum(funnel.get(reason, 0) for reason in (Reason.OVERFLOW, Reason.UNTOLD, Reason.SAME_SCORES)) + _idle(ledger, door)
+    early = sum(
+        funnel.get(reason, 0) for reason in (Reason.INVALID, Reason.INSENSITIVE, Reason.COUNTS_BITS)
+    )
+    before = sum(
+        funnel.get(reason, 0)
+        for reason in (Reason.SEEN, Reason.CONSTANT, Reason.KINDS, Reason.CONFLICT)
+    )
+    late = sum(
+        funnel.get(reason, 0) for reason in (Reason.OVERFLOW, Reason.UNTOLD, Reason.SAME_SCORES)
+    ) + _idle(ledger, door)
     full = progress.evaluated - early
     configurations = full * PAPER_ROWS + early * PAPER_PROBES
     return {

@@ -34,17 +34,27 @@ class Plan:
     variants: tuple[str, ...]
 
     @classmethod
-    def of(cls, name: str, seeds: int | None, size: int | None, judged: Judged, only: Sequence[str]) -> Plan:
+    def of(
+        cls, name: str, seeds: int | None, size: int | None, judged: Judged, only: Sequence[str]
+    ) -> Plan:
         """Raises E102 for an experiment or a variant that is none."""
         experiment = EXPERIMENTS.get(name)
         if experiment is None:
             raise error(
-                "E102", f"there is no experiment '{name}'", *nearest(name, EXPERIMENTS), "`emqlang experiment` lists them"
+                "E102",
+                f"there is no experiment '{name}'",
+                *nearest(name, EXPERIMENTS),
+                "`emqlang experiment` lists them",
             )
         for variant in only:
             if variant not in experiment.variants:
                 help = f"its variants are {', '.join(experiment.variants)}"
-                raise error("E102", f"'{name}' has no variant '{variant}'", *nearest(variant, experiment.variants), help)
+                raise error(
+                    "E102",
+                    f"'{name}' has no variant '{variant}'",
+                    *nearest(variant, experiment.variants),
+                    help,
+                )
         chosen = tuple(variant for variant in experiment.variants if not only or variant in only)
         return cls(name, seeds or experiment.seeds, size or experiment.size, judged, chosen)
 
@@ -72,7 +82,11 @@ class Study:
 
     def figure(self, variant: str, name: str) -> tuple[float, float] | None:
         """Mean and standard deviation over the seeds; None where no trial has it."""
-        values = [result.figures[name] for result in self.results.get(variant, {}).values() if name in result.figures]
+        values = [
+            result.figures[name]
+            for result in self.results.get(variant, {}).values()
+            if name in result.figures
+        ]
         return (mean(values), stdev(values) if len(values) > 1 else 0.0) if values else None
 
 
@@ -105,11 +119,20 @@ def _begin(plan: Plan, folder: Path) -> None:
     path = folder / FACTS
     try:
         if not path.exists():
-            write_atomically(path, lambda part: part.write_text(json.dumps(plan.facts(), indent=1) + "\n", encoding="utf-8"))
+            write_atomically(
+                path,
+                lambda part: part.write_text(
+                    json.dumps(plan.facts(), indent=1) + "\n", encoding="utf-8"
+                ),
+            )
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as reason:
         raise error("E301", f"the folder cannot be used: {reason}", path=str(folder)) from reason
-    changed = [f"{name} was {known.get(name)}, and is {now}" for name, now in plan.facts().items() if known.get(name) != now]
+    changed = [
+        f"{name} was {known.get(name)}, and is {now}"
+        for name, now in plan.facts().items()
+        if known.get(name) != now
+    ]
     if changed:
         message = f"the folder holds other trials: {'; '.join(changed)}"
         raise error("E316", message, "give another --out", path=str(folder))
@@ -127,7 +150,10 @@ def _file(trial: Trial) -> Path:
 
 def _results(trials: Sequence[Trial], variant: str) -> dict[int, Result]:
     own = [trial for trial in trials if trial.variant == variant]
-    return {trial.seed: Result.from_dict(json.loads(_file(trial).read_text(encoding="utf-8"))) for trial in own}
+    return {
+        trial.seed: Result.from_dict(json.loads(_file(trial).read_text(encoding="utf-8")))
+        for trial in own
+    }
 
 
 def _slug(variant: str) -> str:

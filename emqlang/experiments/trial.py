@@ -34,7 +34,11 @@ class Result:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"figures": dict(self.figures), "curve": [list(point) for point in self.curve], "facts": dict(self.facts)}
+        return {
+            "figures": dict(self.figures),
+            "curve": [list(point) for point in self.curve],
+            "facts": dict(self.facts),
+        }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Result:

@@ -27,7 +27,9 @@ TYPED = "typed grammar"
 PRIORITISED = ", prioritised"
 VARIANTS = (*(f"{structure}{how}" for structure in STRUCTURES for how in ("", PRIORITISED)), TYPED)
 # Table 3 of the paper, in shares.
-PAPER: Mapping[str, float] = MappingProxyType(dict(zip(VARIANTS, (0.4170, 0.4585, 0.2640, 0.3645, 0.0540, 0.0650), strict=False)))
+PAPER: Mapping[str, float] = MappingProxyType(
+    dict(zip(VARIANTS, (0.4170, 0.4585, 0.2640, 0.3645, 0.0540, 0.0650), strict=False))
+)
 VALID, CLASH, NOT_FINITE, TRIVIAL = "valid", "clash", "not finite", "trivial"
 
 
@@ -41,7 +43,10 @@ def trial(given: Trial) -> Result:
     paper, _ = doors(given.judged)
     arena = paper.open()
     drawn = [sampler.draw(random) for _ in range(given.size)]
-    counts = {source: Counter(judge(genes, arena.courts[0], arena) for genes in drawn) for source, judge in _JUDGES.items()}
+    counts = {
+        source: Counter(judge(genes, arena.courts[0], arena) for genes in drawn)
+        for source, judge in _JUDGES.items()
+    }
     return Result(_shares(counts, given.size))
 
 
@@ -59,7 +64,9 @@ def _typed(given: Trial, random: Random) -> Result:
 
 def _shares(counts: Mapping[str, Counter[str]], size: int) -> dict[str, float]:
     fates = (VALID, CLASH, NOT_FINITE, TRIVIAL)
-    return {f"{fate}, {source}": own[fate] / size for source, own in counts.items() for fate in fates}
+    return {
+        f"{fate}, {source}": own[fate] / size for source, own in counts.items() for fate in fates
+    }
 
 
 def _by_paper(genes: Genes, court: Court, arena: Arena) -> str:

@@ -100,7 +100,9 @@ class _Top:
         """Spearman's correlation (draws,) of scores (rows,) with the truth; 0 where one side is constant."""
         scores = scores[self.rows]
         order = np.argsort(scores, kind="stable")
-        times, deviation = (_merge(each[order], scores[order]) for each in (self.weights, self.deviation))
+        times, deviation = (
+            _merge(each[order], scores[order]) for each in (self.weights, self.deviation)
+        )
         ranks = times.cumsum(0) - (times + self.best) / 2
         covariance = np.einsum("rd,rd->d", ranks, deviation)
         scale = np.sqrt(self.spread * np.einsum("rd,rd,rd->d", times, ranks, ranks))

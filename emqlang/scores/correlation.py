@@ -62,7 +62,11 @@ def count(ratio: float, rows: int) -> int:
     """How many rows a ratio of them are: `int(ratio * rows)`. Raises E406 where they are fewer than two."""
     found = int(ratio * rows + 1e-9)
     if found < 2:
-        raise error("E406", f"{ratio:.0%} of {rows} rows are {found}: too few to rank", "take more rows, or a larger part")
+        raise error(
+            "E406",
+            f"{ratio:.0%} of {rows} rows are {found}: too few to rank",
+            "take more rows, or a larger part",
+        )
     return found
 
 
@@ -77,10 +81,14 @@ def at_top(scores: Array, truth: Array, ratio: float, by: By = "truth") -> Array
         rows = top(truth, ratio)
         return spearman(scores[:, rows], truth[rows])
     chosen = [top(own, ratio) for own in scores]
-    return np.array([spearman(own[rows], truth[rows]) for own, rows in zip(scores, chosen, strict=True)])
+    return np.array(
+        [spearman(own[rows], truth[rows]) for own, rows in zip(scores, chosen, strict=True)]
+    )
 
 
-def fitness(scores: Array, truth: Array, ratios: Sequence[float] = RATIOS, by: By = "truth") -> Array:
+def fitness(
+    scores: Array, truth: Array, ratios: Sequence[float] = RATIOS, by: By = "truth"
+) -> Array:
     """The search's objective (proxies,): the mean of Spearman over the ratios."""
     return np.asarray(np.mean([at_top(scores, truth, ratio, by) for ratio in ratios], axis=0))
 
@@ -100,7 +108,9 @@ def precision(scores: Array, truth: Array, ratio: float) -> Array:
 def partial(scores: Array, truth: Array, held: Array) -> Array:
     """Spearman (proxies,) with what the ranks of `held` (rows,) explain taken out of both sides."""
     ranks = rankdata(held)
-    return correlation(_residual(rankdata(scores, axis=-1), ranks), _residual(rankdata(truth), ranks))
+    return correlation(
+        _residual(rankdata(scores, axis=-1), ranks), _residual(rankdata(truth), ranks)
+    )
 
 
 def _residual(a: Array, b: Array) -> Array:
@@ -110,10 +120,14 @@ def _residual(a: Array, b: Array) -> Array:
     return np.where(np.abs(left) > 1e-9 * len(b), left, 0.0)
 
 
-def paper_protocol(scores: Array, truth: Array, generator: np.random.Generator, by: By = "truth") -> tuple[Array, Array]:
+def paper_protocol(
+    scores: Array, truth: Array, generator: np.random.Generator, by: By = "truth"
+) -> tuple[Array, Array]:
     """Mean and standard deviation over PAPER_DRAWS draws of PAPER_ROWS rows, each (ratios, proxies), as Table 1 prints them."""
     if len(truth) < PAPER_ROWS:
         raise error("E406", f"the paper draws {PAPER_ROWS} rows, and there are {len(truth)}")
     draws = [generator.choice(len(truth), PAPER_ROWS, replace=False) for _ in range(PAPER_DRAWS)]
-    values = np.array([[at_top(scores[:, rows], truth[rows], ratio, by) for ratio in RATIOS] for rows in draws])
+    values = np.array(
+        [[at_top(scores[:, rows], truth[rows], ratio, by) for ratio in RATIOS] for rows in draws]
+    )
     return values.mean(0), values.std(0)

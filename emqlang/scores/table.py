@@ -93,16 +93,25 @@ class ScoreTable:
         for group in self.groups:
             for layer in (group.main,) if self.tied == "main" else group.layers:
                 bad = [
-                    str(choice) for choice, value in zip(self.choices, self.values[layer], strict=True) if not np.isfinite(value)
+                    str(choice)
+                    for choice, value in zip(self.choices, self.values[layer], strict=True)
+                    if not np.isfinite(value)
                 ]
                 if bad:
-                    message = f"the score of group '{group.name}' is not finite for {', '.join(bad)}"
+                    message = (
+                        f"the score of group '{group.name}' is not finite for {', '.join(bad)}"
+                    )
                     yield Diagnostic("E501", message, path=self.layers[layer])
 
     @cached_property
     def falling(self) -> tuple[str, ...]:
         """Names of the groups where S falls as bits rise."""
-        pairs = [(a, b) for a, low in enumerate(self.choices) for b, high in enumerate(self.choices) if _rises(low, high)]
+        pairs = [
+            (a, b)
+            for a, low in enumerate(self.choices)
+            for b, high in enumerate(self.choices)
+            if _rises(low, high)
+        ]
         low, high = (self.scores[:, [pair[i] for pair in pairs]] for i in (0, 1))
         with np.errstate(invalid="ignore"):
             falls = low - high > _ROUNDING * np.abs(low)
@@ -116,7 +125,11 @@ class ScoreTable:
         more = len(self.falling) - _NAMED
         names = ", ".join(self.falling[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         message = f"the score falls as bits rise in {len(self.falling)} of {len(self.groups)} groups: {names}"
-        return (Diagnostic("W602", message, help=("higher must mean better: a leading minus may be missing",)),)
+        return (
+            Diagnostic(
+                "W602", message, help=("higher must mean better: a leading minus may be missing",)
+            ),
+        )
 
     @cached_property
     def fingerprint(self) -> Array:
@@ -144,15 +157,22 @@ def tabulate(
     is a loss. Raises E403 for another word.
     """
     if tied not in (*TIED, "auto"):
-        raise error("E403", f"'{tied}' is not a way to score tied layers", f"use one of {', '.join(TIED)}")
+        raise error(
+            "E403", f"'{tied}' is not a way to score tied layers", f"use one of {', '.join(TIED)}"
+        )
     forms = [canonical(program) for program in programs]
     weighted = [without_bits(form) for form in forms]
-    values = compile([*forms, *(q for q in weighted if q is not None)]).run(statistics, cache, threads)
+    values = compile([*forms, *(q for q in weighted if q is not None)]).run(
+        statistics, cache, threads
+    )
     qs = iter(values[len(forms) :, 0])
     shared = tuple(statistics.layers), tuple(statistics.choices), tuple(groups)
     return [
         ScoreTable(
-            *shared, ("sum" if q is None else "main") if tied == "auto" else tied, table.T, None if q is None else next(qs)
+            *shared,
+            ("sum" if q is None else "main") if tied == "auto" else tied,
+            table.T,
+            None if q is None else next(qs),
         )
         for table, q in zip(values, weighted, strict=False)
     ]

@@ -43,8 +43,14 @@ class ArenaDoor:
 def _opened(door: ArenaDoor) -> Arena:
     tables = [load(name) for name in door.tables]
     courts = [_court(table, door) for table in tables]
-    told = [part for court, table in zip(courts, tables, strict=True) for part in (court.statistics.fingerprint, _digest(table))]
-    return Arena(courts, blake2b(" ".join((*told, door.split, door.by)).encode(), digest_size=16).hexdigest())
+    told = [
+        part
+        for court, table in zip(courts, tables, strict=True)
+        for part in (court.statistics.fingerprint, _digest(table))
+    ]
+    return Arena(
+        courts, blake2b(" ".join((*told, door.split, door.by)).encode(), digest_size=16).hexdigest()
+    )
 
 
 def _court(table: Table, door: ArenaDoor) -> Court:
@@ -63,4 +69,6 @@ def _court(table: Table, door: ArenaDoor) -> Court:
 
 
 def _digest(table: Table) -> str:
-    return blake2b(table.choices.tobytes() + table.accuracy.tobytes() + table.search.tobytes(), digest_size=16).hexdigest()
+    return blake2b(
+        table.choices.tobytes() + table.accuracy.tobytes() + table.search.tobytes(), digest_size=16
+    ).hexdigest()

@@ -35,7 +35,9 @@ class Bits:
 
     @property
     def recipe(self) -> Recipe:
-        return self.problem.recipe(self.found, None if self.program is None else proxy_of(self.program))
+        return self.problem.recipe(
+            self.found, None if self.program is None else proxy_of(self.program)
+        )
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,20 @@ class Choosing:
     def best(self, program: Program) -> tuple[Bits, tuple[Diagnostic, ...]]:
         """The greatest score within the budgets. Raises E403 without one, E405, E501."""
         if not self.wish.limits:
-            raise error("E403", "there is no budget", "give --size, --bops, --latency or --avg-bits; or --sweep")
+            raise error(
+                "E403",
+                "there is no budget",
+                "give --size, --bops, --latency or --avg-bits; or --sweep",
+            )
         scores, data, notices = self._scores(program)
         return Bits(self.problem, program, self.problem.solve(scores), data), notices
 
     def sweep(self, program: Program, over: str | None) -> tuple[Sweep, tuple[Diagnostic, ...]]:
         """The front over one quantity, up to its limit if it has one. Raises E403, E405, E501."""
         scores, data, notices = self._scores(program)
-        return Sweep(self.problem, program, self.problem.front(scores, self._over(over)), data), notices
+        return Sweep(
+            self.problem, program, self.problem.front(scores, self._over(over)), data
+        ), notices
 
     def walk(
         self, program: Program, over: str | None, most: float, test: str | None, method: Method
@@ -115,21 +123,35 @@ class Choosing:
         network = self.problem.network
         splits = Splits.of(network, settings.data, test, method.calib_images, settings.seed)
         validation, reported = splits.halves(settings.seed)
-        quantization = Quantization(network, validation, replace(method, check=False), self.progress)
-        done = walk(self.problem, swept.front, quantization, most, lambda step, steps: self.progress("walk", step, steps))
+        quantization = Quantization(
+            network, validation, replace(method, check=False), self.progress
+        )
+        done = walk(
+            self.problem,
+            swept.front,
+            quantization,
+            most,
+            lambda step, steps: self.progress("walk", step, steps),
+        )
         bits = final = None
         if done.best is not None:
             bits = Bits(self.problem, program, done.best.assignment, swept.data)
             quantized = quantization.run(bits.recipe).quantized
             final = evaluate(quantized.module, reported.test, reference=network.module)
-        return Walked(done, swept.front, most, validation.test.source, reported.test.source, bits, final), notices
+        return Walked(
+            done, swept.front, most, validation.test.source, reported.test.source, bits, final
+        ), notices
 
     def _over(self, over: str | None) -> str:
         return over or next(iter(self.wish.limits), "size")
 
     def _scores(self, program: Program) -> tuple[Floats, str, tuple[Diagnostic, ...]]:
         done = self.bench.evaluate([program])
-        return self.problem.scores(done.scored[0].table), done.data, (*program.warnings, *done.diagnostics)
+        return (
+            self.problem.scores(done.scored[0].table),
+            done.data,
+            (*program.warnings, *done.diagnostics),
+        )
 
 
 def proxy_of(program: Program) -> Proxy:

@@ -37,13 +37,19 @@ class Wish:
     def of(cls, options: Mapping[str, Any]) -> Wish:
         """The options of `emqlang evolve`. Raises E102, E403, E408."""
         given = {name: value for name, value in options.items() if value is not None}
-        own: dict[str, Any] = {name: tuple(v) if isinstance(v := given[name], list) else v for name in _OWN if name in given}
+        own: dict[str, Any] = {
+            name: tuple(v) if isinstance(v := given[name], list) else v
+            for name in _OWN
+            if name in given
+        }
         if given.get("no_choice"):
             own["choice_dependent"] = False
         if given.get("fitness") == "paper50":
             own["rows"] = PAPER_ROWS
         settings = papers(**own) if own.get("algorithm") == "emq" else Settings(**own)
-        judged = runs.Judged(tuple(given["tables"]) or (DEFAULT,), given["split"], given["by"], given["stat_images"])
+        judged = runs.Judged(
+            tuple(given["tables"]) or (DEFAULT,), given["split"], given["by"], given["stat_images"]
+        )
         return cls(settings, judged)
 
 
@@ -74,7 +80,14 @@ def door_of(settings: Settings, judged: runs.Judged) -> ArenaDoor:
 
 
 def run(
-    wish: Wish, resume: Path | None, out: Path | None, budget: Budget, workers: int, backend: str, command: str, tell: Tell
+    wish: Wish,
+    resume: Path | None,
+    out: Path | None,
+    budget: Budget,
+    workers: int,
+    backend: str,
+    command: str,
+    tell: Tell,
 ) -> Done:
     """Begins a run, or goes on with one, until its budget is spent. Raises E301, E316, and what its tables raise."""
     ledger = None if resume is None else Ledger.open(resume)
@@ -97,7 +110,9 @@ def run(
         if goal:
             tell(runs.line(progress, seconds, already), min(done, goal), goal)
         else:
-            tell(runs.line(progress, seconds, already), int(seconds), int(limits.seconds or seconds))
+            tell(
+                runs.line(progress, seconds, already), int(seconds), int(limits.seconds or seconds)
+            )
 
     progress = search.advance(limits, told)
     return Done(ledger, progress, front(ledger), search.stopped)

@@ -73,14 +73,20 @@ class Problem:
         choices = extended(menu, fixed)
         table = allowed(menu, fixed, len(network.collection.groups))
         free = [group for group in range(len(table)) if group not in fixed]
-        budgets = tuple(_budget(name, text, network, choices, wish, free) for name, text in wish.limits.items())
+        budgets = tuple(
+            _budget(name, text, network, choices, wish, free) for name, text in wish.limits.items()
+        )
         return cls(network, wish, choices, fixed, table, budgets)
 
     def scores(self, table: ScoreTable) -> Floats:
         """A proxy's scores for this menu: (groups, choices). Raises E402 for a fixed choice that the table lacks."""
         missing = [choice for choice in self.menu if choice not in table.choices]
         if missing:
-            raise error("E402", f"the score table has no {missing[0]}", "score with a menu that holds every fixed choice")
+            raise error(
+                "E402",
+                f"the score table has no {missing[0]}",
+                "score with a menu that holds every fixed choice",
+            )
         return table.scores[:, [table.choices.index(choice) for choice in self.menu]]
 
     def solve(self, scores: Floats) -> Assignment:
@@ -92,7 +98,11 @@ class Problem:
         else:
             found = assign(finite, self.budgets, self.allowed)
         if found is None:
-            raise error("E405", "no choice of bits meets the budget" + "s" * (len(self.budgets) > 1), *self._why())
+            raise error(
+                "E405",
+                "no choice of bits meets the budget" + "s" * (len(self.budgets) > 1),
+                *self._why(),
+            )
         return found
 
     def front(self, scores: Floats, over: str) -> Front:
@@ -103,7 +113,9 @@ class Problem:
         others = [budget.quantity.option for budget in self.budgets if budget.quantity.name != over]
         if others:
             raise error(
-                "E403", f"a front over {over} cannot keep {others[0]} as well", f"draw it over {others[0].removeprefix('--')}"
+                "E403",
+                f"a front over {over} cannot keep {others[0]} as well",
+                f"draw it over {others[0].removeprefix('--')}",
             )
         budget = next(iter(self.budgets), None) or self._measure(over)
         points = pareto(_finite(scores, self), budget, self.allowed)
@@ -130,7 +142,9 @@ class Problem:
         layers: dict[str, LayerRecipe] = {}
         for group, choice in zip(self.network.collection.groups, found.choices, strict=True):
             bits = self.menu[choice]
-            schemes = LayerRecipe(weight_scheme(bits.weight_bits), input_scheme(bits.act_bits or self.wish.act_bits))
+            schemes = LayerRecipe(
+                weight_scheme(bits.weight_bits), input_scheme(bits.act_bits or self.wish.act_bits)
+            )
             layers |= {self.network.collection.layers[i].name: schemes for i in group.layers}
         return Recipe(
             model=identity(self.network),
@@ -139,9 +153,14 @@ class Problem:
             budget=dict(self.wish.limits),
             accounting=self.wish.accounting,
             achieved={name: float(cost) for name, cost in self.achieved(found.choices).items()},
-            solver=Solver(self.wish.method, found.status, found.gap if np.isfinite(found.gap) else None),
+            solver=Solver(
+                self.wish.method, found.status, found.gap if np.isfinite(found.gap) else None
+            ),
             seed=self.wish.seed,
-            versions={"emqlang": __version__, **{name: version(name) for name in ("torch", "numpy", "scipy")}},
+            versions={
+                "emqlang": __version__,
+                **{name: version(name) for name in ("torch", "numpy", "scipy")},
+            },
         )
 
     def _why(self) -> list[str]:
@@ -151,20 +170,39 @@ class Problem:
             budget = gap.budget
             line = f"{budget.quantity.name} is {budget.show(gap.alone)} at least, {budget.show(budget.limit)} are allowed"
             if len(self.budgets) > 1 and gap.alone <= budget.limit:
-                held = "cannot be met at all" if gap.held is None else f"leave {budget.show(gap.held)} at least"
+                held = (
+                    "cannot be met at all"
+                    if gap.held is None
+                    else f"leave {budget.show(gap.held)} at least"
+                )
                 line = f"{budget.quantity.name} could be {budget.show(gap.alone)} alone, but the other budgets {held}"
             lines.append(line)
         if self.fixed:
             released = allowed(self.menu, {}, len(self.allowed))
             frees = assign(np.zeros(released.shape), self.budgets, released) is not None
-            lines.append("without --fix there is an assignment" if frees else "releasing --fix would not help")
+            lines.append(
+                "without --fix there is an assignment"
+                if frees
+                else "releasing --fix would not help"
+            )
         return lines
 
 
-def _budget(name: str, text: str | None, network: Network, menu: Sequence[Choice], wish: Wish, free: Sequence[int]) -> Budget:
+def _budget(
+    name: str,
+    text: str | None,
+    network: Network,
+    menu: Sequence[Choice],
+    wish: Wish,
+    free: Sequence[int],
+) -> Budget:
     if name not in QUANTITIES:
         raise error("E403", f"there is no budget '{name}'", f"one of {', '.join(QUANTITIES)}")
-    weights = sum(network.collection.layers[i].numel for group in free for i in network.collection.groups[group].layers)
+    weights = sum(
+        network.collection.layers[i].numel
+        for group in free
+        for i in network.collection.groups[group].layers
+    )
     limit = 0 if text is None else parse_limit(name, text, weights)
     if name == "size":
         return costs.size(network, menu, wish.accounting, limit)
@@ -173,7 +211,11 @@ def _budget(name: str, text: str | None, network: Network, menu: Sequence[Choice
     if name == "avg-bits":
         return costs.average_bits(network, menu, limit, free)
     if wish.latency is None:
-        raise error("E403", "a latency budget needs a table", "give --latency-table FILE.csv: layer,choice,milliseconds")
+        raise error(
+            "E403",
+            "a latency budget needs a table",
+            "give --latency-table FILE.csv: layer,choice,milliseconds",
+        )
     return costs.latency(network, menu, Path(wish.latency), limit)
 
 
@@ -182,5 +224,9 @@ def _finite(scores: Floats, problem: Problem) -> Floats:
     bad = (~np.isfinite(scores) & problem.allowed).any(axis=1)
     if bad.any():
         names = [problem.network.collection.groups[g].name for g in np.flatnonzero(bad)]
-        raise error("E501", f"the scores of {', '.join(names[:5])} are not finite", "choose another proxy, or fix these groups")
+        raise error(
+            "E501",
+            f"the scores of {', '.join(names[:5])} are not finite",
+            "choose another proxy, or fix these groups",
+        )
     return np.where(problem.allowed, scores, 0.0)

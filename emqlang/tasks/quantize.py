@@ -25,7 +25,11 @@ from emqlang.quant.ptq.splits import Splits
 from emqlang.store import write_atomically
 from emqlang.tasks.workbench import Settings
 
-RECIPE, MODEL, UNFINISHED = "recipe.json", "model.safetensors", "unfinished.safetensors"  # in the folder of a result
+RECIPE, MODEL, UNFINISHED = (
+    "recipe.json",
+    "model.safetensors",
+    "unfinished.safetensors",
+)  # in the folder of a result
 Tell = Callable[[str, int, int], None]
 
 
@@ -60,7 +64,10 @@ def with_range(recipe: Recipe, observer: str) -> Recipe:
     def ranged(scheme: Scheme | None) -> Scheme | None:
         return None if scheme is None else replace(scheme, observer=observer)
 
-    layers = {name: LayerRecipe(ranged(entry.weight), ranged(entry.input)) for name, entry in recipe.layers.items()}
+    layers = {
+        name: LayerRecipe(ranged(entry.weight), ranged(entry.input))
+        for name, entry in recipe.layers.items()
+    }
     return replace(recipe, layers=layers)
 
 
@@ -72,7 +79,12 @@ class Quantization:
         self.reference: Reference = predict(network.module, splits.test)
         self.before = self.reference.evaluate(splits.test)
 
-    def run(self, recipe: Recipe, keep: Path | None = None, estimate: Callable[[float], None] = lambda seconds: None) -> Outcome:
+    def run(
+        self,
+        recipe: Recipe,
+        keep: Path | None = None,
+        estimate: Callable[[float], None] = lambda seconds: None,
+    ) -> Outcome:
         """Quantizes and evaluates. `estimate` is told how long learned rounding will take before it begins.
 
         keep  a folder for what is learned so far: a run that was interrupted goes on from there
@@ -84,11 +96,23 @@ class Quantization:
         return Outcome(quantized, self.before, after, checked, self.splits, perf_counter() - began)
 
     def _check(self) -> Check:
-        return check(self.network, self.splits.calibration, self.splits.test, images=self.method.calib_images, tell=self.tell)
+        return check(
+            self.network,
+            self.splits.calibration,
+            self.splits.test,
+            images=self.method.calib_images,
+            tell=self.tell,
+        )
 
-    def _quantized(self, recipe: Recipe, keep: Path | None, estimate: Callable[[float], None]) -> Quantized:
+    def _quantized(
+        self, recipe: Recipe, keep: Path | None, estimate: Callable[[float], None]
+    ) -> Quantized:
         method = self.method
-        kept = None if keep is None or method.rounding == "nearest" else _Kept(keep / UNFINISHED, recipe, method)
+        kept = (
+            None
+            if keep is None or method.rounding == "nearest"
+            else _Kept(keep / UNFINISHED, recipe, method)
+        )
 
         def report(progress: Progress) -> None:
             if not progress.done:
@@ -106,7 +130,9 @@ class Quantization:
         return done
 
 
-def evaluate_checkpoint(path: Path | None, settings: Settings, test: str | None) -> tuple[Network, Evaluation, str]:
+def evaluate_checkpoint(
+    path: Path | None, settings: Settings, test: str | None
+) -> tuple[Network, Evaluation, str]:
     """A checkpoint of a quantized network, or the float network itself, on test images: with what they were, in words.
 
     `path` may be the folder that `quantize` wrote. Raises E301 to E304, E308, E310 to E312.
@@ -137,6 +163,10 @@ class _Kept:
     def load(self) -> Mapping[str, Tensor]:
         try:
             with safe_open(self.path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()} if file.metadata() == self.facts else {}  # noqa: SIM118
+                return (
+                    {name: file.get_tensor(name) for name in file.keys()}
+                    if file.metadata() == self.facts
+                    else {}
+                )  # noqa: SIM118
         except (OSError, SafetensorError):
             return {}

@@ -18,7 +18,18 @@ from emqlang.grammar.program import Program
 from emqlang.quant.statistics.subject import Progress
 from emqlang.quant.tables.table import Table
 from emqlang.scores.bootstrap import DRAWS, bootstrap
-from emqlang.scores.correlation import RATIOS, Array, By, Truth, at_top, kendall, paper_protocol, partial, precision, spearman
+from emqlang.scores.correlation import (
+    RATIOS,
+    Array,
+    By,
+    Truth,
+    at_top,
+    kendall,
+    paper_protocol,
+    partial,
+    precision,
+    spearman,
+)
 from emqlang.scores.table import tabulate
 from emqlang.tasks.workbench import ACTIVATION, Settings, Workbench
 
@@ -109,7 +120,9 @@ def contenders(given: Sequence[Program], table: Table) -> list[Program]:
     """
     joint = table.menu[0].act_bits is not None
     names = [name for name in LIBRARY if not given or LIBRARY.shelf(name) == SHELF]
-    own = [LIBRARY[name] for name in names if not joint or LIBRARY[name].elaborated.axes & ACTIVATION]
+    own = [
+        LIBRARY[name] for name in names if not joint or LIBRARY[name].elaborated.axes & ACTIVATION
+    ]
     known = {program.name for program in given}
     return [*given, *(program for program in own if program.name not in known)]
 
@@ -134,18 +147,34 @@ def judge(table: Table, bench: Workbench, programs: Sequence[Program], terms: Te
         rows, strata = stratified(rows)
     bench.check_menu(programs)
     statistics = bench.statistics(inputs(*(canonical(program.elaborated) for program in programs)))
-    kept, scores, seconds, problems = list[Program](), list[Array](), list[float](), list[Diagnostic]()
+    kept, scores, seconds, problems = (
+        list[Program](),
+        list[Array](),
+        list[float](),
+        list[Diagnostic](),
+    )
     for program in programs:
         began = perf_counter()
-        (scored,) = tabulate([program.elaborated], statistics, bench.network.collection.groups, bench.settings.tied)
+        (scored,) = tabulate(
+            [program.elaborated], statistics, bench.network.collection.groups, bench.settings.tied
+        )
         took = perf_counter() - began
         totals = scored.totals(rows.choices)
         if np.isfinite(totals).all():
             kept, scores, seconds = [*kept, program], [*scores, totals], [*seconds, took]
         else:
-            problems.append(Diagnostic("E501", f"'{program.name or program.text}' has scores that are not finite"))
+            problems.append(
+                Diagnostic(
+                    "E501", f"'{program.name or program.text}' has scores that are not finite"
+                )
+            )
     standings = _standings(rows, kept, np.array(scores), seconds, terms) if kept else []
-    data = bench.data.source if bench.data and any(INPUTS[name].needs_data for p in kept for name in inputs(p.elaborated)) else ""
+    data = (
+        bench.data.source
+        if bench.data
+        and any(INPUTS[name].needs_data for p in kept for name in inputs(p.elaborated))
+        else ""
+    )
     notices = (*bench.network.warnings, *statistics.warnings)
     return Standings(rows, terms, strata, tuple(standings), data, notices, tuple(problems))
 
@@ -155,7 +184,9 @@ def truth_of(table: Table, by: str) -> Truth:
     if by == "top1":
         return Truth(table.accuracy, table.right)
     if np.isnan(table.loss).any():
-        raise error("E406", f"the table '{table.name}' does not know the losses of its rows", "rank by top1")
+        raise error(
+            "E406", f"the table '{table.name}' does not know the losses of its rows", "rank by top1"
+        )
     return Truth(-table.loss)
 
 
@@ -178,7 +209,11 @@ def stratified(table: Table) -> tuple[Table, dict[str, str]]:
         bits = table.bits[:, group]
         widths, times = np.unique(bits[bits > bits.min()], return_counts=True)
         usual = int(widths[times.argmax()])
-        ways = {f"at {usual} bits": bits == usual, f"above {bits.min()} bits": bits > bits.min(), "free": np.ones_like(keep)}
+        ways = {
+            f"at {usual} bits": bits == usual,
+            f"above {bits.min()} bits": bits > bits.min(),
+            "free": np.ones_like(keep),
+        }
         how = next((how for how, rows in ways.items() if (keep & rows).sum() >= ENOUGH), "free")
         strata[table.groups[group]] = how
         keep &= ways[how]
@@ -216,7 +251,9 @@ def _reference(programs: Sequence[Program], name: str) -> int | None:
         return None
     names = [program.name or program.text for program in programs]
     if name not in names:
-        raise error("E102", f"'{name}' is not among the proxies that are ranked", *nearest(name, names))
+        raise error(
+            "E102", f"'{name}' is not among the proxies that are ranked", *nearest(name, names)
+        )
     return names.index(name)
 
 

@@ -21,7 +21,9 @@ from emqlang.scores.correlation import RATIOS, Array, Truth, at_top
 
 SPLITS = 200  # of the images into halves
 FOLDS = 10  # of the rows, for the additive fit
-PENALTIES = tuple(10.0**power for power in range(-2, 4))  # of which each fold takes the best by an inner split
+PENALTIES = tuple(
+    10.0**power for power in range(-2, 4)
+)  # of which each fold takes the best by an inner split
 ADDITIVE = "additive"
 
 
@@ -38,7 +40,10 @@ class Ceiling:
 
     def as_dict(self) -> dict[str, Any]:
         """Of plain values."""
-        return {**asdict(self), **{part: getattr(self, part).tolist() for part in ("rho", "low", "high")}}
+        return {
+            **asdict(self),
+            **{part: getattr(self, part).tolist() for part in ("rho", "low", "high")},
+        }
 
 
 def ceilings(table: Table, seed: int = 0) -> Iterator[Ceiling]:
@@ -89,17 +94,29 @@ def again(table: Table, rerun: Rerun, generator: np.random.Generator) -> Ceiling
     """
     truth = Truth(table.accuracy[rerun.rows])
     changed = ", ".join(f"{name} {value}" for name, value in rerun.changed.items())
-    return _scored(f"rerun {rerun.name}", f"the same rows built again with {changed}", rerun.accuracy, truth, generator)
+    return _scored(
+        f"rerun {rerun.name}",
+        f"the same rows built again with {changed}",
+        rerun.accuracy,
+        truth,
+        generator,
+    )
 
 
 def additive(table: Table, generator: np.random.Generator) -> Ceiling:
     """Predictions for each row from a fit to the others."""
     truth = Truth(table.accuracy, table.right)
-    what = f"a fitted score for each layer and choice, {FOLDS}-fold cross-validated ridge regression"
-    return _scored(ADDITIVE, what, cross_validated(one_hot(table), table.accuracy, generator), truth, generator)
+    what = (
+        f"a fitted score for each layer and choice, {FOLDS}-fold cross-validated ridge regression"
+    )
+    return _scored(
+        ADDITIVE, what, cross_validated(one_hot(table), table.accuracy, generator), truth, generator
+    )
 
 
-def _scored(name: str, what: str, scores: Array, truth: Truth, generator: np.random.Generator) -> Ceiling:
+def _scored(
+    name: str, what: str, scores: Array, truth: Truth, generator: np.random.Generator
+) -> Ceiling:
     rho = _tops(scores, truth.values)
     low, high = bootstrap(scores[None], truth, generator).interval()[:, :, 0]
     return Ceiling(name, what, len(scores), rho, low, high)
@@ -127,7 +144,10 @@ def _best_penalty(features: Array, target: Array, generator: np.random.Generator
     order = generator.permutation(len(target))
     held, kept = order[: len(order) // 4], order[len(order) // 4 :]
     losses = [
-        np.square(_ridge(features[kept], target[kept], features[held], penalty) - target[held]).mean() for penalty in PENALTIES
+        np.square(
+            _ridge(features[kept], target[kept], features[held], penalty) - target[held]
+        ).mean()
+        for penalty in PENALTIES
     ]
     return PENALTIES[int(np.argmin(losses))]
 

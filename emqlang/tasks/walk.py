@@ -30,7 +30,13 @@ class Walk:
     best: Tried | None
 
 
-def walk(problem: Problem, front: Front, quantization: Quantization, most: float, tell: Callable[[int, int], None]) -> Walk:
+def walk(
+    problem: Problem,
+    front: Front,
+    quantization: Quantization,
+    most: float,
+    tell: Callable[[int, int], None],
+) -> Walk:
     """Bisection by cost, as if accuracy rose with it: the dearest point first, then halves. `most` is a share, 0.01 for 1 %."""
     tried: list[Tried] = []
     points = front.points

@@ -106,7 +106,11 @@ class Evaluation:
         """Everything that is not as it should be: notices, scores that fall as bits rise, scores that are not finite."""
         tables = [scored.table for scored in self.scored]
         falling = [warning for table in tables for warning in table.warnings]
-        return (*self.notices, *falling, *(problem for table in tables for problem in table.problems))
+        return (
+            *self.notices,
+            *falling,
+            *(problem for table in tables for problem in table.problems),
+        )
 
     @property
     def exit_status(self) -> int:
@@ -137,7 +141,9 @@ class Workbench:
     @cached_property
     def network(self) -> Network:
         settings = self.settings
-        return self._network or load(settings.model, settings.weights, seed=settings.seed, data=settings.data or "")
+        return self._network or load(
+            settings.model, settings.weights, seed=settings.seed, data=settings.data or ""
+        )
 
     @cached_property
     def data(self) -> Batches | None:
@@ -150,7 +156,9 @@ class Workbench:
             return None
         images = spec.images if spec else ImageFormat.of(self.network.input_shape)
         count, classes = settings.stat_images, self.network.classes
-        return load_data(text, images, classes, count=count, seed=settings.seed, net=self.network.module)
+        return load_data(
+            text, images, classes, count=count, seed=settings.seed, net=self.network.module
+        )
 
     def statistics(self, names: Iterable[str]) -> Statistics:
         """At least the named statistics; only those that are new are collected. Raises EmqError."""
@@ -159,7 +167,9 @@ class Workbench:
         if missing or self._held is None:
             found = self._collect(missing)
             if self._held is not None:
-                base = found if _needs_data(missing) else self._held  # activations lie as the images say
+                base = (
+                    found if _needs_data(missing) else self._held
+                )  # activations lie as the images say
                 arrays, errors = {**held, **found.arrays}, {**self._held.errors, **found.errors}
                 found = replace(base, arrays=arrays, errors=errors, warnings=found.warnings)
             self._held = found
@@ -169,18 +179,30 @@ class Workbench:
         """The same network and data with another menu."""
         if tuple(choices) == self.choices:
             return self
-        return Workbench(self.settings, self.progress, network=self.network, data=self.data, choices=choices)
+        return Workbench(
+            self.settings, self.progress, network=self.network, data=self.data, choices=choices
+        )
 
-    def evaluate(self, programs: Sequence[Program], config: str | None = None, tied: str | None = None) -> Evaluation:
+    def evaluate(
+        self, programs: Sequence[Program], config: str | None = None, tied: str | None = None
+    ) -> Evaluation:
         """Score tables of programs, evaluated together; `config` is one choice a group, as 4,4,2,... Raises EmqError."""
         self.check_menu(programs)
         started = perf_counter()
         chosen = None if config is None else self._configuration(config)
-        names = inputs(*(canonical(program.elaborated) for program in programs))  # what is evaluated
+        names = inputs(
+            *(canonical(program.elaborated) for program in programs)
+        )  # what is evaluated
         statistics = self.statistics(names)
         collected = perf_counter()
         elaborated = [program.elaborated for program in programs]
-        tables = tabulate(elaborated, statistics, self.network.collection.groups, tied or self.settings.tied, self._reduced)
+        tables = tabulate(
+            elaborated,
+            statistics,
+            self.network.collection.groups,
+            tied or self.settings.tied,
+            self._reduced,
+        )
         finished = perf_counter()
         shown = self.data if _needs_data(names) else None
         return Evaluation(
@@ -188,8 +210,12 @@ class Workbench:
             data=shown.source if shown else "",
             choices=self.choices,
             config=chosen,
-            scored=tuple(self._scored(*pair, chosen) for pair in zip(programs, tables, strict=True)),
-            notices=self._news((*self.network.warnings, *(shown.warnings if shown else ()), *statistics.warnings)),
+            scored=tuple(
+                self._scored(*pair, chosen) for pair in zip(programs, tables, strict=True)
+            ),
+            notices=self._news(
+                (*self.network.warnings, *(shown.warnings if shown else ()), *statistics.warnings)
+            ),
             statistics_seconds=collected - started,
             evaluation_seconds=finished - collected,
         )
@@ -210,9 +236,20 @@ class Workbench:
             progress=self.progress,
         )
 
-    def _scored(self, program: Program, table: ScoreTable, config: Sequence[Choice] | None) -> Scored:
-        score = None if config is None else table.score([self.choices.index(choice) for choice in config])
-        return Scored(program, canonical(program.elaborated), table, score if score is not None and isfinite(score) else None)
+    def _scored(
+        self, program: Program, table: ScoreTable, config: Sequence[Choice] | None
+    ) -> Scored:
+        score = (
+            None
+            if config is None
+            else table.score([self.choices.index(choice) for choice in config])
+        )
+        return Scored(
+            program,
+            canonical(program.elaborated),
+            table,
+            score if score is not None and isfinite(score) else None,
+        )
 
     def _configuration(self, text: str) -> tuple[Choice, ...]:
         """One choice of the menu a group. Raises E402."""
@@ -220,15 +257,24 @@ class Workbench:
         for group, choice in zip(self.network.collection.groups, config, strict=True):
             if choice not in self.choices:
                 menu = ", ".join(map(str, self.choices))
-                raise error("E402", f"'{group.name}' is given {choice}, which is not in the menu", f"the menu is {menu}")
+                raise error(
+                    "E402",
+                    f"'{group.name}' is given {choice}, which is not in the menu",
+                    f"the menu is {menu}",
+                )
         return config
 
     def check_menu(self, programs: Iterable[Program]) -> None:
         """A menu of pairs says nothing to a proxy that reads no activation input. Raises E204."""
         for program in programs:
-            if any(choice.act_bits is not None for choice in self.choices) and not program.elaborated.axes & ACTIVATION:
+            if (
+                any(choice.act_bits is not None for choice in self.choices)
+                and not program.elaborated.axes & ACTIVATION
+            ):
                 message = f"'{program.name or program.text}' mentions no activation input, and the menu chooses activation bits"
-                raise error("E204", message, "multiply by act_bits, or give --bits instead of --menu")
+                raise error(
+                    "E204", message, "multiply by act_bits, or give --bits instead of --menu"
+                )
 
     def _news(self, notices: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """Warnings that have not been given before."""
@@ -246,5 +292,7 @@ def _device(name: str) -> str:
     from torch.cuda import is_available
 
     if name == "cuda" and not is_available():
-        raise error("E403", "there is no CUDA device here", "--device auto takes one where it can be had")
+        raise error(
+            "E403", "there is no CUDA device here", "--device auto takes one where it can be had"
+        )
     return ("cuda" if is_available() else "cpu") if name == "auto" else name

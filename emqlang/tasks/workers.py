@@ -37,7 +37,9 @@ class Workers:
             return (task(*each) for each in arguments)
         return self._spread(task, arguments)
 
-    def _spread(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    def _spread(
+        self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
+    ) -> Iterator[Any]:
         from joblib import parallel_config
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -54,10 +56,14 @@ class Workers:
                     deaths += 1
                     if deaths == DEATHS:
                         message = f"{DEATHS} workers in a row died without finishing a task"
-                        raise error("E503", message, "is there enough memory? try fewer --workers") from reason
+                        raise error(
+                            "E503", message, "is there enough memory? try fewer --workers"
+                        ) from reason
 
 
-def _results(backend: str, task: Callable[..., Any], arguments: Mapping[int, tuple[Any, ...]], ahead: int) -> Iterator[Any]:
+def _results(
+    backend: str, task: Callable[..., Any], arguments: Mapping[int, tuple[Any, ...]], ahead: int
+) -> Iterator[Any]:
     from joblib import Parallel, delayed
 
     calls = [delayed(_aside)(os.getpid(), place, task, each) for place, each in arguments.items()]
@@ -68,14 +74,18 @@ def _results(backend: str, task: Callable[..., Any], arguments: Mapping[int, tup
     yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=ahead)(calls)
 
 
-def _aside(parent: int, place: int, task: Callable[..., Any], arguments: Iterable[Any]) -> tuple[int, Any]:
+def _aside(
+    parent: int, place: int, task: Callable[..., Any], arguments: Iterable[Any]
+) -> tuple[int, Any]:
     """A task in a process of its own: on one thread, and deaf to Ctrl-C, which is for the process that asked."""
     if os.getpid() != parent:
         import torch
         from joblib.externals.loky import process_executor
 
         torch.set_num_threads(1)
-        process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize  # it takes what a task keeps for the next one for a leak
+        process_executor._MAX_MEMORY_LEAK_SIZE = (
+            sys.maxsize
+        )  # it takes what a task keeps for the next one for a leak
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     return place, task(*arguments)
@@ -105,13 +115,19 @@ def _ray(stack: ExitStack) -> str:
 def _wanted(name: str, package: str, variable: str) -> Iterator[str]:
     """The address of a cluster that was asked for; what goes wrong on the way to it is E403."""
     if not (address := os.environ.get(variable, "")):
-        raise error("E403", f"no {name} cluster is named", f"put its address into {variable}, or leave --backend out")
+        raise error(
+            "E403",
+            f"no {name} cluster is named",
+            f"put its address into {variable}, or leave --backend out",
+        )
     try:
         yield address
     except ImportError as reason:
         raise error("E403", f"{name} is not installed", f"pip install '{package}'") from reason
     except (OSError, RuntimeError) as reason:
-        raise error("E403", f"the {name} cluster does not answer: {reason}", f"is {variable} right?") from reason
+        raise error(
+            "E403", f"the {name} cluster does not answer: {reason}", f"is {variable} right?"
+        ) from reason
 
 
 BACKENDS: Mapping[str, Callable[[ExitStack], str]] = MappingProxyType({

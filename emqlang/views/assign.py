@@ -48,11 +48,21 @@ def _bits_csv(bits: Bits) -> None:
 def _sweep_screen(swept: Sweep) -> None:
     report.network(swept.problem.network, swept.data)
     points = swept.front.points
-    render.fields([("proxy", swept.program.text), ("front", f"{len(points):,} undominated assignments")])
+    render.fields(
+        [("proxy", swept.program.text), ("front", f"{len(points):,} undominated assignments")]
+    )
     render.text()
-    columns = [Column(_unit(swept.front), "right"), Column("score", "right"), Column("bits of the groups", folds=True)]
-    rows = zip(_costs(swept.front), report.numbers(point.score for _, point in points), points, strict=True)
-    render.table(columns, [(cost, score, _listed(swept.problem, point)) for cost, score, (_, point) in rows])
+    columns = [
+        Column(_unit(swept.front), "right"),
+        Column("score", "right"),
+        Column("bits of the groups", folds=True),
+    ]
+    rows = zip(
+        _costs(swept.front), report.numbers(point.score for _, point in points), points, strict=True
+    )
+    render.table(
+        columns, [(cost, score, _listed(swept.problem, point)) for cost, score, (_, point) in rows]
+    )
 
 
 def _sweep_json(swept: Sweep) -> None:
@@ -69,13 +79,20 @@ def _sweep_json(swept: Sweep) -> None:
 
 
 def _sweep_csv(swept: Sweep) -> None:
-    rows = ((cost, point.score, _listed(swept.problem, point)) for cost, point in swept.front.points)
+    rows = (
+        (cost, point.score, _listed(swept.problem, point)) for cost, point in swept.front.points
+    )
     render.csv_rows(["cost", "score", "choices"], rows)
 
 
 def _walk_screen(done: Walked) -> None:
     """Every point that was tried, cheapest first, and what was chosen."""
-    columns = [Column(_unit(done.front), "right"), Column("score", "right"), Column("lost", "right"), Column("")]
+    columns = [
+        Column(_unit(done.front), "right"),
+        Column("score", "right"),
+        Column("lost", "right"),
+        Column(""),
+    ]
     ordered = sorted(done.walk.tried, key=lambda tried: tried.cost)
     scores = report.numbers(tried.assignment.score for tried in ordered)
     per = done.front.budget.per
@@ -94,7 +111,9 @@ def _walk_screen(done: Walked) -> None:
         render.heading("even the dearest bits lose more")
     else:
         measure, value = (
-            ("accuracy", done.final.accuracy) if done.final.accuracy is not None else ("agreement", done.final.agreement)
+            ("accuracy", done.final.accuracy)
+            if done.final.accuracy is not None
+            else ("agreement", done.final.agreement)
         )
         render.heading(f"{measure} {value:.2%}", f"on {done.reported}")
 
@@ -115,7 +134,9 @@ def _walk_json(done: Walked) -> None:
 
 
 def _walk_csv(done: Walked) -> None:
-    rows = ((tried.cost, tried.assignment.score, tried.drop, tried.enough) for tried in done.walk.tried)
+    rows = (
+        (tried.cost, tried.assignment.score, tried.drop, tried.enough) for tried in done.walk.tried
+    )
     render.csv_rows(["cost", "score", "drop", "enough"], rows)
 
 
@@ -140,15 +161,26 @@ def _mark(tried: Tried, done: Walked) -> str:
 
 
 def _status(found: Assignment) -> str:
-    return "proven optimal" if found.status == "optimal" else f"{found.status}, at most {found.gap:.3g} from the best"
+    return (
+        "proven optimal"
+        if found.status == "optimal"
+        else f"{found.status}, at most {found.gap:.3g} from the best"
+    )
 
 
 def _amounts(problem: Problem, found: Assignment) -> Iterator[tuple[str, str]]:
     """Each quantity with what was achieved and, where it is limited, the limit."""
     limits = {budget.quantity.name: budget for budget in problem.budgets}
-    for name, budget in {budget.quantity.name: budget for budget in (*problem.measures(), *problem.budgets)}.items():
+    for name, budget in {
+        budget.quantity.name: budget for budget in (*problem.measures(), *problem.budgets)
+    }.items():
         limit = f" of {limits[name].show(limits[name].limit)}" if name in limits else ""
-        yield name, budget.show(budget.cost(found.choices)) + limit + (" (an estimate)" if name == "latency" else "")
+        yield (
+            name,
+            budget.show(budget.cost(found.choices))
+            + limit
+            + (" (an estimate)" if name == "latency" else ""),
+        )
 
 
 def _rows(problem: Problem, found: Assignment) -> Iterator[tuple[str, str, str, int]]:
@@ -156,7 +188,12 @@ def _rows(problem: Problem, found: Assignment) -> Iterator[tuple[str, str, str, 
     layers = problem.network.collection.layers
     for group, choice in zip(problem.network.collection.groups, found.choices, strict=True):
         others = ", ".join(layers[i].name for i in group.layers if i != group.main)
-        yield group.name, others, str(problem.menu[choice]), sum(layers[i].numel for i in group.layers)
+        yield (
+            group.name,
+            others,
+            str(problem.menu[choice]),
+            sum(layers[i].numel for i in group.layers),
+        )
 
 
 def _choices(problem: Problem, found: Assignment) -> list[str]:
@@ -165,7 +202,10 @@ def _choices(problem: Problem, found: Assignment) -> list[str]:
 
 def _listed(problem: Problem, found: Assignment) -> str:
     """As `--config` takes it: 4,4,2,..."""
-    return ",".join(choice.removeprefix("W") if "A" not in choice else choice for choice in _choices(problem, found))
+    return ",".join(
+        choice.removeprefix("W") if "A" not in choice else choice
+        for choice in _choices(problem, found)
+    )
 
 
 def _proxy(program: Program | None) -> dict[str, str] | None:

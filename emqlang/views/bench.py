@@ -25,7 +25,11 @@ SCHEMA = "emqlang.bench"
 def built_screen(path: Path, built: Built) -> None:
     """What a build did."""
     speed = f", {built.rows / built.seconds:.2f} rows a second" if built.rows else ""
-    now = f", of which {built.rows:,} measured now in {render.duration(built.seconds)}{speed}" if built.rows else ", as before"
+    now = (
+        f", of which {built.rows:,} measured now in {render.duration(built.seconds)}{speed}"
+        if built.rows
+        else ", as before"
+    )
     render.fields([
         ("table", str(path)),
         ("rows", f"{built.before + built.rows:,}{now}"),
@@ -45,7 +49,9 @@ def list_screen(tables: Iterable[Table]) -> None:
 
 
 def list_json(tables: Iterable[Table]) -> None:
-    render.json_object({"schema": f"{SCHEMA}.list/1", "tables": [_facts(table) for table in tables]})
+    render.json_object(
+        {"schema": f"{SCHEMA}.list/1", "tables": [_facts(table) for table in tables]}
+    )
 
 
 def rows_screen(table: Table, best: int) -> None:
@@ -59,7 +65,9 @@ def rows_screen(table: Table, best: int) -> None:
     ]  # fmt: skip
     render.table(columns, rows)
     if best < len(table):
-        render.note(f"the best {best:,} of {len(table):,} rows; --rows shows more, and `emqlang bench export` writes all")
+        render.note(
+            f"the best {best:,} of {len(table):,} rows; --rows shows more, and `emqlang bench export` writes all"
+        )
 
 
 def rows_json(table: Table, best: int) -> None:
@@ -72,7 +80,9 @@ def rows_json(table: Table, best: int) -> None:
         }
         for i in order
     ]  # fmt: skip
-    render.json_object({"schema": f"{SCHEMA}.show/1", "table": table.name, "groups": table.groups, "rows": rows})
+    render.json_object(
+        {"schema": f"{SCHEMA}.show/1", "table": table.name, "groups": table.groups, "rows": rows}
+    )
 
 
 def info_screen(table: Table, found: Sequence[Ceiling]) -> None:
@@ -83,7 +93,9 @@ def info_screen(table: Table, found: Sequence[Ceiling]) -> None:
                Column("what it is", folds=True)]  # fmt: skip
     render.table(columns, [(c.name, *_tops(c), str(c.rows), c.what) for c in found])
     render.text()
-    render.table([Column("its own bits", style="bold"), Column("Spearman", "right")], list(_own_bits(table)))
+    render.table(
+        [Column("its own bits", style="bold"), Column("Spearman", "right")], list(_own_bits(table))
+    )
 
 
 def info_json(table: Table, found: Sequence[Ceiling]) -> None:
@@ -100,7 +112,9 @@ def verdicts(found: Mapping[str, EmqError | Table], as_json: bool) -> None:
     """One line for each table that was checked; what is wrong with a bad one goes to stderr."""
     if as_json:
         tables = {
-            name: {"errors": [] if isinstance(one, Table) else [d.as_dict() for d in one.diagnostics]}
+            name: {
+                "errors": [] if isinstance(one, Table) else [d.as_dict() for d in one.diagnostics]
+            }
             for name, one in found.items()
         }
         return render.json_object({"schema": f"{SCHEMA}.validate/1", "tables": tables})
@@ -125,7 +139,13 @@ def card(table: Table, found: Sequence[Ceiling]) -> str:
         "|---|" + "---:|" * (len(TOPS) + 1) + "---|",
     ]
     lines += [f"| {c.name} | {' | '.join(_tops(c))} | {c.rows} | {c.what} |" for c in found]
-    lines += ["", "## Spearman of each layer's own bits with the accuracy", "", "| layer | |", "|---|---:|"]
+    lines += [
+        "",
+        "## Spearman of each layer's own bits with the accuracy",
+        "",
+        "| layer | |",
+        "|---|---:|",
+    ]
     lines += [f"| {name} | {value} |" for name, value in _own_bits(table)]
     return "\n".join(lines) + "\n"
 
@@ -187,7 +207,10 @@ def _facts(table: Table) -> dict[str, Any]:
 
 
 def _tops(ceiling: Ceiling) -> list[str]:
-    return [f"{rho:.3f} {span(low, high)}" for rho, low, high in zip(ceiling.rho, ceiling.low, ceiling.high, strict=True)]
+    return [
+        f"{rho:.3f} {span(low, high)}"
+        for rho, low, high in zip(ceiling.rho, ceiling.low, ceiling.high, strict=True)
+    ]
 
 
 def _own_bits(table: Table) -> Iterator[tuple[str, str]]:

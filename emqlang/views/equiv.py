@@ -40,7 +40,9 @@ class Identity:
         if Verdict.OPPOSITE in verdicts:
             return "opposite proxies, as far as small layers tell: one ranks as the negative of the other"
         return (
-            "not proven, though no small layer tells them apart" if Verdict.SAME in verdicts else "nothing proves it either way"
+            "not proven, though no small layer tells them apart"
+            if Verdict.SAME in verdicts
+            else "nothing proves it either way"
         )
 
 
@@ -49,7 +51,9 @@ def screen(found: Identity) -> None:
         render.fields([(name, show(program.elaborated))])
     render.text()
     columns = [Column("level"), Column("verdict"), Column("what it stands on", folds=True)]
-    render.table(columns, [(level.name, str(level.verdict), level.detail) for level in found.levels])
+    render.table(
+        columns, [(level.name, str(level.verdict), level.detail) for level in found.levels]
+    )
     render.text()
     render.heading(found.answer)
 

@@ -55,7 +55,9 @@ def screen(done: Evaluation) -> None:
             _print_strips(_group_table(done, scored))
 
 
-FORMATS: Mapping[str, Callable[[Evaluation], None]] = MappingProxyType({"screen": screen, "json": as_json, "csv": as_csv})
+FORMATS: Mapping[str, Callable[[Evaluation], None]] = MappingProxyType(
+    {"screen": screen, "json": as_json, "csv": as_csv}
+)
 
 
 def network(net: Network, data: str = "", choices: Sequence[Choice] = ()) -> None:
@@ -74,14 +76,23 @@ def record(done: Evaluation) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "proxies": [_proxy(done, scored) for scored in done.scored],
-        "model": {"name": net.name, "weights": net.weights, "weights_sha256": net.weights_sha256, "parameters": net.parameters},
+        "model": {
+            "name": net.name,
+            "weights": net.weights,
+            "weights_sha256": net.weights_sha256,
+            "parameters": net.parameters,
+        },
         "data": done.data or None,
         "seconds": {"statistics": done.statistics_seconds, "evaluation": done.evaluation_seconds},
     }
 
 
 def _proxy(done: Evaluation, scored: Scored) -> dict[str, Any]:
-    config = None if done.config is None else {"bits": [_bits(choice) for choice in done.config], "score": scored.config_score}
+    config = (
+        None
+        if done.config is None
+        else {"bits": [_bits(choice) for choice in done.config], "score": scored.config_score}
+    )
     return {
         "text": scored.program.text,
         "name": scored.program.name or None,
@@ -109,7 +120,9 @@ def _layer_records(done: Evaluation, scored: Scored) -> list[dict[str, Any]]:
             "numel": layer.numel,
             "value": value,
         }
-        for layer, group, value in zip(done.layers, done.group_of, _values(scored, len(done.layers)), strict=True)
+        for layer, group, value in zip(
+            done.layers, done.group_of, _values(scored, len(done.layers)), strict=True
+        )
     ]
 
 
@@ -127,9 +140,22 @@ def _group_records(done: Evaluation, scored: Scored) -> list[dict[str, Any]]:
 def _csv(done: Evaluation) -> Iterator[list[object]]:
     for number, scored in enumerate(done.scored, 1):
         scores = dict(zip((group.name for group in done.groups), _scores(scored), strict=True))
-        for layer, group, value in zip(done.layers, done.group_of, _values(scored, len(done.layers)), strict=True):
-            name = scored.program.name or (scored.program.text if len(done.scored) == 1 else f"#{number}")
-            yield [name, layer.name, group, layer.type, _shape(layer.shape), layer.numel, value, *scores[group]]
+        for layer, group, value in zip(
+            done.layers, done.group_of, _values(scored, len(done.layers)), strict=True
+        ):
+            name = scored.program.name or (
+                scored.program.text if len(done.scored) == 1 else f"#{number}"
+            )
+            yield [
+                name,
+                layer.name,
+                group,
+                layer.type,
+                _shape(layer.shape),
+                layer.numel,
+                value,
+                *scores[group],
+            ]
 
 
 def _introduce(done: Evaluation, scored: Scored) -> None:
@@ -139,7 +165,9 @@ def _introduce(done: Evaluation, scored: Scored) -> None:
 
 
 def _title(done: Evaluation, scored: Scored) -> str:
-    return scored.program.name or (f"#{done.scored.index(scored) + 1}" if len(done.scored) > 1 else "proxy")
+    return scored.program.name or (
+        f"#{done.scored.index(scored) + 1}" if len(done.scored) > 1 else "proxy"
+    )
 
 
 def _facts(done: Evaluation, scored: Scored) -> list[tuple[str, str]]:
@@ -150,14 +178,19 @@ def _facts(done: Evaluation, scored: Scored) -> list[tuple[str, str]]:
     ]
     if done.config is not None:
         score = "not finite" if scored.config_score is None else f"{scored.config_score:.6g}"
-        facts.append(("score", f"{score}  for {','.join(str(_bits(choice)) for choice in done.config)}"))
+        facts.append(
+            ("score", f"{score}  for {','.join(str(_bits(choice)) for choice in done.config)}")
+        )
     return facts
 
 
 def _layer_tables(done: Evaluation, weighted: Sequence[Scored]) -> Iterator[list[Strip]]:
     """A row a layer and a column of Q a proxy; as many columns in one table as the screen takes."""
     single = len(done.scored) == 1
-    values = [Strip(Column("Q" if single else _title(done, one), "right"), numbers(one.table.q)) for one in weighted]
+    values = [
+        Strip(Column("Q" if single else _title(done, one), "right"), numbers(one.table.q))
+        for one in weighted
+    ]
     facts = [
         Strip(Column("layer", style="bold"), [layer.name for layer in done.layers]),
         Strip(Column("tied to", style="dim"), _mains(done)),
@@ -170,7 +203,10 @@ def _layer_tables(done: Evaluation, weighted: Sequence[Scored]) -> Iterator[list
         facts.pop()
     while values:
         count = 1
-        while count < len(values) and sum(strip.width for strip in (*facts, *values[: count + 1])) <= room:
+        while (
+            count < len(values)
+            and sum(strip.width for strip in (*facts, *values[: count + 1])) <= room
+        ):
             count += 1
         yield [*facts, *values[:count]]
         values = values[count:]
@@ -178,25 +214,36 @@ def _layer_tables(done: Evaluation, weighted: Sequence[Scored]) -> Iterator[list
 
 def _group_table(done: Evaluation, scored: Scored) -> list[Strip]:
     """A row a group and a column a choice."""
-    others = [", ".join(done.layers[i].name for i in group.layers if i != group.main) for group in done.groups]
+    others = [
+        ", ".join(done.layers[i].name for i in group.layers if i != group.main)
+        for group in done.groups
+    ]
     cells = numbers(scored.table.scores.T.flat)  # all in one notation
     rows = len(done.groups)
     strips = [
         Strip(Column("group", style="bold"), [group.name for group in done.groups]),
         Strip(Column("with", style="dim", folds=True), others),
-        *(Strip(Column(str(choice), "right"), cells[i * rows : (i + 1) * rows]) for i, choice in enumerate(done.choices)),
+        *(
+            Strip(Column(str(choice), "right"), cells[i * rows : (i + 1) * rows])
+            for i, choice in enumerate(done.choices)
+        ),
     ]
     return [strip for strip in strips if any(strip.cells)]
 
 
 def _print_strips(strips: Sequence[Strip]) -> None:
     render.text()
-    render.table([strip.column for strip in strips], zip(*(strip.cells for strip in strips), strict=True))
+    render.table(
+        [strip.column for strip in strips], zip(*(strip.cells for strip in strips), strict=True)
+    )
 
 
 def _mains(done: Evaluation) -> list[str]:
     """The group of each layer that another layer decides for, and nothing for the others."""
-    return [group if group != layer.name else "" for layer, group in zip(done.layers, done.group_of, strict=True)]
+    return [
+        group if group != layer.name else ""
+        for layer, group in zip(done.layers, done.group_of, strict=True)
+    ]
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -204,7 +251,9 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _values(scored: Scored, count: int) -> list[float | None]:
-    return [None] * count if scored.table.q is None else [_finite(value) for value in scored.table.q]
+    return (
+        [None] * count if scored.table.q is None else [_finite(value) for value in scored.table.q]
+    )
 
 
 def _scores(scored: Scored) -> list[list[float | None]]:

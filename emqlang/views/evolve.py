@@ -43,7 +43,9 @@ def free_place() -> Path:
     return next(place for number in count(1) if not (place := RUNS / f"evolve-{number}").exists())
 
 
-def begin(folder: Path, settings: Settings, judged: Judged, door: ArenaDoor, command: str) -> Ledger:
+def begin(
+    folder: Path, settings: Settings, judged: Judged, door: ArenaDoor, command: str
+) -> Ledger:
     """A new run. Raises E301 where there is one."""
     facts = {
         "settings": settings.as_dict(),
@@ -74,9 +76,16 @@ def check_same(ledger: Ledger, door: ArenaDoor) -> None:
         if was != now
     ]
     if facts["arena"] != door.open().fingerprint:
-        changed.append("the tables, their networks, or the images that statistics are taken on are others")
+        changed.append(
+            "the tables, their networks, or the images that statistics are taken on are others"
+        )
     if changed:
-        raise error("E316", f"the run cannot go on: {'; '.join(changed)}", "begin a new one", path=str(ledger.folder))
+        raise error(
+            "E316",
+            f"the run cannot go on: {'; '.join(changed)}",
+            "begin a new one",
+            path=str(ledger.folder),
+        )
 
 
 def line(progress: Progress, seconds: float, evaluated_before: int) -> str:
@@ -109,11 +118,22 @@ def funnel(progress: Progress) -> None:
     """The reject ladder: how many proposals each rung caught."""
     proposals = sum(progress.funnel.values())
     rows = [
-        (f"{progress.funnel[reason.value]:,}", f"{progress.funnel[reason.value] / proposals:.1%}", MEANINGS[reason])
+        (
+            f"{progress.funnel[reason.value]:,}",
+            f"{progress.funnel[reason.value] / proposals:.1%}",
+            MEANINGS[reason],
+        )
         for reason in Reason
         if progress.funnel.get(reason.value)
     ]
-    render.table([Column("proposals", "right"), Column("", "right", "dim"), Column("what became of them", folds=True)], rows)
+    render.table(
+        [
+            Column("proposals", "right"),
+            Column("", "right", "dim"),
+            Column("what became of them", folds=True),
+        ],
+        rows,
+    )
 
 
 def entries(found: Iterable[Entry]) -> None:
@@ -122,7 +142,14 @@ def entries(found: Iterable[Entry]) -> None:
     columns = [Column("program", "right", "dim"), Column("nodes", "right"), Column("fitness", "right"), *tops,
                Column("statistics", style="dim"), Column("", folds=True)]  # fmt: skip
     rows = [
-        (str(e.number), str(e.nodes), f"{e.fitness:.4f}", *(f"{value:.3f}" for value in tops_of(e)), str(e.cost), e.text)
+        (
+            str(e.number),
+            str(e.nodes),
+            f"{e.fitness:.4f}",
+            *(f"{value:.3f}" for value in tops_of(e)),
+            str(e.cost),
+            e.text,
+        )
         for e in found
     ]
     render.table(columns, rows)
@@ -140,7 +167,9 @@ def entry_record(entry: Entry) -> dict[str, Any]:
 
 
 def entries_json(kind: str, found: Iterable[Entry]) -> None:
-    render.json_object({"schema": f"{SCHEMA}.{kind}/1", "programs": [entry_record(entry) for entry in found]})
+    render.json_object(
+        {"schema": f"{SCHEMA}.{kind}/1", "programs": [entry_record(entry) for entry in found]}
+    )
 
 
 def as_emq(ledger: Ledger, found: Sequence[Entry], prefix: str = "evolved") -> str:
@@ -151,7 +180,9 @@ def as_emq(ledger: Ledger, found: Sequence[Entry], prefix: str = "evolved") -> s
         f"# on {', '.join(facts['judged']['tables'])}; statistics of {facts['judged']['stat_images']} images.",
     ]
     for entry in found:
-        tops = ", ".join(f"@{ratio:.0%} {value:.3f}" for ratio, value in zip(RATIOS, tops_of(entry), strict=True))
+        tops = ", ".join(
+            f"@{ratio:.0%} {value:.3f}" for ratio, value in zip(RATIOS, tops_of(entry), strict=True)
+        )
         lines += ["", f"## Program {entry.number}: fitness {entry.fitness:.4f} on the {facts['judged']['split']} rows ({tops}).",
                   f"{prefix}_{entry.number} = {entry.text}"]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -159,7 +190,10 @@ def as_emq(ledger: Ledger, found: Sequence[Entry], prefix: str = "evolved") -> s
 
 def lineage(found: Iterable[tuple[int, Entry]]) -> None:
     """Ancestors as a tree."""
-    render.tree((depth, f"{entry.number} by {entry.operator}: {entry.text}", f"{entry.fitness:.4f}") for depth, entry in found)
+    render.tree(
+        (depth, f"{entry.number} by {entry.operator}: {entry.text}", f"{entry.fitness:.4f}")
+        for depth, entry in found
+    )
 
 
 def why(entry: Entry) -> None:

@@ -14,9 +14,17 @@ SCHEMA = "emqlang.experiment/1"
 
 def listing() -> None:
     """The experiments that there are."""
-    rows = [(name, e.question, f"{len(e.variants)} x {e.seeds} x {e.size:,} {e.unit}") for name, e in EXPERIMENTS.items()]
+    rows = [
+        (name, e.question, f"{len(e.variants)} x {e.seeds} x {e.size:,} {e.unit}")
+        for name, e in EXPERIMENTS.items()
+    ]
     render.table(
-        [Column("experiment", style="bold"), Column("what it asks", folds=True), Column("variants x seeds x size")], rows
+        [
+            Column("experiment", style="bold"),
+            Column("what it asks", folds=True),
+            Column("variants x seeds x size"),
+        ],
+        rows,
     )
 
 
@@ -24,7 +32,9 @@ def screen(study: Study) -> None:
     render.heading(study.plan.experiment.question, _told(study))
     render.text()
     first, *others = _headings(study)
-    render.table([Column(first, style="bold"), *(Column(title, "right") for title in others)], _rows(study))
+    render.table(
+        [Column(first, style="bold"), *(Column(title, "right") for title in others)], _rows(study)
+    )
 
 
 def as_json(study: Study) -> None:
@@ -66,7 +76,10 @@ def _shown(study: Study) -> list[tuple[Figure, bool]]:
 
 
 def _headings(study: Study) -> list[str]:
-    return ["variant", *(title for figure, told in _shown(study) for title in ([figure.title] + ["paper"] * told))]
+    return [
+        "variant",
+        *(title for figure, told in _shown(study) for title in ([figure.title] + ["paper"] * told)),
+    ]
 
 
 def _rows(study: Study) -> Iterator[list[str]]:
@@ -75,7 +88,9 @@ def _rows(study: Study) -> Iterator[list[str]]:
         for figure, told in _shown(study):
             cells.append(_cell(study, variant, figure))
             if told:
-                cells.append(figure.form.format(figure.paper[variant]) if variant in figure.paper else "")
+                cells.append(
+                    figure.form.format(figure.paper[variant]) if variant in figure.paper else ""
+                )
         yield cells
 
 

@@ -55,7 +55,10 @@ def language_record() -> dict[str, Any]:
 
 def models_record() -> dict[str, Any]:
     """`emqlang models --json`."""
-    return {"schema": "emqlang.models/1", "models": [_model_record(model) for model in MODELS.values()]}
+    return {
+        "schema": "emqlang.models/1",
+        "models": [_model_record(model) for model in MODELS.values()],
+    }
 
 
 def paper_record() -> dict[str, Any]:
@@ -88,7 +91,9 @@ def paper_table() -> Table:
         Column("as the authors coded it, where that differs", folds=True),
         Column("", style="dim"),
     )
-    return columns, [(op.name, op.text, op.published, "inferred" if op.inferred else "") for op in NAMES.values()]
+    return columns, [
+        (op.name, op.text, op.published, "inferred" if op.inferred else "") for op in NAMES.values()
+    ]
 
 
 def op_table() -> Table:
@@ -104,7 +109,11 @@ def op_table() -> Table:
 
 def input_table() -> Table:
     """Every statistic: how many values, what it is, its unit, what it costs and where it comes from."""
-    columns = (Column("statistic", style="bold"), Column("values", style="cyan"), Column("what it is", folds=True))
+    columns = (
+        Column("statistic", style="bold"),
+        Column("values", style="cyan"),
+        Column("what it is", folds=True),
+    )
     rows: list[tuple[Cell, ...]] = []
     for row in INPUTS.values():
         remark = " · ".join((row.unit, str(row.cost), *([row.source] if row.source != "-" else [])))
@@ -121,12 +130,19 @@ def model_table() -> Table:
         Column("classes", "right"),
         Column("weights", style="dim"),
     )
-    return columns, [(m.name, m.description, m.images.size, str(m.classes), _weights(m)) for m in MODELS.values()]
+    return columns, [
+        (m.name, m.description, m.images.size, str(m.classes), _weights(m)) for m in MODELS.values()
+    ]
 
 
 def values(row: Input) -> str:
     """How many values there are for a layer: `weight`, `layer, each W`, ..."""
-    each = {Axis.NONE: "", Axis.WEIGHT_BITS: ", each W", Axis.ACT_BITS: ", each A", Axis.CHOICE: ", each choice"}
+    each = {
+        Axis.NONE: "",
+        Axis.WEIGHT_BITS: ", each W",
+        Axis.ACT_BITS: ", each A",
+        Axis.CHOICE: ", each choice",
+    }
     return f"{row.kind}{each[row.axis]}"
 
 
@@ -140,7 +156,12 @@ def explain(topic: str) -> tuple[str, Fields]:
     if topic in INPUTS:
         return _explain_input(INPUTS[topic])
     known = (*CODES, *CALLS, *INPUTS, *NAMES)
-    raise error("E102", f"nothing is called '{topic}'", *nearest(topic, known), "emqlang ops lists the ops and the statistics")
+    raise error(
+        "E102",
+        f"nothing is called '{topic}'",
+        *nearest(topic, known),
+        "emqlang ops lists the ops and the statistics",
+    )
 
 
 def _model_record(spec: ModelSpec) -> dict[str, Any]:
@@ -183,9 +204,10 @@ def _explain_input(row: Input) -> tuple[str, Fields]:
         ("definition", row.definition),
         (
             "values",
-            {Kind.LAYER: "one number a layer", Kind.WEIGHT: "one for each weight, in the weight's shape"}.get(
-                row.kind, "sampled elements of the layer's output"
-            ),
+            {
+                Kind.LAYER: "one number a layer",
+                Kind.WEIGHT: "one for each weight, in the weight's shape",
+            }.get(row.kind, "sampled elements of the layer's output"),
         ),
         ("depends on", str(row.axis)),
         ("sign", signs.describe(row.sign)),

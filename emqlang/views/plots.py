@@ -44,7 +44,9 @@ def save(figure: Figure, path: Path) -> None:
 
     kind = path.suffix.lower().removeprefix(".")
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {"Software": None}
-    write: Callable[[Path], object] = partial(figure.savefig, format=kind, dpi=150, metadata=metadata)
+    write: Callable[[Path], object] = partial(
+        figure.savefig, format=kind, dpi=150, metadata=metadata
+    )
     write_atomically(path, write)
 
 
@@ -61,7 +63,9 @@ def scatter(standings: Standings, path: Path) -> None:
     figure = Figure(figsize=(PANEL[0] * columns + 0.9, PANEL[1] * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, standing in zip(panels, standings.standings, strict=False):
-        points = panel.scatter(standing.scores, truth, c=table.size / 2**20, s=7, cmap="viridis", linewidths=0)
+        points = panel.scatter(
+            standing.scores, truth, c=table.size / 2**20, s=7, cmap="viridis", linewidths=0
+        )
         panel.set_title(f"{standing.name[:28]}   $\\rho$ = {standing.rho[-1]:.2f}", fontsize=9)
         panel.tick_params(labelsize=7)
         panel.xaxis.get_offset_text().set_fontsize(7)
@@ -83,8 +87,12 @@ def panels(study: Study, path: Path) -> None:
 
     shown = study.plan.experiment.panels
     tallest = max(len(panel.variants) for panel in shown)
-    figure = Figure(figsize=(WIDE * len(shown), max(4.0, 0.3 * tallest + 1.6)), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(shown), squeeze=False).ravel(), shown, strict=True):
+    figure = Figure(
+        figsize=(WIDE * len(shown), max(4.0, 0.3 * tallest + 1.6)), layout="constrained"
+    )
+    for axes, panel in zip(
+        figure.subplots(1, len(shown), squeeze=False).ravel(), shown, strict=True
+    ):
         (_marks if panel.figures else _curves)(study, panel, axes)
         axes.set_title(panel.title, fontsize=10)
         axes.tick_params(labelsize=8)
@@ -96,12 +104,30 @@ def _marks(study: Study, panel: Panel, axes: Axes) -> None:
     known = {figure.name: figure for figure in study.plan.experiment.figures}
     variants = [name for name in panel.variants if name in study.results]
     for name in panel.figures:
-        found = [(place, *value) for place, own in enumerate(variants) if (value := study.figure(own, name)) is not None]
+        found = [
+            (place, *value)
+            for place, own in enumerate(variants)
+            if (value := study.figure(own, name)) is not None
+        ]
         places, means, deviations = zip(*found, strict=True) if found else ((), (), ())
-        axes.errorbar(means, places, xerr=deviations, fmt="o", markersize=5, capsize=3, label=known[name].title)
+        axes.errorbar(
+            means,
+            places,
+            xerr=deviations,
+            fmt="o",
+            markersize=5,
+            capsize=3,
+            label=known[name].title,
+        )
         if paper := known[name].paper:
             told = [(place, paper[own]) for place, own in enumerate(variants) if own in paper]
-            axes.plot([value for _, value in told], [place for place, _ in told], "kD", fillstyle="none", label="the paper")
+            axes.plot(
+                [value for _, value in told],
+                [place for place, _ in told],
+                "kD",
+                fillstyle="none",
+                label="the paper",
+            )
     axes.set_yticks(range(len(variants)), variants)
     axes.invert_yaxis()
     if len(panel.figures) > 1 or any(known[name].paper for name in panel.figures):
@@ -117,7 +143,14 @@ def _curves(study: Study, panel: Panel, axes: Axes) -> None:
             values = np.array(curves)
             mean, deviation = values.mean(0), values.std(0)
             (line,) = axes.plot(grid, mean, linewidth=1.5, label=variant)
-            axes.fill_between(grid, mean - deviation, mean + deviation, alpha=0.15, color=line.get_color(), linewidth=0)
+            axes.fill_between(
+                grid,
+                mean - deviation,
+                mean + deviation,
+                alpha=0.15,
+                color=line.get_color(),
+                linewidth=0,
+            )
     axes.set_xlabel("programs evaluated", fontsize=9)
     axes.set_ylabel("fitness", fontsize=9)
     _legend(axes)

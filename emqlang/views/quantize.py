@@ -60,13 +60,23 @@ def evaluated_screen(network: Network, found: Evaluation, what: str, test: str) 
 
 
 def evaluated_json(network: Network, found: Evaluation, what: str, test: str) -> None:
-    render.json_object({"schema": EVALUATION_SCHEMA, "model": network.name, "evaluated": what, "test": test, **asdict(found)})
+    render.json_object(
+        {
+            "schema": EVALUATION_SCHEMA,
+            "model": network.name,
+            "evaluated": what,
+            "test": test,
+            **asdict(found),
+        }
+    )
 
 
 _TITLES = ("W", "A", "weight SQNR", "output SQNR", "values")
 
 
-def _cells(weight_bits: int | None, input_bits: int | None, weight: float, output: float, distinct: int) -> tuple[str, ...]:
+def _cells(
+    weight_bits: int | None, input_bits: int | None, weight: float, output: float, distinct: int
+) -> tuple[str, ...]:
     widths = (str(bits) if bits else "float" for bits in (weight_bits, input_bits))
     ratios = (f"{ratio:.1f} dB" if isfinite(ratio) else "exact" for ratio in (weight, output))
     return (*widths, *ratios, str(distinct))
@@ -85,13 +95,18 @@ def _checked(check: Check | None) -> str:
     if check is None:
         return "not made"
     line = f"{check.measure} {check.score:.2%}, float {check.float_score:.2%}: {'passed' if check.passed else 'FAILED'}"
-    suspects = (f"{suspect.layer} alone costs {suspect.loss:.2%}: {suspect.cause}" for suspect in check.suspects)
+    suspects = (
+        f"{suspect.layer} alone costs {suspect.loss:.2%}: {suspect.cause}"
+        for suspect in check.suspects
+    )
     return "\n".join((line, *suspects))
 
 
 def _compare(before: Evaluation, after: Evaluation) -> None:
     rows = [(name, *pair) for (name, *pair) in _pairs(before, after)]
-    render.table([Column("", style="bold"), Column("float", "right"), Column("quantized", "right")], rows)
+    render.table(
+        [Column("", style="bold"), Column("float", "right"), Column("quantized", "right")], rows
+    )
     if before.accuracy is None:
         render.text()
         render.note(before.basis)
@@ -103,10 +118,21 @@ def _pairs(before: Evaluation, after: Evaluation) -> list[tuple[str, str, str]]:
 
 
 def _figures(found: Evaluation) -> list[tuple[str, str]]:
-    forms = {"accuracy": "{:.2%}", "loss": "{:.4f}", "agreement": "{:.2%}", "kl": "{:.5f} nats", "metric": "{:.6g}"}
+    forms = {
+        "accuracy": "{:.2%}",
+        "loss": "{:.4f}",
+        "agreement": "{:.2%}",
+        "kl": "{:.5f} nats",
+        "metric": "{:.6g}",
+    }
     values = {name: getattr(found, name) for name in forms}
-    return [(name, forms[name].format(value)) for name, value in values.items() if value is not None]
+    return [
+        (name, forms[name].format(value)) for name, value in values.items() if value is not None
+    ]
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value if not isinstance(value, float) or isfinite(value) else None for name, value in row.items()}
+    return {
+        name: value if not isinstance(value, float) or isfinite(value) else None
+        for name, value in row.items()
+    }

@@ -35,7 +35,9 @@ def as_json(found: Sequence[Standings]) -> None:
 
 def as_csv(found: Sequence[Standings]) -> None:
     tops = (f"{part}{top}" for top in TOPS for part in ("rho", "low", "high"))
-    render.csv_rows(["table", "proxy", *tops, "tau", "precision", "partial", "cost", "seconds"], _csv(found))
+    render.csv_rows(
+        ["table", "proxy", *tops, "tau", "precision", "partial", "cost", "seconds"], _csv(found)
+    )
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Standings]], None]] = MappingProxyType(
@@ -50,9 +52,16 @@ def named(standing: Standing) -> str:
 
 def _introduce(standings: Standings) -> None:
     table, terms = standings.table, standings.terms
-    model, whole = table.facts["model"], {"search": "search rows", "heldout": "held-out rows", "all": "rows"}[terms.split]
+    model, whole = (
+        table.facts["model"],
+        {"search": "search rows", "heldout": "held-out rows", "all": "rows"}[terms.split],
+    )
     truth = {"top1": "accuracy", "loss": "loss"}[terms.by]
-    protocol = f"mean and deviation of {PAPER_DRAWS} draws of {PAPER_ROWS} rows" if terms.protocol == "paper" else ""
+    protocol = (
+        f"mean and deviation of {PAPER_DRAWS} draws of {PAPER_ROWS} rows"
+        if terms.protocol == "paper"
+        else ""
+    )
     strata = ", ".join(f"{name} {how}" for name, how in standings.strata.items())
     render.fields([
         ("table", f"{table.name}: {len(table):,} {whole} of {model['name']}"),
@@ -80,7 +89,10 @@ def _columns(standings: Standings) -> list[Column]:
 
 
 def _row(standing: Standing) -> list[Cell]:
-    tops = [f"{rho:.3f} {span(low, high)}" for rho, low, high in zip(standing.rho, standing.low, standing.high, strict=True)]
+    tops = [
+        f"{rho:.3f} {span(low, high)}"
+        for rho, low, high in zip(standing.rho, standing.low, standing.high, strict=True)
+    ]
     difference = [] if standing.difference is None else [span(*standing.difference[:, -1])]
     return [
         named(standing), *tops, *difference, f"{standing.tau:.3f}", f"{standing.precision:.2f}", f"{standing.partial:.3f}",
@@ -125,7 +137,10 @@ def _mean_fitness(own: Sequence[Standing]) -> float:
 
 
 def _worst(own: Sequence[Standing], found: Sequence[Standings]) -> tuple[Standing, str]:
-    return min(((s, t.table.name) for s, t in zip(own, found, strict=True)), key=lambda pair: pair[0].rho[-1])
+    return min(
+        ((s, t.table.name) for s, t in zip(own, found, strict=True)),
+        key=lambda pair: pair[0].rho[-1],
+    )
 
 
 def _record(standings: Standings) -> dict[str, Any]:
@@ -152,7 +167,9 @@ def _standing_record(standing: Standing) -> dict[str, Any]:
         "rho": standing.rho.tolist(),
         "low": standing.low.tolist(),
         "high": standing.high.tolist(),
-        "difference": None if difference is None else {"low": difference[0].tolist(), "high": difference[1].tolist()},
+        "difference": None
+        if difference is None
+        else {"low": difference[0].tolist(), "high": difference[1].tolist()},
         "tau": standing.tau,
         "precision": standing.precision,
         "partial": standing.partial,
@@ -166,5 +183,11 @@ def _csv(found: Sequence[Standings]) -> Iterator[list[object]]:
         for standing in standings.standings:
             spans = zip(standing.rho, standing.low, standing.high, strict=True)
             rhos = [float(value) for triple in spans for value in triple]
-            own = standing.tau, standing.precision, standing.partial, str(standing.cost), standing.seconds
+            own = (
+                standing.tau,
+                standing.precision,
+                standing.partial,
+                str(standing.cost),
+                standing.seconds,
+            )
             yield [standings.table.name, standing.name, *rhos, *own]

@@ -63,7 +63,11 @@ def coloured(stream: TextIO) -> bool:
 
 def width() -> int:
     """Columns to lay stdout out for: the terminal's, or enough for any line where nobody watches."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
+    return (
+        shutil.get_terminal_size().columns
+        if sys.stdout.isatty() or "COLUMNS" in os.environ
+        else 1000
+    )
 
 
 def text(line: str = "") -> None:
@@ -120,11 +124,26 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
     columns, rows, left_out = _fitting(columns, list(rows))
     grid = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for column in columns:
-        grid.add_column(column.title, justify=column.justify, style=column.style, no_wrap=not column.folds, overflow="fold")
+        grid.add_column(
+            column.title,
+            justify=column.justify,
+            style=column.style,
+            no_wrap=not column.folds,
+            overflow="fold",
+        )
     for row in rows:
-        grid.add_row(*(Text(cell) if isinstance(cell, str) else Text.assemble(cell[0], "\n", (cell[1], "dim")) for cell in row))
+        grid.add_row(
+            *(
+                Text(cell)
+                if isinstance(cell, str)
+                else Text.assemble(cell[0], "\n", (cell[1], "dim"))
+                for cell in row
+            )
+        )
     colour = coloured(sys.stdout)
-    console = Console(file=sys.stdout, force_terminal=colour, no_color=not colour, width=width(), highlight=False)
+    console = Console(
+        file=sys.stdout, force_terminal=colour, no_color=not colour, width=width(), highlight=False
+    )
     with console.capture() as capture:
         console.print(grid)
     raw("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
@@ -132,10 +151,18 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
         text(f"\nwithout {', '.join(left_out)}, for which the terminal is too narrow")
 
 
-def _fitting(columns: Sequence[Column], rows: list[Sequence[Cell]]) -> tuple[list[Column], list[list[Cell]], list[str]]:
+def _fitting(
+    columns: Sequence[Column], rows: list[Sequence[Cell]]
+) -> tuple[list[Column], list[list[Cell]], list[str]]:
     """Columns and rows that fit the width as far as optional columns can make them, and the titles of those left out."""
-    cells = [[line if isinstance(line, str) else max(line, key=len) for line in column] for column in zip(*rows, strict=True)]
-    needs = [max(map(len, (column.title, *own))) for column, own in zip(columns, cells or [[] for _ in columns], strict=True)]
+    cells = [
+        [line if isinstance(line, str) else max(line, key=len) for line in column]
+        for column in zip(*rows, strict=True)
+    ]
+    needs = [
+        max(map(len, (column.title, *own)))
+        for column, own in zip(columns, cells or [[] for _ in columns], strict=True)
+    ]
     kept = list(range(len(columns)))
     for place in reversed(range(len(columns))):
         if sum(needs[i] + _GAP for i in kept) - _GAP > width() and columns[place].optional:
@@ -146,7 +173,10 @@ def _fitting(columns: Sequence[Column], rows: list[Sequence[Cell]]) -> tuple[lis
 
 def diagnostics(records: Iterable[Diagnostic]) -> None:
     """Errors and warnings in rustc's layout on stderr, a blank line between two."""
-    blocks = ["\n".join(_painted(line, record.is_error) for line in record.render().split("\n")) + "\n" for record in records]
+    blocks = [
+        "\n".join(_painted(line, record.is_error) for line in record.render().split("\n")) + "\n"
+        for record in records
+    ]
     sys.stderr.write("\n".join(blocks))
 
 
@@ -170,10 +200,24 @@ def tree(lines: Iterable[tuple[int, str, str]]) -> None:
     """A tree from (depth, label, remark) in preorder, remarks in a column of their own."""
     rows = list(lines)
     stems = _stems([depth for depth, _, _ in rows])
-    column = min(max((len(stem) + len(label) for stem, (_, label, _) in zip(stems, rows, strict=True)), default=0), 60) + 2
+    column = (
+        min(
+            max(
+                (len(stem) + len(label) for stem, (_, label, _) in zip(stems, rows, strict=True)),
+                default=0,
+            ),
+            60,
+        )
+        + 2
+    )
     for stem, (_, label, remark) in zip(stems, rows, strict=True):
         padding = " " * max(2, column - len(stem) - len(label)) if remark else ""
-        text(_styled(sys.stdout, stem, dim=True) + label + padding + _styled(sys.stdout, remark, dim=True))
+        text(
+            _styled(sys.stdout, stem, dim=True)
+            + label
+            + padding
+            + _styled(sys.stdout, remark, dim=True)
+        )
 
 
 def steps(rows: Iterable[tuple[str, str, str]]) -> None:
@@ -192,7 +236,9 @@ def internal_error(crash: BaseException, debug: bool) -> None:
         sys.stderr.write("".join(traceback.format_exception(crash)))
     what = " ".join(f"{type(crash).__name__}: {crash}".split())
     advice = "please report it, with the command and the output of EMQLANG_DEBUG=1"
-    sys.stderr.write(_styled(sys.stderr, f"internal error: {what}", fg="red", bold=True) + f" ({advice})\n")
+    sys.stderr.write(
+        _styled(sys.stderr, f"internal error: {what}", fg="red", bold=True) + f" ({advice})\n"
+    )
 
 
 class _Ticker:
@@ -210,7 +256,9 @@ class _Ticker:
         if now - self.last < (_TICK if self.live else _REPORT):
             return
         self.last = now
-        left = (now - self.began) / (done - self.first) * (total - done) if done > self.first else None
+        left = (
+            (now - self.began) / (done - self.first) * (total - done) if done > self.first else None
+        )
         counted = f"{done:,}/{total:,}" + ("" if left is None else f", {duration(left)} left")
         if self.live:
             filled = round(_BAR * done / max(1, total))
@@ -222,7 +270,13 @@ class _Ticker:
 
 def duration(seconds: float) -> str:
     """Seconds for people: 8 s, 3 min, 2.5 h."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 @contextmanager
@@ -240,7 +294,9 @@ def _painted(line: str, is_error: bool) -> str:
     """One line of a rendered diagnostic, coloured by its role."""
     hue = "red" if is_error else "yellow"
     if match := _HEAD.match(line):
-        return _styled(sys.stderr, match[1] + match[2], fg=hue, bold=True) + _styled(sys.stderr, match[3], bold=True)
+        return _styled(sys.stderr, match[1] + match[2], fg=hue, bold=True) + _styled(
+            sys.stderr, match[3], bold=True
+        )
     if match := _PLACE.match(line):
         return _styled(sys.stderr, match[1], fg="blue", bold=True) + match[2]
     if match := _SOURCE.match(line):
@@ -270,4 +326,8 @@ def _stems(depths: Sequence[int]) -> list[str]:
 def _wrapped(value: str, columns: int) -> list[str]:
     from textwrap import wrap
 
-    return [part for line in value.split("\n") for part in (wrap(line, max(columns, 20), break_on_hyphens=False) or [""])]
+    return [
+        part
+        for line in value.split("\n")
+        for part in (wrap(line, max(columns, 20), break_on_hyphens=False) or [""])
+    ]

@@ -77,4 +77,6 @@ def _preorder(root: T, operands: Callable[[T], tuple[T, ...]]) -> Iterator[tuple
         stack += [(depth + 1, operand) for operand in reversed(operands(node))]
 
 
-STAGES = MappingProxyType({"tree": tree, "kinds": kinds, "graph": graph, "canonical": canonical, "plan": plan})
+STAGES = MappingProxyType(
+    {"tree": tree, "kinds": kinds, "graph": graph, "canonical": canonical, "plan": plan}
+)

@@ -32,7 +32,13 @@ def values(genes: Genes, court: Court) -> NDArray[np.float64]:
     with np.errstate(all="ignore"):
         for layer in range(len(court.statistics.layers)):
             try:
-                found.append(float(_FORWARD[genes.structure](genes, [_input(court, name, layer) for name in genes.inputs])))
+                found.append(
+                    float(
+                        _FORWARD[genes.structure](
+                            genes, [_input(court, name, layer) for name in genes.inputs]
+                        )
+                    )
+                )
             except Refused:
                 found.append(float("nan"))
     return np.array(found)
@@ -43,7 +49,9 @@ def refused(genes: Genes, court: Court) -> bool:
     with np.errstate(all="ignore"):
         for layer in range(len(court.statistics.layers)):
             try:
-                _FORWARD[genes.structure](genes, [_input(court, name, layer) for name in genes.inputs])
+                _FORWARD[genes.structure](
+                    genes, [_input(court, name, layer) for name in genes.inputs]
+                )
             except Refused:
                 return True
     return False
@@ -65,7 +73,10 @@ def _sequential(genes: Genes, inputs: Sequence[Array]) -> Any:
 
 def _branched(genes: Genes, inputs: Sequence[Array]) -> Any:
     """Both branches become floats before they meet."""
-    left, right = (_chain(genes, names, x) for names, x in zip((genes.unary[:2], genes.unary[2:]), inputs, strict=True))
+    left, right = (
+        _chain(genes, names, x)
+        for names, x in zip((genes.unary[:2], genes.unary[2:]), inputs, strict=True)
+    )
     return OPERATIONS[genes.binary](np.float32(left), np.float32(right))
 
 
@@ -76,11 +87,19 @@ def _chain(genes: Genes, names: Sequence[str], x: Array) -> Any:
 def _dag(genes: Genes, inputs: Sequence[Array]) -> Any:
     edges, nodes = iter(genes.unary), list(inputs)
     for _ in range(NODES):
-        nodes.append(reduce(OPERATIONS["element_wise_sum"], [OPERATIONS[next(edges)](node) for node in nodes]))
+        nodes.append(
+            reduce(
+                OPERATIONS["element_wise_sum"], [OPERATIONS[next(edges)](node) for node in nodes]
+            )
+        )
     return np.mean([_aggregate(genes, node) for node in nodes[len(inputs) :]])
 
 
-_FORWARD: Mapping[str, Callable[[Genes, Sequence[Array]], Any]] = {"sequential": _sequential, "branched": _branched, "dag": _dag}
+_FORWARD: Mapping[str, Callable[[Genes, Sequence[Array]], Any]] = {
+    "sequential": _sequential,
+    "branched": _branched,
+    "dag": _dag,
+}
 
 
 def _aggregate(genes: Genes, x: Array) -> Any:

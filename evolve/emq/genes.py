@@ -31,9 +31,12 @@ CHAIN, NODES = 4, 3
 EDGES = sum(2 + node for node in range(NODES))
 # Operation sampling prioritisation: the operations that let a program live are drawn more often. Source: LPZero.
 OSP: Mapping[str, float] = MappingProxyType(
-    {**dict.fromkeys(UNARY, 1.0), "no_op": 2.0} | dict(zip(BINARY, (12.0, 6.0, 1.0, 1.0), strict=True))
+    {**dict.fromkeys(UNARY, 1.0), "no_op": 2.0}
+    | dict(zip(BINARY, (12.0, 6.0, 1.0, 1.0), strict=True))
 )
-AGGREGATES: Mapping[str, str] = MappingProxyType({"mean": "mean", "sum": "sum", "l2": "l2", "max": "max"})
+AGGREGATES: Mapping[str, str] = MappingProxyType(
+    {"mean": "mean", "sum": "sum", "l2": "l2", "max": "max"}
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,11 @@ class Genes:
         return cls(structure, tuple(inputs), tuple(unary), binary, aggregate)
 
 
-_SHAPES = {"sequential": (1, CHAIN), "branched": (2, 4), "dag": (2, EDGES)}  # inputs, unary operations
+_SHAPES = {
+    "sequential": (1, CHAIN),
+    "branched": (2, 4),
+    "dag": (2, EDGES),
+}  # inputs, unary operations
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,11 @@ def program_of(genes: Genes, reduce_first: bool = True) -> Expr:
 def _dag(genes: Genes, inputs: Sequence[Expr]) -> Expr:
     edges, nodes = iter(genes.unary), list(inputs)
     for _ in range(NODES):
-        nodes.append(reduce(partial(operate, "element_wise_sum"), [operate(next(edges), node) for node in nodes]))
+        nodes.append(
+            reduce(
+                partial(operate, "element_wise_sum"), [operate(next(edges), node) for node in nodes]
+            )
+        )
     ends = [_aggregated(genes, node) for node in nodes[len(inputs) :]]
     return apply("mul", reduce(lambda x, y: apply("add", x, y), ends), literal(1 / NODES))
 
@@ -168,12 +179,33 @@ def _aggregated(genes: Genes, x: Expr) -> Expr:
 
 # Operations that undo each other, or leave nothing behind, one after the other. Source: reference facts, section 7.
 _IDEMPOTENT = ("abs", "relu", "normalize", "min_max_normalize", "sign")
-_REDUCERS = ("frobenius_norm", "normalized_sum", "l1_norm", "to_mean_scalar", "to_std_scalar", "to_sum_scalar", "slogdet")
-_SPREADERS = ("normalize", "min_max_normalize", "to_std_scalar", "softmax", "logsoftmax")  # of one number: a constant
+_REDUCERS = (
+    "frobenius_norm",
+    "normalized_sum",
+    "l1_norm",
+    "to_mean_scalar",
+    "to_std_scalar",
+    "to_sum_scalar",
+    "slogdet",
+)
+_SPREADERS = (
+    "normalize",
+    "min_max_normalize",
+    "to_std_scalar",
+    "softmax",
+    "logsoftmax",
+)  # of one number: a constant
 CONFLICTS = frozenset(
     {("invert", "invert"), ("revert", "revert"), ("log", "exp"), ("exp", "log"), ("pow", "sqrt")}
     | {(name, name) for name in _IDEMPOTENT}
-    | {("relu", "abs"), ("abs", "relu"), ("exp", "abs"), ("exp", "relu"), ("pow", "abs"), ("sigmoid", "abs")}
+    | {
+        ("relu", "abs"),
+        ("abs", "relu"),
+        ("exp", "abs"),
+        ("exp", "relu"),
+        ("pow", "abs"),
+        ("sigmoid", "abs"),
+    }
     | {(reducer, spreader) for reducer in _REDUCERS for spreader in _SPREADERS}
     | {
         ("softmax", "normalized_sum"),
@@ -186,7 +218,9 @@ CONFLICTS = frozenset(
 
 def conflicts(genes: Genes) -> bool:
     """Whether two operations in a row, `no_op` left out, undo each other: the paper's conflict awareness."""
-    chains = {"sequential": [genes.unary], "branched": [genes.unary[:2], genes.unary[2:]]}.get(genes.structure, [])
+    chains = {"sequential": [genes.unary], "branched": [genes.unary[:2], genes.unary[2:]]}.get(
+        genes.structure, []
+    )
     for chain in chains:
         kept = [name for name in chain if name != "no_op"]
         if any(pair in CONFLICTS for pair in pairwise(kept)):

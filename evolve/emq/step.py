@@ -50,7 +50,12 @@ class Proposal:
 
 def sampler(settings: Settings) -> Sampler:
     """Of genes over the paper's inputs (activation, weight, gradients, Hessian), unless others are named."""
-    return Sampler(settings.structure, settings.inputs or INPUTS, settings.aggregation, "osp" not in settings.without)
+    return Sampler(
+        settings.structure,
+        settings.inputs or INPUTS,
+        settings.aggregation,
+        "osp" not in settings.without,
+    )
 
 
 def remember(settings: Settings, archive: Archive, genotypes: Iterable[str]) -> None:
@@ -70,7 +75,14 @@ def _program(text: str, reduce_first: bool) -> Expr | None:
         return None
 
 
-def step(settings: Settings, members: Sequence[Member], archive: Archive, arena: Arena, island: int, number: int) -> Outcome:
+def step(
+    settings: Settings,
+    members: Sequence[Member],
+    archive: Archive,
+    arena: Arena,
+    island: int,
+    number: int,
+) -> Outcome:
     """One iteration; from nothing, the first population."""
     random = generator(settings.seed, island, number)
     work = _Iteration(settings, archive, _drawn(settings, arena, random), random)
@@ -84,7 +96,9 @@ def step(settings: Settings, members: Sequence[Member], archive: Archive, arena:
                 break
         return work.tally.outcome(population)
     offspring = work.offspring(members)
-    population = sorted([*members, *([offspring] if offspring else [])], key=lambda m: -m.fitness)  # the worst leaves
+    population = sorted(
+        [*members, *([offspring] if offspring else [])], key=lambda m: -m.fitness
+    )  # the worst leaves
     return work.tally.outcome(population[: settings.population])
 
 
@@ -121,7 +135,9 @@ class _Iteration:
     def newcomer(self) -> Member | None:
         return self._first(lambda: ("random", (), self.sampler.draw(self.random)))
 
-    def _breeder(self, parents: Sequence[Member]) -> Callable[[], tuple[str, tuple[int, ...], Genes]]:
+    def _breeder(
+        self, parents: Sequence[Member]
+    ) -> Callable[[], tuple[str, tuple[int, ...], Genes]]:
         mother, father = (Genes.from_text(member.genotype) for member in parents)
         numbers = tuple(member.number for member in parents)
 
@@ -153,7 +169,9 @@ class _Iteration:
             return None
         form = None if program is None else canonical(elaborate(program), FORMS)
         digest = blake2b(text.encode(), digest_size=16).digest() if form is None else form.digest
-        proposal = Proposal(genes, program, form, digest, operator, parents, self.archive.keys.get(digest, 0))
+        proposal = Proposal(
+            genes, program, form, digest, operator, parents, self.archive.keys.get(digest, 0)
+        )
         if self.has("conflicts") and conflicts(genes):
             self._reject(proposal, Reason.CONFLICT)
         elif self.has("equivalence") and self._met(proposal):
@@ -191,17 +209,24 @@ class _Iteration:
         if self.settings.semantics == "protected":
             assert proposal.form is not None
             return self.arena.tables([proposal.form])
-        return [weighted(court, unprotected.values(proposal.genes, court))[None] for court in self.arena.courts]
+        return [
+            weighted(court, unprotected.values(proposal.genes, court))[None]
+            for court in self.arena.courts
+        ]
 
     def _reason(self, tables: Sequence[Array], found: Score) -> Reason:
         """Sensitivity perception and the naive invalid check."""
-        if self.has("invalid") and any(invalid(court, table[0]) for court, table in zip(self.arena.courts, tables, strict=True)):
+        if self.has("invalid") and any(
+            invalid(court, table[0]) for court, table in zip(self.arena.courts, tables, strict=True)
+        ):
             return Reason.INVALID
         if found.fitness != found.fitness:
             return Reason.OVERFLOW
         if self.has("sensitivity") and not found.fingerprint:
             return Reason.INSENSITIVE
-        return Reason.COUNTS_BITS if self.has("sensitivity") and found.counts_bits else Reason.SCORED
+        return (
+            Reason.COUNTS_BITS if self.has("sensitivity") and found.counts_bits else Reason.SCORED
+        )
 
     def _reject(self, proposal: Proposal, reason: Reason) -> None:
         if proposal.known or proposal.key in self.places:

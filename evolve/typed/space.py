@@ -80,7 +80,11 @@ class Space:
             max_depth,
         )
         if space.closes(Kind.LAYER) > max_depth or not space.inputs:
-            raise error("E408", "no program of this space gives one number a layer", "add an input, or a reduction")
+            raise error(
+                "E408",
+                "no program of this space gives one number a layer",
+                "add an input, or a reduction",
+            )
         return space
 
     @cached_property
@@ -89,10 +93,16 @@ class Space:
         depth = self._depths
         found: dict[Kind, list[Production]] = {kind: [] for kind in Kind}
         for op in self.ops:
-            ways = {operands: kind for operands, kind in KINDS[op].items() if all(k in depth for k in operands)}
+            ways = {
+                operands: kind
+                for operands, kind in KINDS[op].items()
+                if all(k in depth for k in operands)
+            }
             for operands, kind in ways.items():
                 weight = WEIGHTS[op] / sum(other is kind for other in ways.values())
-                found[kind].append(Production(op, operands, weight, 1 + max(depth[k] for k in operands)))
+                found[kind].append(
+                    Production(op, operands, weight, 1 + max(depth[k] for k in operands))
+                )
         return {kind: tuple(rows) for kind, rows in found.items()}
 
     @cached_property
@@ -101,22 +111,31 @@ class Space:
         depth = {kind: 1 for kind in Kind if self.leaves[kind]}
         while True:
             ways = [
-                (kind, operands) for op in self.ops for operands, kind in KINDS[op].items() if all(k in depth for k in operands)
+                (kind, operands)
+                for op in self.ops
+                for operands, kind in KINDS[op].items()
+                if all(k in depth for k in operands)
             ]
             closer = {
                 kind: least
                 for kind, operands in ways
-                if (least := 1 + max(depth[k] for k in operands)) < depth.get(kind, self.max_depth + 1)
+                if (least := 1 + max(depth[k] for k in operands))
+                < depth.get(kind, self.max_depth + 1)
             }
             if not closer:
                 return depth
             for kind, operands in ways:
-                depth[kind] = min(depth.get(kind, self.max_depth + 1), 1 + max(depth[k] for k in operands))
+                depth[kind] = min(
+                    depth.get(kind, self.max_depth + 1), 1 + max(depth[k] for k in operands)
+                )
 
     @cached_property
     def leaves(self) -> Mapping[Kind, tuple[Expr, ...]]:
         """Statistics of each kind; literals are drawn apart."""
-        return {kind: tuple(statistic(name) for name in self.inputs if INPUTS[name].kind is kind) for kind in Kind}
+        return {
+            kind: tuple(statistic(name) for name in self.inputs if INPUTS[name].kind is kind)
+            for kind in Kind
+        }
 
     def closes(self, kind: Kind) -> int:
         """The least depth of a program of this kind."""
@@ -129,7 +148,9 @@ class Space:
         if not rows or (leaves and random.random() < LEAF):
             return self.leaf(kind, random)
         (row,) = random.choices(rows, [row.weight for row in rows])
-        return self.build(row.op, [self.grow(operand, depth - 1, random) for operand in row.operands], random)
+        return self.build(
+            row.op, [self.grow(operand, depth - 1, random) for operand in row.operands], random
+        )
 
     def build(self, op: str, operands: Sequence[Expr], random: Random) -> Expr:
         """The op on operands, with an exponent where it takes one."""
@@ -149,7 +170,9 @@ class Space:
         """A random program: a layer value, of a random depth, within the limit of nodes."""
         least = self.closes(Kind.LAYER)
         while True:
-            found = self.grow(Kind.LAYER, random.randint(least, max(least, min(6, self.max_depth))), random)
+            found = self.grow(
+                Kind.LAYER, random.randint(least, max(least, min(6, self.max_depth))), random
+            )
             if found.size <= self.max_nodes and found.args:
                 return found
 
@@ -159,7 +182,9 @@ def default_inputs(choice_dependent: bool) -> tuple[str, ...]:
     return tuple(
         name
         for name, row in INPUTS.items()
-        if row.cost is not Cost.FORWARDS and name != "act_bits" and (choice_dependent or row.axis is Axis.NONE)
+        if row.cost is not Cost.FORWARDS
+        and name != "act_bits"
+        and (choice_dependent or row.axis is Axis.NONE)
     )
 
 
@@ -167,9 +192,16 @@ def default_ops() -> tuple[str, ...]:
     return tuple(name for name in OPS if name not in STRUCTURED)
 
 
-def _named(names: Iterable[str], table: Mapping[str, object], default: tuple[str, ...], what: str) -> tuple[str, ...]:
+def _named(
+    names: Iterable[str], table: Mapping[str, object], default: tuple[str, ...], what: str
+) -> tuple[str, ...]:
     given = tuple(dict.fromkeys(names))
     for name in given:
         if name not in table:
-            raise error("E102", f"there is no {what} '{name}'", *nearest(name, table), "`emqlang ops` lists them")
+            raise error(
+                "E102",
+                f"there is no {what} '{name}'",
+                *nearest(name, table),
+                "`emqlang ops` lists them",
+            )
     return tuple(name for name in table if name in given) if given else default

@@ -50,7 +50,14 @@ def generator(seed: int, island: int, step: int) -> Random:
     return Random(f"{seed} {island} {step}")
 
 
-def step(settings: Settings, members: Sequence[Member], archive: Archive, arena: Arena, island: int, number: int) -> Outcome:
+def step(
+    settings: Settings,
+    members: Sequence[Member],
+    archive: Archive,
+    arena: Arena,
+    island: int,
+    number: int,
+) -> Outcome:
     """The population after one more step; from nothing, a random one."""
     random, tally = generator(settings.seed, island, number), Tally()
     proposals = _proposals(settings, members, archive, random, tally)
@@ -63,17 +70,26 @@ def step(settings: Settings, members: Sequence[Member], archive: Archive, arena:
 def select(settings: Settings, members: Sequence[Member]) -> list[Member]:
     """Who is left; a program is in a population once."""
     distinct = list({member.number: member for member in members}.values())
-    return [distinct[i] for i in survivors(_objectives(settings.selection, distinct), settings.population)]
+    return [
+        distinct[i]
+        for i in survivors(_objectives(settings.selection, distinct), settings.population)
+    ]
 
 
-def _objectives(selection: str, members: Sequence[Member]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _objectives(
+    selection: str, members: Sequence[Member]
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """All to be small."""
     if selection == "fitness":
         return np.array([(-member.fitness,) for member in members]).reshape(-1, 1)
-    return np.array([(-member.fitness, member.nodes, member.cost) for member in members], np.float64).reshape(-1, 3)
+    return np.array(
+        [(-member.fitness, member.nodes, member.cost) for member in members], np.float64
+    ).reshape(-1, 3)
 
 
-def _proposals(settings: Settings, members: Sequence[Member], archive: Archive, random: Random, tally: Tally) -> list[Proposal]:
+def _proposals(
+    settings: Settings, members: Sequence[Member], archive: Archive, random: Random, tally: Tally
+) -> list[Proposal]:
     """New programs, as many as a step scores; in a space that is nearly used up, fewer."""
     wanted = settings.offspring if members else settings.population
     propose = _proposer(settings, members, random)
@@ -96,7 +112,9 @@ def _proposals(settings: Settings, members: Sequence[Member], archive: Archive, 
     return passed
 
 
-def _proposer(settings: Settings, members: Sequence[Member], random: Random) -> Callable[[], tuple[str, tuple[int, ...], Expr]]:
+def _proposer(
+    settings: Settings, members: Sequence[Member], random: Random
+) -> Callable[[], tuple[str, tuple[int, ...], Expr]]:
     space = settings.space
     ranked = standings(_objectives(settings.parents, members)) if members else []
 
@@ -115,17 +133,31 @@ def _proposer(settings: Settings, members: Sequence[Member], random: Random) -> 
     return propose
 
 
-def _booked(proposals: Sequence[Proposal], scores: Sequence[Score], archive: Archive, tally: Tally) -> list[Member]:
+def _booked(
+    proposals: Sequence[Proposal], scores: Sequence[Score], archive: Archive, tally: Tally
+) -> list[Member]:
     """Notes what became of each; returns those that compete."""
     fresh: list[Member] = []
     prints: set[bytes] = set()
     for proposal, found in zip(proposals, scores, strict=True):
         reason = reason_of(found, archive, prints)
         prints.add(found.fingerprint)
-        candidate = _rejected(proposal, reason) if found.fitness != found.fitness else _judged(proposal, found, reason)
+        candidate = (
+            _rejected(proposal, reason)
+            if found.fitness != found.fitness
+            else _judged(proposal, found, reason)
+        )
         place = tally.book(candidate)
         if candidate.scored:
-            fresh.append(Member(-1 - place, candidate.genotype, candidate.fitness, candidate.nodes, candidate.cost))
+            fresh.append(
+                Member(
+                    -1 - place,
+                    candidate.genotype,
+                    candidate.fitness,
+                    candidate.nodes,
+                    candidate.cost,
+                )
+            )
     return fresh
 
 
@@ -137,12 +169,19 @@ def reason_of(found: Score, archive: Archive, prints: set[bytes]) -> Reason:
         return Reason.INSENSITIVE
     if found.counts_bits:
         return Reason.COUNTS_BITS
-    return Reason.SAME_SCORES if found.fingerprint in archive.fingerprints or found.fingerprint in prints else Reason.SCORED
+    return (
+        Reason.SAME_SCORES
+        if found.fingerprint in archive.fingerprints or found.fingerprint in prints
+        else Reason.SCORED
+    )
 
 
 def _judged(proposal: Proposal, found: Score, reason: Reason) -> Candidate:
     program = signed(proposal.program, found)
-    keys = [canonical(elaborate(signed(proposal.program, replace(found, negative=side))), FORMS).digest for side in (False, True)]
+    keys = [
+        canonical(elaborate(signed(proposal.program, replace(found, negative=side))), FORMS).digest
+        for side in (False, True)
+    ]
     text = show(program)
     return Candidate(
         text=text,

@@ -52,7 +52,9 @@ def regrow(space: Space, random: Random, parent: Expr) -> Expr | None:
     """One part grown anew."""
     path, node = random.choice(parts(parent))
     least = space.closes(node.kind)
-    return replaced(parent, path, space.grow(node.kind, random.randint(least, max(least, 3)), random))
+    return replaced(
+        parent, path, space.grow(node.kind, random.randint(least, max(least, 3)), random)
+    )
 
 
 def point(space: Space, random: Random, parent: Expr) -> Expr | None:
@@ -74,7 +76,8 @@ def insert(space: Space, random: Random, parent: Expr) -> Expr | None:
     rows = [
         row
         for row in space.productions[node.kind]
-        if node.kind in row.operands and all(kind is node.kind or space.has_leaf(kind) for kind in row.operands)
+        if node.kind in row.operands
+        and all(kind is node.kind or space.has_leaf(kind) for kind in row.operands)
     ]
     if not rows:
         return None
@@ -82,13 +85,17 @@ def insert(space: Space, random: Random, parent: Expr) -> Expr | None:
     place = random.choice([i for i, kind in enumerate(row.operands) if kind is node.kind])
     if any(i != place and not space.has_leaf(kind) for i, kind in enumerate(row.operands)):
         return None
-    operands = [node if i == place else space.leaf(kind, random) for i, kind in enumerate(row.operands)]
+    operands = [
+        node if i == place else space.leaf(kind, random) for i, kind in enumerate(row.operands)
+    ]
     return replaced(parent, path, space.build(row.op, operands, random))
 
 
 def delete(space: Space, random: Random, parent: Expr) -> Expr | None:
     """One op replaced by one of its operands of the same kind."""
-    ways = [(path, arg) for path, node in parts(parent) for arg in node.args if arg.kind is node.kind]
+    ways = [
+        (path, arg) for path, node in parts(parent) for arg in node.args if arg.kind is node.kind
+    ]
     if not ways:
         return None
     path, arg = random.choice(ways)
@@ -107,22 +114,30 @@ def constant(space: Space, random: Random, parent: Expr) -> Expr | None:
     if not ways:
         return None
     path, node = random.choice(ways)
-    value = float(node.value or 0.0) * exp(random.gauss(0, SPREAD)) * random.choice((1, 1, 1, 1, -1))
+    value = (
+        float(node.value or 0.0) * exp(random.gauss(0, SPREAD)) * random.choice((1, 1, 1, 1, -1))
+    )
     moved = float(f"{value:.{DIGITS}g}")
-    return replaced(parent, path, literal(moved) if node.op == LITERAL else apply("pow", *node.args, exponent=moved))
+    return replaced(
+        parent,
+        path,
+        literal(moved) if node.op == LITERAL else apply("pow", *node.args, exponent=moved),
+    )
 
 
 Operator = Callable[..., Expr | None]
-OPERATORS: Mapping[str, tuple[float, int, Operator]] = MappingProxyType(  # how often, of how many parents
-    {
-        "crossover": (3.0, 2, crossover),
-        "regrow": (2.0, 1, regrow),
-        "point": (2.0, 1, point),
-        "insert": (1.5, 1, insert),
-        "delete": (1.0, 1, delete),
-        "hoist": (0.5, 1, hoist),
-        "constant": (1.5, 1, constant),
-    }
+OPERATORS: Mapping[str, tuple[float, int, Operator]] = (
+    MappingProxyType(  # how often, of how many parents
+        {
+            "crossover": (3.0, 2, crossover),
+            "regrow": (2.0, 1, regrow),
+            "point": (2.0, 1, point),
+            "insert": (1.5, 1, insert),
+            "delete": (1.0, 1, delete),
+            "hoist": (0.5, 1, hoist),
+            "constant": (1.5, 1, constant),
+        }
+    )
 )
 
 
@@ -135,5 +150,10 @@ def vary(
         (name,) = random.choices(operators, weights)
         parents = tuple(choose() for _ in range(OPERATORS[name][1]))
         child = OPERATORS[name][2](space, random, *parents)
-        if child is not None and child.size <= space.max_nodes and child.args and depth(child) <= space.max_depth:
+        if (
+            child is not None
+            and child.size <= space.max_nodes
+            and child.args
+            and depth(child) <= space.max_depth
+        ):
             return name, parents, child

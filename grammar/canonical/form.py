@@ -57,7 +57,9 @@ def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None =
         if waiting:
             stack += waiting
             continue
-        forms[node.digest] = form = _form(node, [forms[arg.digest] if arg.args else arg for arg in operands])
+        forms[node.digest] = form = _form(
+            node, [forms[arg.digest] if arg.args else arg for arg in operands]
+        )
         if trace is not None and node.args:
             _record(node, form, forms, trace)
         stack.pop()
@@ -73,8 +75,18 @@ def _operands(node: Expr) -> tuple[Expr, ...]:
     return (node, *reversed(members))
 
 
-_NAMES = {"add": "like terms", "sub": "like terms", "mul": "powers of one base", "div": "powers of one base"}
-_CHAINS: dict[str, tuple[str, ...]] = {"add": ("add", "sub"), "sub": ("add", "sub"), "mul": ("mul", "div"), "div": ("mul", "div")}
+_NAMES = {
+    "add": "like terms",
+    "sub": "like terms",
+    "mul": "powers of one base",
+    "div": "powers of one base",
+}
+_CHAINS: dict[str, tuple[str, ...]] = {
+    "add": ("add", "sub"),
+    "sub": ("add", "sub"),
+    "mul": ("mul", "div"),
+    "div": ("mul", "div"),
+}
 
 
 def _form(node: Expr, operands: list[Expr]) -> Expr:
@@ -114,11 +126,20 @@ def _as_written(node: Expr, operands: list[Expr]) -> Expr:
 
 def _record(node: Expr, form: Expr, forms: dict[bytes, Expr], trace: list[Step]) -> None:
     """A step, if the node became something else than its op on canonical operands."""
-    operands = [forms[arg.digest] if arg.args else arg for arg in (_operands(node) if node.op in _CHAINS else node.args)]
+    operands = [
+        forms[arg.digest] if arg.args else arg
+        for arg in (_operands(node) if node.op in _CHAINS else node.args)
+    ]
     before = _as_written(node, operands)
     if before != form:
         match = rewrite.find(node.op, operands[0]) if len(operands) == 1 else None
-        trace.append(Step(str(match[0].rule) if match else _NAMES.get(node.op, f"normal form of {node.op}"), before, form))
+        trace.append(
+            Step(
+                str(match[0].rule) if match else _NAMES.get(node.op, f"normal form of {node.op}"),
+                before,
+                form,
+            )
+        )
 
 
 def _chain(node: Expr, operands: list[Expr]) -> Expr:

@@ -99,7 +99,9 @@ def _factor(x: Expr, sign: float = 1.0) -> tuple[Expr, float]:
         return _nonnegative(x.args[0]), sign * 0.5
     if x.op == "pow":
         exponent = float(x.value or 0)
-        return (x.args[0] if exponent == int(exponent) else _nonnegative(x.args[0])), sign * exponent
+        return (
+            x.args[0] if exponent == int(exponent) else _nonnegative(x.args[0])
+        ), sign * exponent
     return x, sign
 
 
@@ -116,7 +118,9 @@ def build(coefficient: float, factors: Factors) -> Expr:
     if len(factors) == 1 and factors[0][1] == 1 and factors[0][0].op not in _NOT_ALONE:
         return scaled(factors[0][0], coefficient)
     coefficient, powers = _merge(coefficient, factors)
-    if not sound(coefficient) or coefficient == 0:  # under- or overflow of the literals: keep them apart
+    if (
+        not sound(coefficient) or coefficient == 0
+    ):  # under- or overflow of the literals: keep them apart
         raise ArithmeticError(coefficient)
     if len(powers) == 1 and powers[0][1] == 1 and powers[0][0].op == "add":
         return total([powers[0][0]], coefficient)
@@ -135,7 +139,9 @@ def _rank(x: Expr) -> tuple[bool, bytes]:
 
 
 _SPLITS = frozenset(("mul", "inv", "pow", "sqrt", LITERAL))  # what is no base
-_WHOLE = frozenset(("mul", "pow", "sqrt"))  # what is >= 0 under a fractional exponent, though its factors need not be
+_WHOLE = frozenset(
+    ("mul", "pow", "sqrt")
+)  # what is >= 0 under a fractional exponent, though its factors need not be
 _NOT_ALONE = _SPLITS | {"add", "abs"}  # what a coefficient meets in more than one way
 _FACTORS = _NOT_ALONE | {"exp", "sign"}  # what may merge with other factors
 _TERMS = frozenset(("add", "mul", "relu", LITERAL))  # what may merge with other terms
@@ -200,7 +206,9 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
 def _settled(factors: Factors) -> bool:
     """Whether the bases are distinct and none can be taken apart or meet another: the usual case, worth no bookkeeping."""
     for base, exponent in factors:
-        if base.op in _FACTORS and not (base.op == "abs" and exponent == 1 and base.args[0].op != "mul"):
+        if base.op in _FACTORS and not (
+            base.op == "abs" and exponent == 1 and base.args[0].op != "mul"
+        ):
             return False
     return len(factors) == len({base.digest for base, _ in factors})
 
@@ -214,7 +222,9 @@ def _emit(powers: Factors) -> list[Expr]:
         else:
             plain.append(_emit_one(base, exponent))
     if inside:
-        plain.append(apply("abs", build(1.0, [(x, 1.0) for x in inside]) if len(inside) > 1 else inside[0]))
+        plain.append(
+            apply("abs", build(1.0, [(x, 1.0) for x in inside]) if len(inside) > 1 else inside[0])
+        )
     return [x for x in plain if not (x.op == LITERAL and x.value == 1)]
 
 
@@ -238,7 +248,9 @@ def power(x: Expr, exponent: float) -> Expr:
         return apply("sqrt", x.args[0] if x.op == "relu" else x)
     coefficient, factors = split(x)
     if exponent == int(exponent):
-        return build(power_of(coefficient, exponent), [(base, own * exponent) for base, own in factors])
+        return build(
+            power_of(coefficient, exponent), [(base, own * exponent) for base, own in factors]
+        )
     if coefficient == 0 or not factors:
         return literal(power_of(max(coefficient, 0.0), exponent))
     outside, inside = _sift(factors)
@@ -286,14 +298,20 @@ def total(operands: Sequence[Expr], scale: float = 1.0, signs: Sequence[float] =
                 constant += sign * coefficient
             else:
                 known = terms.get(term.digest)
-                terms[term.digest] = (sign * coefficient + known[0] if known else sign * coefficient, term)
+                terms[term.digest] = (
+                    sign * coefficient + known[0] if known else sign * coefficient,
+                    term,
+                )
     constant *= scale
     pairs = [(coefficient * scale, term) for coefficient, term in terms.values() if coefficient]
     if sum(term.op == "relu" for _, term in pairs) > 1 and (met := _meet(pairs)) is not None:
         return total([*met, literal(constant)])
     if not all(map(math.isfinite, (constant, *(coefficient for coefficient, _ in pairs)))):
         raise ArithmeticError(constant)
-    parts = [scaled(term, coefficient) for coefficient, term in sorted(pairs, key=lambda pair: _rank(pair[1]))]
+    parts = [
+        scaled(term, coefficient)
+        for coefficient, term in sorted(pairs, key=lambda pair: _rank(pair[1]))
+    ]
     if constant or not parts:
         parts.append(literal(constant))
     result = parts[0]
@@ -332,7 +350,10 @@ def _meet(pairs: list[tuple[float, Expr]]) -> list[Expr] | None:
         if rest is not None and rest.digest in found and rest.digest != term.digest:
             d = found[rest.digest][0] / other
             others = [scaled(t, c) for c, t in pairs if t.digest not in (term.digest, rest.digest)]
-            half = [product([x, literal((coefficient - d) / 2)]), product([make("abs", x), literal((coefficient + d) / 2)])]
+            half = [
+                product([x, literal((coefficient - d) / 2)]),
+                product([make("abs", x), literal((coefficient + d) / 2)]),
+            ]
             return [*others, *half]
     return None
 
@@ -353,10 +374,17 @@ def negate(x: Expr) -> Expr:
 def _abs(x: Expr) -> Expr | None:
     coefficient, factors = split(x)
     if x.op == "add":
-        return make("abs", negate(x)) if _leading(x) < 0 and x.sign | NONNEGATIVE != NONNEGATIVE else None
+        return (
+            make("abs", negate(x))
+            if _leading(x) < 0 and x.sign | NONNEGATIVE != NONNEGATIVE
+            else None
+        )
     if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
         return None
-    return build(abs(coefficient), [(b, e) if e % 1 or e % 2 == 0 else (make("abs", b), e) for b, e in factors])
+    return build(
+        abs(coefficient),
+        [(b, e) if e % 1 or e % 2 == 0 else (make("abs", b), e) for b, e in factors],
+    )
 
 
 def _sign(x: Expr) -> Expr | None:
@@ -369,7 +397,10 @@ def _sign(x: Expr) -> Expr | None:
         )
     if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
         return None
-    return build(math.copysign(1.0, coefficient), [(make("sign", b), 2.0 - e % 2 if e % 1 == 0 else 1.0) for b, e in factors])
+    return build(
+        math.copysign(1.0, coefficient),
+        [(make("sign", b), 2.0 - e % 2 if e % 1 == 0 else 1.0) for b, e in factors],
+    )
 
 
 def _relu(x: Expr) -> Expr | None:
@@ -378,7 +409,10 @@ def _relu(x: Expr) -> Expr | None:
     if (not outside and abs(coefficient) == 1) or not inside:
         return None
     rest = make("relu", build(math.copysign(1.0, coefficient), inside))
-    return build(abs(coefficient), [*outside, (rest, 1.0)] if rest.op != "mul" else [*outside, *split(rest)[1]])
+    return build(
+        abs(coefficient),
+        [*outside, (rest, 1.0)] if rest.op != "mul" else [*outside, *split(rest)[1]],
+    )
 
 
 def _inv(x: Expr) -> Expr | None:
@@ -396,7 +430,10 @@ def _log(x: Expr) -> Expr | None:
         return None
     if not single and (coefficient < 0 or any(base.sign != POSITIVE for base, _ in factors)):
         return None
-    logs = [product([make("log", base if e % 1 or e % 2 else make("abs", base)), literal(e)]) for base, e in factors]
+    logs = [
+        product([make("log", base if e % 1 or e % 2 else make("abs", base)), literal(e)])
+        for base, e in factors
+    ]
     return total([*logs, literal(math.log(coefficient))])
 
 

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from emqlang.grammar.canonical.normal import JOINED, LOWERED, Lower, make, negate, power, product, scaled, terms_of, total
+from emqlang.grammar.canonical.normal import (
+    JOINED,
+    LOWERED,
+    Lower,
+    make,
+    negate,
+    power,
+    product,
+    scaled,
+    terms_of,
+    total,
+)
 from emqlang.grammar.expr import Expr, apply, literal, statistic
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import OPS, Class
@@ -28,7 +39,15 @@ def _mean(x: Expr, was: Kind) -> Expr:
             parts.append(literal(coefficient) if term is None else scaled(term, coefficient))
         else:
             scale, rest = _scales(term)
-            parts.append(product([literal(coefficient), *scale, _mean(rest, was) if scale else apply("mean", rest)]))
+            parts.append(
+                product(
+                    [
+                        literal(coefficient),
+                        *scale,
+                        _mean(rest, was) if scale else apply("mean", rest),
+                    ]
+                )
+            )
     return total(parts)
 
 
@@ -40,7 +59,11 @@ def _sum(x: Expr, was: Kind) -> Expr:
     parts = []
     for coefficient, term in terms_of(lift(x, was)):
         scale, rest = ([], literal(1)) if term is None else _scales(term)
-        inner = _sum(rest, was) if scale and rest.kind is not Kind.LAYER else apply("sum", lift(rest, was))
+        inner = (
+            _sum(rest, was)
+            if scale and rest.kind is not Kind.LAYER
+            else apply("sum", lift(rest, was))
+        )
         parts.append(product([literal(coefficient), *scale, inner]))
     return total(parts)
 
@@ -59,12 +82,21 @@ def _extreme(op: str, other: str) -> Lower:
         """Shifts and layer factors of known sign move out; a negative one swaps min and max."""
         if x.kind is Kind.LAYER:
             return x
-        shifts = [scaled(t, c) if t is not None else literal(c) for c, t in terms_of(x) if t is None or t.kind is Kind.LAYER]
+        shifts = [
+            scaled(t, c) if t is not None else literal(c)
+            for c, t in terms_of(x)
+            if t is None or t.kind is Kind.LAYER
+        ]
         core = [(c, t) for c, t in terms_of(x) if t is not None and t.kind is not Kind.LAYER]
         if len(core) > 1:
             flip = min(core, key=lambda pair: pair[1].digest)[0] < 0
             moved = total([scaled(t, -c if flip else c) for c, t in core])
-            return total([*shifts, product([literal(-1.0 if flip else 1.0), apply(other if flip else op, moved)])])
+            return total(
+                [
+                    *shifts,
+                    product([literal(-1.0 if flip else 1.0), apply(other if flip else op, moved)]),
+                ]
+            )
         coefficient, term = core[0]
         scale, rest = _scales(term)
         known = [s for s in scale if s.sign | NONNEGATIVE == NONNEGATIVE]
@@ -119,7 +151,11 @@ assert _REDUCTIONS.keys() == {op.name for op in OPS.values() if op.cls is Class.
 
 # structured ops, which need tensors
 
-_SAMPLES = {Kind.WEIGHT: statistic("w"), Kind.ACTIVATION: statistic("act"), Kind.MATRIX: apply("matmul", *[statistic("w")] * 2)}
+_SAMPLES = {
+    Kind.WEIGHT: statistic("w"),
+    Kind.ACTIVATION: statistic("act"),
+    Kind.MATRIX: apply("matmul", *[statistic("w")] * 2),
+}
 
 
 def lift(x: Expr, kind: Kind) -> Expr:
@@ -134,7 +170,9 @@ def _structured(op: str, x: Expr, was: Kind) -> Expr:
     if x.kind is not Kind.LAYER:
         return apply(op, x)
     uniform = make("inv", statistic("channels_out"))
-    return {"softmax": uniform, "logsoftmax": make("log", uniform)}.get(op) or apply(op, lift(x, was))
+    return {"softmax": uniform, "logsoftmax": make("log", uniform)}.get(op) or apply(
+        op, lift(x, was)
+    )
 
 
 def _matmul(operands: Sequence[Expr]) -> Expr:
@@ -144,7 +182,9 @@ def _matmul(operands: Sequence[Expr]) -> Expr:
 
 _COMPOSITES: dict[str, Lower] = {
     "square": lambda x, was: power(x, 2.0),
-    "normalize": lambda x, was: product([total([x, negate(_mean(x, was))]), make("inv", power(_var(x, was), 0.5))]),
+    "normalize": lambda x, was: product(
+        [total([x, negate(_mean(x, was))]), make("inv", power(_var(x, was), 0.5))]
+    ),
     "min_max": lambda x, was: _between(x, _REDUCTIONS["min"](x, was), _REDUCTIONS["max"](x, was)),
     "gram": lambda x, was: _matmul((lift(x, was),) * 2),
 }

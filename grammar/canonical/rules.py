@@ -112,8 +112,13 @@ def dispatch() -> Dispatch:
         head, child = shape.groups()
         result = parse(rule.result, "<rule>", variable).expr
         bare, by_child = table.setdefault(head, ([], {}))
-        (by_child.setdefault(child, []) if child else bare).append(Compiled(rule, _CONDITIONS[rule.condition], result))
-    return {head: (tuple(bare), {op: tuple(rules) for op, rules in by.items()}) for head, (bare, by) in table.items()}
+        (by_child.setdefault(child, []) if child else bare).append(
+            Compiled(rule, _CONDITIONS[rule.condition], result)
+        )
+    return {
+        head: (tuple(bare), {op: tuple(rules) for op, rules in by.items()})
+        for head, (bare, by) in table.items()
+    }
 
 
 def find(op: str, operand: Expr) -> tuple[Compiled, Expr] | None:

@@ -30,7 +30,9 @@ def simplify(expr: Expr, seconds: float = SECONDS) -> Expr:
     """The smallest form that the rules and sympy find. Raises E502 if that takes longer than `seconds`."""
     answer = _ask("simplify", seconds, expr)
     if answer is None:
-        raise error("E502", f"sympy was not done after {seconds:g} seconds", "give it longer with --seconds")
+        raise error(
+            "E502", f"sympy was not done after {seconds:g} seconds", "give it longer with --seconds"
+        )
     return parse(answer).expr
 
 
@@ -46,9 +48,16 @@ def prove(a: Expr, b: Expr, seconds: float = SECONDS) -> bool | None:
 def _ask(task: str, seconds: float, *programs: Expr) -> str | None:
     """The answer of a fresh process, or None if it takes too long."""
     question = json.dumps({"task": task, "programs": [show(program) for program in programs]})
-    command = [sys.executable, "-P", "-m", __name__]  # the working directory may hold a folder of our name
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        __name__,
+    ]  # the working directory may hold a folder of our name
     try:
-        done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=seconds, check=True)
+        done = subprocess.run(
+            command, input=question, capture_output=True, text=True, timeout=seconds, check=True
+        )
     except subprocess.TimeoutExpired:
         return None
     return str(json.loads(done.stdout))
@@ -90,7 +99,10 @@ def _smallest(expr: Expr) -> Expr:
     image = symbols.image(expr)
     forms = (symbols.expression(way(image)) for way in (sympy.simplify, sympy.factor, sympy.expand))
     found = [canonical(form) for form in forms if form is not None and form.kind is expr.kind]
-    return min((form for form in (canonical(expr), *found) if _agree(form, expr)), key=lambda form: form.size)
+    return min(
+        (form for form in (canonical(expr), *found) if _agree(form, expr)),
+        key=lambda form: form.size,
+    )
 
 
 def _expanded(expr: Expr) -> Expr:
@@ -145,7 +157,11 @@ def _is_usual(node: Expr) -> bool:
     if node.op == "pow":
         exponent = float(node.value or 0)
         whole = exponent == int(exponent)
-        allowed = (ANY if exponent >= 0 else NONZERO) if whole else (NONNEGATIVE if exponent > 0 else POSITIVE)
+        allowed = (
+            (ANY if exponent >= 0 else NONZERO)
+            if whole
+            else (NONNEGATIVE if exponent > 0 else POSITIVE)
+        )
     return node.args[-1].sign | allowed == allowed
 
 
@@ -166,7 +182,9 @@ class _Symbols:
                 done[node.digest] = sympy.Rational(float(node.value or 0))
             elif _is_usual(node):
                 exponent = (node.value,) if node.op == "pow" else ()
-                done[node.digest] = IMAGES[node.op][1](sympy, *(done[arg.digest] for arg in node.args), *exponent)
+                done[node.digest] = IMAGES[node.op][1](
+                    sympy, *(done[arg.digest] for arg in node.args), *exponent
+                )
             else:
                 done[node.digest] = self._symbol(node)
         return done[expr.digest]
@@ -194,7 +212,11 @@ class _Symbols:
             return None if base is None else _power(base, float(image.exp))
         parts = list(self._parts(image))
         rule = next((build for kind, build in _backward(sympy) if isinstance(image, kind)), None)
-        return None if rule is None or None in parts else rule([part for part in parts if part is not None])
+        return (
+            None
+            if rule is None or None in parts
+            else rule([part for part in parts if part is not None])
+        )
 
     def _parts(self, image: Any) -> Iterator[Expr | None]:
         for part in sorted(image.args, key=str):
@@ -213,7 +235,13 @@ _FACTS = {
 def _power(base: Expr, exponent: float) -> Expr:
     if exponent in (-1.0, -0.5):
         return apply("inv", _power(base, -exponent))
-    return base if exponent == 1 else apply("sqrt", base) if exponent == 0.5 else apply("pow", base, exponent=exponent)
+    return (
+        base
+        if exponent == 1
+        else apply("sqrt", base)
+        if exponent == 0.5
+        else apply("pow", base, exponent=exponent)
+    )
 
 
 def _backward(sympy: Any) -> tuple[tuple[Any, Callable[[list[Expr]], Expr | None]], ...]:

@@ -61,10 +61,16 @@ def by_graph(a: Expr, b: Expr) -> Level:
 
     hashes = [wl_hash(side) for side in (a, b)]
     if hashes[0] != hashes[1]:
-        return Level("Weisfeiler-Lehman", Verdict.UNKNOWN, "other graphs as they are built", proof=False)
+        return Level(
+            "Weisfeiler-Lehman", Verdict.UNKNOWN, "other graphs as they are built", proof=False
+        )
     confirmed = isomorphic(a, b)
-    detail = "confirmed by isomorphism" if confirmed else "a collision: the graphs are not isomorphic"
-    return Level("Weisfeiler-Lehman", Verdict.SAME if confirmed else Verdict.UNKNOWN, detail, proof=confirmed)
+    detail = (
+        "confirmed by isomorphism" if confirmed else "a collision: the graphs are not isomorphic"
+    )
+    return Level(
+        "Weisfeiler-Lehman", Verdict.SAME if confirmed else Verdict.UNKNOWN, detail, proof=confirmed
+    )
 
 
 def by_fingerprint(a: Expr, b: Expr) -> Level:
@@ -73,7 +79,12 @@ def by_fingerprint(a: Expr, b: Expr) -> Level:
     left, right = _fingerprint(a), _fingerprint(b)
     shared = left.keys() & right.keys()
     if not shared:
-        return Level("numeric fingerprint", Verdict.UNKNOWN, f"no value of an ordinary size {where}", proof=False)
+        return Level(
+            "numeric fingerprint",
+            Verdict.UNKNOWN,
+            f"no value of an ordinary size {where}",
+            proof=False,
+        )
     for verdict, sign in ((Verdict.SAME, 1), (Verdict.OPPOSITE, -1)):
         if all(abs(left[at] - sign * right[at]) <= TOLERANCE for at in shared):
             return Level("numeric fingerprint", verdict, where, proof=False)
@@ -83,33 +94,49 @@ def by_fingerprint(a: Expr, b: Expr) -> Level:
 def by_sympy(a: Expr, b: Expr, seconds: float) -> Level:
     """Whether sympy proves it."""
     proven = prove(a, b, seconds)
-    detail = {True: "proven", False: "not proven", None: f"not done after {seconds:g} seconds"}[proven]
+    detail = {True: "proven", False: "not proven", None: f"not done after {seconds:g} seconds"}[
+        proven
+    ]
     return Level("sympy", Verdict.SAME if proven else Verdict.UNKNOWN, detail, proof=bool(proven))
 
 
 def _fingerprint(program: Expr) -> Mapping[tuple[int, int], float]:
     """(layer, choice) -> what the choice adds to the first one's score, over the largest; unclear layers are left out."""
-    scores = {layer: row for layer in range(SMALL_LAYERS) if (row := _scores(program, layer)) is not None}
-    added = {(layer, i): row[i] - row[0] for layer, row in scores.items() for i in range(1, len(CHOICES))}
+    scores = {
+        layer: row for layer in range(SMALL_LAYERS) if (row := _scores(program, layer)) is not None
+    }
+    added = {
+        (layer, i): row[i] - row[0] for layer, row in scores.items() for i in range(1, len(CHOICES))
+    }
     largest = max(map(abs, added.values()), default=0.0)
-    return MappingProxyType({at: value / largest if largest else 0.0 for at, value in added.items()})
+    return MappingProxyType(
+        {at: value / largest if largest else 0.0 for at, value in added.items()}
+    )
 
 
 def _scores(program: Expr, layer: int) -> list[float] | None:
     from emqlang.grammar.proof.exact import Unclear, evaluate, sample
 
     try:
-        rows = [float(evaluate(program, _inputs(sample, layer, choice, bits))) for choice, bits in enumerate(CHOICES)]
+        rows = [
+            float(evaluate(program, _inputs(sample, layer, choice, bits)))
+            for choice, bits in enumerate(CHOICES)
+        ]
     except Unclear:
         return None
     return rows if all(map(isfinite, rows)) else None
 
 
-def _inputs(sample: Callable[[int], dict[str, object]], layer: int, choice: int, bits: int) -> dict[str, object]:
+def _inputs(
+    sample: Callable[[int], dict[str, object]], layer: int, choice: int, bits: int
+) -> dict[str, object]:
     """A small layer under one choice: what depends on the choice is drawn anew for each."""
     from emqlang.grammar.inputs import INPUTS, Axis
 
     own = sample(1_000 * (choice + 1) + layer)
     fixed = sample(layer)
-    drawn = {name: own[name] if row.axis is not Axis.NONE else fixed[name] for name, row in INPUTS.items()}
+    drawn = {
+        name: own[name] if row.axis is not Axis.NONE else fixed[name]
+        for name, row in INPUTS.items()
+    }
     return drawn | {"bits": bits, "act_bits": bits}

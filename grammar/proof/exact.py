@@ -29,7 +29,11 @@ _ROWS, _COLUMNS, _SAMPLES = 3, 4, 7
 CONTEXT = mpmath.mp.clone()
 CONTEXT.dps = 60
 _mpf = CONTEXT.mpf
-_ZERO, _SMALL, _LARGE = _mpf("1e-13"), _mpf("1e-9"), _mpf("1e9")  # literals are folded in float64: 1e-16 of what is large
+_ZERO, _SMALL, _LARGE = (
+    _mpf("1e-13"),
+    _mpf("1e-9"),
+    _mpf("1e9"),
+)  # literals are folded in float64: 1e-16 of what is large
 
 
 def sample(seed: int, constant: bool = False) -> dict[str, Value]:
@@ -41,7 +45,9 @@ def sample(seed: int, constant: bool = False) -> dict[str, Value]:
 
     def draw(name: str) -> float:
         sign = INPUTS[name].sign
-        return rng.choice([x for x in GRID if sign & (POSITIVE if x > 0 else NEGATIVE if x < 0 else ZERO)])
+        return rng.choice(
+            [x for x in GRID if sign & (POSITIVE if x > 0 else NEGATIVE if x < 0 else ZERO)]
+        )
 
     found: dict[str, Value] = {}
     for name, row in INPUTS.items():
@@ -50,7 +56,9 @@ def sample(seed: int, constant: bool = False) -> dict[str, Value]:
         else:
             rows, columns = (_ROWS, _COLUMNS) if row.kind is Kind.WEIGHT else (1, _SAMPLES)
             same = draw(name) if constant else None
-            found[name] = [[draw(name) if same is None else same for _ in range(columns)] for _ in range(rows)]
+            found[name] = [
+                [draw(name) if same is None else same for _ in range(columns)] for _ in range(rows)
+            ]
     return found | {"numel": _ROWS * _COLUMNS, "channels_out": _ROWS}
 
 
@@ -70,7 +78,11 @@ def evaluate(expr: Expr, inputs: Mapping[str, Value]) -> Value:
     for node in postorder(expr):
         if node.op == INPUT:
             value = inputs[str(node.value)]
-            done[node] = [[_mpf(x) for x in row] for row in value] if isinstance(value, list) else _mpf(value)
+            done[node] = (
+                [[_mpf(x) for x in row] for row in value]
+                if isinstance(value, list)
+                else _mpf(value)
+            )
         elif node.op == LITERAL:
             done[node] = _mpf(node.value)
         else:
@@ -86,7 +98,9 @@ def _apply(node: Expr, args: list[Value]) -> Value:
         return _COMPOSITE[node.op](args[0])
     if node.op in _MATRIX:
         return _MATRIX[node.op](*args)
-    scalar = _BINARY.get(node.op) or _UNARY.get(node.op) or (lambda x: _power(x, float(node.value or 0)))
+    scalar = (
+        _BINARY.get(node.op) or _UNARY.get(node.op) or (lambda x: _power(x, float(node.value or 0)))
+    )
     return _each(scalar, *args)
 
 
@@ -95,7 +109,10 @@ def _each(scalar: Callable[..., Any], *args: Value) -> Value:
     if not tensors:
         return _snap(scalar(*args))
     shape = [(i, len(row)) for i, row in enumerate(tensors[0])]
-    return [[_snap(scalar(*(_cell(arg, i, j) for arg in args))) for j in range(width)] for i, width in shape]
+    return [
+        [_snap(scalar(*(_cell(arg, i, j) for arg in args))) for j in range(width)]
+        for i, width in shape
+    ]
 
 
 def _cell(arg: Value, i: int, j: int) -> Any:
@@ -182,7 +199,9 @@ def _min_max(x: Value) -> Value:
 
 
 def _matmul(x: Value, y: Value) -> Value:
-    return [[_snap(sum(a * b for a, b in zip(left, right, strict=True))) for right in y] for left in x]
+    return [
+        [_snap(sum(a * b for a, b in zip(left, right, strict=True))) for right in y] for left in x
+    ]
 
 
 def _softmax(x: Value) -> Value:
@@ -213,7 +232,11 @@ _MATRIX: dict[str, Callable[..., Value]] = {
 def close(a: Any, b: Any) -> bool:
     """Equal but for the rounding of folded literals. Numbers, or rows."""
     if isinstance(a, list) or isinstance(b, list):
-        cells = [(x, y) for left, right in zip(*_alike(a, b), strict=True) for x, y in zip(left, right, strict=True)]
+        cells = [
+            (x, y)
+            for left, right in zip(*_alike(a, b), strict=True)
+            for x, y in zip(left, right, strict=True)
+        ]
         return all(close(x, y) for x, y in cells)
     return bool(abs(a - b) <= _mpf("1e-7") * (abs(a) + abs(b)) + _mpf("1e-11"))
 

@@ -60,7 +60,9 @@ def label(part: Expr) -> str:
 
 
 def _slot(part: Expr, position: int) -> str:
-    return "operand" if OPS[part.op].commutative or len(part.args) == 1 else f"operand {position + 1}"
+    return (
+        "operand" if OPS[part.op].commutative or len(part.args) == 1 else f"operand {position + 1}"
+    )
 
 
 def _add(graph: nx.DiGraph[int], label: str, slots: Slots) -> int:
@@ -84,7 +86,9 @@ def _refined(graph: nx.DiGraph[int]) -> dict[int, str]:
 
     labels: dict[int, str] = {}
     for node in reversed(list(nx.topological_sort(graph))):
-        labels[node] = _digest(graph.nodes[node]["label"], sorted(labels[below] for below in graph.successors(node)))
+        labels[node] = _digest(
+            graph.nodes[node]["label"], sorted(labels[below] for below in graph.successors(node))
+        )
     return labels
 
 
@@ -97,7 +101,9 @@ def _renamed(graph: nx.DiGraph[int]) -> nx.DiGraph[str]:
     for node in nx.topological_sort(graph):
         if not graph.nodes[node]["is_slot"]:
             slots = sorted(graph.successors(node), key=lambda slot: refined[slot])
-            names |= {node: refined[node]} | {slot: f"{refined[node]} {i}" for i, slot in enumerate(slots)}
+            names |= {node: refined[node]} | {
+                slot: f"{refined[node]} {i}" for i, slot in enumerate(slots)
+            }
     assert len(set(names.values())) == len(graph), "two labels of 128 bits collided"
     return nx.relabel_nodes(graph, names)
 

@@ -66,7 +66,13 @@ _FORMS: Mapping[str, tuple[str, tuple[int, ...], int]] = MappingProxyType(
         "slogdet": (r"\log\left|\det {}\right|", (_PRODUCT,), _ATOM),
     }
 )
-_FUNCTIONS = {"log": r"\log", "min": r"\min", "max": r"\max", "sum": r"\sum", "mean": r"\operatorname{E}"}
+_FUNCTIONS = {
+    "log": r"\log",
+    "min": r"\min",
+    "max": r"\max",
+    "sum": r"\sum",
+    "mean": r"\operatorname{E}",
+}
 
 
 def latex(expr: Expr) -> str:

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 END = "$END"
 _OPERATOR = {"PLUS", "MINUS", "STAR", "SLASH", "AT", "POWER", "LPAR"}  # what goes on after one
-_CHARACTERS = {"RPAR": "')'", "COMMA": "','", "EQUALS": "'='", "LPAR": "'('", "POWER": "'**'", "NAME": "a name"}
+_CHARACTERS = {
+    "RPAR": "')'",
+    "COMMA": "','",
+    "EQUALS": "'='",
+    "LPAR": "'('",
+    "POWER": "'**'",
+    "NAME": "a name",
+}
 
 _HELP_CHARACTER = {
     "^": "a power is written **",
@@ -54,7 +61,9 @@ def describe(error: UnexpectedInput, passage: Passage, binding: bool) -> Diagnos
     kind, text, accepted = error.token.type, str(error.token), error.accepts or set()
     start = (error.token.end_pos if kind == END else error.token.start_pos) or 0
     if kind == END and start == 0:
-        return passage.diagnostic("E101", "the expression is empty", Span(0, 1), help=("write for instance mean(abs(w))",))
+        return passage.diagnostic(
+            "E101", "the expression is empty", Span(0, 1), help=("write for instance mean(abs(w))",)
+        )
     opened = open_bracket(passage.text[:start])
     bracket = f"'(' opened at {passage.place(opened)}" if opened is not None else ""
     end = "end of line" if binding else "end of input"
@@ -70,14 +79,22 @@ def describe(error: UnexpectedInput, passage: Passage, binding: bool) -> Diagnos
         help = f"{bracket} is not closed"
     elif binding and (kind == "EQUALS" or ("PLUS" not in accepted and "NUMBER" not in accepted)):
         help = "a line reads name = expression"
-    return passage.diagnostic("E101", message, Span(start, start + max(1, len(text))), help=(help,) if help else ())
+    return passage.diagnostic(
+        "E101", message, Span(start, start + max(1, len(text))), help=(help,) if help else ()
+    )
 
 
 def _unexpected_character(passage: Passage, start: int) -> Diagnostic:
     character = passage.text[start]
     name = unicodedata.name(character, "control character").lower()
-    shown = f"'{character}'" if character.isprintable() and character != " " else f"U+{ord(character):04X}"
-    message = f"unexpected character {shown}" + ("" if character.isascii() and character.isprintable() else f" ({name})")
+    shown = (
+        f"'{character}'"
+        if character.isprintable() and character != " "
+        else f"U+{ord(character):04X}"
+    )
+    message = f"unexpected character {shown}" + (
+        "" if character.isascii() and character.isprintable() else f" ({name})"
+    )
     help = _HELP_CHARACTER.get(character)
     return passage.diagnostic("E101", message, Span(start, start + 1), help=(help,) if help else ())
 
@@ -87,7 +104,9 @@ def _words(accepted: set[str], end: str) -> str:
     if "NUMBER" in accepted:
         return "a value"
     words = ["an operator"] if "PLUS" in accepted else []
-    words += sorted(_CHARACTERS[kind] for kind in accepted - {END} if not words or kind not in _OPERATOR)
+    words += sorted(
+        _CHARACTERS[kind] for kind in accepted - {END} if not words or kind not in _OPERATOR
+    )
     if END in accepted:
         words.append(end)
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))

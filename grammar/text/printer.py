@@ -9,7 +9,9 @@ from emqlang.grammar.signs import NEGATIVE
 SUM, PRODUCT, UNARY, POWER, ATOM = range(5)
 _LEVELS = {"add": SUM, "sub": SUM, "mul": PRODUCT, "div": PRODUCT, "matmul": PRODUCT}
 
-Part = str | tuple[Expr, int]  # text, or an operand with the loosest level that needs no parentheses there
+Part = (
+    str | tuple[Expr, int]
+)  # text, or an operand with the loosest level that needs no parentheses there
 
 
 def show(expr: Expr) -> str:
@@ -48,6 +50,8 @@ def _parts(node: Expr) -> tuple[int, tuple[Part, ...]]:
         return POWER, ((node.args[0], ATOM), f" ** {number(node.value)}")
     (operand,) = node.args
     if node.op == "neg":
-        positive = operand.op == LITERAL and not operand.sign & NEGATIVE  # -2 reads as a literal, -(2) does not
+        positive = (
+            operand.op == LITERAL and not operand.sign & NEGATIVE
+        )  # -2 reads as a literal, -(2) does not
         return UNARY, ("-", (operand, ATOM + 1 if positive else UNARY))
     return ATOM, (node.op, "(", (operand, SUM), ")")

@@ -17,7 +17,10 @@ from emqlang.grammar.text.syntax import Form, Node, Passage, postorder
 
 MAX_SIZE = 10_000
 MAX_ERRORS = 5
-_WRITTEN = {"neg": "-x", **{op: f"x {infix} {'2' if op == 'pow' else 'y'}" for infix, op in INFIX.items()}}
+_WRITTEN = {
+    "neg": "-x",
+    **{op: f"x {infix} {'2' if op == 'pow' else 'y'}" for infix, op in INFIX.items()},
+}
 _FUNCTIONS = frozenset(CALLS)
 
 
@@ -47,10 +50,12 @@ class Reader:
                 return None
         expr = values.pop()
         if expr is not None and expr.size > MAX_SIZE:
-            size = f"{expr.size:,}" if expr.size < 10**9 else f"about 10^{math.floor(math.log10(expr.size))}"
-            message = (
-                f"the program has {size} nodes once its names are replaced by what they stand for; {MAX_SIZE:,} is the limit"
+            size = (
+                f"{expr.size:,}"
+                if expr.size < 10**9
+                else f"about 10^{math.floor(math.log10(expr.size))}"
             )
+            message = f"the program has {size} nodes once its names are replaced by what they stand for; {MAX_SIZE:,} is the limit"
             self._report("E106", message, tree.span)
             return None
         return expr
@@ -75,7 +80,10 @@ class Reader:
         if math.isfinite(value):
             return literal(value)
         self._report(
-            "E110", f"'{_short(node.text)}' is not a finite float64", node.span, help=("the largest is 1.7976931348623157e308",)
+            "E110",
+            f"'{_short(node.text)}' is not a finite float64",
+            node.span,
+            help=("the largest is 1.7976931348623157e308",),
         )
         return None
 
@@ -86,7 +94,13 @@ class Reader:
         if name in INPUTS:
             return statistic(name)
         if name in _FUNCTIONS:
-            self._report("E103", f"'{name}' is a function of one value", node.mark, "no argument", (f"write {name}(...)",))
+            self._report(
+                "E103",
+                f"'{name}' is a function of one value",
+                node.mark,
+                "no argument",
+                (f"write {name}(...)",),
+            )
         elif later := self.later(name):
             self._report("E109", later[0], node.mark, help=(later[1],))
         else:
@@ -100,12 +114,19 @@ class Reader:
             if len(node.operands) == OPS[name].arity:
                 return True
             message = f"'{name}' takes {OPS[name].arity} argument, got {len(node.operands)}"
-            span = Span(node.operands[1].span.start, node.operands[-1].span.end) if node.operands else node.span
+            span = (
+                Span(node.operands[1].span.start, node.operands[-1].span.end)
+                if node.operands
+                else node.span
+            )
             self._report("E103", message, span)
         elif name in INPUTS or name in self.names or self.later(name):
             what = "statistic" if name in INPUTS else "name for an expression"
             self._report(
-                "E103", f"'{name}' is a {what} and takes no arguments", node.mark, help=(f"a product is written {name} * (...)",)
+                "E103",
+                f"'{name}' is a {what} and takes no arguments",
+                node.mark,
+                help=(f"a product is written {name} * (...)",),
             )
         else:
             self._unknown(node, "not a function", CALLS)
@@ -128,12 +149,19 @@ class Reader:
         number = exponent.args[0] if negated else exponent
         if number.op != LITERAL:
             help = "x ** y is exp(y * log(x)) for positive x"
-            self._report("E203", "the right side of ** must be a literal number", node.operands[1].span, help=(help,))
+            self._report(
+                "E203",
+                "the right side of ** must be a literal number",
+                node.operands[1].span,
+                help=(help,),
+            )
             return None
         assert isinstance(number.value, float)
         return self._apply(node, "pow", [base], -number.value if negated else number.value)
 
-    def _apply(self, node: Node, op: str, args: list[Expr], exponent: float | None = None) -> Expr | None:
+    def _apply(
+        self, node: Node, op: str, args: list[Expr], exponent: float | None = None
+    ) -> Expr | None:
         try:
             expr = apply(op, *args, exponent=exponent)
         except KindError as error:
@@ -141,7 +169,11 @@ class Reader:
             label = " and ".join(f"{arg.kind}" for arg in args)
             self._report(error.code, error.message, place, label, error.help)
             return None
-        if op in _DOMAINS and args[0].sign & NEGATIVE and not (exponent is not None and exponent.is_integer()):
+        if (
+            op in _DOMAINS
+            and args[0].sign & NEGATIVE
+            and not (exponent is not None and exponent.is_integer())
+        ):
             self._warn(node, op, args[0])
         return expr
 
@@ -151,11 +183,21 @@ class Reader:
         text = self.passage.quote(inner.span)
         bare = text[1:-1] if op == "pow" and text[0] == "(" else text
         shown = f"abs({bare})" if len(bare) <= 40 and "#" not in bare else "abs(...)"
-        mended = f"{shown} ** {self.passage.quote(node.operands[1].span)}" if op == "pow" else f"{op}({shown})"
+        mended = (
+            f"{shown} ** {self.passage.quote(node.operands[1].span)}"
+            if op == "pow"
+            else f"{op}({shown})"
+        )
         sign = signs.describe(argument.sign)
-        self.warnings.append(self.passage.diagnostic("W601", _DOMAINS[op], inner.span, sign, (f"did you mean {mended}?",)))
+        self.warnings.append(
+            self.passage.diagnostic(
+                "W601", _DOMAINS[op], inner.span, sign, (f"did you mean {mended}?",)
+            )
+        )
 
-    def _report(self, code: str, message: str, span: Span, label: str = "", help: tuple[str, ...] = ()) -> None:
+    def _report(
+        self, code: str, message: str, span: Span, label: str = "", help: tuple[str, ...] = ()
+    ) -> None:
         self.errors.append(self.passage.diagnostic(code, message, span, label, help))
 
 

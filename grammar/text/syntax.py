@@ -52,7 +52,9 @@ class Passage:
     text: str
     start: int = 0
 
-    def diagnostic(self, code: str, message: str, span: Span, label: str = "", help: tuple[str, ...] = ()) -> Diagnostic:
+    def diagnostic(
+        self, code: str, message: str, span: Span, label: str = "", help: tuple[str, ...] = ()
+    ) -> Diagnostic:
         """A diagnostic placed in the source."""
         placed = Span(self.start + span.start, self.start + span.end)
         return Diagnostic(code, message, self.source, placed, label, help)
@@ -89,8 +91,13 @@ def postorder(root: Node) -> Iterator[Node]:
 
 def _read(passage: Passage, start: str) -> Node:
     text = passage.text
-    if len(text) > MAX_EXPRESSION_BYTES or len(text.encode("utf-8", "replace")) > MAX_EXPRESSION_BYTES:
-        raise EmqError(passage.diagnostic("E104", "the expression is longer than 64 KiB", Span(0, 1)))
+    if (
+        len(text) > MAX_EXPRESSION_BYTES
+        or len(text.encode("utf-8", "replace")) > MAX_EXPRESSION_BYTES
+    ):
+        raise EmqError(
+            passage.diagnostic("E104", "the expression is longer than 64 KiB", Span(0, 1))
+        )
     deep = too_deep(text, MAX_NESTING)
     if deep is not None:
         message = f"parentheses and operators nest deeper than {MAX_NESTING}"
@@ -113,7 +120,9 @@ def _parser() -> Lark:
     from lark import Lark
 
     grammar = files("emqlang.grammar").joinpath("emq.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", lexer="basic", start=["expression", "binding"], transformer=_Build)
+    return Lark(
+        grammar, parser="lalr", lexer="basic", start=["expression", "binding"], transformer=_Build
+    )
 
 
 class _Build:
@@ -130,7 +139,13 @@ class _Build:
     @staticmethod
     def infix(parts: list[Any]) -> Node:
         left, operator, right = parts
-        return Node(Form.INFIX, str(operator), (left, right), Span(left.span.start, right.span.end), _span(operator))
+        return Node(
+            Form.INFIX,
+            str(operator),
+            (left, right),
+            Span(left.span.start, right.span.end),
+            _span(operator),
+        )
 
     @staticmethod
     def minus(parts: list[Any]) -> Node:
@@ -143,17 +158,27 @@ class _Build:
     @staticmethod
     def call(parts: list[Any]) -> Node:
         name, operands = parts[0], tuple(part for part in parts if isinstance(part, Node))
-        return Node(Form.CALL, str(name), operands, Span(name.start_pos, parts[-1].end_pos), _span(name))
+        return Node(
+            Form.CALL, str(name), operands, Span(name.start_pos, parts[-1].end_pos), _span(name)
+        )
 
     @staticmethod
     def group(parts: list[Any]) -> Node:
         opened, inner, closed = parts
-        return Node(inner.form, inner.text, inner.operands, Span(opened.start_pos, closed.end_pos), inner.mark)
+        return Node(
+            inner.form,
+            inner.text,
+            inner.operands,
+            Span(opened.start_pos, closed.end_pos),
+            inner.mark,
+        )
 
     @staticmethod
     def binding(parts: list[Any]) -> Node:
         name, _, value = parts
-        return Node(Form.BINDING, str(name), (value,), Span(name.start_pos, value.span.end), _span(name))
+        return Node(
+            Form.BINDING, str(name), (value,), Span(name.start_pos, value.span.end), _span(name)
+        )
 
 
 def _leaf(form: Form, token: Token) -> Node:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-TOKEN = re.compile(r"#[^\n]*|\*\*|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[A-Za-z_][A-Za-z0-9_]*|[^\s]")
-BINDING = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=")  # how a line that binds a name starts
+TOKEN = re.compile(
+    r"#[^\n]*|\*\*|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[A-Za-z_][A-Za-z0-9_]*|[^\s]"
+)
+BINDING = re.compile(
+    r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*="
+)  # how a line that binds a name starts
 OPERATORS = frozenset(("+", "-", "*", "/", "**", "@"))
 
 

@@ -39,8 +39,17 @@ QUANTITIES = MappingProxyType(
         quantity.name: quantity
         for quantity in (
             Quantity("size", "--size", "bytes", _BYTES, "MiB", "4.5MiB"),
-            Quantity("bops", "--bops", "bit operations", _units(M=10**6, G=10**9, T=10**12), "G", "72G"),
-            Quantity("latency", "--latency", "nanoseconds", _units(ns=1, us=10**3, ms=10**6, s=10**9), "ms", "3ms"),
+            Quantity(
+                "bops", "--bops", "bit operations", _units(M=10**6, G=10**9, T=10**12), "G", "72G"
+            ),
+            Quantity(
+                "latency",
+                "--latency",
+                "nanoseconds",
+                _units(ns=1, us=10**3, ms=10**6, s=10**9),
+                "ms",
+                "3ms",
+            ),
             Quantity("avg-bits", "--avg-bits", "weight bits", _units(), "bits", "3"),
         )
     }
@@ -82,15 +91,29 @@ def parse_limit(name: str, text: str, weights: int = 1) -> int:
     quantity = QUANTITIES[name]
     match = _NUMBER.fullmatch(text)
     if match is None or not math.isfinite(float(match[1])):
-        raise error("E404", f"'{text}' is not an amount of {name}", f"write it like {quantity.option} {quantity.example}")
+        raise error(
+            "E404",
+            f"'{text}' is not an amount of {name}",
+            f"write it like {quantity.option} {quantity.example}",
+        )
     number, unit = Fraction(match[1]), match[2]
     if number <= 0:
-        raise error("E404", f"a budget of '{text}' is not positive", f"write it like {quantity.option} {quantity.example}")
+        raise error(
+            "E404",
+            f"a budget of '{text}' is not positive",
+            f"write it like {quantity.option} {quantity.example}",
+        )
     if not quantity.worth:
         if unit:
-            raise error("E404", f"{name} has no unit, got '{unit}'", f"write it like {quantity.option} {quantity.example}")
+            raise error(
+                "E404",
+                f"{name} has no unit, got '{unit}'",
+                f"write it like {quantity.option} {quantity.example}",
+            )
         return math.floor(number * weights)
     if unit not in quantity.worth:
         missing = f"the unit '{unit}' is unknown" if unit else "the unit is missing"
-        raise error("E404", f"{missing} in '{text}'", f"units of {name}: {', '.join(quantity.worth)}")
+        raise error(
+            "E404", f"{missing} in '{text}'", f"units of {name}: {', '.join(quantity.worth)}"
+        )
     return math.floor(number * quantity.worth[unit])

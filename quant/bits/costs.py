@@ -30,7 +30,9 @@ FLOAT_BITS = 32
 SCALE_BYTES, ZERO_POINT_BYTES = 4, 1
 
 
-def size(network: Network, menu: Sequence[Choice], accounting: str = "full", limit: int = 0) -> Budget:
+def size(
+    network: Network, menu: Sequence[Choice], accounting: str = "full", limit: int = 0
+) -> Budget:
     """Bytes of the stored network."""
     layers = network.collection.layers
     grid = SCALE_BYTES + ZERO_POINT_BYTES if accounting == "full" else 0
@@ -44,7 +46,13 @@ def size(network: Network, menu: Sequence[Choice], accounting: str = "full", lim
     return Budget(QUANTITIES["size"], _table(network, menu, cost), base, limit, 2**20)
 
 
-def bops(network: Network, menu: Sequence[Choice], accounting: str = "full", limit: int = 0, act_bits: int = 8) -> Budget:
+def bops(
+    network: Network,
+    menu: Sequence[Choice],
+    accounting: str = "full",
+    limit: int = 0,
+    act_bits: int = 8,
+) -> Budget:
     """Bit operations for one image: MACs x weight bits x bits of the input; what no layer covers counts 32 x 32.
 
     act_bits  of the inputs where the menu does not choose them; the network's own input has 8
@@ -66,12 +74,18 @@ def bops(network: Network, menu: Sequence[Choice], accounting: str = "full", lim
     return Budget(QUANTITIES["bops"], _table(network, menu, cost), base, limit, 10**9)
 
 
-def average_bits(network: Network, menu: Sequence[Choice], limit: int = 0, free: Sequence[int] | None = None) -> Budget:
+def average_bits(
+    network: Network, menu: Sequence[Choice], limit: int = 0, free: Sequence[int] | None = None
+) -> Budget:
     """Weight bits over the weights of the groups in the menu; groups (by index) that are not `free` do not count."""
     counted = range(len(network.collection.groups)) if free is None else free
     costs = _table(network, menu, lambda layer, choice: layer.numel * choice.weight_bits)
     costs[[g for g in range(len(costs)) if g not in set(counted)]] = 0
-    weights = sum(network.collection.layers[i].numel for g in counted for i in network.collection.groups[g].layers)
+    weights = sum(
+        network.collection.layers[i].numel
+        for g in counted
+        for i in network.collection.groups[g].layers
+    )
     return Budget(QUANTITIES["avg-bits"], costs, 0, limit, max(1, weights))
 
 
@@ -85,11 +99,23 @@ def latency(network: Network, menu: Sequence[Choice], path: Path, limit: int = 0
     for name, _ in times:
         if name not in names:
             raise error(
-                "E313", f"the latency table names layer '{name}', which this network lacks", *nearest(name, names), path=str(path)
+                "E313",
+                f"the latency table names layer '{name}', which this network lacks",
+                *nearest(name, names),
+                path=str(path),
             )
-    missing = [f"{name} {choice}" for name in names for choice in map(str, menu) if (name, choice) not in times]
+    missing = [
+        f"{name} {choice}"
+        for name in names
+        for choice in map(str, menu)
+        if (name, choice) not in times
+    ]
     if missing:
-        raise error("E313", f"the latency table lacks {len(missing)} rows: {', '.join(missing[:5])}", path=str(path))
+        raise error(
+            "E313",
+            f"the latency table lacks {len(missing)} rows: {', '.join(missing[:5])}",
+            path=str(path),
+        )
     costs = _table(network, menu, lambda layer, choice: times[layer.name, str(choice)])
     return Budget(QUANTITIES["latency"], costs, 0, limit, 10**6)
 
@@ -97,13 +123,18 @@ def latency(network: Network, menu: Sequence[Choice], path: Path, limit: int = 0
 def _table(network: Network, menu: Sequence[Choice], cost: Callable[[Layer, Choice], int]) -> Ints:
     """(groups, choices): what the group's layers cost together."""
     layers = network.collection.layers
-    rows = [[sum(cost(layers[i], choice) for i in group.layers) for choice in menu] for group in network.collection.groups]
+    rows = [
+        [sum(cost(layers[i], choice) for i in group.layers) for choice in menu]
+        for group in network.collection.groups
+    ]
     return np.array(rows, np.int64)
 
 
 def _stored(network: Network) -> int:
     """Numbers that the folded network stores: parameters, and buffers of floating point."""
-    buffers = sum(buffer.numel() for buffer in network.module.buffers() if buffer.is_floating_point())
+    buffers = sum(
+        buffer.numel() for buffer in network.module.buffers() if buffer.is_floating_point()
+    )
     return buffers + sum(parameter.numel() for parameter in network.module.parameters())
 
 
@@ -117,7 +148,13 @@ def _extras(network: Network, layer: Layer) -> int:
 def _external(network: Network) -> set[str]:
     """Layers that read the network's own input."""
     layers = network.collection.layers
-    sites = find_sites(network.module, layers, network.example, network.forward, {layer.name: INPUT_BITS for layer in layers})
+    sites = find_sites(
+        network.module,
+        layers,
+        network.example,
+        network.forward,
+        {layer.name: INPUT_BITS for layer in layers},
+    )
     return {name for site in sites if site.external for name in site.layers}
 
 
@@ -126,7 +163,9 @@ def _times(path: Path) -> Mapping[tuple[str, str], int]:
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     except (OSError, UnicodeDecodeError) as failure:
-        raise error("E301", f"the latency table cannot be read: {failure}", path=str(path)) from failure
+        raise error(
+            "E301", f"the latency table cannot be read: {failure}", path=str(path)
+        ) from failure
     times: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows, 2):
         name, choice, text = row.get("layer"), row.get("choice"), row.get("milliseconds")
@@ -144,6 +183,8 @@ def _times(path: Path) -> Mapping[tuple[str, str], int]:
         except ValueError:
             milliseconds = -1.0
         if not 0 <= milliseconds < 1e9:
-            raise error("E313", f"line {number}: '{text}' is not a time in milliseconds", path=str(path))
+            raise error(
+                "E313", f"line {number}: '{text}' is not a time in milliseconds", path=str(path)
+            )
         times[name, choice] = round(milliseconds * 10**6)
     return times

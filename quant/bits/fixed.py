@@ -30,11 +30,16 @@ def parse_fixed(text: str, collection: Collection, joint: bool) -> Fixed:
         groups = _matching(pattern, collection)
         if not groups:
             names = [layer.name for layer in collection.layers]
-            raise error("E402", f"'{pattern}' names no layer of this network", *nearest(pattern, names))
+            raise error(
+                "E402", f"'{pattern}' names no layer of this network", *nearest(pattern, names)
+            )
         choice = _choice(bits, joint)
         for group in groups:
             if fixed.get(group, choice) != choice:
-                raise error("E402", f"group '{collection.groups[group].name}' is fixed to {fixed[group]} and to {choice}")
+                raise error(
+                    "E402",
+                    f"group '{collection.groups[group].name}' is fixed to {fixed[group]} and to {choice}",
+                )
             fixed[group] = choice
     return fixed
 
@@ -66,8 +71,14 @@ def read_configuration(text: str, collection: Collection) -> tuple[Choice, ...]:
         try:
             record = _json(path.read_text(encoding="utf-8"), text)
         except (OSError, UnicodeDecodeError) as failure:
-            raise error("E301", f"the configuration cannot be read: {failure}", path=text) from failure
-        return _from_list(list(map(str, record)), collection) if isinstance(record, list) else _from_names(record, collection)
+            raise error(
+                "E301", f"the configuration cannot be read: {failure}", path=text
+            ) from failure
+        return (
+            _from_list(list(map(str, record)), collection)
+            if isinstance(record, list)
+            else _from_names(record, collection)
+        )
     return _from_list(text.split(","), collection)
 
 
@@ -79,7 +90,10 @@ def _from_list(entries: Sequence[str], collection: Collection) -> tuple[Choice, 
     if len(choices) == len(groups):
         return tuple(choices)
     if len(choices) == len(layers):
-        return _from_names({layer.name: str(choice) for layer, choice in zip(layers, choices, strict=True)}, collection)
+        return _from_names(
+            {layer.name: str(choice) for layer, choice in zip(layers, choices, strict=True)},
+            collection,
+        )
     raise error(
         "E402",
         f"the configuration has {len(choices)} entries; this network has {len(groups)} groups and {len(layers)} layers",
@@ -104,7 +118,10 @@ def _from_names(record: object, collection: Collection) -> tuple[Choice, ...]:
         if not given:
             raise error("E402", f"the configuration lacks '{group.name}'")
         if len(given) > 1:
-            raise error("E402", f"tied layers {' and '.join(given.values())} have different bits: {' and '.join(given)}")
+            raise error(
+                "E402",
+                f"tied layers {' and '.join(given.values())} have different bits: {' and '.join(given)}",
+            )
         found.append(_choice(next(iter(given)), None))
     return tuple(found)
 
@@ -124,10 +141,16 @@ def _choice(text: str, joint: bool | None) -> Choice:
         (choice,) = parse_menu(text) if "A" in text else parse_bits(text.removeprefix("W"))
     except EmqError as failure:
         raise error(
-            "E402", f"'{text}' is no choice", "write bits as 4, or W4A8 where activation bits are chosen too"
+            "E402",
+            f"'{text}' is no choice",
+            "write bits as 4, or W4A8 where activation bits are chosen too",
         ) from failure
     if joint is not None and joint != (choice.act_bits is not None):
-        raise error("E402", f"'{text}' does not fit the menu", "write W4A8 for a menu of pairs, and 4 for a menu of weight bits")
+        raise error(
+            "E402",
+            f"'{text}' does not fit the menu",
+            "write W4A8 for a menu of pairs, and 4 for a menu of weight bits",
+        )
     return choice
 
 
@@ -137,5 +160,7 @@ def _json(text: str, path: str) -> list[object] | dict[str, object]:
     except json.JSONDecodeError as failure:
         raise error("E402", f"the configuration is no JSON: {failure.msg}", path=path) from failure
     if not isinstance(record, (list, dict)):
-        raise error("E402", "a JSON configuration is a list, or an object of layer names to bits", path=path)
+        raise error(
+            "E402", "a JSON configuration is a list, or an object of layer names to bits", path=path
+        )
     return record

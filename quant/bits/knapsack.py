@@ -20,7 +20,9 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_SLACK = 1e-12  # bounds are compared with this relative slack, so that rounding never removes an optimum
+_SLACK = (
+    1e-12  # bounds are compared with this relative slack, so that rounding never removes an optimum
+)
 _STATES = 400_000  # the program gives up its proof beyond this many states
 _PAIRWISE = 2_000  # states of several budgets are compared pair by pair up to this many
 
@@ -57,7 +59,9 @@ def front(values: Floats, costs: Ints, allowed: Bools) -> Front:
     states = _States(np.zeros((1, 1), np.int64), np.zeros(1))
     stages = []
     for g in range(len(values)):
-        states, parents, choices = states.extend(values[g], costs[None, g], np.flatnonzero(allowed[g]))
+        states, parents, choices = states.extend(
+            values[g], costs[None, g], np.flatnonzero(allowed[g])
+        )
         stages.append((parents, choices))
     return Front(states.costs[0], states.values, tuple(stages))
 
@@ -74,13 +78,20 @@ def solve(values: Floats, costs: Ints, allowed: Bools, limit: int) -> Optimum | 
 
 
 def prove(
-    values: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...], prices: tuple[float, ...], start: tuple[int, ...]
+    values: Floats,
+    costs: Ints,
+    allowed: Bools,
+    limits: tuple[int, ...],
+    prices: tuple[float, ...],
+    start: tuple[int, ...],
 ) -> Optimum:
     """The optimum, from a feasible `start` and any prices >= 0 of the budgets; good prices and starts make it fast."""
     groups = range(len(values))
     price, limit = np.array(prices), np.array(limits, np.int64)
     best = fsum(values[g, start[g]] for g in groups)
-    reduced = np.where(allowed, values - np.tensordot(price, costs, 1), -np.inf)  # the value left after paying the prices
+    reduced = np.where(
+        allowed, values - np.tensordot(price, costs, 1), -np.inf
+    )  # the value left after paying the prices
     tops = reduced.max(axis=1)
     bound = float(tops.sum() + price @ limit)
     slack = _SLACK * (1.0 + float(np.abs(tops).sum() + price @ np.abs(limit)))
@@ -93,13 +104,17 @@ def prove(
     least = np.where(kept, costs, np.iinfo(np.int64).max).min(axis=2)  # (budgets, groups)
     open_groups = order[len(settled) :]
     rest_cost, rest_top = least[:, open_groups].sum(axis=1), float(tops[open_groups].sum())
-    states = _States(costs[:, settled, only].sum(axis=1)[:, None], values[settled, only].sum()[None])
+    states = _States(
+        costs[:, settled, only].sum(axis=1)[:, None], values[settled, only].sum()[None]
+    )
     stages = [(np.zeros(1, np.int64), choice[None]) for choice in only]
     for g in open_groups:
         states, parents, choices = states.extend(values[g], costs[:, g], np.flatnonzero(kept[g]))
         rest_cost, rest_top = rest_cost - least[:, g], rest_top - float(tops[g])
         reach = states.values + rest_top + price @ (limit[:, None] - states.costs)
-        alive = (states.costs + rest_cost[:, None] <= limit[:, None]).all(axis=0) & (reach >= best - slack)
+        alive = (states.costs + rest_cost[:, None] <= limit[:, None]).all(axis=0) & (
+            reach >= best - slack
+        )
         states = _States(states.costs[:, alive], states.values[alive])
         stages.append((parents[alive], choices[alive]))
         if len(states.values) > _STATES:
@@ -152,17 +167,29 @@ def _walk(stages: tuple[tuple[Ints, Ints], ...], point: int) -> tuple[int, ...]:
     return tuple(reversed(taken))
 
 
-def _relax(values: Floats, costs: Ints, allowed: Bools, limit: int) -> tuple[float, tuple[int, ...]]:
+def _relax(
+    values: Floats, costs: Ints, allowed: Bools, limit: int
+) -> tuple[float, tuple[int, ...]]:
     """The linear relaxation's price of one unit of cost, and a feasible solution: its steps, taken while they fit."""
-    steps: list[tuple[float, int, int, int]] = []  # value per cost, group, choice, extra cost: each group's upper hull
+    steps: list[
+        tuple[float, int, int, int]
+    ] = []  # value per cost, group, choice, extra cost: each group's upper hull
     taken, left = [], limit
     for g, row in enumerate(zip(values.tolist(), costs.tolist(), allowed.tolist(), strict=True)):
-        options = [(cost, value, choice) for choice, (value, cost, free) in enumerate(zip(*row, strict=True)) if free]
+        options = [
+            (cost, value, choice)
+            for choice, (value, cost, free) in enumerate(zip(*row, strict=True))
+            if free
+        ]
         here = min(options, key=lambda option: (option[0], -option[1]))
         taken.append(here[2])
         left -= here[0]
-        while ahead := [option for option in options if option[0] > here[0] and option[1] > here[1]]:
-            slope, step = max(((option[1] - here[1]) / (option[0] - here[0]), option) for option in ahead)
+        while ahead := [
+            option for option in options if option[0] > here[0] and option[1] > here[1]
+        ]:
+            slope, step = max(
+                ((option[1] - here[1]) / (option[0] - here[0]), option) for option in ahead
+            )
             steps.append((slope, g, step[2], step[0] - here[0]))
             here = step
     steps.sort(key=lambda step: -step[0])

@@ -41,7 +41,9 @@ def _parse(text: str, form: str, example: str) -> tuple[Choice, ...]:
         _, weight, act = found.groups()
         choice = Choice(int(weight), int(act) if act else None)
         if not all(1 <= int(bits) <= LARGEST for bits in (weight, act) if bits):
-            raise error("E401", f"'{entry.strip()}' is out of range", f"bits go from 1 to {LARGEST}")
+            raise error(
+                "E401", f"'{entry.strip()}' is out of range", f"bits go from 1 to {LARGEST}"
+            )
         if choice in choices:
             raise error("E401", f"'{entry.strip()}' is in the menu twice")
         choices.append(choice)

@@ -56,7 +56,9 @@ def assign(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Assignm
     optimum = _optimum(scores, budgets, allowed)
     if optimum is None:
         return None
-    status, gap = ("optimal", 0.0) if optimum.proven else ("feasible", optimum.bound - optimum.value)
+    status, gap = (
+        ("optimal", 0.0) if optimum.proven else ("feasible", optimum.bound - optimum.value)
+    )
     return Assignment(optimum.choices, optimum.value, status, gap, time.perf_counter() - began)
 
 
@@ -66,13 +68,20 @@ def pareto(scores: Floats, budget: Budget, allowed: Bools) -> list[tuple[int, As
     found = front(scores, budget.costs, allowed)
     seconds = time.perf_counter() - began
     return [
-        (budget.base + int(found.costs[i]), Assignment(found.choices(i), float(found.values[i]), "optimal", 0.0, seconds))
+        (
+            budget.base + int(found.costs[i]),
+            Assignment(found.choices(i), float(found.values[i]), "optimal", 0.0, seconds),
+        )
         for i in range(len(found.costs))
     ]
 
 
 def sample(
-    scores: Floats, budgets: Sequence[Budget], allowed: Bools, samples: int, rng: np.random.Generator
+    scores: Floats,
+    budgets: Sequence[Budget],
+    allowed: Bools,
+    samples: int,
+    rng: np.random.Generator,
 ) -> Assignment | None:
     """The paper's assignment (section 4.1): of `samples` random configurations within budget, the one that scores best."""
     began = time.perf_counter()
@@ -99,7 +108,11 @@ def shortfalls(budgets: Sequence[Budget], allowed: Bools) -> list[Shortfall]:
         least = np.where(allowed, budget.costs, np.iinfo(np.int64).max).min(axis=1).sum()
         held = _optimum(-budget.costs.astype(np.float64), others, allowed) if others else None
         alone = budget.base + int(least)
-        found.append(Shortfall(budget, alone, budget.cost(held.choices) if held else (None if others else alone)))
+        found.append(
+            Shortfall(
+                budget, alone, budget.cost(held.choices) if held else (None if others else alone)
+            )
+        )
     return found
 
 
@@ -119,7 +132,9 @@ def _optimum(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Optim
     return prove(scores, costs, allowed, limits, _prices(scores, costs, allowed, limits), start)
 
 
-def _milp(scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]) -> tuple[int, ...] | None:
+def _milp(
+    scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]
+) -> tuple[int, ...] | None:
     """A feasible choice from HiGHS, shifted and scaled so that its absolute tolerances are far below one unit."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -132,11 +147,18 @@ def _milp(scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]) 
     if (room < 0).any():
         return None
     rows = (costs - least[:, :, None]).reshape(len(limits), -1) / np.maximum(room, 1)[:, None]
-    for margin in (0.0, 1e-9, 1e-6):  # HiGHS may overstep by its tolerance: then ask again for a little less
+    for margin in (
+        0.0,
+        1e-9,
+        1e-6,
+    ):  # HiGHS may overstep by its tolerance: then ask again for a little less
         with _quiet():
             result = milp(
                 -np.where(allowed, shifted, 0.0).ravel() / scale,
-                constraints=[LinearConstraint(pick, 1, 1), LinearConstraint(rows, -np.inf, np.where(room > 0, 1 - margin, 0.0))],
+                constraints=[
+                    LinearConstraint(pick, 1, 1),
+                    LinearConstraint(rows, -np.inf, np.where(room > 0, 1 - margin, 0.0)),
+                ],
                 integrality=np.ones(groups * choices),
                 bounds=Bounds(0, allowed.ravel().astype(np.float64)),
                 options={"mip_rel_gap": 0.0, "time_limit": 60.0},
@@ -149,7 +171,9 @@ def _milp(scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]) 
     return None
 
 
-def _prices(scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]) -> tuple[float, ...]:
+def _prices(
+    scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]
+) -> tuple[float, ...]:
     """What one unit of each budget is worth: the dual values of the linear relaxation."""
     from scipy.optimize import linprog
 
@@ -169,7 +193,9 @@ def _prices(scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]
     return tuple(float(max(0.0, -dual * scale / r)) for dual, r in zip(duals, room, strict=True))
 
 
-def _polish(scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...], start: tuple[int, ...]) -> tuple[int, ...]:
+def _polish(
+    scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...], start: tuple[int, ...]
+) -> tuple[int, ...]:
     """Better by changing one group or two, while that can be done within the limits."""
     groups = np.arange(len(scores))
     taken = np.array(start)
@@ -179,7 +205,9 @@ def _polish(scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]
         gain = scores[at_group, at_choice] - scores[at_group, taken[at_group]]
         extra = costs[:, at_group, at_choice] - costs[:, at_group, taken[at_group]]
         left = np.array(limits) - costs[:, groups, taken].sum(axis=1)
-        pair_gain = gain[:, None] + gain  # changing a group to what it has costs and gains nothing: single swaps are pairs too
+        pair_gain = (
+            gain[:, None] + gain
+        )  # changing a group to what it has costs and gains nothing: single swaps are pairs too
         fits = ((extra[:, :, None] + extra[:, None, :]) <= left[:, None, None]).all(axis=0)
         fits &= at_group[:, None] != at_group
         pair_gain[~fits] = -np.inf

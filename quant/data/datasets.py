@@ -61,7 +61,12 @@ class Batches:
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
         parts = order[: len(order) // 2], order[len(order) // 2 :]
         first, second = (
-            _fixed(self.name, f"{len(rows):,} of {self.source}", images[rows], None if labels is None else labels[rows])
+            _fixed(
+                self.name,
+                f"{len(rows):,} of {self.source}",
+                images[rows],
+                None if labels is None else labels[rows],
+            )
             for rows in parts
         )
         return first, second
@@ -116,9 +121,15 @@ def told_shape(text: str) -> tuple[int, ...]:
 
 def _shipped(images: ImageFormat, count: int | None, split: Split, seed: int) -> Batches:
     if images.shape != FASHION_MNIST.shape:
-        raise error("E304", f"Fashion-MNIST's images are {FASHION_MNIST.size}, and the network takes {images.size}")
+        raise error(
+            "E304",
+            f"Fashion-MNIST's images are {FASHION_MNIST.size}, and the network takes {images.size}",
+        )
     with safe_open(EMBEDDED / f"{SHIPPED}.safetensors", framework="pt") as file:
-        pixels, labels = file.get_tensor(f"{split}_images"), file.get_tensor(f"{split}_labels").long()
+        pixels, labels = (
+            file.get_tensor(f"{split}_images"),
+            file.get_tensor(f"{split}_labels").long(),
+        )
     chosen = _draw(len(pixels), count, seed, SHIPPED)
     source = f"Fashion-MNIST, {len(chosen):,} of {len(pixels):,} {split} images"
     return _fixed(SHIPPED, source, images.normalise(pixels[chosen, None]), labels[chosen])
@@ -133,7 +144,9 @@ def _noise(text: str, images: ImageFormat, seed: int, net: nn.Module | None) -> 
     values = torch.randn(int(number), *images.shape, generator=torch.Generator().manual_seed(seed))
     device = next((p.device for p in net.parameters()), values.device)
     with torch.no_grad(), foreign("E308", "the network's forward"):
-        labels = torch.cat([net(part.to(device)).argmax(-1).cpu() for part in torch.split(values, 64)])
+        labels = torch.cat(
+            [net(part.to(device)).argmax(-1).cpu() for part in torch.split(values, 64)]
+        )
     source = f"noise: {number} standard normal images with the network's own labels"
     return _fixed(text, source, values, labels, noise=True)
 
@@ -141,7 +154,12 @@ def _noise(text: str, images: ImageFormat, seed: int, net: nn.Module | None) -> 
 def _folder(root: Path, images: ImageFormat, classes: int, count: int | None, seed: int) -> Batches:
     """ImageNet's layout, root/class/image; images that lie in root itself have no labels."""
     if len(images.shape) != 3 or images.shape[0] not in (1, 3):
-        raise error("E304", f"the network takes {images.size}, which is no image in grey or colour", FORMS, path=str(root))
+        raise error(
+            "E304",
+            f"the network takes {images.size}, which is no image in grey or colour",
+            FORMS,
+            path=str(root),
+        )
     files, labels = _list_folder(root, classes)
     chosen = _draw(len(files), count, seed, str(root)).tolist()
 
@@ -149,7 +167,10 @@ def _folder(root: Path, images: ImageFormat, classes: int, count: int | None, se
         for i in range(0, len(chosen), 64):
             part = chosen[i : i + 64]
             pixels = torch.stack([read_image(files[j], images) for j in part])
-            yield images.normalise(pixels), None if labels is None else torch.tensor([labels[j] for j in part])
+            yield (
+                images.normalise(pixels),
+                None if labels is None else torch.tensor([labels[j] for j in part]),
+            )
 
     source = f"{len(chosen):,} of {len(files):,} images in {root}"
     if count is None:  # a whole test set may not fit into memory: decode it again in every pass
@@ -161,7 +182,9 @@ def _folder(root: Path, images: ImageFormat, classes: int, count: int | None, se
 def _list_folder(root: Path, classes: int) -> tuple[list[Path], list[int] | None]:
     """Image files in sorted order, and their class numbers: the folders' own names if they are numbers, or else their order."""
     try:
-        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = sorted(
+            path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+        )
     except OSError as reason:
         raise error("E301", f"cannot read this folder: {reason}", path=str(root)) from reason
     if not folders:
@@ -173,19 +196,33 @@ def _list_folder(root: Path, classes: int) -> tuple[list[Path], list[int] | None
         numbers = list(range(classes))
     else:
         message = f"there are {len(names)} class folders, and the network has {classes} classes"
-        raise unusable(root, message, f"give all {classes}, or name the folders by class number, from 0")
-    pairs = [(path, number) for folder, number in zip(folders, numbers, strict=True) for path in _images_in(folder)]
+        raise unusable(
+            root, message, f"give all {classes}, or name the folders by class number, from 0"
+        )
+    pairs = [
+        (path, number)
+        for folder, number in zip(folders, numbers, strict=True)
+        for path in _images_in(folder)
+    ]
     return [path for path, _ in pairs], [number for _, number in pairs]
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
 
 
 def _own(text: str, images: ImageFormat, classes: int, count: int | None) -> Batches:
     """The user's own loader: its first `count` images, in its order, as it normalised them."""
     if count is None:
-        return Batches(text, f"all images of {text}", None, False, lambda: read_batches(text, images.shape, classes))
+        return Batches(
+            text,
+            f"all images of {text}",
+            None,
+            False,
+            lambda: read_batches(text, images.shape, classes),
+        )
     parts: list[Tensor] = []
     marks: list[Tensor | None] = []
     for values, labels in read_batches(text, images.shape, classes):
@@ -201,7 +238,9 @@ def _own(text: str, images: ImageFormat, classes: int, count: int | None) -> Bat
     return _fixed(text, f"{count:,} images of {text}", torch.cat(parts)[:count], labelled)
 
 
-def _fixed(name: str, source: str, images: Tensor, labels: Tensor | None, *, noise: bool = False) -> Batches:
+def _fixed(
+    name: str, source: str, images: Tensor, labels: Tensor | None, *, noise: bool = False
+) -> Batches:
     """A data set that lies in memory."""
     return Batches(name, source, len(images), noise, lambda: iter([(images, labels)]))
 
@@ -217,4 +256,6 @@ def _draw(available: int, count: int | None, seed: int, name: str) -> Tensor:
 
 def _too_few(name: str, available: int, count: int) -> Exception:
     help = (f"ask for fewer: --stat-images {available}",) if available else (FORMS,)
-    return error("E304", f"{count:,} images are asked for, and there are {available:,}", *help, path=name)
+    return error(
+        "E304", f"{count:,} images are asked for, and there are {available:,}", *help, path=name
+    )

@@ -36,7 +36,11 @@ class ImageFormat:
     def of(cls, shape: tuple[int, ...]) -> ImageFormat:
         """The format of a network of which only the input shape is known: ImageNet's statistics for colour, 0.5 otherwise,
         and ImageNet's ratio of 256 to 224 between resize and crop."""
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if shape[0] == 3 else ((0.5,) * shape[0], (0.5,) * shape[0])
+        mean, std = (
+            (IMAGENET_MEAN, IMAGENET_STD)
+            if shape[0] == 3
+            else ((0.5,) * shape[0], (0.5,) * shape[0])
+        )
         return cls(shape, mean, std, resize=round(max(shape[1:], default=1) * 256 / 224))
 
     @property
@@ -68,8 +72,17 @@ def read_image(path: Path, images: ImageFormat) -> torch.Tensor:
         with Image.open(path) as file:
             if file.mode in DEEP_MODES:
                 raise unusable(path, "the image has more than 8 bits a channel")
-            pixels = np.array(_crop(_resize(file.convert(MODES[images.shape[0]]), images.resize, path), images.shape))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:  # what pillow raises on a damaged file
+            pixels = np.array(
+                _crop(
+                    _resize(file.convert(MODES[images.shape[0]]), images.resize, path), images.shape
+                )
+            )
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as reason:  # what pillow raises on a damaged file
         raise unusable(path, f"cannot read this image: {reason}") from reason
     return torch.from_numpy(pixels.reshape(*images.shape[1:], -1)).permute(2, 0, 1)
 

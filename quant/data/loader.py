@@ -15,7 +15,9 @@ IMAGE_KEYS = ("images", "image", "pixel_values", "inputs", "input", "x")
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
 
-def read_batches(reference: str, shape: tuple[int, ...], classes: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+def read_batches(
+    reference: str, shape: tuple[int, ...], classes: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Checked batches of the loader that `reference` names: float32 (N, *shape) and int64 (N,) or None; E301, E304.
 
     A batch is the images; or a sequence of images, labels and anything more; or a dict under IMAGE_KEYS and LABEL_KEYS.
@@ -28,7 +30,9 @@ def read_batches(reference: str, shape: tuple[int, ...], classes: int) -> Iterat
         images, labels = _split(batch, where)
         images = _check_images(images, shape, where)
         if labelled not in (None, labels is not None):
-            raise _unfit(f"{where} {'has' if labels is not None else 'lacks'} labels, unlike those before")
+            raise _unfit(
+                f"{where} {'has' if labels is not None else 'lacks'} labels, unlike those before"
+            )
         labelled = labels is not None
         yield images, _check_labels(labels, len(images), classes, where)
 
@@ -55,9 +59,14 @@ def _iterate(loader: Any, reference: str) -> Iterator[Any]:
 def _split(batch: Any, where: str) -> tuple[Any, Any]:
     """Images and labels, or None, of one batch in any of the accepted forms."""
     if isinstance(batch, Mapping):
-        image_key, label_key = (next((key for key in keys if key in batch), None) for keys in (IMAGE_KEYS, LABEL_KEYS))
+        image_key, label_key = (
+            next((key for key in keys if key in batch), None) for keys in (IMAGE_KEYS, LABEL_KEYS)
+        )
         if image_key is None:
-            raise _unfit(f"{where} is a dict without images", f"put them under one of: {', '.join(IMAGE_KEYS)}")
+            raise _unfit(
+                f"{where} is a dict without images",
+                f"put them under one of: {', '.join(IMAGE_KEYS)}",
+            )
         return batch[image_key], batch[label_key] if label_key is not None else None
     if isinstance(batch, Sequence):
         if not batch:
@@ -70,7 +79,10 @@ def _check_images(images: Any, shape: tuple[int, ...], where: str) -> Tensor:
     if not isinstance(images, Tensor):
         raise _unfit(f"the images of {where} are of type {type(images).__name__}, not a tensor")
     if not images.is_floating_point():
-        raise _unfit(f"the images of {where} are {images.dtype}", "give floats, normalised as the network takes them")
+        raise _unfit(
+            f"the images of {where} are {images.dtype}",
+            "give floats, normalised as the network takes them",
+        )
     if images.dim() == len(shape):
         images = images[None]
     if images.shape[1:] != shape or not len(images):

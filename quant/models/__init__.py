@@ -55,21 +55,37 @@ class ModelSpec:
         network = getattr(import_module(f"emqlang.quant.models.{file}"), name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net: nn.Module = network(**self.arguments, channels=self.images.shape[0], classes=self.classes)
+            net: nn.Module = network(
+                **self.arguments, channels=self.images.shape[0], classes=self.classes
+            )
         return net.eval()
 
 
-def _imagenet(name: str, description: str, architecture: str, checkpoint: str, **arguments: Any) -> ModelSpec:
+def _imagenet(
+    name: str, description: str, architecture: str, checkpoint: str, **arguments: Any
+) -> ModelSpec:
     return ModelSpec(name, description, architecture, IMAGENET, 1000, arguments, checkpoint)
 
 
 def _fashion(name: str, description: str, architecture: str, **arguments: Any) -> ModelSpec:
     return ModelSpec(
-        name, description, architecture, FASHION_MNIST, 10, arguments, embedded=f"{name}.safetensors", data="fashion-mnist"
+        name,
+        description,
+        architecture,
+        FASHION_MNIST,
+        10,
+        arguments,
+        embedded=f"{name}.safetensors",
+        data="fashion-mnist",
     )
 
 
-_SMALL_RESNET: dict[str, Any] = {"block": "basic", "depths": (2, 2, 2, 2), "width": 16, "stem": "3x3/2"}
+_SMALL_RESNET: dict[str, Any] = {
+    "block": "basic",
+    "depths": (2, 2, 2, 2),
+    "width": 16,
+    "stem": "3x3/2",
+}
 _SMALL_STAGES = ((1, 16, 1, 1), (4, 24, 2, 1), (4, 32, 2, 2), (4, 64, 2, 2))
 _VGG_STAGES = ((16, 16), (32, 32), (64, 64), (128, 128))
 # fmt: off

@@ -11,7 +11,11 @@ from typing import Literal
 from torch import Tensor, nn
 
 Stem = Literal["7x7", "3x3", "3x3/2"]
-STEMS: dict[Stem, tuple[int, int]] = {"7x7": (7, 2), "3x3": (3, 1), "3x3/2": (3, 2)}  # kernel size and stride
+STEMS: dict[Stem, tuple[int, int]] = {
+    "7x7": (7, 2),
+    "3x3": (3, 1),
+    "3x3/2": (3, 2),
+}  # kernel size and stride
 
 
 class BasicBlock(nn.Module):
@@ -20,7 +24,9 @@ class BasicBlock(nn.Module):
     expansion = 1
     convs = ("conv1", "conv2")
 
-    def __init__(self, inputs: int, width: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
+    def __init__(
+        self, inputs: int, width: int, stride: int = 1, downsample: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.conv1 = _conv(inputs, width, 3, stride)
         self.bn1 = nn.BatchNorm2d(width)
@@ -43,7 +49,9 @@ class Bottleneck(nn.Module):
     expansion = 4
     convs = ("conv1", "conv2", "conv3")
 
-    def __init__(self, inputs: int, width: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
+    def __init__(
+        self, inputs: int, width: int, stride: int = 1, downsample: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.conv1 = _conv(inputs, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
@@ -63,7 +71,10 @@ class Bottleneck(nn.Module):
         return result
 
 
-BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {
+    "basic": BasicBlock,
+    "bottleneck": Bottleneck,
+}
 
 
 class ResNet(nn.Module):
@@ -116,7 +127,9 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
-def _stage(kind: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
+def _stage(
+    kind: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, depth: int, stride: int
+) -> nn.Sequential:
     outputs = width * kind.expansion
     downsample = None
     if stride != 1 or inputs != outputs:

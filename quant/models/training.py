@@ -65,7 +65,9 @@ class Schedule:
         """Learning rate at a share of all steps."""
         if progress < self.warmup:
             return self.rate * progress / self.warmup
-        return self.rate * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+        return (
+            self.rate * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+        )
 
 
 def read_fashion_mnist(folder: Path) -> FashionMnist:
@@ -75,15 +77,27 @@ def read_fashion_mnist(folder: Path) -> FashionMnist:
     raw = [_unzip(path) for path in paths]
     shapes = ((60000, 28, 28), (60000,), (10000, 28, 28), (10000,))
     train_images, train_labels, test_images, test_labels = map(_decode, paths, raw, shapes)
-    return FashionMnist(train_images, train_labels, test_images, test_labels, hashlib.sha256(b"".join(raw)).hexdigest())
+    return FashionMnist(
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        hashlib.sha256(b"".join(raw)).hexdigest(),
+    )
 
 
 def _decode(path: Path, data: bytes, shape: tuple[int, ...]) -> Tensor:
     """The values of an idx file of bytes, after its header of one magic number and one length a dimension."""
     header = np.frombuffer(data[: 4 * (1 + len(shape))], ">u4")
-    if header.tolist() != [0x800 + len(shape), *shape] or len(data) != header.nbytes + math.prod(shape):
-        raise error("E301", f"this is not an idx file of {'x'.join(map(str, shape))} bytes", path=str(path))
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=header.nbytes).reshape(shape).copy())
+    if header.tolist() != [0x800 + len(shape), *shape] or len(data) != header.nbytes + math.prod(
+        shape
+    ):
+        raise error(
+            "E301", f"this is not an idx file of {'x'.join(map(str, shape))} bytes", path=str(path)
+        )
+    return torch.from_numpy(
+        np.frombuffer(data, np.uint8, offset=header.nbytes).reshape(shape).copy()
+    )
 
 
 def _unzip(path: Path) -> bytes:
@@ -106,44 +120,74 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def train(name: str, data: FashionMnist, schedule: Schedule, seed: int, run: Path, stop_after: int | None = None) -> nn.Module:
+def train(
+    name: str,
+    data: FashionMnist,
+    schedule: Schedule,
+    seed: int,
+    run: Path,
+    stop_after: int | None = None,
+) -> nn.Module:
     """The trained network in evaluation mode. `run` keeps the checkpoint; `stop_after` ends early after that epoch."""
     spec = MODELS[name]
     net: nn.Module = spec.build(seed).to(memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
-        net.parameters(), lr=schedule.rate, momentum=schedule.momentum, weight_decay=schedule.decay, nesterov=True
+        net.parameters(),
+        lr=schedule.rate,
+        momentum=schedule.momentum,
+        weight_decay=schedule.decay,
+        nesterov=True,
     )
     job = {"network": name, "seed": seed, "data": data.sha256, **asdict(schedule)}
     path = run / "checkpoint.pt"
     first = _resume(path, job, net, optimizer)
     for epoch in range(first, min(schedule.epochs, stop_after or schedule.epochs)):
         loss = _train_epoch(net, optimizer, data, schedule, seed, epoch)
-        state = {"job": job, "epoch": epoch + 1, "net": net.state_dict(), "optimizer": optimizer.state_dict()}
+        state = {
+            "job": job,
+            "epoch": epoch + 1,
+            "net": net.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
         write_atomically(path, partial(torch.save, state))
         log.info("%s epoch %d/%d: training loss %.4f", name, epoch + 1, schedule.epochs, loss)
     return net.eval()
 
 
-def _resume(path: Path, job: dict[str, Any], net: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(
+    path: Path, job: dict[str, Any], net: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
     """Loads the checkpoint, if there is one, and returns the number of finished epochs."""
     if not path.exists():
         return 0
     with foreign("E301", "reading the checkpoint", str(path)):
         state = torch.load(path, weights_only=True)
     if state["job"] != job:
-        raise error("E301", "this checkpoint belongs to another job", "give another --run folder, or remove it", path=str(path))
+        raise error(
+            "E301",
+            "this checkpoint belongs to another job",
+            "give another --run folder, or remove it",
+            path=str(path),
+        )
     net.load_state_dict(state["net"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["epoch"])
 
 
 def _train_epoch(
-    net: nn.Module, optimizer: torch.optim.Optimizer, data: FashionMnist, schedule: Schedule, seed: int, epoch: int
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: FashionMnist,
+    schedule: Schedule,
+    seed: int,
+    epoch: int,
 ) -> float:
     """One pass over the shuffled, augmented training images; returns the mean loss."""
     net.train()
     generator = torch.Generator().manual_seed(seed * 10_000 + epoch)
-    batches = torch.split(torch.randperm(len(data.train_images), generator=generator), schedule.batch)
+    batches = torch.split(
+        torch.randperm(len(data.train_images), generator=generator), schedule.batch
+    )
     total = 0.0
     with torch.random.fork_rng(devices=[]):  # dropout draws from torch's global generator
         torch.manual_seed(seed * 10_000 + epoch)
@@ -174,14 +218,20 @@ def accuracy(net: nn.Module, images: Tensor, labels: Tensor, batch: int = 250) -
 
 def write_images(data: FashionMnist, path: Path) -> None:
     """The shipped images: CALIBRATION_IMAGES of the training set, the same for every network, and the whole test set."""
-    order = torch.randperm(len(data.train_images), generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
+    order = torch.randperm(len(data.train_images), generator=torch.Generator().manual_seed(0))[
+        :CALIBRATION_IMAGES
+    ]
     tensors = {
         "calibration_images": data.train_images[order],
         "calibration_labels": data.train_labels[order],
         "test_images": data.test_images,
         "test_labels": data.test_labels,
     }
-    facts = {"source": "https://github.com/zalandoresearch/fashion-mnist", "licence": "MIT", "data_sha256": data.sha256}
+    facts = {
+        "source": "https://github.com/zalandoresearch/fashion-mnist",
+        "licence": "MIT",
+        "data_sha256": data.sha256,
+    }
     _write_tensors(path, tensors, facts)
 
 
@@ -192,11 +242,17 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m emqlang.quant.models.training", description="Trains a shipped network.")
+    parser = argparse.ArgumentParser(
+        prog="python -m emqlang.quant.models.training", description="Trains a shipped network."
+    )
     parser.add_argument("name", choices=[name for name, spec in MODELS.items() if spec.embedded])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the weights and the shipped images")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the weights and the shipped images"
+    )
     parser.add_argument("--run", type=Path, help="folder of the checkpoint (default: runs/NAME)")
-    parser.add_argument("--data", type=Path, default=DEBIAN_DIR, help="folder of Fashion-MNIST's four .gz files")
+    parser.add_argument(
+        "--data", type=Path, default=DEBIAN_DIR, help="folder of Fashion-MNIST's four .gz files"
+    )
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
@@ -209,7 +265,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _train_and_ship(given: argparse.Namespace) -> None:
     data = read_fashion_mnist(given.data)
-    net = train(given.name, data, Schedule(given.epochs), given.seed, given.run or Path("runs") / given.name)
+    net = train(
+        given.name, data, Schedule(given.epochs), given.seed, given.run or Path("runs") / given.name
+    )
     reached = accuracy(net, data.test_images, data.test_labels)
     facts = {
         "command": f"python -m emqlang.quant.models.training {given.name} --epochs {given.epochs} --seed {given.seed}",

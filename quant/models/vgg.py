@@ -12,14 +12,20 @@ class VGG(nn.Module):
 
     tied_layers: tuple[tuple[str, ...], ...] = ()
 
-    def __init__(self, stages: Sequence[Sequence[int]], *, channels: int = 3, classes: int = 1000) -> None:
+    def __init__(
+        self, stages: Sequence[Sequence[int]], *, channels: int = 3, classes: int = 1000
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = channels
         for i, widths in enumerate(stages):
             layers += [nn.MaxPool2d(2)] if i else []
             for width in widths:
-                layers += [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+                layers += [
+                    nn.Conv2d(inputs, width, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                ]
                 inputs = width
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))

@@ -24,8 +24,16 @@ class Attention(nn.Module):
 
     def __init__(self, original: nn.MultiheadAttention) -> None:
         super().__init__()
-        self.embed_dim, self.num_heads, self.head_dim = original.embed_dim, original.num_heads, original.head_dim
-        self.batch_first, self.dropout, self.add_zero_attn = original.batch_first, original.dropout, original.add_zero_attn
+        self.embed_dim, self.num_heads, self.head_dim = (
+            original.embed_dim,
+            original.num_heads,
+            original.head_dim,
+        )
+        self.batch_first, self.dropout, self.add_zero_attn = (
+            original.batch_first,
+            original.dropout,
+            original.add_zero_attn,
+        )
         if original.in_proj_weight is not None:
             weights = original.in_proj_weight.detach().chunk(3)
         else:
@@ -59,9 +67,13 @@ class Attention(nn.Module):
         elif not self.batch_first:
             q, k, v = (x.transpose(0, 1) for x in (q, k, v))
         k, v, padded = self._extended(k, v)
-        hinted = is_causal and key_padding_mask is None and not need_weights  # where torch takes the hint for the mask
+        hinted = (
+            is_causal and key_padding_mask is None and not need_weights
+        )  # where torch takes the hint for the mask
         mask = None if hinted else _merged(attn_mask, key_padding_mask, q, self.num_heads, padded)
-        q, k, v = (x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2) for x in (q, k, v))
+        q, k, v = (
+            x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2) for x in (q, k, v)
+        )
         dropout = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
@@ -81,18 +93,25 @@ class Attention(nn.Module):
         """Keys and values (N, S, E) with the learned and the zero position behind them, and how many those are."""
         length = k.shape[1]
         if self.bias_k is not None and self.bias_v is not None:
-            k, v = (torch.cat([x, bias.expand(len(x), 1, -1)], 1) for x, bias in ((k, self.bias_k), (v, self.bias_v)))
+            k, v = (
+                torch.cat([x, bias.expand(len(x), 1, -1)], 1)
+                for x, bias in ((k, self.bias_k), (v, self.bias_v))
+            )
         if self.add_zero_attn:
             k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
         return k, v, k.shape[1] - length
 
 
-def _merged(attention: Tensor | None, padding: Tensor | None, q: Tensor, heads: int, padded: int) -> Tensor | None:
+def _merged(
+    attention: Tensor | None, padding: Tensor | None, q: Tensor, heads: int, padded: int
+) -> Tensor | None:
     """Both masks as one that is added to the logits: (N or 1, heads or 1, L or 1, S); the padded positions stay open."""
     masks = []
     if attention is not None:
         mask = _additive(attention, q.dtype)
-        masks.append(mask.view(len(q), heads, *mask.shape[1:]) if mask.ndim == 3 else mask[None, None])
+        masks.append(
+            mask.view(len(q), heads, *mask.shape[1:]) if mask.ndim == 3 else mask[None, None]
+        )
     if padding is not None:
         masks.append(_additive(padding, q.dtype)[:, None, None, :])
     return F.pad(sum(masks[1:], start=masks[0]), (0, padded)) if masks else None
@@ -100,7 +119,11 @@ def _merged(attention: Tensor | None, padding: Tensor | None, q: Tensor, heads: 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """A boolean mask, true where attention is forbidden, as zeros and minus infinities; a float one as it is."""
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, float("-inf")) if mask.dtype == torch.bool else mask.to(dtype)
+    return (
+        torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, float("-inf"))
+        if mask.dtype == torch.bool
+        else mask.to(dtype)
+    )
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

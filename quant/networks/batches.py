@@ -29,7 +29,11 @@ def feed(model: nn.Module, batch: Any) -> Any:
 def pass_through(model: nn.Module, batch: Any, forward: Forward) -> Any:
     """What the network returns for a batch, moved to where its weights are. Raises E308 where its code fails."""
     home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    moved = batch if home.type == "cpu" else tree_map(lambda leaf: leaf.to(home) if isinstance(leaf, Tensor) else leaf, batch)
+    moved = (
+        batch
+        if home.type == "cpu"
+        else tree_map(lambda leaf: leaf.to(home) if isinstance(leaf, Tensor) else leaf, batch)
+    )
     return run(model, moved, forward)
 
 
@@ -44,10 +48,14 @@ def labels_of(batch: Any) -> Tensor | None:
 
 def logits_of(outputs: Any) -> Tensor:
     """The scores in what a network returns: itself, its `logits`, or its first tensor."""
-    named = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    named = (
+        outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    )
     leaves = tensors(named if isinstance(named, Tensor) else outputs)
     if not leaves or not leaves[0].is_floating_point():
-        raise error("E308", f"the network returned {type(outputs).__name__}, in which there are no scores")
+        raise error(
+            "E308", f"the network returned {type(outputs).__name__}, in which there are no scores"
+        )
     return leaves[0]
 
 
@@ -61,7 +69,11 @@ def take(data: Iterable[Any], images: int | None) -> list[Any]:
     taken = [tree_map(_ordinary, batch) for batch in _first(data, images)]
     have = sum(map(rows, taken))
     if have < (images or 1):
-        asked = f"{images:,} images are asked for, and the data has {have:,}" if images else "the data has no images"
+        asked = (
+            f"{images:,} images are asked for, and the data has {have:,}"
+            if images
+            else "the data has no images"
+        )
         raise error("E304", asked, "give more data, or ask for fewer images")
     return taken
 
@@ -75,7 +87,12 @@ def slice_rows(batch: Any, start: int, stop: int) -> Any:
     """Some rows of a batch."""
     size = rows(batch)
     return tree_map(
-        lambda leaf: leaf[start:stop] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == size else leaf, batch
+        lambda leaf: (
+            leaf[start:stop]
+            if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == size
+            else leaf
+        ),
+        batch,
     )
 
 

@@ -25,14 +25,24 @@ def fold(
     `forward()`, the network on an example, gives the same before and after.
     """
     modules = norms(model)
-    pairs = {norm: layer for norm in record.norms if (layer := _feeder(norm, modules[norm], layers, record)) is not None}
+    pairs = {
+        norm: layer
+        for norm in record.norms
+        if (layer := _feeder(norm, modules[norm], layers, record)) is not None
+    }
     before = forward()
     undos = [_fold_one(model, modules[norm], layer) for norm, layer in pairs.items()]
     if not _same(before, forward):
         for undo in undos:
             undo()
-        pairs = {norm: layer for norm, layer in pairs.items() if _kept(model, modules[norm], layer, before, forward)}
-    return {norm: layer.name for norm, layer in pairs.items()}, tuple(norm for norm in record.norms if norm not in pairs)
+        pairs = {
+            norm: layer
+            for norm, layer in pairs.items()
+            if _kept(model, modules[norm], layer, before, forward)
+        }
+    return {norm: layer.name for norm, layer in pairs.items()}, tuple(
+        norm for norm in record.norms if norm not in pairs
+    )
 
 
 def _feeder(norm: str, module: Norm, layers: Sequence[Layer], record: Record) -> Layer | None:
@@ -45,12 +55,18 @@ def _feeder(norm: str, module: Norm, layers: Sequence[Layer], record: Record) ->
         and usual
         and module.running_var is not None
         and module.num_features == layer.channels_out
-        and len(given) == record.products[layer.name] == given[0].uses == record.weights[layer.name].uses == 1
+        and len(given)
+        == record.products[layer.name]
+        == given[0].uses
+        == record.weights[layer.name].uses
+        == 1
     )
     return layer if proven else None
 
 
-def _kept(model: nn.Module, norm: Norm, layer: Layer, before: Any, forward: Callable[[], Any]) -> bool:
+def _kept(
+    model: nn.Module, norm: Norm, layer: Layer, before: Any, forward: Callable[[], Any]
+) -> bool:
     """Fold one, and undo it if the network's output moves."""
     undo = _fold_one(model, norm, layer)
     same = _same(before, forward)
@@ -87,7 +103,12 @@ def _fold_one(model: nn.Module, norm: Norm, layer: Layer) -> Undo:
 
 def _places(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:
     """Every parent and attribute that holds this module."""
-    return [(parent, name) for parent in model.modules() for name, child in parent._modules.items() if child is module]
+    return [
+        (parent, name)
+        for parent in model.modules()
+        for name, child in parent._modules.items()
+        if child is module
+    ]
 
 
 def _double(tensor: Any) -> Tensor:

@@ -12,7 +12,13 @@ from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.networks.tracing import Forward, Record, call, observe
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-QUANTIZABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED, nn.Linear)  # and their subclasses, whose forward is kept
+QUANTIZABLE = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    *TRANSPOSED,
+    nn.Linear,
+)  # and their subclasses, whose forward is kept
 Norm = nn.modules.batchnorm._BatchNorm  # BatchNorm1d, 2d, 3d and SyncBatchNorm
 
 
@@ -129,7 +135,11 @@ class Collection:
 
 
 def collect(
-    model: nn.Module, example: Any, *, forward: Forward | None = None, tied: Sequence[Sequence[str]] | None = None
+    model: nn.Module,
+    example: Any,
+    *,
+    forward: Forward | None = None,
+    tied: Sequence[Sequence[str]] | None = None,
 ) -> Collection:
     """The quantizable layers of a network in eval mode, as one forward of the example uses them.
 
@@ -150,7 +160,9 @@ def quantizable(model: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, QUANTIZABLE) and isinstance(module.weight, nn.Parameter) and module.weight.is_floating_point()
+        if isinstance(module, QUANTIZABLE)
+        and isinstance(module.weight, nn.Parameter)
+        and module.weight.is_floating_point()
     }
 
 
@@ -159,15 +171,22 @@ def norms(model: nn.Module) -> dict[str, Norm]:
     return {name: module for name, module in model.named_modules() if isinstance(module, Norm)}
 
 
-def collected(model: nn.Module, record: Record, tied: Sequence[Sequence[str]] | None = None) -> Collection:
+def collected(
+    model: nn.Module, record: Record, tied: Sequence[Sequence[str]] | None = None
+) -> Collection:
     """The collection that a record of this network shows; see `collect`."""
     modules = quantizable(model)
     reached = [name for name in modules if record.products.get(name)]
     if not reached:
-        raise error("E306", f"{type(model).__name__} has no convolution and no linear layer that its forward reaches")
+        raise error(
+            "E306",
+            f"{type(model).__name__} has no convolution and no linear layer that its forward reaches",
+        )
     layers = tuple(Layer(name, modules[name], index) for index, name in enumerate(reached))
     macs = tuple(record.macs[layer.name] // record.batch for layer in layers)
-    sizes = {name: tensor.numel() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    sizes = {
+        name: tensor.numel() for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
     uncovered = tuple(
         Uncovered(name, numel, record.uncovered[name] // record.batch)
         for name, numel in sizes.items()
@@ -185,16 +204,24 @@ def collected(model: nn.Module, record: Record, tied: Sequence[Sequence[str]] | 
     )
 
 
-def _groups(layers: Sequence[Layer], ties: Sequence[Sequence[str]], known: Iterable[str]) -> tuple[Group, ...]:
+def _groups(
+    layers: Sequence[Layer], ties: Sequence[Sequence[str]], known: Iterable[str]
+) -> tuple[Group, ...]:
     """One group for each tie and for each layer that is in none; a tie's unreached layers drop out of it."""
     index = {layer.name: layer.index for layer in layers}
     named = [name for tie in ties for name in tie]
     for name in named:
         if name not in known:
-            raise error("E309", f"a tie names '{name}', which is no quantizable layer of this network", *nearest(name, known))
+            raise error(
+                "E309",
+                f"a tie names '{name}', which is no quantizable layer of this network",
+                *nearest(name, known),
+            )
         if named.count(name) > 1:
             raise error("E309", f"layer '{name}' is tied twice")
     reached = [[index[name] for name in tie if name in index] for tie in ties]
     loose = [[layer.index] for layer in layers if layer.name not in named]
     members = sorted(member for member in (*reached, *loose) if member)
-    return tuple(Group(layers[first].name, tuple(sorted([first, *rest])), first) for first, *rest in members)
+    return tuple(
+        Group(layers[first].name, tuple(sorted([first, *rest])), first) for first, *rest in members
+    )

@@ -99,14 +99,22 @@ def prepare(
     model = _copied(module, example, forward)
     state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     stored.check_finite(state)
-    digest, parameters = stored.sha256(state), sum(parameter.numel() for parameter in model.parameters())
+    digest, parameters = (
+        stored.sha256(state),
+        sum(parameter.numel() for parameter in model.parameters()),
+    )
     model = adapt(model)
     seen = record(model, example, forward)
     collection = collected(model, seen, tied)
-    folded, unfolded = fold(model, collection.layers, seen, lambda: _output(model, example, forward))
+    folded, unfolded = fold(
+        model, collection.layers, seen, lambda: _output(model, example, forward)
+    )
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    images, logits = _first(example, "the example"), _first(seen.result, f"what {type(module).__name__} returns")
+    images, logits = (
+        _first(example, "the example"),
+        _first(seen.result, f"what {type(module).__name__} returns"),
+    )
     return Network(
         name=name or type(module).__name__,
         module=model,
@@ -116,7 +124,9 @@ def prepare(
         parameters=parameters,
         input_shape=tuple(images.shape[1:]),
         classes=logits.shape[min(1, logits.ndim - 1)] if logits.ndim else 1,
-        answer_sha256=stored.sha256({str(place): leaf for place, leaf in enumerate(tensors(seen.result))}),
+        answer_sha256=stored.sha256(
+            {str(place): leaf for place, leaf in enumerate(tensors(seen.result))}
+        ),
         folded=folded,
         unfolded=unfolded,
         spec=spec,
@@ -183,7 +193,11 @@ def _spec_weights(module: nn.Module, spec: ModelSpec, weights: str | None, seed:
         return _file_weights(module, weights)
     try:
         if not spec.checkpoint:
-            raise error("E307", f"there are no official weights of '{spec.name}'", "leave --weights out, or give a path")
+            raise error(
+                "E307",
+                f"there are no official weights of '{spec.name}'",
+                "leave --weights out, or give a path",
+            )
         stored.install(module, stored.pretrained(spec.url, spec.checkpoint), spec.checkpoint)
         return "pretrained"
     except EmqError as failure:
@@ -196,7 +210,11 @@ def _factory_weights(module: nn.Module, weights: str | None, seed: int) -> str:
     if weights is None:
         return "factory"
     if weights == "pretrained":
-        raise error("E307", "only built-in networks have official weights", "let the factory load them, or give --weights PATH")
+        raise error(
+            "E307",
+            "only built-in networks have official weights",
+            "let the factory load them, or give --weights PATH",
+        )
     if weights != "random":
         return _file_weights(module, weights)
     with torch.random.fork_rng(devices=[]):
@@ -212,10 +230,16 @@ def _file_weights(module: nn.Module, path: str) -> str:
     return path
 
 
-def _warnings(weights: str, collection: Collection, unfolded: Sequence[str], parameters: int) -> Iterator[Diagnostic]:
+def _warnings(
+    weights: str, collection: Collection, unfolded: Sequence[str], parameters: int
+) -> Iterator[Diagnostic]:
     if weights.startswith("random"):
         help = ("give trained ones with --weights PATH",)
-        yield Diagnostic("W603", f"the weights are {weights}: scores are those of an untrained network", help=help)
+        yield Diagnostic(
+            "W603",
+            f"the weights are {weights}: scores are those of an untrained network",
+            help=help,
+        )
     if collection.uncovered:
         macs = sum(entry.macs for entry in collection.uncovered) / max(1, collection.total_macs)
         numel = sum(entry.numel for entry in collection.uncovered) / max(1, parameters)
@@ -227,7 +251,9 @@ def _warnings(weights: str, collection: Collection, unfolded: Sequence[str], par
     if unfolded:
         yield Diagnostic("W606", f"batch norms that were not folded: {_listed(unfolded)}")
     if collection.unreached:
-        yield Diagnostic("W608", f"layers that the forward never uses, left out: {_listed(collection.unreached)}")
+        yield Diagnostic(
+            "W608", f"layers that the forward never uses, left out: {_listed(collection.unreached)}"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

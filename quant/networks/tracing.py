@@ -65,7 +65,11 @@ class Record:
 
 
 def observe(
-    model: nn.Module, example: Any, layers: Mapping[str, nn.Module], norms: Mapping[str, nn.Module], forward: Forward
+    model: nn.Module,
+    example: Any,
+    layers: Mapping[str, nn.Module],
+    norms: Mapping[str, nn.Module],
+    forward: Forward,
 ) -> Record:
     """Run the network once on plain kernels and record it. Of layers that share a weight, the first stands for all.
 
@@ -148,7 +152,9 @@ def _bilinear(args: Sequence[Any], out: Tensor) -> tuple[Sequence[Tensor], int]:
 
 def _recurrent(args: Sequence[Any], out: Any) -> tuple[Sequence[Tensor], int]:
     inputs, weights = args[0], [tensor for tensor in tensors(args[1:5]) if tensor.ndim == 2]
-    return (inputs, *weights), inputs.numel() // inputs.shape[-1] * sum(weight.numel() for weight in weights)
+    return (inputs, *weights), inputs.numel() // inputs.shape[-1] * sum(
+        weight.numel() for weight in weights
+    )
 
 
 aten = torch.ops.aten
@@ -159,7 +165,11 @@ PRODUCTS: Mapping[Any, Rule] = {
     aten._trilinear: _bilinear,
     **dict.fromkeys((aten.mkldnn_rnn_layer, aten._cudnn_rnn), _recurrent),
 }
-PLAIN_NAMESPACES = ("aten", "prim", "prims")  # of any other op nothing is known but that it may multiply
+PLAIN_NAMESPACES = (
+    "aten",
+    "prim",
+    "prims",
+)  # of any other op nothing is known but that it may multiply
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -198,7 +208,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found: Trace = self.traces[tensor]
         return found
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kwargs = kwargs or {}
         rule = PRODUCTS.get(func.overloadpacket)
         if rule is None:
@@ -217,7 +233,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             active, producer = True, self.book(_origins(map(self.trace, multiplied)), macs)
         elif func.namespace not in PLAIN_NAMESPACES and active:
             self.book(origins, 0)
-        for leaf in tensors(result):  # one written in place starts anew: the uses of what it was are kept in the old trace
+        for leaf in tensors(
+            result
+        ):  # one written in place starts anew: the uses of what it was are kept in the old trace
             self.traces[leaf] = Trace(frozenset() if active else origins, active, producer)
         return result
 
@@ -251,19 +269,27 @@ def _carries(tensor: Tensor) -> bool:
 
 
 @contextmanager
-def _hooked(recorder: _Recorder, layers: Mapping[str, nn.Module], norms: Mapping[str, nn.Module]) -> Iterator[None]:
+def _hooked(
+    recorder: _Recorder, layers: Mapping[str, nn.Module], norms: Mapping[str, nn.Module]
+) -> Iterator[None]:
     """Tell the recorder when a layer's forward starts and ends, and what a batch norm is given."""
 
     def enter(layer: str) -> Callable[..., None]:
         return lambda module, args: recorder.enter(layer)
 
     def given(norm: str) -> Callable[..., None]:
-        return lambda module, args, kwargs: recorder.norms.setdefault(norm, []).append(recorder.trace(tensors((args, kwargs))[0]))
+        return lambda module, args, kwargs: recorder.norms.setdefault(norm, []).append(
+            recorder.trace(tensors((args, kwargs))[0])
+        )
 
     with ExitStack() as stack:
         for name, module in layers.items():
             stack.callback(module.register_forward_pre_hook(enter(name)).remove)
-            stack.callback(module.register_forward_hook(lambda module, args, output: recorder.leave(output)).remove)
+            stack.callback(
+                module.register_forward_hook(
+                    lambda module, args, output: recorder.leave(output)
+                ).remove
+            )
         for name, module in norms.items():
             stack.callback(module.register_forward_pre_hook(given(name), with_kwargs=True).remove)
         yield

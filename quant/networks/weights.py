@@ -40,9 +40,17 @@ def read(path: Path) -> dict[str, Tensor]:
     """A state dict from safetensors, or from torch.save (weights only, no code). Raises E301 or E302."""
     if not path.is_file():
         raise error("E301", "there is no such file", path=str(path))
-    what = "reading this as safetensors" if path.suffix == ".safetensors" else "reading this as a checkpoint of torch.save"
+    what = (
+        "reading this as safetensors"
+        if path.suffix == ".safetensors"
+        else "reading this as a checkpoint of torch.save"
+    )
     with foreign("E301", what, str(path)):
-        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        found = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     return _unwrapped(found, path)
 
 
@@ -50,17 +58,25 @@ def _unwrapped(found: object, path: Path) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+    if (
+        not isinstance(found, Mapping)
+        or not found
+        or not all(isinstance(value, Tensor) for value in found.values())
+    ):
         help = "save `model.state_dict()` with torch.save, or with safetensors.torch.save_file"
         raise error("E301", "the file holds no state dict of tensors", help, path=str(path))
     prefixed = all(name.startswith(PREFIX) for name in found)
-    return {name.removeprefix(PREFIX) if prefixed else name: tensor for name, tensor in found.items()}
+    return {
+        name.removeprefix(PREFIX) if prefixed else name: tensor for name, tensor in found.items()
+    }
 
 
 def install(module: nn.Module, state: State, source: str) -> None:
     """Load a state dict into the network, in place. Raises E302, naming the first differences, unless it fits exactly."""
     own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-    needed = {name for name in own if not name.endswith("num_batches_tracked")}  # absent from checkpoints before torch 0.4.1
+    needed = {
+        name for name in own if not name.endswith("num_batches_tracked")
+    }  # absent from checkpoints before torch 0.4.1
     differences = [
         *(f"'{name}' is missing" for name in own if name in needed and name not in state),
         *(f"'{name}' is unknown" for name in state if name not in own),
@@ -73,7 +89,9 @@ def install(module: nn.Module, state: State, source: str) -> None:
     if differences:
         more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise error(
-            "E302", f"the weights do not fit {type(module).__name__}: {', '.join(differences[:SHOWN])}{more}", path=source
+            "E302",
+            f"the weights do not fit {type(module).__name__}: {', '.join(differences[:SHOWN])}{more}",
+            path=source,
         )
     check_finite(state, source)
     module.load_state_dict(dict(state), strict=False)
@@ -95,14 +113,21 @@ def pretrained(url: str, file_name: str) -> dict[str, Tensor]:
 
 
 def _download(url: str, to: Path) -> None:
-    help = f"put {to.name} from {url} into {to.parent}", "or give --weights random, or --weights PATH"
+    help = (
+        f"put {to.name} from {url} into {to.parent}",
+        "or give --weights random, or --weights PATH",
+    )
     if not _answers(url):
-        raise error("E307", f"{to.name} is not in the torch hub cache and {url} does not answer", *help)
+        raise error(
+            "E307", f"{to.name} is not in the torch hub cache and {url} does not answer", *help
+        )
     to.parent.mkdir(parents=True, exist_ok=True)
     hash_prefix = to.stem.rsplit("-", 1)[-1]
     try:
         with _socket_timeout():
-            torch.hub.download_url_to_file(url, str(to), hash_prefix=hash_prefix, progress=sys.stderr.isatty())
+            torch.hub.download_url_to_file(
+                url, str(to), hash_prefix=hash_prefix, progress=sys.stderr.isatty()
+            )
     except (OSError, RuntimeError) as failure:
         raise error("E307", f"{to.name} could not be downloaded: {failure}", *help) from failure
 

@@ -16,7 +16,9 @@ from emqlang.quant.networks.tracing import Forward
 Hook = Callable[[nn.Module, Any, Tensor], Tensor | None]
 
 
-def correct_biases(original: nn.Module, quantized: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward) -> None:
+def correct_biases(
+    original: nn.Module, quantized: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward
+) -> None:
     """Moves the biases of the quantized network in place, in one forward: each layer sees its forerunners corrected.
 
     A layer that is called more than once keeps its bias, and so does one without a bias whose forward is its own.
@@ -44,16 +46,22 @@ def correct_biases(original: nn.Module, quantized: nn.Module, layers: Sequence[L
 
 
 @contextmanager
-def _on_outputs(module: nn.Module, layers: Sequence[Layer], hook: Callable[[Layer], Hook]) -> Iterator[None]:
+def _on_outputs(
+    module: nn.Module, layers: Sequence[Layer], hook: Callable[[Layer], Hook]
+) -> Iterator[None]:
     with ExitStack() as stack:
         for layer in layers:
-            stack.callback(module.get_submodule(layer.name).register_forward_hook(hook(layer)).remove)
+            stack.callback(
+                module.get_submodule(layer.name).register_forward_hook(hook(layer)).remove
+            )
         yield
 
 
 def _takes_bias(layer: Layer) -> bool:
     """Whether a bias given to the layer will be added to its output."""
-    return layer.bias is not None or any(type(layer.module).forward is kind.forward for kind in QUANTIZABLE)
+    return layer.bias is not None or any(
+        type(layer.module).forward is kind.forward for kind in QUANTIZABLE
+    )
 
 
 def _axis(layer: Layer, output: Tensor) -> int:
@@ -62,7 +70,11 @@ def _axis(layer: Layer, output: Tensor) -> int:
 
 def _channel_means(layer: Layer, output: Tensor) -> Tensor:
     axis = _axis(layer, output)
-    return output.mean([i for i in range(output.ndim) if i != axis]) if output.ndim > 1 else output.clone()
+    return (
+        output.mean([i for i in range(output.ndim) if i != axis])
+        if output.ndim > 1
+        else output.clone()
+    )
 
 
 def _spread(layer: Layer, values: Tensor, output: Tensor) -> Tensor:

@@ -143,4 +143,8 @@ def _shrink(end: float, loss: Callable[[float], float]) -> float:
     return end * min((min(1.0, best * step) for step in FINE), key=lambda part: loss(end * part))
 
 
-RANGES: dict[str, Callable[[Observed, int], ActivationGrid]] = {"minmax": _minmax, "percentile": _percentile, "mse": _mse}
+RANGES: dict[str, Callable[[Observed, int], ActivationGrid]] = {
+    "minmax": _minmax,
+    "percentile": _percentile,
+    "mse": _mse,
+}

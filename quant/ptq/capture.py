@@ -20,7 +20,9 @@ class _Enough(BaseException):
     """The rest of the forward is not needed. No Exception, which would be taken for a fault of the network."""
 
 
-def capture_inputs(model: nn.Module, part: nn.Module, calls: int, batches: Sequence[Any], forward: Forward) -> list[Given]:
+def capture_inputs(
+    model: nn.Module, part: nn.Module, calls: int, batches: Sequence[Any], forward: Forward
+) -> list[Given]:
     """The arguments of each of the part's `calls` in a forward of the model, for all batches in order.
 
     Those of several calls are copies: what runs in between may write to them in place.
@@ -36,7 +38,9 @@ def capture_inputs(model: nn.Module, part: nn.Module, calls: int, batches: Seque
     return seen
 
 
-def capture_outputs(model: nn.Module, part: nn.Module, calls: int, batches: Sequence[Any], forward: Forward) -> list[Tensor]:
+def capture_outputs(
+    model: nn.Module, part: nn.Module, calls: int, batches: Sequence[Any], forward: Forward
+) -> list[Tensor]:
     """The first tensor that each of the part's `calls` returns, for all batches in order."""
     seen: list[Tensor] = []
 

@@ -63,8 +63,21 @@ def check(
 class _Trials:
     """Evaluations of the network with some of its layers at 8 bits."""
 
-    def __init__(self, network: Network, calibration: list[Any], test: list[Any], forward: Forward, tell: Tell) -> None:
-        self.network, self.calibration, self.test, self.forward, self.tell = network, calibration, test, forward, tell
+    def __init__(
+        self,
+        network: Network,
+        calibration: list[Any],
+        test: list[Any],
+        forward: Forward,
+        tell: Tell,
+    ) -> None:
+        self.network, self.calibration, self.test, self.forward, self.tell = (
+            network,
+            calibration,
+            test,
+            forward,
+            tell,
+        )
         self.names = [layer.name for layer in network.collection.layers]
         self.recipe = uniform(identity(network), self.names, 8, 8)
         self.reference: Reference = predict(network.module, test, forward=forward)
@@ -77,18 +90,31 @@ class _Trials:
         float_score, score = _score(plain), self.score(self.names)
         passed = score >= float_score - ACCURACY if labelled else score >= AGREEMENT
         suspects = () if passed else tuple(self._suspects(float_score))
-        return Check("accuracy" if labelled else "agreement with float", float_score, score, passed, suspects)
+        return Check(
+            "accuracy" if labelled else "agreement with float", float_score, score, passed, suspects
+        )
 
     def score(self, layers: Sequence[str]) -> float:
         """With these layers alone at 8 bits."""
         self.tried += 1
         self.tell("8-bit check", self.tried, self.tried)
-        quantized = quantize(self.network, self._only(layers), self.calibration, images=self.images, forward=self.forward)
-        return _score(evaluate(quantized.module, self.test, reference=self.reference, forward=self.forward))
+        quantized = quantize(
+            self.network,
+            self._only(layers),
+            self.calibration,
+            images=self.images,
+            forward=self.forward,
+        )
+        return _score(
+            evaluate(quantized.module, self.test, reference=self.reference, forward=self.forward)
+        )
 
     def _only(self, layers: Sequence[str]) -> Recipe:
         left = LayerRecipe(None, None)
-        return replace(self.recipe, layers={n: e if n in layers else left for n, e in self.recipe.layers.items()})
+        return replace(
+            self.recipe,
+            layers={n: e if n in layers else left for n, e in self.recipe.layers.items()},
+        )
 
     def _suspects(self, float_score: float) -> Iterable[Suspect]:
         """The worst layers by bisection: of all sets tried, the one that hurts most is cut in half next."""
@@ -111,12 +137,14 @@ class _Trials:
         largest = float(inputs.abs().max())
         if external and largest > FAR:
             return f"the network's input reaches {largest:.3g}: are the images normalised as it was trained?"
-        channels = inputs.movedim(1, 0).flatten(1).abs().amax(1) if inputs.ndim > 2 else inputs.flatten(0, -2).abs().amax(0)
+        channels = (
+            inputs.movedim(1, 0).flatten(1).abs().amax(1)
+            if inputs.ndim > 2
+            else inputs.flatten(0, -2).abs().amax(0)
+        )
         typical = float(channels.median())
         if float(channels.max()) > FAR * typical:
-            return (
-                f"channel {int(channels.argmax())} of its input reaches {largest:.3g}, others {typical:.3g}: an outlier channel"
-            )
+            return f"channel {int(channels.argmax())} of its input reaches {largest:.3g}, others {typical:.3g}: an outlier channel"
         return "none of the usual: all batch norms folded, input in range, no outlier channel"
 
     def _unfolded_after(self, name: str) -> str:
@@ -134,7 +162,12 @@ class _Trials:
         module, layers = self.network.module, self.network.collection.layers
         batch = slice_rows(self.calibration[0], 0, LOOKED_AT)
         seen: list[Tensor] = []
-        with torch.no_grad(), reading({name: readers(module, layers)[name]}, lambda _, tensor: seen.append(tensor.clone())):
+        with (
+            torch.no_grad(),
+            reading(
+                {name: readers(module, layers)[name]}, lambda _, tensor: seen.append(tensor.clone())
+            ),
+        ):
             pass_through(module, batch, self.forward)
         (site,) = find_sites(module, layers, batch, self.forward, {name: 8})
         return seen[0].float(), site.external

@@ -91,7 +91,9 @@ def evaluate(
             _compare(tally, logits_of(outputs), labels, expected)
         elif metric is None:
             raise error(
-                "E303", "the data has no labels, and there is nothing to compare with", "give labels, or the float network"
+                "E303",
+                "the data has no labels, and there is nothing to compare with",
+                "give labels, or the float network",
             )
     if not tally.images:
         raise error("E304", "the data has no images")
@@ -111,8 +113,14 @@ class _Tally:
         self.counts[name] = self.counts.get(name, 0) + count
 
     def evaluation(self) -> Evaluation:
-        means = {name: total / self.counts[name] for name, total in self.sums.items() if self.counts[name]}
-        predictions = max((count for name, count in self.counts.items() if name != "metric"), default=self.images)
+        means = {
+            name: total / self.counts[name]
+            for name, total in self.sums.items()
+            if self.counts[name]
+        }
+        predictions = max(
+            (count for name, count in self.counts.items() if name != "metric"), default=self.images
+        )
         return Evaluation(self.images, predictions, **means)
 
 
@@ -122,7 +130,10 @@ def _paired(
     """Every batch with the reference's logits for it."""
     if not isinstance(reference, Reference):
         for batch in data:
-            yield batch, None if reference is None else logits_of(pass_through(reference, batch, forward))
+            yield (
+                batch,
+                None if reference is None else logits_of(pass_through(reference, batch, forward)),
+            )
         return
     left = iter(reference.logits)
     for batch in data:
@@ -142,17 +153,24 @@ def _compare(tally: _Tally, logits: Tensor, labels: Tensor | None, expected: Ten
     if labels is not None:
         marks = labels.to(logits.device)
         if marks.is_floating_point() or marks.shape != found.shape:
-            raise error("E304", f"labels of shape {tuple(labels.shape)} do not fit predictions of shape {tuple(found.shape)}")
+            raise error(
+                "E304",
+                f"labels of shape {tuple(labels.shape)} do not fit predictions of shape {tuple(found.shape)}",
+            )
         counted = marks != IGNORED
         tally.add("accuracy", ((found == marks) & counted).sum(), int(counted.sum()))
-        loss = cross_entropy(logits.flatten(0, -2), marks.flatten().long(), reduction="sum", ignore_index=IGNORED)
+        loss = cross_entropy(
+            logits.flatten(0, -2), marks.flatten().long(), reduction="sum", ignore_index=IGNORED
+        )
         tally.add("loss", loss, int(counted.sum()))
     if expected is not None:
         wanted = expected.movedim(axis, -1)
         if wanted.shape != logits.shape:
             raise error("E304", "the reference was made from other batches than these")
         tally.add("agreement", (found == wanted.argmax(-1)).sum(), found.numel())
-        divergence = kl_div(logits.log_softmax(-1), wanted.log_softmax(-1), reduction="sum", log_target=True)
+        divergence = kl_div(
+            logits.log_softmax(-1), wanted.log_softmax(-1), reduction="sum", log_target=True
+        )
         tally.add("kl", divergence, found.numel())
 
 

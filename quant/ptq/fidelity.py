@@ -43,19 +43,30 @@ def compare_layers(
     forward: Forward,
 ) -> tuple[LayerReport, ...]:
     """One row for every layer, from one batch through both networks."""
-    wanted, found = outputs(original, layers, batch, forward), outputs(quantized, layers, batch, forward)
+    wanted, found = (
+        outputs(original, layers, batch, forward),
+        outputs(quantized, layers, batch, forward),
+    )
     rows = []
     for layer in layers:
         weight = quantized.get_submodule(layer.name).weight
         assert isinstance(weight, Tensor)
         closeness = sqnr(layer.weight.detach(), weight), sqnr(wanted[layer.name], found[layer.name])
         entry = recipe.layers[layer.name]
-        weight_bits, input_bits = (None if scheme is None else scheme.num_bits for scheme in (entry.weight, entry.input))
-        rows.append(LayerReport(layer.name, weight_bits, input_bits, *closeness, distinct_values(layer.rows(weight))))
+        weight_bits, input_bits = (
+            None if scheme is None else scheme.num_bits for scheme in (entry.weight, entry.input)
+        )
+        rows.append(
+            LayerReport(
+                layer.name, weight_bits, input_bits, *closeness, distinct_values(layer.rows(weight))
+            )
+        )
     return tuple(rows)
 
 
-def outputs(module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward) -> dict[str, Tensor]:
+def outputs(
+    module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward
+) -> dict[str, Tensor]:
     """What every layer returns for a batch, the last time that it is called."""
     seen: dict[str, Tensor] = {}
     with ExitStack() as stack, torch.no_grad():

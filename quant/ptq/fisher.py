@@ -35,11 +35,15 @@ def output_gradients(
                 logits = logits_of(pass_through(original, batch, forward))
                 wanted = logits.log_softmax(class_axis(logits))
             with torch.enable_grad():
-                found = logits_of(pass_through(quantized, batch, forward)).log_softmax(class_axis(logits))
+                found = logits_of(pass_through(quantized, batch, forward)).log_softmax(
+                    class_axis(logits)
+                )
                 loss = kl_div(found, wanted, reduction="sum", log_target=True)
         finally:
             handle.remove()
-        squares += [slope.square() for slope in torch.autograd.grad(loss, seen, materialize_grads=True)]
+        squares += [
+            slope.square() for slope in torch.autograd.grad(loss, seen, materialize_grads=True)
+        ]
     mean = sum(float(square.mean()) for square in squares) / len(squares)
     return [square / mean if mean else torch.ones_like(square) for square in squares]
 

@@ -45,7 +45,9 @@ class Grid:
     def codes(self, rows: Tensor) -> Tensor:
         """The nearest codes of weights (C, fan_in): uint8, or int32 for more than 8 bits."""
         steps = rows.float().div(self.scale[:, None]).round_().add_(self.zero_point[:, None])
-        return steps.clamp_(self.lowest, self.levels - 1).to(torch.uint8 if self.bits <= 8 else torch.int32)
+        return steps.clamp_(self.lowest, self.levels - 1).to(
+            torch.uint8 if self.bits <= 8 else torch.int32
+        )
 
     def values(self, codes: Tensor) -> Tensor:
         """The float32 weights that codes (C, fan_in) stand for."""
@@ -69,7 +71,9 @@ class ActivationGrid:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         low = -self.zero_point
-        return tensor.div(self.scale).round_().clamp_(low, low + (1 << self.bits) - 1).mul_(self.scale)
+        return (
+            tensor.div(self.scale).round_().clamp_(low, low + (1 << self.bits) - 1).mul_(self.scale)
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,11 @@ class WeightQuantizer:
     def fit(self, rows: Tensor, bits: int) -> Grid:
         """The grids of one weight (C, fan_in). A channel of equal weights is represented exactly."""
         if self.symmetric and bits == 1:
-            raise error("E403", "a symmetric grid of 1 bit has no level above 0", "leave symmetric out, or take 2 bits")
+            raise error(
+                "E403",
+                "a symmetric grid of 1 bit has no level above 0",
+                "leave symmetric out, or take 2 bits",
+            )
         with one_thread():
             parts = [self._fit(part, bits) for part in _chunks(rows.detach().float())]
         scale, zero_point = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -108,7 +116,9 @@ class WeightQuantizer:
         """Scale and zero point of a few channels, both float32."""
         low, high = rows.amin(1), rows.amax(1)
         constant = low == high
-        scale, zero_point = METHODS[self.method](rows, lambda low, high: self._spanning(low, high, bits), bits, self._lowest)
+        scale, zero_point = METHODS[self.method](
+            rows, lambda low, high: self._spanning(low, high, bits), bits, self._lowest
+        )
         exact = torch.where(low == 0, 1.0, low.abs())
         below = torch.full_like(low, 1 << bits - 1) if self.symmetric else (low < 0).float()
         return torch.where(constant, exact, scale), torch.where(constant, below, zero_point)
@@ -174,10 +184,15 @@ class _Best:
     def offer(self, loss: Tensor, low: Tensor, high: Tensor) -> None:
         better = loss < self.loss
         self.loss = torch.where(better, loss, self.loss)
-        self.low, self.high = torch.where(better, low, self.low), torch.where(better, high, self.high)
+        self.low, self.high = (
+            torch.where(better, low, self.low),
+            torch.where(better, high, self.high),
+        )
 
 
-def _loss(rows: Tensor, scale: Tensor, lowest: Tensor, highest: Tensor, buffers: tuple[Tensor, Tensor]) -> Tensor:
+def _loss(
+    rows: Tensor, scale: Tensor, lowest: Tensor, highest: Tensor, buffers: tuple[Tensor, Tensor]
+) -> Tensor:
     """The Euclidean norm of each channel's error on a grid."""
     steps, rounded = buffers
     torch.div(rows, scale[:, None], out=steps)

@@ -68,7 +68,12 @@ def quantize(
     another network's recipe, E403.
     """
     if rounding not in ROUNDINGS:
-        raise error("E403", f"rounding '{rounding}' is unknown", *nearest(rounding, ROUNDINGS), f"one of {', '.join(ROUNDINGS)}")
+        raise error(
+            "E403",
+            f"rounding '{rounding}' is unknown",
+            *nearest(rounding, ROUNDINGS),
+            f"one of {', '.join(ROUNDINGS)}",
+        )
     layers = network.collection.layers
     check_fits(recipe, identity(network), [layer.name for layer in layers])
     batches = take(data, images)
@@ -77,7 +82,9 @@ def quantize(
     _check_reached(original, layers, example, forward)
     grids = _grids(layers, recipe)
     rounded = [layer for layer in layers if layer.name in grids]
-    codes = {layer.name: grids[layer.name].codes(layer.rows(layer.weight.detach())) for layer in rounded}
+    codes = {
+        layer.name: grids[layer.name].codes(layer.rows(layer.weight.detach())) for layer in rounded
+    }
     for layer in rounded:
         install(module, layer, grids[layer.name].values(codes[layer.name]))
 
@@ -93,20 +100,44 @@ def quantize(
     if step_iterations:
         units = find_units(original, layers, example, forward, blocks=True)
         small = chunks(batches, BATCH)
-        inputs = learn_steps(original, module, layers, units, sites, inputs, small, forward, step_iterations, recipe.seed)
+        inputs = learn_steps(
+            original,
+            module,
+            layers,
+            units,
+            sites,
+            inputs,
+            small,
+            forward,
+            step_iterations,
+            recipe.seed,
+        )
     attach(module, layers, sites, inputs)
     if bias_correction:
         correct_biases(original, module, layers, join(batches, MEANS), forward)
 
     learned = rounding != "nearest"
-    procedure = Procedure(rounding, images, iterations if learned else 0, bias_correction, fisher and learned, step_iterations)
+    procedure = Procedure(
+        rounding,
+        images,
+        iterations if learned else 0,
+        bias_correction,
+        fisher and learned,
+        step_iterations,
+    )
     written = _written(recipe, sites, procedure)
-    report = compare_layers(original, module, layers, written, slice_rows(batches[0], 0, COMPARED), forward)
+    report = compare_layers(
+        original, module, layers, written, slice_rows(batches[0], 0, COMPARED), forward
+    )
     weights = {name: QuantizedWeight(code, grids[name]) for name, code in codes.items()}
-    return Quantized(module, written, weights, [(site, inputs[site.name]) for site in sites], report)
+    return Quantized(
+        module, written, weights, [(site, inputs[site.name]) for site in sites], report
+    )
 
 
-def _check_reached(module: nn.Module, layers: Sequence[Layer], example: Any, forward: Forward) -> None:
+def _check_reached(
+    module: nn.Module, layers: Sequence[Layer], example: Any, forward: Forward
+) -> None:
     """Raises E304 if the first images do not run every layer."""
     reached = outputs(module, layers, example, forward)
     if missing := [layer.name for layer in layers if layer.name not in reached]:
@@ -148,7 +179,10 @@ def _written(recipe: Recipe, sites: Sequence[Site], procedure: Procedure) -> Rec
     """The recipe with what was done, and with the bits of the network's own input."""
     width = {name: site.bits for site in sites for name in site.layers}
     layers = {
-        name: LayerRecipe(entry.weight, None if entry.input is None else replace(entry.input, num_bits=width[name]))
+        name: LayerRecipe(
+            entry.weight,
+            None if entry.input is None else replace(entry.input, num_bits=width[name]),
+        )
         for name, entry in recipe.layers.items()
     }
     return replace(recipe, layers=layers, procedure=procedure)

@@ -71,7 +71,10 @@ class Quantized:
                 hidden.add(tensor.data_ptr()) if tensor.numel() else None
         for name, weight in self.weights.items():
             parts = (weight.codes, weight.grid.scale, weight.grid.zero_point.to(torch.uint8))
-            stored |= {f"{name}.weight.{part}": value.cpu().contiguous() for part, value in zip(PARTS, parts, strict=True)}
+            stored |= {
+                f"{name}.weight.{part}": value.cpu().contiguous()
+                for part, value in zip(PARTS, parts, strict=True)
+            }
         write_atomically(path, lambda file: save_file(stored, file, self._metadata()))
 
     def _metadata(self) -> dict[str, str]:
@@ -109,15 +112,21 @@ def blank(network: Network) -> nn.Module:
 
 def _agree(network: Network, plain: nn.Module, quick: nn.Module) -> bool:
     with torch.inference_mode():
-        pairs = zip(*(tensors(run(module, network.example, network.forward)) for module in (plain, quick)), strict=True)
+        pairs = zip(
+            *(tensors(run(module, network.example, network.forward)) for module in (plain, quick)),
+            strict=True,
+        )
         values = [(a.double(), b.double()) for a, b in pairs]
-        return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max())) for a, b in values)
+        return all(
+            torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max())) for a, b in values
+        )
 
 
 def _to_channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     images = (isinstance(arg, Tensor) and arg.ndim == 4 for arg in args)
     return tuple(
-        arg.contiguous(memory_format=torch.channels_last) if image else arg for arg, image in zip(args, images, strict=True)
+        arg.contiguous(memory_format=torch.channels_last) if image else arg
+        for arg, image in zip(args, images, strict=True)
     )
 
 
@@ -144,13 +153,23 @@ def load_quantized(path: Path, network: Network) -> Quantized:
         if (scheme := recipe.layers[layer.name].weight) is None:
             continue
         found = [stored.pop(f"{layer.name}.weight.{part}", None) for part in PARTS]
-        codes, scale, zero_point = (tensor if tensor is not None else torch.empty(0) for tensor in found)
+        codes, scale, zero_point = (
+            tensor if tensor is not None else torch.empty(0) for tensor in found
+        )
         channels = layer.channels_out
-        if (codes.shape, scale.shape, zero_point.shape) != ((channels, layer.fan_in), (channels,), (channels,)):
-            raise misfit(f"the checkpoint's integers of layer '{layer.name}' are missing, or of another shape")
+        if (codes.shape, scale.shape, zero_point.shape) != (
+            (channels, layer.fan_in),
+            (channels,),
+            (channels,),
+        ):
+            raise misfit(
+                f"the checkpoint's integers of layer '{layer.name}' are missing, or of another shape"
+            )
         grid = Grid(scheme.num_bits, scale, zero_point, int(scheme.symmetric))
         if codes.dtype != torch.uint8 or int(codes.max()) >= grid.levels:
-            raise misfit(f"the checkpoint's integers of layer '{layer.name}' do not fit its {scheme.num_bits} bits")
+            raise misfit(
+                f"the checkpoint's integers of layer '{layer.name}' do not fit its {scheme.num_bits} bits"
+            )
         weights[layer.name] = QuantizedWeight(codes, grid)
     module = blank(network)
     _restore(module, stored, misfit)
@@ -170,7 +189,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (OSError, SafetensorError) as reason:
         raise error("E301", f"cannot read the checkpoint: {reason}", path=str(path)) from reason
     if metadata.get("format") != FORMAT:
-        raise error("E301", "this is not a quantized network", "`emqlang quantize` writes them", path=str(path))
+        raise error(
+            "E301",
+            "this is not a quantized network",
+            "`emqlang quantize` writes them",
+            path=str(path),
+        )
     return tensors, metadata
 
 
@@ -180,7 +204,11 @@ def _restore(module: nn.Module, stored: Mapping[str, Tensor], misfit: Any) -> No
     own = module.state_dict(keep_vars=True)
     for name, tensor in stored.items():
         parent, _, last = name.rpartition(".")
-        if name not in own and last == "bias" and getattr(module.get_submodule(parent), "bias", 0) is None:
+        if (
+            name not in own
+            and last == "bias"
+            and getattr(module.get_submodule(parent), "bias", 0) is None
+        ):
             module.get_submodule(parent).bias = nn.Parameter(tensor.clone(), requires_grad=False)
         elif name not in own or own[name].shape != tensor.shape:
             raise misfit(f"the checkpoint's tensor '{name}' does not fit the network")

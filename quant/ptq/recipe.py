@@ -111,7 +111,11 @@ class Recipe:
     @property
     def bits(self) -> dict[str, int]:
         """Layer -> weight bits, of the layers that are quantized."""
-        return {name: entry.weight.num_bits for name, entry in self.layers.items() if entry.weight is not None}
+        return {
+            name: entry.weight.num_bits
+            for name, entry in self.layers.items()
+            if entry.weight is not None
+        }
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
@@ -135,7 +139,12 @@ def input_scheme(bits: int, *, observer: str = "mse") -> Scheme:
     return scheme(bits, "tensor", observer=observer)
 
 
-def uniform(model: ModelIdentity, layers: Mapping[str, Any] | list[str], weight_bits: int, act_bits: int | None) -> Recipe:
+def uniform(
+    model: ModelIdentity,
+    layers: Mapping[str, Any] | list[str],
+    weight_bits: int,
+    act_bits: int | None,
+) -> Recipe:
     """The same bits for every layer; `act_bits` None leaves the activations in floating point."""
     given = None if act_bits is None else input_scheme(act_bits)
     return Recipe(model, {name: LayerRecipe(weight_scheme(weight_bits), given) for name in layers})
@@ -173,41 +182,67 @@ def check_fits(recipe: Recipe, model: ModelIdentity, layers: list[str]) -> None:
         )
     for name in recipe.layers:
         if name not in layers:
-            raise error("E311", f"the recipe has a layer '{name}', which the network lacks", *nearest(name, layers))
+            raise error(
+                "E311",
+                f"the recipe has a layer '{name}', which the network lacks",
+                *nearest(name, layers),
+            )
     missing = [name for name in layers if name not in recipe.layers]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise error("E311", f"the recipe lacks layer '{missing[0]}'{others}", "a layer that stays in float is written as null")
+        raise error(
+            "E311",
+            f"the recipe lacks layer '{missing[0]}'{others}",
+            "a layer that stays in float is written as null",
+        )
 
 
 def _read_recipe(record: Any) -> Recipe:
     _check_schema(record)
     values = _values(Recipe, record, "the recipe")
-    layers = {name: _read_layer(value, f"layer '{name}'") for name, value in _mapping(values["layers"], "layers").items()}
+    layers = {
+        name: _read_layer(value, f"layer '{name}'")
+        for name, value in _mapping(values["layers"], "layers").items()
+    }
     nested: dict[str, Any] = {
         name: None if values[name] is None else _simple(kind, values[name], name)
         for name, kind in (("proxy", Proxy), ("solver", Solver), ("procedure", Procedure))
         if name in values
     }
-    maps: dict[str, Any] = {name: _amounts(values[name], name, kinds) for name, kinds in _MAPS.items() if name in values}
+    maps: dict[str, Any] = {
+        name: _amounts(values[name], name, kinds) for name, kinds in _MAPS.items() if name in values
+    }
     model = _simple(ModelIdentity, values["model"], "model")
-    plain: dict[str, Any] = {name: values[name] for name in ("accounting", "placement", "seed") if name in values}
+    plain: dict[str, Any] = {
+        name: values[name] for name in ("accounting", "placement", "seed") if name in values
+    }
     _check_types(Recipe, plain, "the recipe")
     recipe = Recipe(model=model, layers=layers, **nested, **maps, **plain)
     if recipe.placement not in PLACEMENTS:
-        raise error("E310", f"placement '{recipe.placement}' is unknown", f"placements: {', '.join(PLACEMENTS)}")
+        raise error(
+            "E310",
+            f"placement '{recipe.placement}' is unknown",
+            f"placements: {', '.join(PLACEMENTS)}",
+        )
     return recipe
 
 
-_MAPS: dict[str, tuple[type, ...]] = {"budget": (str,), "achieved": (int, float), "versions": (str,)}
+_MAPS: dict[str, tuple[type, ...]] = {
+    "budget": (str,),
+    "achieved": (int, float),
+    "versions": (str,),
+}
 
 
 def _check_schema(record: Any) -> None:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise error("E310", "this is not a recipe", f'a recipe is a JSON object with "schema": "{SCHEMA}"')
+        raise error(
+            "E310", "this is not a recipe", f'a recipe is a JSON object with "schema": "{SCHEMA}"'
+        )
     if record.get("schema_version") != SCHEMA_VERSION:
         raise error(
-            "E310", f"the recipe's schema_version is {record.get('schema_version')}, and this program reads {SCHEMA_VERSION}"
+            "E310",
+            f"the recipe's schema_version is {record.get('schema_version')}, and this program reads {SCHEMA_VERSION}",
         )
 
 
@@ -217,7 +252,9 @@ def _read_layer(record: Any, where: str) -> LayerRecipe:
     for part, value in values.items():
         schemes[part] = None if value is None else _simple(Scheme, value, f"the {part} of {where}")
         if (given := schemes[part]) is not None:
-            _check_scheme(given, f"the {part} of {where}", "channel" if part == "weight" else "tensor")
+            _check_scheme(
+                given, f"the {part} of {where}", "channel" if part == "weight" else "tensor"
+            )
     return LayerRecipe(schemes["weight"], schemes["input"])
 
 
@@ -237,7 +274,9 @@ def _check_scheme(scheme: Scheme, where: str, strategy: str | None = None) -> No
             choices = ", ".join(json.dumps(choice) for choice in allowed)
             raise error("E310", f"{name} of {where} is {json.dumps(value)}", f"it may be {choices}")
     if strategy is not None and scheme.strategy != strategy:
-        raise error("E310", f"strategy of {where} is '{scheme.strategy}'", f"it may be '{strategy}'")
+        raise error(
+            "E310", f"strategy of {where} is '{scheme.strategy}'", f"it may be '{strategy}'"
+        )
     if scheme.strategy == "tensor" and scheme.symmetric:
         raise error("E310", f"{where} is symmetric", "activations are quantized asymmetrically")
 
@@ -272,8 +311,14 @@ def _check_types(kind: type, values: Mapping[str, Any], where: str) -> None:
         hint = hints[name]
         accepted = {float | None: (float, int, type(None)), float: (float, int)}.get(hint, hint)
         wrong_bool = isinstance(value, bool) and hint is not bool
-        if wrong_bool or not isinstance(value, accepted) or (isinstance(value, float) and not math.isfinite(value)):
-            raise error("E310", f"{name} of {where} is {json.dumps(value)[:40]}, which is not of its type")
+        if (
+            wrong_bool
+            or not isinstance(value, accepted)
+            or (isinstance(value, float) and not math.isfinite(value))
+        ):
+            raise error(
+                "E310", f"{name} of {where} is {json.dumps(value)[:40]}, which is not of its type"
+            )
 
 
 def _mapping(record: Any, where: str) -> dict[str, Any]:
@@ -285,8 +330,14 @@ def _mapping(record: Any, where: str) -> dict[str, Any]:
 def _amounts(record: Any, where: str, kinds: tuple[type, ...]) -> dict[str, Any]:
     values = _mapping(record, where)
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, kinds) or (isinstance(value, float) and not math.isfinite(value)):
-            raise error("E310", f"'{name}' of {where} is {json.dumps(value)[:40]}, which is not of its type")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, kinds)
+            or (isinstance(value, float) and not math.isfinite(value))
+        ):
+            raise error(
+                "E310", f"'{name}' of {where} is {json.dumps(value)[:40]}, which is not of its type"
+            )
     return values
 
 

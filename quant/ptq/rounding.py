@@ -43,7 +43,9 @@ class Schedule:
         start = self.warmup * self.iterations
         if step < start:
             return None
-        return self.beta[1] + (self.beta[0] - self.beta[1]) * (1 - (step - start) / (self.iterations - start))
+        return self.beta[1] + (self.beta[0] - self.beta[1]) * (
+            1 - (step - start) / (self.iterations - start)
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class SoftRounding:
         self.alpha = nn.Parameter(-part.log())
         self.optimizer = torch.optim.Adam([self.alpha], lr=rate)
 
-    def step(self, loss: Callable[[list[Tensor]], Tensor], weight: float, exponent: float | None) -> None:
+    def step(
+        self, loss: Callable[[list[Tensor]], Tensor], weight: float, exponent: float | None
+    ) -> None:
         """One step down the loss of the soft weights, plus the regularisation; its gradient is written out by hand."""
         with torch.no_grad():
             sigmoid = self.alpha.sigmoid()
@@ -105,7 +109,10 @@ class SoftRounding:
 
     def _shaped(self, flat: Tensor) -> list[Tensor]:
         parts = torch.split(flat, [layer.numel for layer in self.layers])
-        return [layer.unrows(part.view(layer.channels_out, layer.fan_in)) for layer, part in zip(self.layers, parts, strict=True)]
+        return [
+            layer.unrows(part.view(layer.channels_out, layer.fan_in))
+            for layer, part in zip(self.layers, parts, strict=True)
+        ]
 
 
 def _flat(parts: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
@@ -138,7 +145,12 @@ class Reconstruction:
         save: Callable[[Codes], None],
     ) -> Codes:
         """Rounds every unit; `finished` ones are taken as they are, `save` is given all codes after each unit."""
-        codes: Codes = {name: finished[name] for unit in units for name in unit.layers if _all_in(unit, finished)}
+        codes: Codes = {
+            name: finished[name]
+            for unit in units
+            for name in unit.layers
+            if _all_in(unit, finished)
+        }
         left = [unit for unit in units if not _all_in(unit, finished)]
         for name, code in codes.items():
             self._install(name, code)
@@ -177,22 +189,34 @@ class Reconstruction:
         for step in range(self.schedule.iterations):
             order = order or torch.randperm(len(given), generator=generator).tolist()
             i = order.pop()
-            loss = self._loss(unit, fresh, given[i], targets[i], None if weights is None else weights[i])
+            loss = self._loss(
+                unit, fresh, given[i], targets[i], None if weights is None else weights[i]
+            )
             rounding.step(loss, self.schedule.weight, self.schedule.exponent(step))
             clock.tick(unit.name)
         return rounding.codes()
 
     def _soft(self, unit: Unit) -> SoftRounding:
-        return SoftRounding([self.layers[name] for name in unit.layers], self.grids, self.schedule.rate)
+        return SoftRounding(
+            [self.layers[name] for name in unit.layers], self.grids, self.schedule.rate
+        )
 
     def _captured(self, unit: Unit, batches: Sequence[Any]) -> tuple[list[Given], list[Tensor]]:
         """What the unit is given in the quantized network, and what it returns in the float one. Raises E312."""
-        given = capture_inputs(self.quantized, self.quantized.get_submodule(unit.name), unit.calls, batches, self.forward)
+        given = capture_inputs(
+            self.quantized,
+            self.quantized.get_submodule(unit.name),
+            unit.calls,
+            batches,
+            self.forward,
+        )
         part = self.original.get_submodule(unit.name)
         targets = capture_outputs(self.original, part, unit.calls, batches, self.forward)
         if not all(bool(target.isfinite().all()) for target in targets):
             raise error(
-                "E312", f"the float network's output of '{unit.name}' holds values that are not finite", "check the images"
+                "E312",
+                f"the float network's output of '{unit.name}' holds values that are not finite",
+                "check the images",
             )
         return given, targets
 
@@ -200,7 +224,12 @@ class Reconstruction:
         return guard(self.quantized.get_submodule(unit.name), given[0])
 
     def _loss(
-        self, unit: Unit, fresh: Callable[[Given], Given], given: Given, target: Tensor, weight: Tensor | None
+        self,
+        unit: Unit,
+        fresh: Callable[[Given], Given],
+        given: Given,
+        target: Tensor,
+        weight: Tensor | None,
     ) -> Callable[[list[Tensor]], Tensor]:
         """Squared error of the unit's output: summed over channels, mean over images and places."""
         part = self.quantized.get_submodule(unit.name)
@@ -211,7 +240,9 @@ class Reconstruction:
 
         def loss(values: list[Tensor]) -> Tensor:
             args, kwargs = fresh(given)
-            output = tensors(functional_call(part, dict(zip(names, values, strict=True)), args, kwargs))[0]
+            output = tensors(
+                functional_call(part, dict(zip(names, values, strict=True)), args, kwargs)
+            )[0]
             squared = (output - target).square()
             return (squared if weight is None else squared * weight).mean() * channels
 
@@ -245,7 +276,11 @@ class _Clock:
         if self.done % REPORT_EVERY == 0 or self.done == self.total:
             share = self.done / self.total
             measured = (time.perf_counter() - self.began) * (1 - share) / share
-            self.report(Progress(unit, self.done, self.total, share * measured + (1 - share) ** 2 * self.estimate))
+            self.report(
+                Progress(
+                    unit, self.done, self.total, share * measured + (1 - share) ** 2 * self.estimate
+                )
+            )
 
 
 def _all_in(unit: Unit, finished: Mapping[str, Tensor]) -> bool:

@@ -40,11 +40,18 @@ def readers(module: nn.Module, layers: Sequence[Layer]) -> dict[str, tuple[nn.Mo
     """The modules of this copy of the network that multiply with each layer's weight; several where a weight is shared."""
     parts = dict(module.named_modules())
     candidates = [part for part in parts.values() if isinstance(part, QUANTIZABLE)]
-    return {layer.name: tuple(part for part in candidates if part.weight is parts[layer.name].weight) for layer in layers}
+    return {
+        layer.name: tuple(part for part in candidates if part.weight is parts[layer.name].weight)
+        for layer in layers
+    }
 
 
 def find_sites(
-    module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward, bits: Mapping[str, int | None]
+    module: nn.Module,
+    layers: Sequence[Layer],
+    batch: Any,
+    forward: Forward,
+    bits: Mapping[str, int | None],
 ) -> tuple[Site, ...]:
     """Where quantizers go, from one forward of the float network; a layer with bits None has none.
 
@@ -97,7 +104,9 @@ class SharedInput:
         self.seen: Tensor | None = None
         self.quantized: Tensor | None = None
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         quantized = self.read(_operand(args, kwargs))
         return ((quantized, *args[1:]), kwargs) if args else ((), kwargs | {"input": quantized})
 
@@ -127,7 +136,10 @@ class NewForward:
 
 
 def attach(
-    module: nn.Module, layers: Sequence[Layer], sites: Iterable[Site], quantizers: Mapping[str, Callable[[Tensor], Tensor]]
+    module: nn.Module,
+    layers: Sequence[Layer],
+    sites: Iterable[Site],
+    quantizers: Mapping[str, Callable[[Tensor], Tensor]],
 ) -> Callable[[], None]:
     """Put a quantizer, by site name, on the inputs of its layers; returns what takes them off again."""
     modules = readers(module, layers)
@@ -135,7 +147,9 @@ def attach(
     handles = [module.register_forward_pre_hook(NewForward([hook for _, hook in placed]))]
     for site, hook in placed:
         for name in site.layers:
-            handles += [part.register_forward_pre_hook(hook, with_kwargs=True) for part in modules[name]]
+            handles += [
+                part.register_forward_pre_hook(hook, with_kwargs=True) for part in modules[name]
+            ]
 
     def detach() -> None:
         for handle in handles:
@@ -152,6 +166,10 @@ def _operand(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
 
 def _is_input(tensor: Tensor, batch: Any) -> bool:
     """Whether these are the values that the network was given, in whatever order: views and copies are its input too."""
-    alike = [leaf for leaf in tensors(batch) if leaf.dtype == tensor.dtype and leaf.numel() == tensor.numel()]
+    alike = [
+        leaf
+        for leaf in tensors(batch)
+        if leaf.dtype == tensor.dtype and leaf.numel() == tensor.numel()
+    ]
     mine = tensor.detach().cpu().flatten().sort().values
     return any(torch.equal(mine, leaf.detach().cpu().flatten().sort().values) for leaf in alike)

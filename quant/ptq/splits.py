@@ -18,7 +18,9 @@ class Splits:
     test: Batches
 
     @classmethod
-    def of(cls, network: Network, data: str | None, test: str | None, images: int, seed: int) -> Splits:
+    def of(
+        cls, network: Network, data: str | None, test: str | None, images: int, seed: int
+    ) -> Splits:
         """`data` and `test` as `--data` takes them. By default the network's own; for data of your own, all of it tests.
 
         Raises E303 for a network without images of its own, E304 for too few, E301.
@@ -26,7 +28,9 @@ class Splits:
         spec = network.spec
         given = data or (spec.data if spec else "")
         if not given:
-            raise error("E303", f"'{network.name}' has no images of its own", "give some with --data")
+            raise error(
+                "E303", f"'{network.name}' has no images of its own", "give some with --data"
+            )
         form = spec.images if spec else ImageFormat.of(network.input_shape)
         common = {"classes": network.classes, "net": network.module, "seed": seed}
         calibration = load_data(given, form, count=images, split="calibration", **common)  # type: ignore[arg-type]

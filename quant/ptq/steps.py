@@ -63,8 +63,12 @@ def learn_steps(
             continue
         steps = {site.name: LearnedStep(grids[site.name]) for site in inside}
         part = quantized.get_submodule(unit.name)
-        given = capture_inputs(original, original.get_submodule(unit.name), unit.calls, batches, forward)
-        targets = capture_outputs(original, original.get_submodule(unit.name), unit.calls, batches, forward)
+        given = capture_inputs(
+            original, original.get_submodule(unit.name), unit.calls, batches, forward
+        )
+        targets = capture_outputs(
+            original, original.get_submodule(unit.name), unit.calls, batches, forward
+        )
         detach = attach(quantized, layers, inside, steps)
         generator = torch.Generator().manual_seed(seed * 100_003 + position)
         try:

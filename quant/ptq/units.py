@@ -32,7 +32,9 @@ class Unit:
     calls: int
 
 
-def find_units(module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward, *, blocks: bool) -> tuple[Unit, ...]:
+def find_units(
+    module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward, *, blocks: bool
+) -> tuple[Unit, ...]:
     """All layers in units, in the order in which one forward runs them; every unit is one layer unless `blocks`."""
     modules = dict(module.named_modules())
     names = [layer.name for layer in layers]
@@ -44,11 +46,18 @@ def find_units(module: nn.Module, layers: Sequence[Layer], batch: Any, forward: 
     for name in modules:  # outer modules come before the inner ones
         inside = tuple(layer for layer in names if layer == name or layer.startswith(f"{name}."))
         taken = any(name.startswith(f"{outer}.") for outer in found)
-        block = name and type(modules[name]) in kinds and len(inside) <= LARGEST and watch.calls.get(name)
+        block = (
+            name
+            and type(modules[name]) in kinds
+            and len(inside) <= LARGEST
+            and watch.calls.get(name)
+        )
         if inside and not taken and (block or name in names):
             found[name] = inside
     order = list(watch.calls)
-    return tuple(Unit(name, found[name], watch.calls[name]) for name in sorted(found, key=order.index))
+    return tuple(
+        Unit(name, found[name], watch.calls[name]) for name in sorted(found, key=order.index)
+    )
 
 
 class _Watch(TorchFunctionMode):
@@ -57,14 +66,23 @@ class _Watch(TorchFunctionMode):
     def __init__(self, modules: dict[str, nn.Module], layers: Sequence[str]) -> None:
         super().__init__()
         self.modules = modules
-        self.holding = {name for name in modules if any(layer.startswith(f"{name}.") for layer in layers)} | {""}
+        self.holding = {
+            name for name in modules if any(layer.startswith(f"{name}.") for layer in layers)
+        } | {""}
         self.calls: dict[str, int] = {}
         self.adding: set[str] = set()
         self.stack: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in ADDITIONS and len(args) == 2 and all(map(_is_activation, args)) and args[0].shape == args[1].shape:
-            self.adding.add(next((name for name in reversed(self.stack) if name in self.holding), ""))
+        if (
+            func in ADDITIONS
+            and len(args) == 2
+            and all(map(_is_activation, args))
+            and args[0].shape == args[1].shape
+        ):
+            self.adding.add(
+                next((name for name in reversed(self.stack) if name in self.holding), "")
+            )
         return func(*args, **(kwargs or {}))
 
     @contextmanager

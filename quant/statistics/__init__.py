@@ -19,7 +19,13 @@ from emqlang.quant.networks.tracing import tensors
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.statistics import features, fingerprint, hessian, perturbation, shape, synflow
 from emqlang.quant.statistics import quantization_errors as errors
-from emqlang.quant.statistics.activations import ChannelFisher, Sampled, SampledSlopes, Variance, sample_sizes
+from emqlang.quant.statistics.activations import (
+    ChannelFisher,
+    Sampled,
+    SampledSlopes,
+    Variance,
+    sample_sizes,
+)
 from emqlang.quant.statistics.cache import Cache
 from emqlang.quant.statistics.gradients import Fisher, FisherForm, Gradient
 from emqlang.quant.statistics.image_pass import Observer, pass_over
@@ -105,24 +111,35 @@ def collect_statistics(
     images, labels = _take(data, stat_images, network, needing)
     base = Settings()
     settings = Settings(
-        loss, base.hessian_samples if hessian_samples is None else hessian_samples, seed, quantizer or base.quantizer
+        loss,
+        base.hessian_samples if hessian_samples is None else hessian_samples,
+        seed,
+        quantizer or base.quantizer,
     )
-    subject = Subject(network, torch.device(device), tuple(menu), images, labels, settings, progress)
+    subject = Subject(
+        network, torch.device(device), tuple(menu), images, labels, settings, progress
+    )
     identity, shown = fingerprint.of_network(network), fingerprint.of_images(subject)
     store = None if cache is None or callable(loss) else Cache(cache, identity)
     measured: dict[str, Measured] = {}
     for part in PASSES:
-        measured |= _obtain(subject, part, wanted & part.names, store if part.cached else None, shown)
+        measured |= _obtain(
+            subject, part, wanted & part.names, store if part.cached else None, shown
+        )
     return _table(subject, measured, fingerprint.of_all(subject, identity, shown), store)
 
 
-def _take(data: Batches | None, count: int, network: Network, needing: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+def _take(
+    data: Batches | None, count: int, network: Network, needing: Sequence[str]
+) -> tuple[Tensor, Tensor | None]:
     """The images that are shown, and their labels; none if no statistic needs them."""
     if not needing:
         return torch.empty(0, *network.input_shape), None
     if data is None:
         help = ("give images with --data, or --data noise:64 to do without",)
-        raise error("E303", f"{', '.join(needing)} must be measured on images, and there are none", *help)
+        raise error(
+            "E303", f"{', '.join(needing)} must be measured on images, and there are none", *help
+        )
     images: list[Tensor] = []
     labels: list[Tensor] = []
     for part, marks in data.batches(count):
@@ -138,18 +155,29 @@ def _take(data: Batches | None, count: int, network: Network, needing: Sequence[
 def _fitting(images: Tensor, network: Network, name: str) -> Tensor:
     """Images of the network's own shape, in its precision."""
     if images.shape[1:] != network.input_shape:
-        given, wanted = ("x".join(map(str, shape)) for shape in (images.shape[1:], network.input_shape))
+        given, wanted = (
+            "x".join(map(str, shape)) for shape in (images.shape[1:], network.input_shape)
+        )
         raise error("E304", f"the images of {name} are {given}, and the network takes {wanted}")
     example = tensors(network.example)[0]
-    return images.to(example.dtype) if images.is_floating_point() and example.is_floating_point() else images
+    return (
+        images.to(example.dtype)
+        if images.is_floating_point() and example.is_floating_point()
+        else images
+    )
 
 
-def _obtain(subject: Subject, part: Pass, names: frozenset[str], store: Cache | None, images: str) -> dict[str, Measured]:
+def _obtain(
+    subject: Subject, part: Pass, names: frozenset[str], store: Cache | None, images: str
+) -> dict[str, Measured]:
     """The wanted statistics of one pass, from the cache as far as it has them."""
     keys = {name: fingerprint.of_statistic(subject, name, images) for name in sorted(names)}
     cached = {name: store.load(name, key) for name, key in keys.items()} if store else {}
     found = {
-        name: Measured(kept.values.to(subject.device), None if kept.error is None else kept.error.to(subject.device))
+        name: Measured(
+            kept.values.to(subject.device),
+            None if kept.error is None else kept.error.to(subject.device),
+        )
         for name, kept in cached.items()
         if kept is not None
     }
@@ -163,9 +191,14 @@ def _obtain(subject: Subject, part: Pass, names: frozenset[str], store: Cache | 
     return found | fresh
 
 
-def _table(subject: Subject, measured: Mapping[str, Measured], identity: str, store: Cache | None) -> Statistics:
+def _table(
+    subject: Subject, measured: Mapping[str, Measured], identity: str, store: Cache | None
+) -> Statistics:
     elements = [len(subject.images) * size for size in subject.network.collection.act_numel]
-    sizes = {"weight": [layer.numel for layer in subject.layers], "activation": sample_sizes(elements)}
+    sizes = {
+        "weight": [layer.numel for layer in subject.layers],
+        "activation": sample_sizes(elements),
+    }
     return Statistics(
         fingerprint=identity,
         layers=tuple(layer.name for layer in subject.layers),

@@ -38,7 +38,9 @@ class Sampled(Observer):
                 message = f"layer '{layer.name}' puts out {len(values):,} elements for this image and {size:,} for the example"
                 raise error("E308", message)
             positions = self.positions[layer.index]
-            first, last = torch.searchsorted(positions, torch.tensor([visit.index * size, (visit.index + 1) * size])).tolist()
+            first, last = torch.searchsorted(
+                positions, torch.tensor([visit.index * size, (visit.index + 1) * size])
+            ).tolist()
             chosen = positions[first:last] - visit.index * size
             self.parts[layer.index].append(values[chosen.to(values.device)].float())
 
@@ -74,13 +76,17 @@ class Variance(Observer):
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        self.moments = torch.zeros(3, len(subject.layers), dtype=torch.float64, device=subject.device)
+        self.moments = torch.zeros(
+            3, len(subject.layers), dtype=torch.float64, device=subject.device
+        )
 
     def see(self, visit: Visit) -> None:
         for index, calls in enumerate(visit.outputs):
             for call in calls:
                 values = call.double()
-                self.moments[:, index] += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()])
+                self.moments[:, index] += torch.stack(
+                    [values.new_tensor(values.numel()), values.sum(), values.square().sum()]
+                )
 
     def result(self) -> Tensor:
         count, total, squares = self.moments

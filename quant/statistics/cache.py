@@ -56,7 +56,9 @@ def clear(root: Path | None = None) -> Usage:
         if usage.directory.is_dir():
             shutil.rmtree(usage.directory)
     except OSError as reason:
-        raise error("E301", f"the cache could not be cleared: {reason}", path=str(usage.directory)) from reason
+        raise error(
+            "E301", f"the cache could not be cleared: {reason}", path=str(usage.directory)
+        ) from reason
     return usage
 
 
@@ -84,7 +86,9 @@ class Cache:
 
     def store(self, name: str, key: str, measured: Measured) -> None:
         """Keeps a statistic if all of it is finite. W609 if it cannot be written."""
-        tensors = {"values": measured.values} | ({} if measured.error is None else {"error": measured.error})
+        tensors = {"values": measured.values} | (
+            {} if measured.error is None else {"error": measured.error}
+        )
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             return
         kept = {part: tensor.cpu().contiguous() for part, tensor in tensors.items()}
@@ -92,7 +96,9 @@ class Cache:
         try:
             write_atomically(self._path(name, key), lambda file: save_file(kept, file, metadata))
         except (OSError, SafetensorError) as reason:
-            self.warnings.append(Diagnostic("W609", f"'{name}' was not cached: {reason}", path=str(self.root)))
+            self.warnings.append(
+                Diagnostic("W609", f"'{name}' was not cached: {reason}", path=str(self.root))
+            )
 
     def _path(self, name: str, key: str) -> Path:
         return self.root / FOLDER / self.network / f"{name}-{key}.safetensors"
@@ -103,14 +109,20 @@ class Cache:
         try:
             path.replace(path.with_suffix(".damaged"))
         except OSError as failure:
-            self.warnings.append(Diagnostic("W609", f"the damaged file stays: {failure}", path=str(path)))
+            self.warnings.append(
+                Diagnostic("W609", f"the damaged file stays: {failure}", path=str(path))
+            )
 
 
 def _read(path: Path, name: str, key: str) -> dict[str, Tensor]:
     """The tensors of a file that is what its name says. Raises ValueError if it is not, OSError, SafetensorError."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        if (metadata.get("format"), metadata.get("name"), metadata.get("key")) != (FORMAT, name, key):
+        if (metadata.get("format"), metadata.get("name"), metadata.get("key")) != (
+            FORMAT,
+            name,
+            key,
+        ):
             raise ValueError("the file was written for something else")
         found = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
     if "values" not in found or metadata.get("digest") != _digest(found):

@@ -36,7 +36,9 @@ def _grams(subject: Subject) -> Tensor:
     """X X^T for the centred features X (N, F) of every layer, the calls of a layer that runs several times side by side."""
     count = len(subject.images)
     alone = _shapes(subject)
-    grams = torch.zeros(len(subject.layers), count, count, dtype=torch.float64, device=subject.device)
+    grams = torch.zeros(
+        len(subject.layers), count, count, dtype=torch.float64, device=subject.device
+    )
     modules = readers(subject.module, subject.layers)
     with ExitStack() as stack:
         for layer in subject.layers:

@@ -20,8 +20,22 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.statistics.subject import Subject
 
 # what reads labels, what draws by the seed, and what has probes
-LOSSES = frozenset({"grad", "fisher", "fisher_qerr", "hess", "hess_trace", "hess_eig", "grad_act", "fisher_act", "loss_inc"})
-SEEDED = frozenset({"hess", "hess_trace", "hess_eig", "act", "grad_act", "act_qerr", "out_mse", "kl", "loss_inc"})
+LOSSES = frozenset(
+    {
+        "grad",
+        "fisher",
+        "fisher_qerr",
+        "hess",
+        "hess_trace",
+        "hess_eig",
+        "grad_act",
+        "fisher_act",
+        "loss_inc",
+    }
+)
+SEEDED = frozenset(
+    {"hess", "hess_trace", "hess_eig", "act", "grad_act", "act_qerr", "out_mse", "kl", "loss_inc"}
+)
 PROBED = frozenset({"hess", "hess_trace"})
 
 
@@ -68,8 +82,16 @@ def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
     if INPUTS[name].needs_data:
         yield images
     if name in LOSSES:
-        yield settings.loss if isinstance(settings.loss, str) else id(settings.loss)  # an object of this process; not cached
-        yield settings.seed if settings.loss == "self" else None if subject.given is None else _of_tensor(subject.given)
+        yield (
+            settings.loss if isinstance(settings.loss, str) else id(settings.loss)
+        )  # an object of this process; not cached
+        yield (
+            settings.seed
+            if settings.loss == "self"
+            else None
+            if subject.given is None
+            else _of_tensor(subject.given)
+        )
     if name in SEEDED:
         yield settings.seed
     if name in PROBED:

@@ -45,14 +45,18 @@ class FisherForm(Observer):
         super().__init__(subject)
         widths = weight_widths(subject.menu)
         self.errors = [
-            torch.stack([quantized(subject, index, bits) - layer.weight.detach() for bits in widths]).flatten(1)
+            torch.stack(
+                [quantized(subject, index, bits) - layer.weight.detach() for bits in widths]
+            ).flatten(1)
             for index, layer in enumerate(subject.layers)
         ]
         self.total = subject.numbers([[0.0] * len(subject.layers)] * len(widths))
 
     def see(self, visit: Visit) -> None:
         pairs = zip(self.errors, visit.weight_slopes, strict=True)
-        along = torch.stack([error.double() @ slope.flatten().double() for error, slope in pairs], dim=1)  # (widths, layers)
+        along = torch.stack(
+            [error.double() @ slope.flatten().double() for error, slope in pairs], dim=1
+        )  # (widths, layers)
         self.total += along.square()
 
     def result(self) -> Tensor:

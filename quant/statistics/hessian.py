@@ -35,23 +35,33 @@ def measure_diagonal(subject: Subject, names: frozenset[str]) -> dict[str, Measu
     traces = torch.zeros(samples, len(subject.layers), dtype=torch.float64, device=subject.device)
     batches = _batches(subject)
     for number, slopes in enumerate(_graphs(subject, batches)):
-        generator = subject.generator("probes")  # the same probes for every batch, so that each sees the whole Hessian
+        generator = subject.generator(
+            "probes"
+        )  # the same probes for every batch, so that each sees the whole Hessian
         for probe in range(samples):
             vectors = [_rademacher(weight, generator) for weight in subject.weights]
-            for index, (vector, product) in enumerate(zip(vectors, _derivative(slopes, vectors, subject.weights), strict=True)):
+            for index, (vector, product) in enumerate(
+                zip(vectors, _derivative(slopes, vectors, subject.weights), strict=True)
+            ):
                 part = vector * product
                 traces[probe, index] += part.sum(dtype=torch.float64)
                 diagonal[index].add_(part, alpha=1 / samples)
         subject.progress("hess", number + 1, len(batches))
     deviation = traces.std(0) / math.sqrt(samples)
-    found = {"hess": Measured(subject.flat(diagonal)), "hess_trace": Measured(traces.mean(0), deviation)}
+    found = {
+        "hess": Measured(subject.flat(diagonal)),
+        "hess_trace": Measured(traces.mean(0), deviation),
+    }
     return {name: found[name] for name in names}
 
 
 def measure_top(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
     """`hess_eig`: the eigenvalue of largest magnitude of each layer's own block, by Lanczos' method."""
     generator = subject.generator("start")
-    runs = [_Lanczos(torch.randn(weight.shape, generator=generator).to(weight)) for weight in subject.weights]
+    runs = [
+        _Lanczos(torch.randn(weight.shape, generator=generator).to(weight))
+        for weight in subject.weights
+    ]
     for step in range(STEPS):
         active = [index for index, run in enumerate(runs) if not run.done]
         if not active:
@@ -78,7 +88,9 @@ class _Lanczos:
     def extend(self, product: Tensor) -> None:
         """One step; `product` is the operator times `vector`."""
         share = float((self.vector * product).sum(dtype=torch.float64))
-        rest = product - share * self.vector - (self.beside[-1] if self.beside else 0.0) * self.before
+        rest = (
+            product - share * self.vector - (self.beside[-1] if self.beside else 0.0) * self.before
+        )
         self.diagonal.append(share)
         norm = float(rest.norm())
         values, vectors = torch.linalg.eigh(self._matrix())
@@ -90,7 +102,11 @@ class _Lanczos:
 
     def _matrix(self) -> Tensor:
         beside = torch.tensor(self.beside, dtype=torch.float64)
-        return torch.diag(torch.tensor(self.diagonal, dtype=torch.float64)) + torch.diag(beside, 1) + torch.diag(beside, -1)
+        return (
+            torch.diag(torch.tensor(self.diagonal, dtype=torch.float64))
+            + torch.diag(beside, 1)
+            + torch.diag(beside, -1)
+        )
 
 
 def _batches(subject: Subject) -> Sequence[tuple[Tensor, Tensor]]:
@@ -117,17 +133,27 @@ def _blocks(subject: Subject, vectors: Mapping[int, Tensor]) -> dict[int, Tensor
 
 def _derivative(slopes: Slopes, vectors: Slopes, weights: Sequence[Tensor]) -> list[Tensor]:
     """The gradient of sum(slopes * vectors); zeros where it does not depend on a weight."""
-    pairs = [(slope, vector) for slope, vector in zip(slopes, vectors, strict=True) if slope.requires_grad]
+    pairs = [
+        (slope, vector)
+        for slope, vector in zip(slopes, vectors, strict=True)
+        if slope.requires_grad
+    ]
     if not pairs:
         return [torch.zeros_like(weight) for weight in weights]
     outputs, along = zip(*pairs, strict=True)
     found = torch.autograd.grad(outputs, list(weights), along, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(weight) if slope is None else slope for weight, slope in zip(weights, found, strict=True)]
+    return [
+        torch.zeros_like(weight) if slope is None else slope
+        for weight, slope in zip(weights, found, strict=True)
+    ]
 
 
 def _rademacher(weight: Tensor, generator: torch.Generator) -> Tensor:
     return (
-        torch.randint(0, 2, weight.shape, generator=generator, dtype=torch.int8).to(weight.device, weight.dtype).mul_(2).sub_(1)
+        torch.randint(0, 2, weight.shape, generator=generator, dtype=torch.int8)
+        .to(weight.device, weight.dtype)
+        .mul_(2)
+        .sub_(1)
     )
 
 

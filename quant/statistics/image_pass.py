@@ -70,10 +70,14 @@ def pass_over(subject: Subject, observers: Iterable[Observer]) -> None:
             with torch.no_grad():
                 for observer in observers:
                     observer.see(visit)
-            subject.progress("gradients" if outputs or weights else "activations", index + 1, len(subject.images))
+            subject.progress(
+                "gradients" if outputs or weights else "activations", index + 1, len(subject.images)
+            )
 
 
-def _visit(subject: Subject, index: int, observers: Sequence[Observer], outputs: bool, weights: bool) -> Visit:
+def _visit(
+    subject: Subject, index: int, observers: Sequence[Observer], outputs: bool, weights: bool
+) -> Visit:
     image = subject.images[index : index + 1]
     with ExitStack() as stack:
         stack.enter_context(plain_kernels())
@@ -90,7 +94,9 @@ def _visit(subject: Subject, index: int, observers: Sequence[Observer], outputs:
     taken = iter(slopes[: len(calls)] if outputs else ())
     output_slopes = [[next(taken) for _ in layer] for layer in seen] if outputs else ()
     weight_slopes = slopes[len(slopes) - len(subject.weights) :] if weights else ()
-    return Visit(index, [[call.detach() for call in layer] for layer in seen], output_slopes, weight_slopes)
+    return Visit(
+        index, [[call.detach() for call in layer] for layer in seen], output_slopes, weight_slopes
+    )
 
 
 def gradients(value: Tensor, wanted: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
@@ -100,4 +106,7 @@ def gradients(value: Tensor, wanted: Sequence[Tensor], create_graph: bool = Fals
     reached = [tensor for tensor in wanted if tensor.requires_grad]
     found = iter(torch.autograd.grad(value, reached, create_graph=create_graph, allow_unused=True))
     slopes = [next(found) if tensor.requires_grad else None for tensor in wanted]
-    return [torch.zeros_like(tensor) if slope is None else slope for tensor, slope in zip(wanted, slopes, strict=True)]
+    return [
+        torch.zeros_like(tensor) if slope is None else slope
+        for tensor, slope in zip(wanted, slopes, strict=True)
+    ]

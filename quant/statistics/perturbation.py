@@ -45,7 +45,10 @@ class _Trial:
     def __init__(self, subject: Subject, names: frozenset[str]) -> None:
         self.subject, self.names = subject, names
         self.module = deepcopy(subject.module).requires_grad_(False)
-        self.results = {name: subject.numbers([[0.0] * len(subject.layers)] * len(subject.menu)) for name in NAMES}
+        self.results = {
+            name: subject.numbers([[0.0] * len(subject.layers)] * len(subject.menu))
+            for name in NAMES
+        }
 
     @cached_property
     def inputs(self) -> InputGrids:
@@ -55,12 +58,17 @@ class _Trial:
     def logits(self) -> list[Tensor]:
         """Of the float network, batch by batch."""
         with torch.no_grad(), plain_kernels():
-            return [self.subject.logits(images) for images in torch.split(self.subject.images, BATCH)]
+            return [
+                self.subject.logits(images) for images in torch.split(self.subject.images, BATCH)
+            ]
 
     def run(self, group: Group, row: int, choice: Choice) -> None:
         """Quantizes one group by one choice and books what that does."""
         subject, count = self.subject, len(self.subject.images)
-        noise, energy = (torch.zeros(len(subject.layers), dtype=torch.float64, device=subject.device) for _ in range(2))
+        noise, energy = (
+            torch.zeros(len(subject.layers), dtype=torch.float64, device=subject.device)
+            for _ in range(2)
+        )
         weights = {index: quantized(subject, index, choice.weight_bits) for index in group.layers}
         for number, images in enumerate(torch.split(subject.images, BATCH)):
             wanted = self._forward(images, group)[1] if "out_mse" in self.names else {}
@@ -77,21 +85,32 @@ class _Trial:
     def _book(self, group: Group, row: int, number: int, logits: Tensor, share: float) -> None:
         """One batch's part of what belongs to the group as a whole."""
         if "kl" in self.names:
-            wanted, found = (values.double().log_softmax(CLASS_AXIS) for values in (self.logits[number], logits))
-            divergence = F.kl_div(found, wanted, reduction="none", log_target=True).sum(CLASS_AXIS).mean()
+            wanted, found = (
+                values.double().log_softmax(CLASS_AXIS) for values in (self.logits[number], logits)
+            )
+            divergence = (
+                F.kl_div(found, wanted, reduction="none", log_target=True).sum(CLASS_AXIS).mean()
+            )
             self.results["kl"][row, group.main] += share * divergence.clamp(min=0)
         if "loss_inc" in self.names:
             images, labels = self.subject.batches(BATCH)[number]
             losses = [
-                self.subject.loss(values, images, labels).double() / len(labels) for values in (logits, self.logits[number])
+                self.subject.loss(values, images, labels).double() / len(labels)
+                for values in (logits, self.logits[number])
             ]
             self.results["loss_inc"][row, group.main] += share * (losses[0] - losses[1])
 
     def _forward(self, images: Tensor, group: Group) -> tuple[Tensor, dict[int, Tensor]]:
         """Logits, and what each layer of the group puts out in all its calls."""
-        with torch.no_grad(), plain_kernels(), self.subject.outputs(self.module, group.layers) as seen:
+        with (
+            torch.no_grad(),
+            plain_kernels(),
+            self.subject.outputs(self.module, group.layers) as seen,
+        ):
             logits = self.subject.logits(images, self.module)
-        return logits, {index: torch.cat([call.flatten() for call in seen[index]]) for index in group.layers}
+        return logits, {
+            index: torch.cat([call.flatten() for call in seen[index]]) for index in group.layers
+        }
 
     @contextmanager
     def _quantized(self, weights: Mapping[int, Tensor], act_bits: int | None) -> Iterator[None]:
@@ -118,7 +137,9 @@ class _Trial:
             return lambda: None
         names = {layer.name for layer in layers}
         sites = [
-            replace(site, layers=kept) for site in self.inputs.sites if (kept := tuple(n for n in site.layers if n in names))
+            replace(site, layers=kept)
+            for site in self.inputs.sites
+            if (kept := tuple(n for n in site.layers if n in names))
         ]
         grids = {site.name: self.inputs.grids[site.name][act_bits] for site in sites}
         return attach(self.module, self.subject.layers, sites, grids)

@@ -28,7 +28,12 @@ def measure_weights(subject: Subject, names: frozenset[str]) -> dict[str, Measur
     rows = []
     for number, bits in enumerate(widths):
         rows.append(
-            subject.flat([quantized(subject, index, bits) - layer.weight.detach() for index, layer in enumerate(subject.layers)])
+            subject.flat(
+                [
+                    quantized(subject, index, bits) - layer.weight.detach()
+                    for index, layer in enumerate(subject.layers)
+                ]
+            )
         )
         subject.progress("qerr", number + 1, len(widths))
     return {"qerr": Measured(torch.stack(rows).float())}
@@ -59,11 +64,20 @@ def find_inputs(subject: Subject) -> InputGrids:
     batches = [images.to(subject.device) for images in torch.split(subject.images, BATCH)]
     widths = _widths(subject)
     with plain_kernels():
-        sites = find_sites(module, layers, batches[0][:EXAMPLES], forward, {layer.name: widths[0] for layer in layers})
+        sites = find_sites(
+            module,
+            layers,
+            batches[0][:EXAMPLES],
+            forward,
+            {layer.name: widths[0] for layer in layers},
+        )
         seen = observe(module, layers, sites, batches, forward, subject.settings.seed)
     grids: dict[str, Mapping[int, ActivationGrid]] = {}
     for site in sites:
-        found = {bits: RANGES[OBSERVER](seen[site.name], site.bits if site.external else bits) for bits in widths}
+        found = {
+            bits: RANGES[OBSERVER](seen[site.name], site.bits if site.external else bits)
+            for bits in widths
+        }
         grids.update(dict.fromkeys(site.layers, found))
     return InputGrids(sites, grids)
 
@@ -75,17 +89,26 @@ def _widths(subject: Subject) -> list[int]:
 def measure_inputs(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
     """`act_qerr`: the mean squared error of quantizing each layer's input, one row a width."""
     inputs, widths = find_inputs(subject), _widths(subject)
-    sums = {site.name: torch.zeros(len(widths) + 1, dtype=torch.float64, device=subject.device) for site in inputs.sites}
+    sums = {
+        site.name: torch.zeros(len(widths) + 1, dtype=torch.float64, device=subject.device)
+        for site in inputs.sites
+    }
 
     def read(name: str, tensor: Tensor) -> None:
         for row, bits in enumerate(widths):
-            sums[name][row] += (inputs.grids[name][bits](tensor) - tensor).square().sum(dtype=torch.float64)
+            sums[name][row] += (
+                (inputs.grids[name][bits](tensor) - tensor).square().sum(dtype=torch.float64)
+            )
         sums[name][-1] += tensor.numel()
 
     modules = readers(subject.module, subject.layers)
     batches = torch.split(subject.images, BATCH)
     for number, images in enumerate(batches):
-        with torch.no_grad(), plain_kernels(), reading({name: modules[name] for name in sums}, read):
+        with (
+            torch.no_grad(),
+            plain_kernels(),
+            reading({name: modules[name] for name in sums}, read),
+        ):
             subject.logits(images)
         subject.progress("act_qerr", number + 1, len(batches))
     first = {name: site.name for site in inputs.sites for name in site.layers}

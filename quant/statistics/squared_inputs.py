@@ -21,8 +21,13 @@ CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
 PARAMETERS: dict[Any, tuple[str, ...]] = {
     F.linear: ("input", "weight", "bias"),
-    **dict.fromkeys(CONVOLUTIONS, ("input", "weight", "bias", "stride", "padding", "dilation", "groups")),
-    **dict.fromkeys(TRANSPOSED, ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")),
+    **dict.fromkeys(
+        CONVOLUTIONS, ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+    ),
+    **dict.fromkeys(
+        TRANSPOSED,
+        ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+    ),
 }
 
 
@@ -86,7 +91,9 @@ class _Products(TorchFunctionMode):
 
         return enter, leave
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if self.inside and func in PARAMETERS:
             given = dict(zip(PARAMETERS[func], args, strict=False)) | kwargs

@@ -27,7 +27,9 @@ from emqlang.quant.user_code import foreign
 CLASS_AXIS = 1  # of logits (N, classes, ...)
 LOSSES = ("label", "self")
 Progress = Callable[[str, int, int], None]  # a statistic, steps done, steps in all
-Loss = Callable[[Tensor, tuple[Tensor, Tensor | None]], Tensor]  # of the network's scores and a batch: the mean over images
+Loss = Callable[
+    [Tensor, tuple[Tensor, Tensor | None]], Tensor
+]  # of the network's scores and a batch: the mean over images
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         if isinstance(self.loss, str) and self.loss not in LOSSES:
-            help = (*nearest(self.loss, LOSSES), f"one of {', '.join(LOSSES)}, or a function of scores and batch")
+            help = (
+                *nearest(self.loss, LOSSES),
+                f"one of {', '.join(LOSSES)}, or a function of scores and batch",
+            )
             raise error("E403", f"there is no loss '{self.loss}'", *help)
 
 
@@ -60,14 +65,22 @@ class Subject:
     @cached_property
     def module(self) -> nn.Module:
         """The network's own module, or a copy on another device."""
-        home = next((parameter.device for parameter in self.network.module.parameters()), self.device)
-        return self.network.module if home == self.device else deepcopy(self.network.module).to(self.device)
+        home = next(
+            (parameter.device for parameter in self.network.module.parameters()), self.device
+        )
+        return (
+            self.network.module
+            if home == self.device
+            else deepcopy(self.network.module).to(self.device)
+        )
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of `module`."""
         found = self.network.collection.layers
-        return tuple(Layer(layer.name, self.module.get_submodule(layer.name), layer.index) for layer in found)
+        return tuple(
+            Layer(layer.name, self.module.get_submodule(layer.name), layer.index) for layer in found
+        )
 
     @cached_property
     def weights(self) -> tuple[nn.Parameter, ...]:
@@ -79,7 +92,9 @@ class Subject:
         if self.settings.loss == "self":
             return self._drawn()
         if self.given is None and callable(self.settings.loss):
-            return torch.zeros(len(self.images), dtype=torch.long)  # it does without, or it will say so
+            return torch.zeros(
+                len(self.images), dtype=torch.long
+            )  # it does without, or it will say so
         if self.given is None:
             raise error("E304", "the data has no labels", "take the network's own: --loss self")
         return self.given
@@ -89,7 +104,13 @@ class Subject:
         drawn = []
         for start in range(len(self.images)):
             with torch.no_grad():
-                shares = self.logits(self.images[start : start + 1]).float().softmax(CLASS_AXIS).movedim(CLASS_AXIS, -1).cpu()
+                shares = (
+                    self.logits(self.images[start : start + 1])
+                    .float()
+                    .softmax(CLASS_AXIS)
+                    .movedim(CLASS_AXIS, -1)
+                    .cpu()
+                )
             marks = torch.multinomial(shares.reshape(-1, shares.shape[-1]), 1, generator=generator)
             drawn.append(marks.reshape(shares.shape[:-1]))
         return torch.cat(drawn)
@@ -103,13 +124,21 @@ class Subject:
         own = self.settings.loss
         if callable(own):
             with foreign("E304", "the loss"):
-                return own(logits, (images.to(self.device), None if self.given is None else labels.to(self.device))) * len(images)
+                return own(
+                    logits,
+                    (
+                        images.to(self.device),
+                        None if self.given is None else labels.to(self.device),
+                    ),
+                ) * len(images)
         with foreign("E304", "cross entropy of the network's output with the labels"):
             return F.cross_entropy(logits, labels.to(self.device)) * len(labels)
 
     def batches(self, size: int) -> Sequence[tuple[Tensor, Tensor]]:
         """All images with their labels, at most `size` at a time."""
-        return list(zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True))
+        return list(
+            zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)
+        )
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator on the CPU that depends on the seed and its purpose alone."""
@@ -117,14 +146,21 @@ class Subject:
 
     def flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors of the weights' shapes as one buffer, each layer's as (C_out, fan_in)."""
-        return torch.cat([layer.rows(tensor).flatten() for layer, tensor in zip(self.layers, tensors, strict=True)])
+        return torch.cat(
+            [
+                layer.rows(tensor).flatten()
+                for layer, tensor in zip(self.layers, tensors, strict=True)
+            ]
+        )
 
     def numbers(self, values: Any) -> Tensor:
         """Values of the layers as a float64 tensor on the device."""
         return torch.as_tensor(values, dtype=torch.float64, device=self.device)
 
     @contextmanager
-    def outputs(self, module: nn.Module | None = None, indices: Iterable[int] | None = None) -> Iterator[dict[int, list[Tensor]]]:
+    def outputs(
+        self, module: nn.Module | None = None, indices: Iterable[int] | None = None
+    ) -> Iterator[dict[int, list[Tensor]]]:
         """While it lasts, what these layers, or all, put out, one entry a call; safe from what follows in place."""
         layers = self.layers if indices is None else [self.layers[index] for index in indices]
         seen: dict[int, list[Tensor]] = {layer.index: [] for layer in layers}
@@ -132,7 +168,12 @@ class Subject:
         with ExitStack() as stack:
             for layer in layers:
 
-                def hook(module: nn.Module, args: Any, output: Any, calls: list[Tensor] = seen[layer.index]) -> Any:
+                def hook(
+                    module: nn.Module,
+                    args: Any,
+                    output: Any,
+                    calls: list[Tensor] = seen[layer.index],
+                ) -> Any:
                     calls.append(tensors(output)[0])
                     return output.clone() if isinstance(output, Tensor) else None
 

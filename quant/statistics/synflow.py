@@ -75,7 +75,11 @@ def _ones(device: torch.device) -> Callable[[Any], Any]:
     def one(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
-        return torch.ones_like(leaf, dtype=torch.float64, device=device) if leaf.is_floating_point() else leaf.to(device)
+        return (
+            torch.ones_like(leaf, dtype=torch.float64, device=device)
+            if leaf.is_floating_point()
+            else leaf.to(device)
+        )
 
     return one
 
@@ -83,7 +87,9 @@ def _ones(device: torch.device) -> Callable[[Any], Any]:
 class Linearise(TorchFunctionMode):
     """Replaces the functions of the tables by their linear stand-ins, in whatever form they are called."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         return STAND_INS.get(getattr(func, "__name__", ""), func)(*args, **(kwargs or {}))
 
 
@@ -105,7 +111,11 @@ def _scaled(input: Tensor, weight: Tensor | None, axis: int) -> Tensor:
     """Times a norm's own weight, if it has one, along the axes that start at `axis`."""
     if weight is None:
         return input
-    return input * weight.reshape(*weight.shape, *[1] * (input.ndim - axis - weight.ndim)) if axis > 0 else input * weight
+    return (
+        input * weight.reshape(*weight.shape, *[1] * (input.ndim - axis - weight.ndim))
+        if axis > 0
+        else input * weight
+    )
 
 
 def _batch_norm(
@@ -118,16 +128,25 @@ def _batch_norm(
     return F.batch_norm(input, mean, var, weight, bias, False, momentum, eps)
 
 
-def _layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+def _layer_norm(
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
     return _scaled(input, weight, -1)
 
 
-def _group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+def _group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
     return _scaled(input, weight, 1)
 
 
 def _instance_norm(
-    input: Tensor, mean: Any = None, var: Any = None, weight: Tensor | None = None, *args: Any, **kwargs: Any
+    input: Tensor,
+    mean: Any = None,
+    var: Any = None,
+    weight: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Tensor:
     return _scaled(input, weight, 1)
 
@@ -149,7 +168,11 @@ def _attention(
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
     if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+        scores = (
+            scores.masked_fill(~attn_mask, -torch.inf)
+            if attn_mask.dtype == torch.bool
+            else scores + attn_mask
+        )
     return _softmax(scores, -1) @ value
 
 

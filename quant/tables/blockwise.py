@@ -30,7 +30,11 @@ class Blockwise:
     """Rounding by unit. `known` has what is learned: (unit, combination) -> codes; a combination is written as `4,2,2`."""
 
     def __init__(
-        self, network: Network, spec: Spec, calibration: Sequence[Tensor], known: Mapping[tuple[str, str], Codes]
+        self,
+        network: Network,
+        spec: Spec,
+        calibration: Sequence[Tensor],
+        known: Mapping[tuple[str, str], Codes],
     ) -> None:
         self.network, self.spec, self.calibration, self.known = network, spec, calibration, known
         self.layers = {layer.name: layer for layer in network.collection.layers}
@@ -42,13 +46,25 @@ class Blockwise:
 
     def combinations(self, menu: Sequence[Choice], allowed: Bools) -> Iterator[tuple[str, str]]:
         """Every unit with every combination of what its groups may take."""
-        group_of = {i: g for g, group in enumerate(self.network.collection.groups) for i in group.layers}
+        group_of = {
+            i: g for g, group in enumerate(self.network.collection.groups) for i in group.layers
+        }
         for unit in self.units.values():
             groups = list(dict.fromkeys(group_of[self.layers[name].index] for name in unit.layers))
-            options = [dict.fromkeys(c.weight_bits for c, free in zip(menu, allowed[g], strict=True) if free) for g in groups]
+            options = [
+                dict.fromkeys(
+                    c.weight_bits for c, free in zip(menu, allowed[g], strict=True) if free
+                )
+                for g in groups
+            ]
             for bits in product(*options):
                 chosen = dict(zip(groups, bits, strict=True))
-                yield unit.name, ",".join(str(chosen[group_of[self.layers[name].index]]) for name in unit.layers)
+                yield (
+                    unit.name,
+                    ",".join(
+                        str(chosen[group_of[self.layers[name].index]]) for name in unit.layers
+                    ),
+                )
 
     def learn(self, unit: str, combination: str) -> Codes:
         """The integers of a unit's layers, learned on one thread from the spec's seed."""
@@ -63,17 +79,23 @@ class Blockwise:
             original, copy, {name: self.layers[name] for name in names}, grids, chunks(self.calibration, BATCH), feed,
             Schedule(self.spec.iterations), False, self.spec.seed,
         )  # fmt: skip
-        return job.run([self.units[unit]], finished={}, report=lambda progress: None, save=lambda codes: None)
+        return job.run(
+            [self.units[unit]], finished={}, report=lambda progress: None, save=lambda codes: None
+        )
 
     def _grid(self, name: str, bits: int) -> Grid:
         if (name, bits) not in self._grids:
             layer = self.layers[name]
-            self._grids[name, bits] = WeightQuantizer(self.spec.range).fit(layer.rows(layer.weight.detach()), bits)
+            self._grids[name, bits] = WeightQuantizer(self.spec.range).fit(
+                layer.rows(layer.weight.detach()), bits
+            )
         return self._grids[name, bits]
 
     def _combination(self, layer: Layer, choices: Sequence[Choice]) -> tuple[str, str]:
         unit = self._unit_of[layer.name]
-        return unit, ",".join(str(choices[self.layers[name].index].weight_bits) for name in self.units[unit].layers)
+        return unit, ",".join(
+            str(choices[self.layers[name].index].weight_bits) for name in self.units[unit].layers
+        )
 
     def key(self, layer: Layer, choices: Sequence[Choice]) -> Hashable:
         return self._combination(layer, choices)

@@ -66,7 +66,12 @@ class Build:
             checked = [row for row in self.ledger.rows() if row.id < CHECKED]
             self._measure(checked, self.spec, TABLE, "rows to check")
             self.ledger.announce(SEQUENTIAL, {"composed": False})
-            self._measure(checked, replace(self.spec, composed=False), SEQUENTIAL, "the same, learned in sequence")
+            self._measure(
+                checked,
+                replace(self.spec, composed=False),
+                SEQUENTIAL,
+                "the same, learned in sequence",
+            )
         self._measure(self.ledger.rows(), self.spec, TABLE, "rows")
         if self.spec.composed:
             self.ledger.shed()
@@ -106,7 +111,9 @@ def rerun(path: Path, rows: int, name: str, run: Run, tell: Tell, **changes: Any
     if kept := {"model", "weights", "test", "menu", "fix", "rows"} & changes.keys():
         raise error("E403", f"a rerun keeps {', '.join(sorted(kept))}: it is of the same rows")
     if again.composed:
-        raise error("E403", "a rerun of a composed table is learned in sequence", "leave --composed out")
+        raise error(
+            "E403", "a rerun of a composed table is learned in sequence", "leave --composed out"
+        )
     ledger.announce(name, changes)
     known = ledger.measured(name)
     missing = [row for row in ledger.rows()[:rows] if row.id not in known]
@@ -137,15 +144,25 @@ def _tasks(shop: Workshop, rows: Sequence[Row], path: Path) -> Iterator[tuple[An
 def _rows(shop: Workshop) -> Iterator[Row]:
     spec, network = shop.spec, shop.network
     drawn = sampling.draw(shop.allowed, spec.rows, np.random.default_rng(spec.seed))
-    size, bops = costs.size(network, shop.menu), costs.bops(network, shop.menu, act_bits=spec.act_bits)
-    for number, (choices, search) in enumerate(zip(drawn.tolist(), sampling.in_search(spec.rows), strict=True)):
-        yield Row(number, tuple(choices), search, size.cost(tuple(choices)), bops.cost(tuple(choices)))
+    size, bops = (
+        costs.size(network, shop.menu),
+        costs.bops(network, shop.menu, act_bits=spec.act_bits),
+    )
+    for number, (choices, search) in enumerate(
+        zip(drawn.tolist(), sampling.in_search(spec.rows), strict=True)
+    ):
+        yield Row(
+            number, tuple(choices), search, size.cost(tuple(choices)), bops.cost(tuple(choices))
+        )
 
 
 def _facts(shop: Workshop, command: str) -> dict[str, Any]:
     splits, plain = shop.splits, shop.plain
     return facts_of(shop.network, shop.spec, shop.menu, command) | {
-        "calibration": {"source": splits.calibration.source, "fingerprint": splits.calibration.fingerprint},
+        "calibration": {
+            "source": splits.calibration.source,
+            "fingerprint": splits.calibration.fingerprint,
+        },
         "test": {"source": splits.test.source, "fingerprint": splits.test.fingerprint},
         "images": len(shop.labels),
         "float": {"accuracy": plain.accuracy, "loss": plain.loss},
@@ -166,7 +183,10 @@ def _check_same(ledger: Ledger, shop: Workshop, path: Path) -> None:
         changed.append(f"torch is {torch.__version__}, not {facts['versions']['torch']}")
     if changed:
         raise error(
-            "E315", f"the table was begun with other settings: {'; '.join(changed)}", "give another --out", path=str(path)
+            "E315",
+            f"the table was begun with other settings: {'; '.join(changed)}",
+            "give another --out",
+            path=str(path),
         )
 
 

@@ -73,7 +73,10 @@ class Composition:
         self.original, self.module = blank(network), blank(network)
         self.example = slice_rows(calibration[0], 0, EXAMPLES)
         self.course = Course.of(self.module, self.layers, self.example, forward)
-        self._tapes = Tape(self.course), Tape(self.course)  # of the calibration images, of the test images
+        self._tapes = (
+            Tape(self.course),
+            Tape(self.course),
+        )  # of the calibration images, of the test images
         self._installed: dict[str, Hashable] = {}
         self._grids: dict[str, tuple[Hashable, ActivationGrid]] = {}
         self._known_sites: dict[tuple[int, ...], tuple[Site, ...]] = {}
@@ -81,9 +84,13 @@ class Composition:
     def keys(self, choices: Sequence[Choice]) -> tuple[Hashable, ...]:
         """What stands for each layer under a configuration (a choice a layer), in the order in which a forward runs them."""
         layers = (self.layers[index] for index in self.course.order)
-        return tuple((self.rounding.key(layer, choices), choices[layer.index].act_bits) for layer in layers)
+        return tuple(
+            (self.rounding.key(layer, choices), choices[layer.index].act_bits) for layer in layers
+        )
 
-    def run(self, choices: Sequence[Choice], cuts: Sequence[int] = ()) -> tuple[list[Tensor], float]:
+    def run(
+        self, choices: Sequence[Choice], cuts: Sequence[int] = ()
+    ) -> tuple[list[Tensor], float]:
         """The logits of the test images, batch by batch, and the share of all MACs that did not have to run.
 
         choices  one a layer; `cuts` as for `Tape.playing`
@@ -95,7 +102,9 @@ class Composition:
         detach = attach(self.module, self.layers, sites, grids)
         try:
             with torch.no_grad(), self._tapes[1].playing(keys, cuts) as gone:
-                return [logits_of(pass_through(self.module, batch, self.forward)) for batch in self.test], self._share(gone)
+                return [
+                    logits_of(pass_through(self.module, batch, self.forward)) for batch in self.test
+                ], self._share(gone)
         finally:
             detach()
 
@@ -111,29 +120,39 @@ class Composition:
         """Activation quantizers; those in front of which nothing has changed stay as they were."""
         sites = self._sites(tuple(choice.act_bits or self.act_bits for choice in choices))
         before = {site.name: (site.bits, *keys[: self._position(site)]) for site in sites}
-        stale = [site for site in sites if self._grids.get(site.name, (None,))[0] != before[site.name]]
+        stale = [
+            site for site in sites if self._grids.get(site.name, (None,))[0] != before[site.name]
+        ]
         if stale:
             observers = {site.name: self.observer for site in stale}
             with self._tapes[0].playing(keys, cuts) as gone:
                 left = [layer for layer in self.layers if not _within(layer, gone)]
-                found = calibrate(self.module, left, stale, self.calibration, self.forward, observers, self.seed)
+                found = calibrate(
+                    self.module, left, stale, self.calibration, self.forward, observers, self.seed
+                )
             self._grids |= {name: (before[name], grid) for name, grid in found.items()}
         return sites, {site.name: self._grids[site.name][1] for site in sites}
 
     def _sites(self, bits: tuple[int, ...]) -> tuple[Site, ...]:
         if bits not in self._known_sites:
             widths = {layer.name: bits[layer.index] for layer in self.layers}
-            self._known_sites[bits] = find_sites(self.original, self.layers, self.example, self.forward, widths)
+            self._known_sites[bits] = find_sites(
+                self.original, self.layers, self.example, self.forward, widths
+            )
         return self._known_sites[bits]
 
     def _position(self, site: Site) -> int:
         """How many layers have been read when the site's tensors are there, the last of them if there are several."""
-        return min(self.course.latest[layer.index] for layer in self.layers if layer.name in site.layers)
+        return min(
+            self.course.latest[layer.index] for layer in self.layers if layer.name in site.layers
+        )
 
     def _share(self, gone: Iterable[str]) -> float:
         """The share of the MACs that lies in these parts."""
         macs = self.network.collection.macs
-        return sum(macs[layer.index] for layer in self.layers if _within(layer, gone)) / max(1, sum(macs))
+        return sum(macs[layer.index] for layer in self.layers if _within(layer, gone)) / max(
+            1, sum(macs)
+        )
 
 
 def _within(layer: Layer, parts: Iterable[str]) -> bool:

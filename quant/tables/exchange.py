@@ -22,7 +22,18 @@ from emqlang.quant.tables.pickled import plain_value
 from emqlang.quant.tables.table import Table
 from emqlang.store import write_atomically
 
-COLUMNS = ("row", "config", "split", "accuracy", "loss", "agreement", "size", "bops", "seconds", "marks")
+COLUMNS = (
+    "row",
+    "config",
+    "split",
+    "accuracy",
+    "loss",
+    "agreement",
+    "size",
+    "bops",
+    "seconds",
+    "marks",
+)
 SPLITS = ("heldout", "search")
 
 
@@ -43,7 +54,10 @@ def write_csv(table: Table, path: Path) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for row in _records(table):
-                written = {**row, "marks": None if row["marks"] is None else _written_marks(row["marks"])}
+                written = {
+                    **row,
+                    "marks": None if row["marks"] is None else _written_marks(row["marks"]),
+                }
                 writer.writerow(["" if value is None else value for value in written.values()])
 
     write_atomically(path, write)
@@ -56,7 +70,10 @@ def write_parquet(table: Table, path: Path) -> None:
         from pyarrow import parquet
     except ImportError as reason:
         raise error("E403", "Parquet needs pyarrow", "pip install 'emqlang[parquet]'") from reason
-    records = [{**row, "marks": None if row["marks"] is None else np.packbits(row["marks"]).tobytes()} for row in _records(table)]
+    records = [
+        {**row, "marks": None if row["marks"] is None else np.packbits(row["marks"]).tobytes()}
+        for row in _records(table)
+    ]
     arrow = pyarrow.table({name: [record[name] for record in records] for name in COLUMNS})
     arrow = arrow.replace_schema_metadata({"emqlang": json.dumps(dict(table.facts))})
     write_atomically(path, lambda part: parquet.write_table(arrow, part))
@@ -97,13 +114,18 @@ def read_csv(path: Path) -> list[Told]:
             help = "the first line names the columns, and a config with commas stands in quotes"
             raise error("E314", f"line {number} has no config or no accuracy", help, path=str(path))
         try:
-            values = {name: float(row[name]) if row.get(name) else None for name in ("loss", "agreement", "seconds")}
+            values = {
+                name: float(row[name]) if row.get(name) else None
+                for name in ("loss", "agreement", "seconds")
+            }
             accuracy = float(row["accuracy"])
             if not 0 <= accuracy <= 1:
                 raise ValueError(f"an accuracy is a share, from 0 to 1, and this is {accuracy:g}")
             right = _marks(row.get("marks") or "", accuracy)
         except ValueError as reason:
-            raise error("E314", f"line {number} cannot be read: {reason}", path=str(path)) from reason
+            raise error(
+                "E314", f"line {number} cannot be read: {reason}", path=str(path)
+            ) from reason
         split = row.get("split") or ""
         search = SPLITS.index(split) == 1 if split in SPLITS else None
         found.append(Told(row["config"], search, Measurement(accuracy, right=right, **values)))
@@ -125,7 +147,9 @@ def _marks(text: str, accuracy: float) -> Marks | None:
         raise ValueError(f"marks of {images:,} images do not take {len(raw):,} bytes")
     right = np.unpackbits(raw, count=images).astype(bool)
     if abs(float(right.mean()) - accuracy) > 1e-9:
-        raise ValueError(f"the marks say {right.mean():.4%} right, and the accuracy is {accuracy:.4%}")
+        raise ValueError(
+            f"the marks say {right.mean():.4%} right, and the accuracy is {accuracy:.4%}"
+        )
     return right
 
 
@@ -136,7 +160,9 @@ def read_pickle(path: Path) -> list[Told]:
     except OSError as reason:
         raise error("E301", f"the file cannot be read: {reason}", path=str(path)) from reason
     except ValueError as reason:
-        raise error("E314", f"the pickle is not of plain values: {reason}", path=str(path)) from reason
+        raise error(
+            "E314", f"the pickle is not of plain values: {reason}", path=str(path)
+        ) from reason
     found: list[Told] = []
     for number, row in record.items() if isinstance(record, dict) else ():
         bits = _bits(row.get("bit_cfg")) if isinstance(row, dict) else None
@@ -155,7 +181,11 @@ def _bits(value: object) -> list[int] | None:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             return None
-    return list(value) if isinstance(value, (list, tuple)) and all(isinstance(bits, int) for bits in value) else None
+    return (
+        list(value)
+        if isinstance(value, (list, tuple)) and all(isinstance(bits, int) for bits in value)
+        else None
+    )
 
 
 READERS: Mapping[str, Callable[[Path], list[Told]]] = {".csv": read_csv, ".pkl": read_pickle}

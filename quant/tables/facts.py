@@ -19,8 +19,15 @@ def facts_of(network: Network, spec: Spec, menu: Sequence[Choice], command: str)
     layers = network.collection.layers
     return {
         "spec": spec.as_dict(),
-        "model": {"name": network.name, "weights": network.weights, "weights_sha256": network.weights_sha256},
-        "groups": [{"name": g.name, "layers": [layers[i].name for i in g.layers]} for g in network.collection.groups],
+        "model": {
+            "name": network.name,
+            "weights": network.weights,
+            "weights_sha256": network.weights_sha256,
+        },
+        "groups": [
+            {"name": g.name, "layers": [layers[i].name for i in g.layers]}
+            for g in network.collection.groups
+        ],
         "menu": [str(choice) for choice in menu],
         "versions": {name: version(name) for name in ("emqlang", "torch", "numpy")},
         "machine": {

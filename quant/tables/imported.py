@@ -29,7 +29,9 @@ def bring_in(source: Path, out: Path, spec: Spec, command: str) -> int:
         raise error("E301", "the table is there already", "give another --out", path=str(out))
     network = load(spec.model, spec.weights, seed=spec.seed, data=spec.data or "")
     found = READERS[source.suffix](source)
-    taken = [_configuration(row.config, network, number, source) for number, row in enumerate(found)]
+    taken = [
+        _configuration(row.config, network, number, source) for number, row in enumerate(found)
+    ]
     if len(set(taken)) < len(taken):
         raise error("E314", "a configuration is there twice", path=str(source))
     menu = tuple(sorted({choice for row in taken for choice in row}))
@@ -40,7 +42,9 @@ def bring_in(source: Path, out: Path, spec: Spec, command: str) -> int:
         choices = tuple(map(menu.index, row))
         search = drawn[number] if told.search is None else told.search
         rows.append(Row(number, choices, search, size.cost(choices), bops.cost(choices)))
-    images = max((0 if row.worth.right is None else len(row.worth.right) for row in found), default=0)
+    images = max(
+        (0 if row.worth.right is None else len(row.worth.right) for row in found), default=0
+    )
     facts = facts_of(network, spec, menu, command) | {"images": images, "source": source.name}
     ledger = Ledger.create(out, facts, rows)
     for number, told in enumerate(found):
@@ -54,4 +58,6 @@ def _configuration(text: str, network: Network, number: int, source: Path) -> tu
         return read_configuration(text, network.collection)
     except EmqError as failure:
         (problem,) = failure.diagnostics
-        raise error("E314", f"row {number}: {problem.message}", *problem.help, path=str(source)) from failure
+        raise error(
+            "E314", f"row {number}: {problem.message}", *problem.help, path=str(source)
+        ) from failure

@@ -76,7 +76,14 @@ class Measurement:
 
     @classmethod
     def of(cls, outcome: Outcome) -> Measurement:
-        return cls(outcome.accuracy, outcome.loss, outcome.agreement, outcome.right, outcome.seconds, outcome.saved)
+        return cls(
+            outcome.accuracy,
+            outcome.loss,
+            outcome.agreement,
+            outcome.right,
+            outcome.seconds,
+            outcome.saved,
+        )
 
 
 class Ledger:
@@ -96,8 +103,13 @@ class Ledger:
             connection.executescript(_SCHEMA)
             with connection:
                 given = {**facts, "format": FORMAT}
-                connection.executemany("INSERT INTO facts VALUES (?, ?)", [(k, json.dumps(v)) for k, v in given.items()])
-                values = [(row.id, _text(row.choices), row.search, row.size, row.bops) for row in rows]
+                connection.executemany(
+                    "INSERT INTO facts VALUES (?, ?)",
+                    [(k, json.dumps(v)) for k, v in given.items()],
+                )
+                values = [
+                    (row.id, _text(row.choices), row.search, row.size, row.bops) for row in rows
+                ]
                 connection.executemany("INSERT INTO configurations VALUES (?, ?, ?, ?, ?)", values)
             connection.close()
             part.replace(path)
@@ -118,10 +130,14 @@ class Ledger:
         if not path.is_file():
             raise error("E301", "there is no such table", path=str(path))
         with _refused(path):
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60)
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60
+            )
             ledger = cls(path, connection)
             if ledger.facts.get("format") != FORMAT:
-                raise error("E314", "the file is no benchmark table of this version", path=str(path))
+                raise error(
+                    "E314", "the file is no benchmark table of this version", path=str(path)
+                )
         return ledger
 
     def close(self) -> None:
@@ -131,7 +147,10 @@ class Ledger:
     def facts(self) -> dict[str, Any]:
         """What the table was built from and with."""
         with _refused(self.path):
-            return {name: json.loads(value) for name, value in self._connection.execute("SELECT name, value FROM facts")}
+            return {
+                name: json.loads(value)
+                for name, value in self._connection.execute("SELECT name, value FROM facts")
+            }
 
     @property
     def spec(self) -> Spec:
@@ -140,22 +159,35 @@ class Ledger:
     def rows(self) -> list[Row]:
         """All configurations, in the order in which they were drawn. Raises E314."""
         with _refused(self.path):
-            found = self._connection.execute("SELECT id, choices, search, size, bops FROM configurations ORDER BY id")
-            return [Row(i, tuple(map(int, choices.split(","))), bool(s), size, bops) for i, choices, s, size, bops in found]
+            found = self._connection.execute(
+                "SELECT id, choices, search, size, bops FROM configurations ORDER BY id"
+            )
+            return [
+                Row(i, tuple(map(int, choices.split(","))), bool(s), size, bops)
+                for i, choices, s, size, bops in found
+            ]
 
     def measured(self, run: str = TABLE) -> dict[int, Measurement]:
         """What has been measured so far, by row, of the table or of a rerun. Raises E314 for one that was edited."""
         names = "id, accuracy, loss, agreement, marks, seconds, saved, digest"
         with _refused(self.path):
-            found = self._connection.execute(f"SELECT {names} FROM measurements WHERE run = ?", (run,)).fetchall()
+            found = self._connection.execute(
+                f"SELECT {names} FROM measurements WHERE run = ?", (run,)
+            ).fetchall()
             return {row[0]: self._checked(run, *row) for row in found}
 
     def _checked(self, run: str, row: int, accuracy: float, *rest: Any) -> Measurement:
         *values, digest = rest
         if digest != self._digest(run, row, accuracy, *values):
-            raise error("E314", f"row {row} was edited, or belongs to another table", path=str(self.path))
+            raise error(
+                "E314", f"row {row} was edited, or belongs to another table", path=str(self.path)
+            )
         loss, agreement, marks, seconds, saved = values
-        right = None if marks is None else np.unpackbits(np.frombuffer(marks, np.uint8), count=self.images).astype(bool)
+        right = (
+            None
+            if marks is None
+            else np.unpackbits(np.frombuffer(marks, np.uint8), count=self.images).astype(bool)
+        )
         return Measurement(accuracy, loss, agreement, right, seconds, saved)
 
     def record(self, row: int, found: Measurement, run: str = TABLE) -> None:
@@ -176,7 +208,10 @@ class Ledger:
     @cached_property
     def _key(self) -> bytes:
         """A digest of the facts and configurations that measurements are about."""
-        about = [self.facts, [[row.id, row.choices, row.search, row.size, row.bops] for row in self.rows()]]
+        about = [
+            self.facts,
+            [[row.id, row.choices, row.search, row.size, row.bops] for row in self.rows()],
+        ]
         return blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).digest()
 
     def _digest(self, run: str, row: int, *values: Any) -> bytes:
@@ -186,15 +221,24 @@ class Ledger:
     def reruns(self) -> dict[str, dict[str, Any]]:
         """Names of reruns, and what each did differently."""
         with _refused(self.path):
-            return {run: json.loads(value) for run, value in self._connection.execute("SELECT run, value FROM reruns")}
+            return {
+                run: json.loads(value)
+                for run, value in self._connection.execute("SELECT run, value FROM reruns")
+            }
 
     def announce(self, run: str, value: Mapping[str, Any]) -> None:
         """Notes a rerun that is about to be measured; known ones stay as they are. Raises E315 if it did something else."""
         known = self.reruns().get(run)
         if known is not None and known != value:
-            raise error("E315", f"the table has a rerun '{run}' that did something else", "give it another --name")
+            raise error(
+                "E315",
+                f"the table has a rerun '{run}' that did something else",
+                "give it another --name",
+            )
         with _refused(self.path), self._connection:
-            self._connection.execute("INSERT OR IGNORE INTO reruns VALUES (?, ?)", (run, json.dumps(value)))
+            self._connection.execute(
+                "INSERT OR IGNORE INTO reruns VALUES (?, ?)", (run, json.dumps(value))
+            )
 
     def roundings(self) -> dict[tuple[str, str], dict[str, Tensor]]:
         """What a composed table has learned so far."""
@@ -205,7 +249,9 @@ class Ledger:
     def keep(self, unit: str, combination: str, codes: Mapping[str, Tensor]) -> None:
         """Commits what was learned of one unit under one combination."""
         with _refused(self.path), self._connection:
-            self._connection.execute("INSERT INTO roundings VALUES (?, ?, ?)", (unit, combination, save(dict(codes))))
+            self._connection.execute(
+                "INSERT INTO roundings VALUES (?, ?, ?)", (unit, combination, save(dict(codes)))
+            )
 
     def shed(self) -> None:
         """Lets go of what was learned: it can be learned again, and a finished table does without."""

@@ -39,15 +39,29 @@ class Outcome:
 
 
 @torch.no_grad()
-def judge(logits: Sequence[Tensor], labels: Tensor, answers: Tensor, seconds: float = 0.0, saved: float = 0.0) -> Outcome:
+def judge(
+    logits: Sequence[Tensor],
+    labels: Tensor,
+    answers: Tensor,
+    seconds: float = 0.0,
+    saved: float = 0.0,
+) -> Outcome:
     """Logits (N, classes) in batches against labels (N,) and the float network's answers (N,). Raises E304, E312."""
     if labels.ndim != 1 or logits[0].ndim != 2:
         raise error("E304", "a benchmark table is of networks that put each image into one class")
     found = torch.cat([part.argmax(1) for part in logits])
     loss = sum(
         float(cross_entropy(part.double(), marks, reduction="sum"))
-        for part, marks in zip(logits, torch.split(labels, [len(part) for part in logits]), strict=True)
+        for part, marks in zip(
+            logits, torch.split(labels, [len(part) for part in logits]), strict=True
+        )
     )
     if not np.isfinite(loss):
         raise error("E312", "the network's outputs hold values that are not finite")
-    return Outcome((found == labels).numpy(), loss / len(labels), float((found == answers).double().mean()), seconds, saved)
+    return Outcome(
+        (found == labels).numpy(),
+        loss / len(labels),
+        float((found == answers).double().mean()),
+        seconds,
+        saved,
+    )

@@ -63,7 +63,11 @@ class Course:
             for name, seen in once.items()
             if seen.output is not None and not watch.hooked(name)
         }
-        chains = {name for name in once if type(module.get_submodule(name)).forward is nn.Sequential.forward}
+        chains = {
+            name
+            for name in once
+            if type(module.get_submodule(name)).forward is nn.Sequential.forward
+        }
         return cls(module, tuple(watch.order), watch.latest, parts, frozenset(chains))
 
     def frontier(self, known: Callable[[Part], bool]) -> tuple[list[str], list[str]]:
@@ -73,8 +77,14 @@ class Course:
         stack = [""]
         while stack:
             outer = stack.pop()
-            children = [f"{outer}.{name}".lstrip(".") for name, _ in self.module.get_submodule(outer).named_children()]
-            found = [name in self.parts and self.parts[name].last > 0 and known(self.parts[name]) for name in children]
+            children = [
+                f"{outer}.{name}".lstrip(".")
+                for name, _ in self.module.get_submodule(outer).named_children()
+            ]
+            found = [
+                name in self.parts and self.parts[name].last > 0 and known(self.parts[name])
+                for name in children
+            ]
             start = max((place for place, ready in enumerate(found, 1) if ready), default=0)
             if outer not in self.chains or not all(name in self.parts for name in children[:start]):
                 start = 0
@@ -106,15 +116,27 @@ class Tape:
         keys  what stands for each layer's weight, in the order of the course
         cuts  numbers of leading layers that later passes will share with this one, and no more: what they need is kept
         """
-        self.kept = {name: held for name, held in self.kept.items() if held[0] == self._key(name, keys)}
+        self.kept = {
+            name: held for name, held in self.kept.items() if held[0] == self._key(name, keys)
+        }
         played, skipped = self.course.frontier(lambda part: part.name in self.kept)
         gone = frozenset((*played, *skipped))
-        wanted = {name for cut in cuts for name in self.course.frontier(lambda part, cut=cut: part.last <= cut)[0]}  # type: ignore[misc]
-        running = [name for name in wanted - self.kept.keys() if not any(inside(name, other) for other in gone)]
+        wanted = {
+            name
+            for cut in cuts
+            for name in self.course.frontier(lambda part, cut=cut: part.last <= cut)[0]
+        }  # type: ignore[misc]
+        running = [
+            name
+            for name in wanted - self.kept.keys()
+            if not any(inside(name, other) for other in gone)
+        ]
         heard: dict[str, list[Tensor]] = {name: [] for name in running}
         with ExitStack() as stack:
             for name in running:
-                stack.callback(self._part(name).register_forward_hook(self._hear(name, heard)).remove)
+                stack.callback(
+                    self._part(name).register_forward_hook(self._hear(name, heard)).remove
+                )
             self._replace(stack, played, skipped)
             yield gone
         self.kept |= {name: (self._key(name, keys), outputs) for name, outputs in heard.items()}
@@ -131,7 +153,10 @@ class Tape:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
             if name in heard:
                 heard[name].append(output.clone() if written else output)
-                if before + sum(kept.nbytes for outputs in heard.values() for kept in outputs) > self.limit:
+                if (
+                    before + sum(kept.nbytes for outputs in heard.values() for kept in outputs)
+                    > self.limit
+                ):
                     del heard[name]
 
         return hook
@@ -139,7 +164,8 @@ class Tape:
     def _replace(self, stack: ExitStack, played: Sequence[str], skipped: Sequence[str]) -> None:
         """Put stand-ins into the network, and leave on the stack what takes them out again."""
         stand_ins: dict[str, nn.Module] = {
-            name: _Player(self._part(name), self.kept[name][1], self.course.parts[name].written) for name in played
+            name: _Player(self._part(name), self.kept[name][1], self.course.parts[name].written)
+            for name in played
         }
         stand_ins |= {name: nn.Identity() for name in skipped}
         for name, stand_in in stand_ins.items():
@@ -182,7 +208,9 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self.modules = dict(module.named_modules())
         parameters = (self.modules[layer.name].weight for layer in layers)
-        self.weights = {id(weight): layer.index for weight, layer in zip(parameters, layers, strict=True)}
+        self.weights = {
+            id(weight): layer.index for weight, layer in zip(parameters, layers, strict=True)
+        }
         self.order: list[int] = []
         self.latest: dict[int, int] = {}
         self.seen: dict[str, list[_Run]] = {}
@@ -198,7 +226,11 @@ class _Watch(TorchFunctionMode):
 
     @cached_property
     def _foreign_hooks(self) -> frozenset[str]:
-        return frozenset(name for name, part in self.modules.items() if part._forward_hooks or part._forward_pre_hooks)
+        return frozenset(
+            name
+            for name, part in self.modules.items()
+            if part._forward_hooks or part._forward_pre_hooks
+        )
 
     def hooked(self, name: str) -> bool:
         """Whether somebody listens to the module, or to one inside it: it has to run. The network itself is never a part."""

@@ -33,7 +33,9 @@ Configuration = tuple[int, ...]  # for each group, an index of the menu
 class Workshop:
     """`roundings` has what a composed table has learned so far: (unit, combination) -> integers of its layers."""
 
-    def __init__(self, spec: Spec, roundings: Mapping[tuple[str, str], Codes] | None = None) -> None:
+    def __init__(
+        self, spec: Spec, roundings: Mapping[tuple[str, str], Codes] | None = None
+    ) -> None:
         """Raises E301 to E309, E401, E402."""
         self.spec = spec
         self.network: Network = load(spec.model, spec.weights, seed=spec.seed, data=spec.data or "")
@@ -57,7 +59,9 @@ class Workshop:
         """Of the test images. Raises E304 where there are none."""
         found = [labels for _, labels in self.splits.test if labels is not None]
         if not found:
-            raise error("E304", "the test images have no labels, and a benchmark table is of accuracies")
+            raise error(
+                "E304", "the test images have no labels, and a benchmark table is of accuracies"
+            )
         return torch.cat(found)
 
     @cached_property
@@ -86,9 +90,17 @@ class Workshop:
     def composition(self) -> Composition:
         """Of a table whose layers or units are rounded once a choice."""
         spec = self.spec
-        rounding: Rounding = self.blockwise if spec.composed else Nearest(WeightQuantizer(spec.range))
+        rounding: Rounding = (
+            self.blockwise if spec.composed else Nearest(WeightQuantizer(spec.range))
+        )
         return Composition(
-            self.network, rounding, self.calibration, self.test, act_bits=spec.act_bits, observer=spec.range, seed=spec.seed
+            self.network,
+            rounding,
+            self.calibration,
+            self.test,
+            act_bits=spec.act_bits,
+            observer=spec.range,
+            seed=spec.seed,
         )
 
     @property
@@ -98,7 +110,11 @@ class Workshop:
     def by_layer(self, configuration: Configuration) -> list[Choice]:
         """A choice for every layer."""
         collection = self.network.collection
-        chosen = {i: self.menu[c] for group, c in zip(collection.groups, configuration, strict=True) for i in group.layers}
+        chosen = {
+            i: self.menu[c]
+            for group, c in zip(collection.groups, configuration, strict=True)
+            for i in group.layers
+        }
         return [chosen[layer.index] for layer in collection.layers]
 
     def recipe(self, configuration: Configuration) -> Recipe:
@@ -109,7 +125,9 @@ class Workshop:
                 replace(weight_scheme(choice.weight_bits), observer=observer),
                 input_scheme(choice.act_bits or self.spec.act_bits, observer=observer),
             )
-            for layer, choice in zip(self.network.collection.layers, self.by_layer(configuration), strict=True)
+            for layer, choice in zip(
+                self.network.collection.layers, self.by_layer(configuration), strict=True
+            )
         }
         return Recipe(identity(self.network), schemes, seed=self.spec.seed)
 
@@ -142,7 +160,9 @@ def workshop(spec: Spec, ledger: Path | None = None) -> Workshop:
     return Workshop(spec, Ledger.read(ledger).roundings())
 
 
-def measure(spec: Spec, ledger: Path, row: int, configuration: Configuration, cuts: Sequence[int]) -> tuple[int, Outcome]:
+def measure(
+    spec: Spec, ledger: Path, row: int, configuration: Configuration, cuts: Sequence[int]
+) -> tuple[int, Outcome]:
     """The task of one row."""
     return row, workshop(spec, ledger).measure(configuration, cuts)
 

@@ -22,7 +22,11 @@ def draw(allowed: Bools, count: int, rng: np.random.Generator) -> Ints:
     options = [np.flatnonzero(row) for row in allowed]
     whole = math.prod(map(len, options))
     if count > whole:
-        raise error("E407", f"{count:,} rows are asked for, and there are {whole:,} configurations", "ask for fewer rows")
+        raise error(
+            "E407",
+            f"{count:,} rows are asked for, and there are {whole:,} configurations",
+            "ask for fewer rows",
+        )
     if whole <= 4 * count:
         every = np.array(np.meshgrid(*options, indexing="ij")).reshape(len(options), -1).T
         return every[rng.permutation(whole)[:count]].astype(np.int64)

@@ -23,5 +23,10 @@ def find(text: str) -> Path:
     if text in known:
         return known[text]
     if not Path(text).is_file():
-        raise error("E301", f"there is no benchmark table '{text}'", *nearest(text, known), f"shipped: {', '.join(known)}")
+        raise error(
+            "E301",
+            f"there is no benchmark table '{text}'",
+            *nearest(text, known),
+            f"shipped: {', '.join(known)}",
+        )
     return Path(text)

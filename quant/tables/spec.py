@@ -51,10 +51,21 @@ class Spec:
     def from_dict(cls, record: Mapping[str, Any]) -> Spec:
         """What `as_dict` gave. Raises E314 for anything else."""
         if set(record) != {field.name for field in fields(cls)}:
-            raise error("E314", "the table says in another way what it was built from", "build it again with this version")
+            raise error(
+                "E314",
+                "the table says in another way what it was built from",
+                "build it again with this version",
+            )
         return cls(**record)
 
     def differences(self, other: Spec) -> list[str]:
         """Where the other one differs, as `--rows is 100, not 425`."""
-        pairs = ((field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
-        return [f"{name.replace('_', '-')} is {theirs}, not {own}" for name, own, theirs in pairs if own != theirs]
+        pairs = (
+            (field.name, getattr(self, field.name), getattr(other, field.name))
+            for field in fields(self)
+        )
+        return [
+            f"{name.replace('_', '-')} is {theirs}, not {own}"
+            for name, own, theirs in pairs
+            if own != theirs
+        ]

@@ -70,7 +70,10 @@ class Table:
     @cached_property
     def menu(self) -> tuple[Choice, ...]:
         texts: Sequence[str] = self.facts["menu"]
-        return tuple(parse_menu(text)[0] if "A" in text else parse_bits(text.removeprefix("W"))[0] for text in texts)
+        return tuple(
+            parse_menu(text)[0] if "A" in text else parse_bits(text.removeprefix("W"))[0]
+            for text in texts
+        )
 
     @property
     def groups(self) -> list[str]:
@@ -84,7 +87,9 @@ class Table:
     def take(self, rows: NDArray[Any]) -> Table:
         """Some of the rows, without reruns."""
         parts = {name: getattr(self, name)[rows] for name in _COLUMNS}
-        return Table(self.name, self.facts, **parts, right=None if self.right is None else self.right[rows])
+        return Table(
+            self.name, self.facts, **parts, right=None if self.right is None else self.right[rows]
+        )
 
     def split(self, which: str) -> Table:
         """'search' rows, 'heldout' rows, or 'all' of them."""
@@ -125,7 +130,10 @@ def _read(path: Path, ledger: Ledger, partial: bool) -> Table:
     done = [row for row in rows if row.id in measured]
     if not done or (len(done) < len(rows) and not partial):
         raise error(
-            "E314", f"the table has {len(done):,} of its {len(rows):,} rows", "go on with `emqlang bench build`", path=str(path)
+            "E314",
+            f"the table has {len(done):,} of its {len(rows):,} rows",
+            "go on with `emqlang bench build`",
+            path=str(path),
         )
     _check_choices(path, [row.choices for row in rows], ledger.facts)
     values = [measured[row.id] for row in done]
@@ -143,7 +151,9 @@ def _read(path: Path, ledger: Ledger, partial: bool) -> Table:
         size=np.array([row.size for row in done]),
         bops=np.array([row.bops for row in done]),
         seconds=_floats(value.seconds for value in values),
-        reruns=tuple(_rerun(ledger, name, changed, place) for name, changed in ledger.reruns().items()),
+        reruns=tuple(
+            _rerun(ledger, name, changed, place) for name, changed in ledger.reruns().items()
+        ),
     )
 
 
@@ -152,15 +162,27 @@ def _check_choices(path: Path, rows: Sequence[tuple[int, ...]], facts: Mapping[s
     groups, menu = len(facts["groups"]), len(facts["menu"])
     for number, row in enumerate(rows):
         if len(row) != groups or not all(0 <= choice < menu for choice in row):
-            raise error("E314", f"configuration {number} is none of this network's and menu's", path=str(path))
+            raise error(
+                "E314",
+                f"configuration {number} is none of this network's and menu's",
+                path=str(path),
+            )
     if len(set(rows)) < len(rows):
         raise error("E314", "a configuration is there twice", path=str(path))
 
 
-def _rerun(ledger: Ledger, name: str, changed: Mapping[str, Any], place: Mapping[int, int]) -> Rerun:
+def _rerun(
+    ledger: Ledger, name: str, changed: Mapping[str, Any], place: Mapping[int, int]
+) -> Rerun:
     found = {row: value for row, value in sorted(ledger.measured(name).items()) if row in place}
     rows = np.array([place[row] for row in found], np.intp)
-    return Rerun(name, changed, rows, _floats(value.accuracy for value in found.values()), _marks(list(found.values())))
+    return Rerun(
+        name,
+        changed,
+        rows,
+        _floats(value.accuracy for value in found.values()),
+        _marks(list(found.values())),
+    )
 
 
 def _floats(values: Any) -> Floats:

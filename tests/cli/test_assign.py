@@ -28,10 +28,16 @@ def assigned(emq: Emq, *arguments: str, status: int = 0) -> dict[str, Any]:
 
 def test_the_object_of_json(emq: Emq) -> None:
     found = assigned(emq, FREE, "--avg-bits", "3", "--size", "0.3MiB")
-    assert found["schema"] == "emqlang.assign/1" and found["status"] == "optimal" and found["gap"] == 0
+    assert (
+        found["schema"] == "emqlang.assign/1" and found["status"] == "optimal" and found["gap"] == 0
+    )
     assert found["achieved"]["size"] <= found["budgets"]["size"] == int(0.3 * 2**20)
     assert found["achieved"]["avg-bits"] <= found["budgets"]["avg-bits"]
-    assert len(found["groups"]) == GROUPS and {group["choice"] for group in found["groups"]} <= {"W2", "W3", "W4"}
+    assert len(found["groups"]) == GROUPS and {group["choice"] for group in found["groups"]} <= {
+        "W2",
+        "W3",
+        "W4",
+    }
     assert found["proxy"]["text"] == FREE and len(found["proxy"]["key"]) == 32
     assert found["model"]["weights"] == "embedded" and found["seconds"] >= 0
 
@@ -44,7 +50,9 @@ def test_the_screen_says_what_was_achieved(emq: Emq) -> None:
 def test_csv_has_a_line_a_group(emq: Emq) -> None:
     rows = list(csv.DictReader(io.StringIO(emq("assign", FREE, "--avg-bits", "3", "--csv").out)))
     assert len(rows) == GROUPS and set(rows[0]) == {"group", "tied", "choice", "weights"}
-    assert sum(int(row["weights"]) * int(row["choice"][1:]) for row in rows) <= 3 * sum(int(row["weights"]) for row in rows)
+    assert sum(int(row["weights"]) * int(row["choice"][1:]) for row in rows) <= 3 * sum(
+        int(row["weights"]) for row in rows
+    )
 
 
 def test_layers_can_be_fixed_by_patterns(emq: Emq) -> None:
@@ -62,7 +70,16 @@ def test_tied_layers_get_one_choice(emq: Emq, tmp_path: Path) -> None:
 
 
 def test_activation_bits_may_be_chosen_too(emq: Emq) -> None:
-    found = assigned(emq, "-(sum(square(qerr)) + act_qerr)", "--menu", "W2A4,W4A4,W4A8", "--bops", "0.2G", "--stat-images", "4")
+    found = assigned(
+        emq,
+        "-(sum(square(qerr)) + act_qerr)",
+        "--menu",
+        "W2A4,W4A4,W4A8",
+        "--bops",
+        "0.2G",
+        "--stat-images",
+        "4",
+    )
     assert {group["choice"] for group in found["groups"]} <= {"W2A4", "W4A4", "W4A8"}
     assert found["achieved"]["bops"] <= 0.2e9
 
@@ -72,7 +89,9 @@ def test_the_front_is_complete_and_undominated(emq: Emq) -> None:
     assert all(a["cost"] < b["cost"] and a["score"] < b["score"] for a, b in pairwise(points))
     half = points[len(points) // 2]
     best = assigned(emq, FREE, "--size", f"{half['cost']}B")
-    assert best["score"] == pytest.approx(half["score"], rel=1e-12), "the front's point is the best under its own cost"
+    assert best["score"] == pytest.approx(half["score"], rel=1e-12), (
+        "the front's point is the best under its own cost"
+    )
     assert len(emq("assign", FREE, "--sweep", "--over", "avg-bits", "--csv").out.splitlines()) > 100
 
 
@@ -109,14 +128,21 @@ def test_latency_comes_from_a_table(emq: Emq, tmp_path: Path) -> None:
     found = assigned(emq, FREE, "--latency", "6ms", "--latency-table", str(table))
     assert found["achieved"]["latency"] <= 6_000_000
     table.write_text("\n".join(["layer,choice,milliseconds", *rows[3:]]))
-    assert assigned(emq, FREE, "--latency", "6ms", "--latency-table", str(table), status=3)["errors"][0]["code"] == "E313"
+    assert (
+        assigned(emq, FREE, "--latency", "6ms", "--latency-table", str(table), status=3)["errors"][
+            0
+        ]["code"]
+        == "E313"
+    )
 
 
 def test_max_drop_reports_every_point_it_tried(emq: Emq, quick: Quick) -> None:
     images = [option for option in quick if option != "--no-check"]
     found = assigned(emq, FREE, "--max-drop", "2%", "--fix", "layer[1-3].*=4", *images)
     tried = found["tried"]
-    assert found["best"]["achieved"]["size"] == min(point["cost"] for point in tried if point["enough"])
+    assert found["best"]["achieved"]["size"] == min(
+        point["cost"] for point in tried if point["enough"]
+    )
     assert all((point["drop"] <= 0.02) is point["enough"] for point in tried) and len(tried) >= 3
     assert "own.py:few" in found["validation"] and found["final"]["accuracy"] > 0.85
 
@@ -146,12 +172,16 @@ def test_max_drop_that_cannot_be_had(emq: Emq) -> None:
         (["--sweep", "--size", "1MiB", "--over", "bops"], 2, "E403"),
     ],
 )
-def test_what_cannot_be_met_is_refused(emq: Emq, arguments: list[str], status: int, code: str) -> None:
+def test_what_cannot_be_met_is_refused(
+    emq: Emq, arguments: list[str], status: int, code: str
+) -> None:
     assert assigned(emq, FREE, *arguments, status=status)["errors"][0]["code"] == code
 
 
 def test_an_impossible_budget_says_what_is_possible(emq: Emq) -> None:
-    (error,) = assigned(emq, FREE, "--size", "0.2MiB", "--bops", "0.15G", "--fix", "layer4.*=4", status=1)["errors"]
+    (error,) = assigned(
+        emq, FREE, "--size", "0.2MiB", "--bops", "0.15G", "--fix", "layer4.*=4", status=1
+    )["errors"]
     help = " ".join(error["help"])
     assert "size" in help and "bops" in help and "without --fix there is an assignment" in help
     (error,) = assigned(emq, FREE, "--size", "1KiB", "--fix", "conv1=4", status=1)["errors"]
@@ -167,4 +197,6 @@ def test_usage(emq: Emq) -> None:
 
 
 def test_scores_that_are_not_finite_choose_nothing(emq: Emq) -> None:
-    assert assigned(emq, "exp(exp(numel))", "--avg-bits", "3", status=4)["errors"][0]["code"] == "E501"
+    assert (
+        assigned(emq, "exp(exp(numel))", "--avg-bits", "3", status=4)["errors"][0]["code"] == "E501"
+    )

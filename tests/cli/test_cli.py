@@ -69,8 +69,22 @@ def test_the_command_and_the_list_say_the_same(name: str) -> None:
 
 
 RUNS = {"evolve", "front", "top", "lineage", "why", "rank", "experiment"}
-HEAVY = {"eval", "repl", "assign", "quantize", "evaluate", *RUNS, *BENCH}  # they have tests of their own
-LIGHT = [line for name in COMMANDS if name not in HEAVY for line in examples(name) if line.startswith("emqlang")]
+HEAVY = {
+    "eval",
+    "repl",
+    "assign",
+    "quantize",
+    "evaluate",
+    *RUNS,
+    *BENCH,
+}  # they have tests of their own
+LIGHT = [
+    line
+    for name in COMMANDS
+    if name not in HEAVY
+    for line in examples(name)
+    if line.startswith("emqlang")
+]
 
 
 @pytest.mark.parametrize("line", LIGHT)
@@ -139,7 +153,9 @@ def test_a_command_that_does_not_exist_has_a_neighbour(emq: Emq) -> None:
     assert "did you mean 'eval'?" in emq("evla").err
 
 
-def test_no_color_works_before_and_after_the_command(emq: Emq, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_no_color_works_before_and_after_the_command(
+    emq: Emq, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "\x1b[" in emq("check", "log(wx)").err
     assert "\x1b[" not in emq("check", "log(wx)", "--no-color").err
@@ -163,7 +179,9 @@ def test_check_json_lists_errors(emq: Emq, folder: Path) -> None:
     result = emq("check", "--json", "log(wx)")
     record = json.loads(result.out)
     assert result.status == 1
-    assert [(e["code"], e["line"], e["column"], e["end_column"]) for e in record["errors"]] == [("E102", 1, 5, 7)]
+    assert [(e["code"], e["line"], e["column"], e["end_column"]) for e in record["errors"]] == [
+        ("E102", 1, 5, 7)
+    ]
 
 
 def test_fmt_rewrites_only_what_is_not_in_form(emq: Emq, folder: Path) -> None:
@@ -240,7 +258,9 @@ def test_the_grammar_is_the_file_that_parses(emq: Emq) -> None:
         ("emqlang explain grad_", "grad_act"),
     ],
 )
-def test_tab_completes(emq: Emq, monkeypatch: pytest.MonkeyPatch, words: str, expected: str) -> None:
+def test_tab_completes(
+    emq: Emq, monkeypatch: pytest.MonkeyPatch, words: str, expected: str
+) -> None:
     monkeypatch.setenv("_EMQLANG_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))

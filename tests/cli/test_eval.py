@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 from commands import Emq
 
-KEYS = {"text", "name", "elaborated", "canonical", "inputs", "choice_dependent", "layers", "groups", "config", "problems"}
+KEYS = {
+    "text",
+    "name",
+    "elaborated",
+    "canonical",
+    "inputs",
+    "choice_dependent",
+    "layers",
+    "groups",
+    "config",
+    "problems",
+}
 FAST = ("--weights", "random", "--no-cache")
 GROUPS = 18
 NET = """
@@ -71,7 +82,8 @@ def test_a_choice_dependent_proxy_has_no_q_and_adds_up(emq: Emq) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "merge"), [("sum", math.fsum), ("mean", lambda values: math.fsum(values) / len(values)), ("main", None)]
+    ("mode", "merge"),
+    [("sum", math.fsum), ("mean", lambda values: math.fsum(values) / len(values)), ("main", None)],
 )
 def test_tied_layers(emq: Emq, mode: str, merge) -> None:
     (proxy,) = scored(emq, "mean(abs(w))", "--tied", mode)["proxies"]
@@ -79,14 +91,18 @@ def test_tied_layers(emq: Emq, mode: str, merge) -> None:
     tied = [group for group in proxy["groups"] if len(group["layers"]) > 1]
     assert tied
     for group in tied:
-        expected = merge([value[name] for name in group["layers"]]) if merge else value[group["name"]]
+        expected = (
+            merge([value[name] for name in group["layers"]]) if merge else value[group["name"]]
+        )
         assert group["scores"]["W2"] == pytest.approx(2 * expected)
 
 
 def test_the_score_of_a_configuration_is_a_sum_over_groups(emq: Emq) -> None:
     config = [2, 3, 4] * 6
     (proxy,) = scored(emq, "mean(abs(w))", "--config", ",".join(map(str, config)))["proxies"]
-    expected = math.fsum(group["scores"][f"W{bits}"] for group, bits in zip(proxy["groups"], config, strict=True))
+    expected = math.fsum(
+        group["scores"][f"W{bits}"] for group, bits in zip(proxy["groups"], config, strict=True)
+    )
     assert proxy["config"]["score"] == pytest.approx(expected)
     assert proxy["config"]["bits"] == config
 
@@ -103,7 +119,14 @@ def test_several_at_once_from_everywhere(emq: Emq, tmp_path: Path) -> None:
     names = [
         p["name"]
         for p in scored(
-            emq, "numel", f"{tmp_path}/mine.emq:two", f"@{tmp_path}/mine.emq:one", "--proxy", "size", "--proxy", "bparams"
+            emq,
+            "numel",
+            f"{tmp_path}/mine.emq:two",
+            f"@{tmp_path}/mine.emq:one",
+            "--proxy",
+            "size",
+            "--proxy",
+            "bparams",
         )["proxies"]
     ]
     assert names == [None, "two", "one", "size", "bparams"]
@@ -145,7 +168,18 @@ def test_elaboration_is_said(emq: Emq) -> None:
 def test_csv_has_a_line_for_each_proxy_and_layer(emq: Emq) -> None:
     done = emq("eval", "numel", "--proxy", "bparams", *FAST, "--csv")
     rows = list(csv.DictReader(io.StringIO(done.out)))
-    assert list(rows[0]) == ["proxy", "layer", "group", "type", "shape", "numel", "value", "W2", "W3", "W4"]
+    assert list(rows[0]) == [
+        "proxy",
+        "layer",
+        "group",
+        "type",
+        "shape",
+        "numel",
+        "value",
+        "W2",
+        "W3",
+        "W4",
+    ]
     assert len(rows) == 2 * 21
     assert all(float(row["value"]) == float(row["numel"]) for row in rows[:21])
 
@@ -153,9 +187,21 @@ def test_csv_has_a_line_for_each_proxy_and_layer(emq: Emq) -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_screen_fits(emq: Emq, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    shown = emq("eval", "numel", "--proxy", "bparams", "--proxy", "inv_sqrt_numel", "--proxy", "late_first", *FAST).out
+    shown = emq(
+        "eval",
+        "numel",
+        "--proxy",
+        "bparams",
+        "--proxy",
+        "inv_sqrt_numel",
+        "--proxy",
+        "late_first",
+        *FAST,
+    ).out
     assert max(map(len, shown.splitlines())) <= width
-    assert all(name in shown for name in ("bparams", "inv_sqrt_numel", "late_first", "layer4.1.conv2"))
+    assert all(
+        name in shown for name in ("bparams", "inv_sqrt_numel", "late_first", "layer4.1.conv2")
+    )
 
 
 def test_noise_is_said_everywhere(emq: Emq) -> None:
@@ -175,7 +221,9 @@ def test_what_needs_images_is_refused_without_any(emq: Emq, tmp_path: Path) -> N
     done = emq("eval", "mean(abs(grad))", "--model", f"{tmp_path}/net.py:make", "--no-cache")
     assert done.status == 3
     assert "E303" in done.err and "--data" in done.err and "noise:" in done.err
-    assert emq("eval", "mean(abs(w))", "--model", f"{tmp_path}/net.py:make", "--no-cache").status == 0
+    assert (
+        emq("eval", "mean(abs(w))", "--model", f"{tmp_path}/net.py:make", "--no-cache").status == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,6 +260,8 @@ def test_statistics_are_cached_and_a_damaged_file_is_rebuilt(emq: Emq, tmp_path:
     for path in Path(entries["directory"]).rglob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:-8])
     third = emq("eval", "mean(abs(grad))", "--stat-images", "4", "--json")
-    assert "W604" in third.err and json.loads(third.out)["proxies"] == json.loads(first.out)["proxies"]
+    assert (
+        "W604" in third.err and json.loads(third.out)["proxies"] == json.loads(first.out)["proxies"]
+    )
     assert emq("cache", "clear").status == 0
     assert json.loads(emq("cache", "info", "--json").out)["files"] == 0

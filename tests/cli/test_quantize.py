@@ -22,7 +22,9 @@ def quantized(emq: Emq, *arguments: str, status: int = 0) -> dict[str, Any]:
 
 def test_the_checkpoint_scores_what_was_reported(emq: Emq, quick: Quick, tmp_path: Path) -> None:
     done = quantized(emq, "-sum(square(qerr))", "--avg-bits", "3", *quick, "--out", str(tmp_path))
-    assert done["schema"] == "emqlang.quantize/1" and done["before"]["accuracy"] == pytest.approx(0.93, abs=0.03)
+    assert done["schema"] == "emqlang.quantize/1" and done["before"]["accuracy"] == pytest.approx(
+        0.93, abs=0.03
+    )
     assert 0.8 < done["after"]["accuracy"] < done["before"]["accuracy"]
     for path in (tmp_path, tmp_path / "model.safetensors"):
         again = json.loads(emq("evaluate", str(path), *quick[-2:], "--json").out)
@@ -33,7 +35,10 @@ def test_the_checkpoint_scores_what_was_reported(emq: Emq, quick: Quick, tmp_pat
 def test_every_layer_is_reported_with_the_proof_of_its_bits(emq: Emq, quick: Quick) -> None:
     layers = quantized(emq, "--config", "3", *quick)["layers"]
     assert len(layers) == 21 and all(layer["distinct"] <= 8 for layer in layers)
-    assert all(layer["weight_bits"] == 3 and layer["input_bits"] == 8 and layer["weight_sqnr"] > 8 for layer in layers)
+    assert all(
+        layer["weight_bits"] == 3 and layer["input_bits"] == 8 and layer["weight_sqnr"] > 8
+        for layer in layers
+    )
 
 
 def test_a_recipe_goes_from_assign_to_quantize(emq: Emq, quick: Quick, tmp_path: Path) -> None:
@@ -46,7 +51,9 @@ def test_a_recipe_goes_from_assign_to_quantize(emq: Emq, quick: Quick, tmp_path:
 
 def test_learned_rounding_beats_nearest_at_two_bits(emq: Emq, quick: Quick) -> None:
     after = {
-        rounding: quantized(emq, "--config", "2", "--rounding", rounding, "--iters", "40", *quick)["after"]["accuracy"]
+        rounding: quantized(emq, "--config", "2", "--rounding", rounding, "--iters", "40", *quick)[
+            "after"
+        ]["accuracy"]
         for rounding in ("nearest", "brecq")
     }
     assert after["brecq"] > after["nearest"] + 0.1
@@ -54,7 +61,9 @@ def test_learned_rounding_beats_nearest_at_two_bits(emq: Emq, quick: Quick) -> N
 
 @pytest.mark.parametrize("range", ["minmax", "percentile"])
 def test_ranges(emq: Emq, quick: Quick, range: str) -> None:
-    other, mse = (quantized(emq, "--config", "4", "--range", way, *quick)["layers"] for way in (range, "mse"))
+    other, mse = (
+        quantized(emq, "--config", "4", "--range", way, *quick)["layers"] for way in (range, "mse")
+    )
     assert sum(row["weight_sqnr"] for row in other) < sum(row["weight_sqnr"] for row in mse)
 
 
@@ -68,7 +77,11 @@ def test_without_labels_there_is_agreement(emq: Emq, tmp_path: Path) -> None:
     data = f"{tmp_path / 'own.py'}:images"
     quick = ("--calib-images", "64", "--no-check")
     done = quantized(emq, "--config", "4", *quick, "--data", data)
-    assert done["after"]["accuracy"] is None and 0 < done["after"]["agreement"] <= 1 and done["after"]["kl"] >= 0
+    assert (
+        done["after"]["accuracy"] is None
+        and 0 < done["after"]["agreement"] <= 1
+        and done["after"]["kl"] >= 0
+    )
     shown = emq("quantize", "--config", "4", *quick, "--data", data)
     assert "no labels: agreement with the float network on 96 images" in shown.err
     assert "those that calibrate among them" in " ".join(shown.out.split())
@@ -79,7 +92,9 @@ def test_the_screen(emq: Emq, quick: Quick) -> None:
     assert "accuracy" in shown and "dB" in shown and "not made" in shown and "float" in shown
 
 
-def test_an_interrupted_run_goes_on(emq: Emq, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_goes_on(
+    emq: Emq, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Units that are finished are kept; the same command goes on from them to the same network."""
     from emqlang.quant.ptq.rounding import Reconstruction
 
@@ -96,21 +111,34 @@ def test_an_interrupted_run_goes_on(emq: Emq, quick: Quick, tmp_path: Path, monk
     monkeypatch.setattr(Reconstruction, "_round", stopping)
     assert emq("quantize", *arguments, str(tmp_path / "part")).status == 130
     assert [path.name for path in (tmp_path / "part").iterdir()] == ["unfinished.safetensors"]
-    monkeypatch.setattr(Reconstruction, "_round", lambda *rest: (rounded.append(rest[1].name), round_unit(*rest))[1])
+    monkeypatch.setattr(
+        Reconstruction, "_round", lambda *rest: (rounded.append(rest[1].name), round_unit(*rest))[1]
+    )
     again = quantized(emq, *arguments, str(tmp_path / "part"))
-    assert again["after"] == whole["after"] and len(rounded) == len(set(rounded)), "nothing is learned twice"
+    assert again["after"] == whole["after"] and len(rounded) == len(set(rounded)), (
+        "nothing is learned twice"
+    )
     assert not (tmp_path / "part" / "unfinished.safetensors").exists()
 
 
 def test_a_float_network_is_evaluated_too(emq: Emq) -> None:
     found = json.loads(emq("evaluate", "--json").out)
-    assert found["accuracy"] == pytest.approx(0.9319) and found["images"] == 10_000 and found["agreement"] == 1
+    assert (
+        found["accuracy"] == pytest.approx(0.9319)
+        and found["images"] == 10_000
+        and found["agreement"] == 1
+    )
     assert "93.19%" in emq("evaluate").out
 
 
 def test_what_is_refused(emq: Emq, quick: Quick, tmp_path: Path) -> None:
     recipe, broken, own = tmp_path / "r.json", tmp_path / "b.json", tmp_path / "own.py"
-    assert emq("assign", "numel", "--avg-bits", "3", "--model", "vgg-fmnist", "--out", str(recipe)).status == 0
+    assert (
+        emq(
+            "assign", "numel", "--avg-bits", "3", "--model", "vgg-fmnist", "--out", str(recipe)
+        ).status
+        == 0
+    )
     broken.write_text('{"schema": "something else"}')
 
     def code(*arguments: str, status: int = 3) -> str:
@@ -120,7 +148,10 @@ def test_what_is_refused(emq: Emq, quick: Quick, tmp_path: Path) -> None:
     assert code("--recipe", str(broken), *quick) == "E310"
     assert code("--recipe", str(tmp_path / "none.json"), *quick) == "E301"
     assert code("--config", "4", "--calib-images", "5000") == "E304"
-    assert code("--config", "4", "--calib-images", "8", "--no-check", "--data", f"{own}:broken") == "E304"
+    assert (
+        code("--config", "4", "--calib-images", "8", "--no-check", "--data", f"{own}:broken")
+        == "E304"
+    )
     assert code("--config", "4,4", *quick, status=2) == "E402"
     assert emq("evaluate", str(tmp_path / "none.safetensors")).status == 3
     assert emq("quantize").status == emq("quantize", "numel", "--config", "4").status == 2

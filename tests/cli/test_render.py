@@ -11,7 +11,12 @@ from emqlang.grammar.diagnostics import Diagnostic, Source, Span
 from emqlang.views import render
 
 WRONG = Diagnostic(
-    "E102", "unknown name 'wx'", Source("<arg>", "log(wx)"), Span(4, 6), "not a statistic or op", ("did you mean 'w'?",)
+    "E102",
+    "unknown name 'wx'",
+    Source("<arg>", "log(wx)"),
+    Span(4, 6),
+    "not a statistic or op",
+    ("did you mean 'w'?",),
 )
 
 
@@ -48,12 +53,16 @@ def test_when_text_is_coloured(
     assert render.coloured(Terminal() if terminal else io.StringIO()) is expected
 
 
-def test_a_diagnostic_goes_to_stderr_as_it_renders_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_diagnostic_goes_to_stderr_as_it_renders_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     render.diagnostics([WRONG])
     assert capsys.readouterr() == ("", WRONG.render() + "\n")
 
 
-def test_colour_changes_nothing_but_colour(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_changes_nothing_but_colour(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import click
 
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -85,7 +94,9 @@ def test_a_number_that_is_not_finite_never_reaches_json() -> None:
         render.json_object({"value": float("nan")})
 
 
-def test_csv_has_a_header_full_precision_and_empty_cells(capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_has_a_header_full_precision_and_empty_cells(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     render.csv_rows(["name", "value"], [["a,b", 0.1 + 0.2], ["c", None]])
     assert capsys.readouterr().out == 'name,value\n"a,b",0.30000000000000004\nc,\n'
 
@@ -94,24 +105,38 @@ def test_a_table_fits_the_terminal_and_ends_no_line_with_blanks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    render.table([render.Column("name"), render.Column("what it is", folds=True)], [["w", "the weight, " * 9], ["[bold]", "x"]])
+    render.table(
+        [render.Column("name"), render.Column("what it is", folds=True)],
+        [["w", "the weight, " * 9], ["[bold]", "x"]],
+    )
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) <= 40 and line == line.rstrip() for line in lines)
     assert any("[bold]" in line for line in lines)
     assert not any("\x1b" in line for line in lines)
 
 
-@pytest.mark.parametrize(("width", "heads"), [(40, ["name", "tau", "ms"]), (20, ["name", "tau"]), (12, ["name"])])
+@pytest.mark.parametrize(
+    ("width", "heads"), [(40, ["name", "tau", "ms"]), (20, ["name", "tau"]), (12, ["name"])]
+)
 def test_optional_columns_give_way_to_a_narrow_terminal_and_are_named(
-    width: int, heads: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    width: int,
+    heads: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    columns = [render.Column("name"), render.Column("tau", optional=True), render.Column("ms", optional=True)]
+    columns = [
+        render.Column("name"),
+        render.Column("tau", optional=True),
+        render.Column("ms", optional=True),
+    ]
     render.table(columns, [("a_long_name", "0.5", "12.25")])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == heads and lines[2].split()[0] == "a_long_name"
     left_out = [name for name in ("tau", "ms") if name not in heads]
-    assert lines[-1].startswith(f"without {', '.join(left_out)}, ") if left_out else len(lines) == 3, lines
+    assert (
+        lines[-1].startswith(f"without {', '.join(left_out)}, ") if left_out else len(lines) == 3
+    ), lines
 
 
 def test_an_internal_error_is_one_line_unless_debugging(capsys: pytest.CaptureFixture[str]) -> None:

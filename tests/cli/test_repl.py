@@ -39,7 +39,9 @@ def typed(*lines: str | type[BaseException]) -> Callable[[str], str]:
     return read
 
 
-def test_an_expression_is_evaluated_and_kept(talk: Repl, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_expression_is_evaluated_and_kept(
+    talk: Repl, capsys: pytest.CaptureFixture[str]
+) -> None:
     talk.execute("mean(abs(w))")
     assert "conv1" in capsys.readouterr().out
     assert talk.program("_ * 2").expr.args[0] == talk.program("mean(abs(w))").expr
@@ -58,7 +60,12 @@ def test_the_library_is_known(talk: Repl) -> None:
 
 @pytest.mark.parametrize(
     ("line", "code", "column"),
-    [("a = log(wx)", "E102", 9), ("w = 1", "E108", 1), ("log(", "E101", 5), ("a = b = w", "E101", 7)],
+    [
+        ("a = log(wx)", "E102", 9),
+        ("w = 1", "E108", 1),
+        ("log(", "E101", 5),
+        ("a = b = w", "E101", 7),
+    ],
 )
 def test_mistakes_point_at_the_line_as_typed(talk: Repl, line: str, code: str, column: int) -> None:
     with pytest.raises(EmqError) as mistake:
@@ -68,7 +75,9 @@ def test_mistakes_point_at_the_line_as_typed(talk: Repl, line: str, code: str, c
     assert talk.bound == {}
 
 
-def test_comments_and_blank_lines_do_nothing(talk: Repl, capsys: pytest.CaptureFixture[str]) -> None:
+def test_comments_and_blank_lines_do_nothing(
+    talk: Repl, capsys: pytest.CaptureFixture[str]
+) -> None:
     for line in ("", "   ", "# only a remark"):
         talk.execute(line)
     assert capsys.readouterr() == ("", "")
@@ -93,8 +102,12 @@ def test_help_lists_every_command(talk: Repl, capsys: pytest.CaptureFixture[str]
     assert not {line[24] for line in shown.splitlines() if line} - {" "}
 
 
-@pytest.mark.parametrize("command", [":ops", ":ops log", ":canonical", ":graph", ":kind", ":time", ":model"])
-def test_every_command_answers(talk: Repl, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "command", [":ops", ":ops log", ":canonical", ":graph", ":kind", ":time", ":model"]
+)
+def test_every_command_answers(
+    talk: Repl, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     talk.execute("mean(abs(w))")
     capsys.readouterr()
     talk.execute(command)
@@ -121,7 +134,9 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(talk: Repl) -> None:
 
 
 def test_keys(talk: Repl, capsys: pytest.CaptureFixture[str]) -> None:
-    assert converse(talk, typed("log(", KeyboardInterrupt, "a = sum(", "w)", "nonsense", "b = a")) == 0
+    assert (
+        converse(talk, typed("log(", KeyboardInterrupt, "a = sum(", "w)", "nonsense", "b = a")) == 0
+    )
     assert talk.bound["a"] == talk.program("sum(w)").expr and list(talk.bound) == ["a", "b"]
     assert "unknown name 'nonsense'" in capsys.readouterr().err
     assert converse(talk, typed(":quit", "c = w")) == 0
@@ -146,7 +161,9 @@ def test_piped_statements_may_quit(emq: Emq) -> None:
     assert emq("repl", stdin="a = w\n:quit\nlog(wx)\n").status == 0
 
 
-def test_history_lies_in_the_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_history_lies_in_the_state_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from emqlang.cli.terminal import history_path, line_editing
 
     pytest.importorskip("readline")

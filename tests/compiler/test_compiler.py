@@ -29,7 +29,15 @@ from emqlang.grammar.files import load_file
 
 Array = NDArray[Any]
 # layers of several tiles with a remainder, of a part of one, and of one value
-BIG = fake(shapes={"wide": (16, TILE // 16 + 1001), "stem": (8, 3, 3, 3), "one": (1, 1), "long": (4, TILE // 2)}, sampled=3000)
+BIG = fake(
+    shapes={
+        "wide": (16, TILE // 16 + 1001),
+        "stem": (8, 3, 3, 3),
+        "one": (1, 1),
+        "long": (4, TILE // 2),
+    },
+    sampled=3000,
+)
 SMALL = fake()
 
 
@@ -91,14 +99,23 @@ def test_processes_change_no_bit(population: list[Expr]) -> None:
     for seed, threads in (("1", "1"), ("2", "2")):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": threads}
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT], cwd=TESTS, env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", SCRIPT],
+            cwd=TESTS,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert done.stdout.strip() == here
 
 
 def equal_programs() -> list[tuple[Expr, Expr]]:
     lines = (line.split("#")[0] for line in (FIXTURES / "equal.txt").read_text().splitlines())
-    return [(program(left), program(right)) for left, _, right in (line.partition(";") for line in lines) if right]
+    return [
+        (program(left), program(right))
+        for left, _, right in (line.partition(";") for line in lines)
+        if right
+    ]
 
 
 def test_spelling_changes_no_bit() -> None:
@@ -129,7 +146,9 @@ def test_what_is_cached_is_told_apart_by_statistics_and_bits() -> None:
     other = replace(fake(seed=1), fingerprint="other")
     for statistics in (SMALL, other):
         assert same(compile([expr]).run(statistics, cache), compile([expr]).run(statistics))
-    turned = replace(SMALL.with_arrays(qerr=SMALL.array("qerr").numpy()[::-1].copy()), choices=(Bits(4), Bits(2)))
+    turned = replace(
+        SMALL.with_arrays(qerr=SMALL.array("qerr").numpy()[::-1].copy()), choices=(Bits(4), Bits(2))
+    )
     four, two = compile([expr]).run(turned, cache)[0]
     assert same(two, compile([expr]).run(SMALL)[0, 0])
     assert same(four, compile([expr]).run(SMALL)[0, 2])
@@ -182,7 +201,9 @@ def test_layers_of_equal_weights(constant: float, text: str, expected: Any) -> N
 
 def test_a_layer_of_one_weight(population: list[Expr]) -> None:
     statistics = fake(shapes={"one": (1, 1), "two": (2, 1)}, sampled=1).in_float64()
-    for values, expr in zip(compile(population[::10]).run(statistics), population[::10], strict=True):
+    for values, expr in zip(
+        compile(population[::10]).run(statistics), population[::10], strict=True
+    ):
         form = canonical(expr)
         unclear = movement(form, statistics, FLOAT64) > 1e-10
         assert not (difference(values, reference.evaluate(form, statistics)) > 1e-9)[~unclear].any()
@@ -211,7 +232,12 @@ def test_an_overflow_is_shown(text: str) -> None:
         assert np.isfinite(values).tolist() == [[True, False, True]] * 3
 
 
-WIDE = ("mean(exp(w * 40))", "std(w ** 14 * 10 ** 30)", "sum(w ** 16) / sum(w ** 14)", "mean(inv(w) ** 9)")
+WIDE = (
+    "mean(exp(w * 40))",
+    "std(w ** 14 * 10 ** 30)",
+    "sum(w ** 16) / sum(w ** 14)",
+    "mean(inv(w) ** 9)",
+)
 
 
 @pytest.mark.parametrize("text", WIDE)
@@ -266,13 +292,20 @@ def test_structured_ops_are_those_of_numpy(text: str) -> None:
     (values,) = compile([program(f"bits * ({text})")]).run(statistics)
     for layer, rows in enumerate(statistics.rows):
         start, stop = statistics.offsets["weight"][layer : layer + 2]
-        w, grad = (statistics.array(name).numpy()[start:stop].astype(np.float64).reshape(rows, -1) for name in ("w", "grad"))
+        w, grad = (
+            statistics.array(name).numpy()[start:stop].astype(np.float64).reshape(rows, -1)
+            for name in ("w", "grad")
+        )
         np.testing.assert_allclose(values[0, layer], 2 * STRUCTURED[text](w, grad), rtol=1e-9)
 
 
 def on_gpu(statistics: Fake) -> Fake:
     cuda = torch.device("cuda")
-    return replace(statistics, device=cuda, arrays={name: array.to(cuda) for name, array in statistics.arrays.items()})
+    return replace(
+        statistics,
+        device=cuda,
+        arrays={name: array.to(cuda) for name, array in statistics.arrays.items()},
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

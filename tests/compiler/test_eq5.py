@@ -23,7 +23,9 @@ BLOCKS = [(stage, block) for stage in (1, 2, 3, 4) for block in (0, 1)]
 def folded() -> dict[str, Tensor]:
     """Every layer's weight in float64 with its batch norm's scale in it."""
     state = {
-        name: value.double() for name, value in MODELS["resnet18"].build(SEED).state_dict().items() if value.is_floating_point()
+        name: value.double()
+        for name, value in MODELS["resnet18"].build(SEED).state_dict().items()
+        if value.is_floating_point()
     }
     norms = {"conv1": "bn1", "fc": ""}
     for stage, block in BLOCKS:
@@ -34,7 +36,11 @@ def folded() -> dict[str, Tensor]:
     weights = {}
     for layer, norm in norms.items():
         weight = state[f"{layer}.weight"]
-        scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + EPSILON) if norm else torch.ones(len(weight))
+        scale = (
+            state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + EPSILON)
+            if norm
+            else torch.ones(len(weight))
+        )
         weights[layer] = weight * scale.double().reshape(-1, *[1] * (weight.ndim - 1))
     return weights
 
@@ -55,17 +61,34 @@ def synflow(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def test_eq5_agrees_with_numpy_on_a_random_resnet18(emq: Emq) -> None:
-    done = emq("eval", EQ5, "--model", "resnet18", "--weights", "random", "--seed", str(SEED), "--no-cache", "--json")
+    done = emq(
+        "eval",
+        EQ5,
+        "--model",
+        "resnet18",
+        "--weights",
+        "random",
+        "--seed",
+        str(SEED),
+        "--no-cache",
+        "--json",
+    )
     assert done.status == 0, done.err
     (proxy,) = json.loads(done.out)["proxies"]
     values = {layer["name"]: layer["value"] for layer in proxy["layers"]}
     weights = folded()
     gradients = synflow(weights)
-    assert sum(weight.numel() for weight in weights.values()) == sum(layer["numel"] for layer in proxy["layers"]) == 11_678_912
+    assert (
+        sum(weight.numel() for weight in weights.values())
+        == sum(layer["numel"] for layer in proxy["layers"])
+        == 11_678_912
+    )
     assert values.keys() == weights.keys()
     for name, weight in weights.items():
         g, w = gradients[name].numpy(), weight.numpy()
         expected = np.mean(np.log(np.abs(g)) * math.sqrt(np.mean(np.abs(w))))
         assert values[name] == pytest.approx(expected, rel=1e-5), name
     for group in proxy["groups"]:
-        assert group["scores"] == pytest.approx({f"W{b}": b * values[group["name"]] for b in (2, 3, 4)})
+        assert group["scores"] == pytest.approx(
+            {f"W{b}": b * values[group["name"]] for b in (2, 3, 4)}
+        )

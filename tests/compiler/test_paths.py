@@ -26,7 +26,9 @@ from emqlang.grammar.files import load_file
 
 TOLERANCE = {FLOAT32: 1e-4, FLOAT64: 1e-9}
 EXCUSED = 0.05  # the most of all values that may be too ill-conditioned to be compared
-MARGIN = 0.3  # only a few ways to round are tried: what moves nearly as far counts as ill-conditioned
+MARGIN = (
+    0.3  # only a few ways to round are tried: what moves nearly as far counts as ill-conditioned
+)
 STATISTICS = fake()
 
 
@@ -76,10 +78,16 @@ def tiles(programs: Sequence[Expr], statistics: Fake) -> NDArray[Any]:
     ],
     ids=["tiles in float32", "tiles in float64", "whole buffers"],
 )
-def test_paths_agree_on_anything_well_kinded(strategy: Any, path: Any, statistics: Fake, rounding: float) -> None:
+def test_paths_agree_on_anything_well_kinded(
+    strategy: Any, path: Any, statistics: Fake, rounding: float
+) -> None:
     excused = []
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    @settings(
+        max_examples=150,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
     @given(strategy.map(elaborate))
     def agree(expr: Expr) -> None:
         excused.append(check(path([expr], statistics)[0], expr, statistics, rounding))
@@ -94,7 +102,9 @@ def test_a_value_that_no_choice_changes_is_the_same_in_all_rows() -> None:
     assert np.array_equal(values[2], 2 * values[0])
 
 
-@pytest.mark.parametrize("text", ["mean(square(qerr)) * act_qerr", "act_qerr + kl", "mean(relu(qerr * act_bits))"])
+@pytest.mark.parametrize(
+    "text", ["mean(square(qerr)) * act_qerr", "act_qerr + kl", "mean(relu(qerr * act_bits))"]
+)
 def test_rows_follow_the_axes_of_a_menu(text: str) -> None:
     expr = program(text)
     values = compile([expr]).run(STATISTICS)[0]
@@ -104,7 +114,9 @@ def test_rows_follow_the_axes_of_a_menu(text: str) -> None:
 def test_a_menu_without_activation_bits() -> None:
     statistics = fake(choices=(Bits(2), Bits(3)))
     expr = program("mean(square(qerr)) * act_bits")
-    np.testing.assert_allclose(compile([expr]).run(statistics)[0], reference.evaluate(expr, statistics), rtol=1e-6)
+    np.testing.assert_allclose(
+        compile([expr]).run(statistics)[0], reference.evaluate(expr, statistics), rtol=1e-6
+    )
 
 
 STRUCTURED = (
@@ -140,21 +152,34 @@ def test_eq5_on_the_shapes_of_resnet18() -> None:
     stages = [(64, 64), (64, 128), (128, 256), (256, 512)]
     shapes: dict[str, tuple[int, ...]] = {"conv1": (64, 3, 7, 7), "fc": (1000, 512)}
     for i, (before, after) in enumerate(stages):
-        shapes |= {f"{i}.0": (after, before, 3, 3)} | {f"{i}.{j}": (after, after, 3, 3) for j in (1, 2, 3)}
+        shapes |= {f"{i}.0": (after, before, 3, 3)} | {
+            f"{i}.{j}": (after, after, 3, 3) for j in (1, 2, 3)
+        }
         shapes |= {f"{i}.downsample": (after, before, 1, 1)} if before != after else {}
     rng = np.random.default_rng(7)
-    offsets = {"weight": [0, *np.cumsum([int(np.prod(shape)) for shape in shapes.values()]).tolist()]}
+    offsets = {
+        "weight": [0, *np.cumsum([int(np.prod(shape)) for shape in shapes.values()]).tolist()]
+    }
     size = offsets["weight"][-1]
     w = rng.standard_normal(size, np.float32) * np.float32(0.03)
     synflow = rng.standard_normal(size, np.float32) ** 2 * 1e3
     bits = np.array([[2.0] * len(shapes), [4.0] * len(shapes)])
-    base = replace(STATISTICS, shapes=shapes, offsets=offsets, totals={"weight": np.diff(offsets["weight"]).tolist()})
+    base = replace(
+        STATISTICS,
+        shapes=shapes,
+        offsets=offsets,
+        totals={"weight": np.diff(offsets["weight"]).tolist()},
+    )
     eq5 = program("log(abs(grad_synflow)) * sqrt(mean(abs(w)))")
     for dtype in (np.float32, np.float64):
         arrays = {"w": w, "grad_synflow": synflow.astype(dtype), "bits": bits}
         statistics = replace(base.with_arrays(**arrays), choices=(MENU[0], MENU[2]))
         (values,) = compile([eq5]).run(statistics)
-        for layer, (start, stop) in enumerate(zip(offsets["weight"], offsets["weight"][1:], strict=False)):
+        for layer, (start, stop) in enumerate(
+            zip(offsets["weight"], offsets["weight"][1:], strict=False)
+        ):
             logs = np.log(np.abs(arrays["grad_synflow"][start:stop].astype(np.float64)))
             root = np.sqrt(np.mean(np.abs(w[start:stop].astype(np.float64))))
-            np.testing.assert_allclose(values[:, layer], bits[:, layer] * np.mean(logs * root), rtol=1e-5)
+            np.testing.assert_allclose(
+                values[:, layer], bits[:, layer] * np.mean(logs * root), rtol=1e-5
+            )

@@ -89,20 +89,38 @@ def test_only_what_no_identity_takes_out_is_reduced(text: str, rest: str) -> Non
 @pytest.mark.parametrize("text", [text for text, _ in HOISTED])
 def test_factors_and_offsets_of_nothing_and_of_one_value(text: str) -> None:
     """Layers whose factor is 0, and layers of one value."""
-    statistics = fake(shapes={"one": (1, 1), "two": (2, 1), "three": (3, 5)}, sampled=1).in_float64()
-    statistics = statistics.with_arrays(hess_trace=np.array([0.0, -1.5, 0.0]), depth=np.array([0.0, 1.0, 2.0]))
+    statistics = fake(
+        shapes={"one": (1, 1), "two": (2, 1), "three": (3, 5)}, sampled=1
+    ).in_float64()
+    statistics = statistics.with_arrays(
+        hess_trace=np.array([0.0, -1.5, 0.0]), depth=np.array([0.0, 1.0, 2.0])
+    )
     expr = program(text)
-    np.testing.assert_allclose(compile([expr]).run(statistics)[0], reference.evaluate(expr, statistics), rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(
+        compile([expr]).run(statistics)[0],
+        reference.evaluate(expr, statistics),
+        rtol=1e-9,
+        atol=1e-15,
+    )
 
 
 def test_equal_parts_are_reduced_once() -> None:
-    texts = ("mean(w * depth)", "sum(w + numel) / l1(w)", "mean(w) - sum(abs(w))", "l1(w * hess_trace) + sum(w)")
-    assert sorted(show(node) for node in reductions(compile([program(text) for text in texts]))) == ["mean(abs(w))", "mean(w)"]
+    texts = (
+        "mean(w * depth)",
+        "sum(w + numel) / l1(w)",
+        "mean(w) - sum(abs(w))",
+        "l1(w * hess_trace) + sum(w)",
+    )
+    assert sorted(
+        show(node) for node in reductions(compile([program(text) for text in texts]))
+    ) == ["mean(abs(w))", "mean(w)"]
 
 
 def test_passes_lie_as_deep_as_reductions_do() -> None:
     planned = compile([program("mean(exp((w - mean(w)) / std(w - mean(abs(w))))) + max(w)")])
-    deepest = [sorted(show(node) for node in level if is_reduction(node)) for level in planned.levels]
+    deepest = [
+        sorted(show(node) for node in level if is_reduction(node)) for level in planned.levels
+    ]
     assert deepest[:2] == [[], ["max(w)", "mean(w)", "var(w)"]]
     assert [len(level) for level in deepest] == [0, 3, 1]
 
@@ -114,7 +132,9 @@ def test_operands_come_before_what_uses_them() -> None:
         passes = [node for node in level if is_reduction(node)]
         assert list(level[: len(passes)]) == passes
         for node in level:
-            read = (part for part in postorder(node) if part is not node and part.kind is Kind.LAYER)
+            read = (
+                part for part in postorder(node) if part is not node and part.kind is Kind.LAYER
+            )
             assert all(part in known for part in read)
             known.add(node)
     assert known.issuperset(planned.programs)
@@ -126,7 +146,9 @@ def test_a_tensor_is_no_program() -> None:
 
 
 def test_a_plan_in_words() -> None:
-    assert describe(compile([program("log(abs(grad_synflow)) * sqrt(mean(abs(w)))"), program("sum(act)")])).splitlines() == [
+    assert describe(
+        compile([program("log(abs(grad_synflow)) * sqrt(mean(abs(w)))"), program("sum(act)")])
+    ).splitlines() == [
         "pass 1 over tiles of activation values",
         "  %1 = mean(act)",
         "pass 1 over tiles of weight values",
@@ -152,8 +174,18 @@ def test_values_of_nothing() -> None:
 
 def test_axes_have_a_row_for_each_distinct_part_of_a_choice() -> None:
     axes = Axes(STATISTICS.choices)
-    assert axes.bits == (((None, None),), ((2, None), (4, None)), ((None, 4), (None, 8)), ((2, 4), (2, 8), (4, 8)))
-    assert [axes.of_choices(mask) for mask in range(4)] == [(0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 2)]
+    assert axes.bits == (
+        ((None, None),),
+        ((2, None), (4, None)),
+        ((None, 4), (None, 8)),
+        ((2, 4), (2, 8), (4, 8)),
+    )
+    assert [axes.of_choices(mask) for mask in range(4)] == [
+        (0, 0, 0),
+        (0, 0, 1),
+        (0, 1, 1),
+        (0, 1, 2),
+    ]
     assert [axes.project(3, row, 2) for row in axes.rows(3)] == [0, 1, 1]
 
 
@@ -176,14 +208,26 @@ def test_tile_programs_use_few_registers_and_overwrite_only_what_may_be() -> Non
 def test_planning_form_needs_no_canonical_form(expr: Expr) -> None:
     """Where literals would overflow the canonical form leaves any op as written."""
     form = PlanningForm()(expr)
-    assert {node.op for node in postorder(form)} <= {INPUT, LITERAL, TOTAL, *KERNELS, *STRUCTURED, *REDUCTIONS}
+    assert {node.op for node in postorder(form)} <= {
+        INPUT,
+        LITERAL,
+        TOTAL,
+        *KERNELS,
+        *STRUCTURED,
+        *REDUCTIONS,
+    }
     assert (form.kind, form.axes) == (expr.kind, expr.axes)
 
 
 def test_programs_that_are_not_canonical_mean_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "canonical", lambda expr: expr)
     statistics = STATISTICS.in_float64()
-    texts = [f"{op.name}({x}) / {op.name}({y})" for op in OPS.values() if op.cls is Class.REDUCTION for x, y in SIDES]
+    texts = [
+        f"{op.name}({x}) / {op.name}({y})"
+        for op in OPS.values()
+        if op.cls is Class.REDUCTION
+        for x, y in SIDES
+    ]
     programs = [program(text) for text in texts]
     for values, expr in zip(compile(programs).run(statistics), programs, strict=True):
         np.testing.assert_allclose(values, reference.evaluate(expr, statistics), rtol=1e-9)
@@ -199,5 +243,7 @@ SIDES = (
 
 def test_the_count_of_a_sample_is_a_leaf() -> None:
     for text in ("sum(act)", "l2(act + depth)", "sum(act - depth)"):
-        leaves = {node.value for node in postorder(*compile([program(text)]).programs) if node.op == TOTAL}
+        leaves = {
+            node.value for node in postorder(*compile([program(text)]).programs) if node.op == TOTAL
+        }
         assert leaves == {Kind.ACTIVATION}

@@ -65,7 +65,12 @@ STRUCTURED: dict[str, list[tuple[list[list[float]], list[float]]]] = {
     "matmul": [([[1, 2], [3, 4]], [5, 11, 11, 25])],
     "softmax": [([[0, 1000], [log(3), 0]], [0.25, 1, 0.75, 0])],
     "logsoftmax": [([[0, 1000], [log(3), 0]], [-log(4), 0, log(0.75), -1000])],
-    "slogdet": [([[2, 0], [0, 3]], [log(36)]), ([[1, 1], [1, 1]], [0]), ([[0]], [0]), ([[-1]], [0])],
+    "slogdet": [
+        ([[2, 0], [0, 3]], [log(36)]),
+        ([[1, 1], [1, 1]], [0]),
+        ([[0]], [0]),
+        ([[-1]], [0]),
+    ],
 }
 
 
@@ -83,10 +88,15 @@ def test_every_protection_has_its_points() -> None:
     """What the table calls protected is tried at 0 and below; nothing else is undefined there."""
     for op in OPS.values():
         if op.cls is Class.ELEMENTWISE and op.protection and op.name != "pow":
-            assert {np.sign(args[-1]) for args, _ in ELEMENTWISE[op.name]} >= ({0} if op.name in ("div", "inv") else {0, -1})
+            assert {np.sign(args[-1]) for args, _ in ELEMENTWISE[op.name]} >= (
+                {0} if op.name in ("div", "inv") else {0, -1}
+            )
 
 
-@pytest.mark.parametrize(("op", "args", "value"), [(op, *point) for op, points in ELEMENTWISE.items() for point in points])
+@pytest.mark.parametrize(
+    ("op", "args", "value"),
+    [(op, *point) for op, points in ELEMENTWISE.items() for point in points],
+)
 def test_the_reference_of_elementwise_ops(op: str, args: tuple[float, ...], value: float) -> None:
     with np.errstate(over="ignore"):
         assert reference.MEANINGS[op](*map(np.float64, args)) == pytest.approx(value, rel=1e-15)
@@ -97,10 +107,14 @@ def test_the_reference_of_powers(x: float, c: float, value: float) -> None:
     assert reference.power(np.float64(x), c) == pytest.approx(value, rel=1e-15)
 
 
-@pytest.mark.parametrize(("op", "x", "value"), [(op, *point) for op, points in REDUCTIONS.items() for point in points])
+@pytest.mark.parametrize(
+    ("op", "x", "value"), [(op, *point) for op, points in REDUCTIONS.items() for point in points]
+)
 def test_the_reference_of_reductions(op: str, x: list[float], value: float) -> None:
     count = [len(x)] if op in ("sum", "l1", "l2") else []
-    assert reference.MEANINGS[op](np.array(x, np.float64), *count) == pytest.approx(value, rel=1e-15)
+    assert reference.MEANINGS[op](np.array(x, np.float64), *count) == pytest.approx(
+        value, rel=1e-15
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +122,9 @@ def test_the_reference_of_reductions(op: str, x: list[float], value: float) -> N
     [(op, [[v] for v in x], y) for op, points in COMPOSITES.items() for x, y in points]
     + [(op, x, y) for op, points in STRUCTURED.items() for x, y in points if op != "slogdet"],
 )
-def test_the_reference_of_ops_on_matrices(op: str, x: list[list[float]], value: list[float]) -> None:
+def test_the_reference_of_ops_on_matrices(
+    op: str, x: list[list[float]], value: list[float]
+) -> None:
     matrix = np.array(x, np.float64)
     found = reference.MEANINGS[op](*[matrix] * OPS[op].arity)
     assert np.ravel(found).tolist() == pytest.approx(value, rel=1e-12)
@@ -117,17 +133,32 @@ def test_the_reference_of_ops_on_matrices(op: str, x: list[list[float]], value: 
 @pytest.mark.parametrize(("x", "value"), [(x, y) for x, (y,) in STRUCTURED["slogdet"]])
 def test_the_reference_of_log_determinants(x: list[list[float]], value: float) -> None:
     """Of x @ x, whose determinant is that of x squared."""
-    assert reference.MEANINGS["slogdet"](np.array(x, np.float64) @ np.array(x, np.float64).T) == pytest.approx(value, rel=1e-12)
+    assert reference.MEANINGS["slogdet"](
+        np.array(x, np.float64) @ np.array(x, np.float64).T
+    ) == pytest.approx(value, rel=1e-12)
 
 
-def evaluated(text_of: Any, layers: list[list[float]], others: list[list[float]] | None = None) -> list[Array]:
+def evaluated(
+    text_of: Any, layers: list[list[float]], others: list[list[float]] | None = None
+) -> list[Array]:
     """A program over w (and grad), a layer for each list of values: by tiles in float32 and float64, and by whole buffers."""
-    base = fake(shapes={f"l{i}": (len(layer), 1) for i, layer in enumerate(layers)}, choices=(Bits(1),), sampled=1)
-    arrays = {"w": np.concatenate(layers).astype(np.float32), "grad": np.concatenate(others or layers).astype(np.float32)}
+    base = fake(
+        shapes={f"l{i}": (len(layer), 1) for i, layer in enumerate(layers)},
+        choices=(Bits(1),),
+        sampled=1,
+    )
+    arrays = {
+        "w": np.concatenate(layers).astype(np.float32),
+        "grad": np.concatenate(others or layers).astype(np.float32),
+    }
     statistics = base.with_arrays(**arrays)
     plan = compile([apply("mul", statistic("bits"), text_of)])
     wide = statistics.in_float64()
-    found = (plan.run(statistics), plan.run(wide), run(plan, wide, engine=Segments(wide, Axes(wide.choices))))
+    found = (
+        plan.run(statistics),
+        plan.run(wide),
+        run(plan, wide, engine=Segments(wide, Axes(wide.choices))),
+    )
     return [values[0, 0] for values in found]
 
 
@@ -142,12 +173,16 @@ def test_the_compiled_elementwise_ops(op: str) -> None:
     around = [[x[0], 1.0, 1.0] for x in firsts], [[x[0], 1.0, 1.0] for x in lasts]
     one = float(reference.MEANINGS[op](*[np.float64(1)] * OPS[op].arity))
     for values in evaluated(apply("mean", apply(op, *names)), *around):
-        assert values.tolist() == pytest.approx([(value + 2 * one) / 3 for _, value in points], rel=1e-6)
+        assert values.tolist() == pytest.approx(
+            [(value + 2 * one) / 3 for _, value in points], rel=1e-6
+        )
 
 
 @pytest.mark.parametrize(("x", "c", "value"), POWERS)
 def test_the_compiled_powers(x: float, c: float, value: float) -> None:
-    for values in evaluated(apply("mean", apply("pow", statistic("w"), exponent=c)), [[x], [x, 1.0]]):
+    for values in evaluated(
+        apply("mean", apply("pow", statistic("w"), exponent=c)), [[x], [x, 1.0]]
+    ):
         assert values.tolist() == pytest.approx([value, (value + 1) / 2], rel=1e-6)
 
 
@@ -164,7 +199,11 @@ def test_the_compiled_composites(op: str) -> None:
     layers, expected = zip(*COMPOSITES[op], strict=True)
     weights = [[float(i * i) for i in range(1, len(x) + 1)] for x in layers]
     totals = [np.dot(x, y) for x, y in zip(weights, expected, strict=True)]
-    for values in evaluated(apply("sum", apply("mul", apply(op, statistic("w")), statistic("grad"))), list(layers), weights):
+    for values in evaluated(
+        apply("sum", apply("mul", apply(op, statistic("w")), statistic("grad"))),
+        list(layers),
+        weights,
+    ):
         assert values.tolist() == pytest.approx(totals, rel=1e-6, abs=1e-6)
 
 
@@ -181,7 +220,9 @@ def test_kernels_hand_on_what_overflowed_as_the_reference_does(op: str) -> None:
     with kernels.wide(), suppress(FloatingPointError):  # what raises has written its result
         kernels.KERNELS[op](*args, out)
     np.testing.assert_allclose(out, expected, rtol=1e-14)
-    np.testing.assert_allclose(segments.KERNELS[op](*map(torch.from_numpy, args)).numpy(), expected, rtol=1e-14)
+    np.testing.assert_allclose(
+        segments.KERNELS[op](*map(torch.from_numpy, args)).numpy(), expected, rtol=1e-14
+    )
 
 
 @pytest.mark.parametrize("exponent", sorted({abs(c) for _, c, _ in POWERS}))
@@ -193,4 +234,6 @@ def test_powers_hand_on_what_overflowed_as_the_reference_does(exponent: float) -
     with kernels.wide(), suppress(FloatingPointError):
         kernels.kernel(node)(GRID, out)
     np.testing.assert_allclose(out, expected, rtol=1e-12)
-    np.testing.assert_allclose(segments.kernel(node)(torch.from_numpy(GRID)).numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        segments.kernel(node)(torch.from_numpy(GRID)).numpy(), expected, rtol=1e-12
+    )

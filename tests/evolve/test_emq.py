@@ -15,7 +15,18 @@ from emqlang.evolve.archive import Archive
 from emqlang.evolve.candidate import Member
 from emqlang.evolve.emq import formulas as unprotected
 from emqlang.evolve.emq import step as emq
-from emqlang.evolve.emq.genes import BINARY, CONFLICTS, OSP, UNARY, Clash, Genes, Sampler, conflicts, operate, program_of
+from emqlang.evolve.emq.genes import (
+    BINARY,
+    CONFLICTS,
+    OSP,
+    UNARY,
+    Clash,
+    Genes,
+    Sampler,
+    conflicts,
+    operate,
+    program_of,
+)
 from emqlang.evolve.reasons import Reason
 from emqlang.evolve.settings import Settings, papers
 from emqlang.grammar.canonical.form import canonical
@@ -27,7 +38,9 @@ from emqlang.grammar.program import parse
 INPUTS = ("w", "grad", "grad_synflow", "hess", "act")
 
 
-def genes(structure: str, inputs: str, unary: str, binary: str = "", aggregate: str = "mean") -> Genes:
+def genes(
+    structure: str, inputs: str, unary: str, binary: str = "", aggregate: str = "mean"
+) -> Genes:
     return Genes(structure, tuple(inputs.split()), tuple(unary.split()), binary, aggregate)
 
 
@@ -36,7 +49,9 @@ EQ5 = genes("branched", "grad_synflow w", "abslog no_op l1_norm sqrt", "product"
 
 def test_equation_5_is_a_branched_genotype() -> None:
     found = canonical(elaborate(program_of(EQ5)))
-    assert found == canonical(elaborate(parse("mean(log(abs(grad_synflow))) * sqrt(mean(abs(w)))").expr))
+    assert found == canonical(
+        elaborate(parse("mean(log(abs(grad_synflow))) * sqrt(mean(abs(w)))").expr)
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,8 +59,14 @@ def test_equation_5_is_a_branched_genotype() -> None:
     [
         (genes("sequential", "w", "abs no_op sqrt log"), "mean(log(sqrt(abs(w))))"),
         (genes("sequential", "w", "abs to_mean_scalar sqrt no_op"), "sqrt(mean(abs(w)))"),
-        (genes("branched", "w grad", "no_op abs no_op pow", "difference"), "mean(abs(w)) - mean(grad ** 2)"),
-        (genes("branched", "w grad", "no_op abs no_op pow", "element_wise_sum", "max"), "max(abs(w)) + max(grad ** 2)"),
+        (
+            genes("branched", "w grad", "no_op abs no_op pow", "difference"),
+            "mean(abs(w)) - mean(grad ** 2)",
+        ),
+        (
+            genes("branched", "w grad", "no_op abs no_op pow", "element_wise_sum", "max"),
+            "max(abs(w)) + max(grad ** 2)",
+        ),
         (
             genes("dag", "w grad", "no_op abs no_op sqrt pow no_op no_op relu exp"),
             "(mean(w + abs(grad)) + mean(w + sqrt(grad) + (w + abs(grad)) ** 2)"
@@ -59,7 +80,9 @@ def test_what_genes_stand_for(given: Genes, text: str) -> None:
 
 def test_branches_may_meet_before_they_are_aggregated() -> None:
     given = genes("branched", "w grad", "no_op abs no_op pow", "product")
-    assert canonical(program_of(given, reduce_first=False)) == canonical(parse("mean(abs(w) * grad ** 2)").expr)
+    assert canonical(program_of(given, reduce_first=False)) == canonical(
+        parse("mean(abs(w) * grad ** 2)").expr
+    )
 
 
 def test_kinds_clash() -> None:
@@ -89,24 +112,39 @@ def test_genes_are_drawn_crossed_and_mutated_within_the_structure(structure: str
         assert (len(child.inputs), len(child.unary), bool(child.binary)) == (
             len(mother.inputs), len(mother.unary), bool(mother.binary),
         )  # fmt: skip
-        assert set(child.inputs) <= set(INPUTS) and set(child.unary) <= set(UNARY) and Genes.from_text(child.as_text()) == child
+        assert (
+            set(child.inputs) <= set(INPUTS)
+            and set(child.unary) <= set(UNARY)
+            and Genes.from_text(child.as_text()) == child
+        )
         family.append(child)
-    assert len(set(family)) > 150 and {one.aggregate for one in family} == {"mean", "sum", "l2", "max"}
+    assert len(set(family)) > 150 and {one.aggregate for one in family} == {
+        "mean",
+        "sum",
+        "l2",
+        "max",
+    }
 
 
 def test_prioritised_operations_are_drawn_more_often() -> None:
     random = Random(0)
     osp, plain = Sampler("branched", INPUTS), Sampler("branched", INPUTS, prioritised=False)
     drawn = {who: [who.draw(random) for _ in range(3000)] for who in (osp, plain)}
-    share = {who: np.mean([g.binary == "element_wise_sum" for g in many]) for who, many in drawn.items()}
-    assert share[osp] == pytest.approx(0.6, abs=0.03) and share[plain] == pytest.approx(0.25, abs=0.03)
+    share = {
+        who: np.mean([g.binary == "element_wise_sum" for g in many]) for who, many in drawn.items()
+    }
+    assert share[osp] == pytest.approx(0.6, abs=0.03) and share[plain] == pytest.approx(
+        0.25, abs=0.03
+    )
     assert set(OSP) == {*UNARY, *BINARY}
 
 
 def test_conflicts_are_seen_through_no_op() -> None:
     assert conflicts(genes("branched", "w grad", "no_op no_op invert invert", "product"))
     assert conflicts(genes("sequential", "w", "abs revert no_op revert"))
-    assert not conflicts(EQ5) and not conflicts(genes("branched", "w grad", "invert abs abslog invert", "product"))
+    assert not conflicts(EQ5) and not conflicts(
+        genes("branched", "w grad", "invert abs abslog invert", "product")
+    )
     assert all(first in UNARY and second in UNARY for first, second in CONFLICTS)
 
 
@@ -135,7 +173,11 @@ def published(name: str, x: Tensor) -> Tensor:
         "no_op": lambda: x,
         "pow": lambda: x**2,
         "slogdet": lambda: torch.linalg.slogdet(x)[1],
-        "gram_matrix": lambda: x.reshape(x.shape[0] * x.shape[1], -1) @ x.reshape(x.shape[0] * x.shape[1], -1).T / x.numel(),
+        "gram_matrix": lambda: (
+            x.reshape(x.shape[0] * x.shape[1], -1)
+            @ x.reshape(x.shape[0] * x.shape[1], -1).T
+            / x.numel()
+        ),
     }
     return table[name]() if name in table else getattr(torch, name)(x)
 
@@ -151,7 +193,11 @@ def test_formulas_are_the_authors(name: str) -> None:
 def test_scalars_and_refusals() -> None:
     one, matrix, flat = np.float32(3), np.ones((2, 3), np.float32), np.ones(5, np.float32)
     ops = unprotected.OPERATIONS
-    assert ops["softmax"](one) == 1 and ops["logsoftmax"](one) == 0 and np.isnan(ops["to_std_scalar"](one))
+    assert (
+        ops["softmax"](one) == 1
+        and ops["logsoftmax"](one) == 0
+        and np.isnan(ops["to_std_scalar"](one))
+    )
     for name, operands in (
         ("matrix_multiplication", (one, one)), ("matrix_multiplication", (matrix, matrix)), ("slogdet", (matrix,)),
         ("gram_matrix", (flat,)), ("product", (matrix, flat)), ("element_wise_sum", (matrix, flat)),
@@ -173,26 +219,39 @@ def test_unprotected_values_of_layers() -> None:
     found = unprotected.values(EQ5, court)
     for layer, shape in enumerate(SHAPES):
         start, stop = court.statistics.offsets["weight"][layer : layer + 2]
-        w, g = (court.statistics.array(name)[start:stop].numpy().reshape(shape) for name in ("w", "grad_synflow"))
+        w, g = (
+            court.statistics.array(name)[start:stop].numpy().reshape(shape)
+            for name in ("w", "grad_synflow")
+        )
         expected = np.log(np.abs(g)).mean() * np.sqrt(np.abs(w).sum() / w.size)
         assert found[layer] == pytest.approx(expected, rel=1e-4)
-    assert np.isnan(unprotected.values(genes("branched", "w w", "no_op " * 4, "matrix_multiplication"), court)).all()
+    assert np.isnan(
+        unprotected.values(genes("branched", "w w", "no_op " * 4, "matrix_multiplication"), court)
+    ).all()
 
 
 # Algorithm 1
 
 
-def run(settings: Settings, steps: int, place: object = None) -> tuple[list[Member], list[dict[str, int]], list[str]]:
+def run(
+    settings: Settings, steps: int, place: object = None
+) -> tuple[list[Member], list[dict[str, int]], list[str]]:
     """Steps without a ledger: numbers are places in the order of proposal."""
     members: list[Member] = []
     archive, funnels, texts = Archive(), [], []
     for step in range(steps):
-        outcome = emq.step(settings, members, archive, place or arena("sum(abs(w)) * bits"), 0, step)  # type: ignore[arg-type]
+        outcome = emq.step(
+            settings, members, archive, place or arena("sum(abs(w)) * bits"), 0, step
+        )  # type: ignore[arg-type]
         first = archive.last + 1
         for number, candidate in enumerate(outcome.candidates, first):
             archive.add(number, candidate.key, candidate.fingerprint)
             texts.append(candidate.text)
-        emq.remember(settings, archive, [c.genotype for c in outcome.candidates] + [text for _, text in outcome.variants])
+        emq.remember(
+            settings,
+            archive,
+            [c.genotype for c in outcome.candidates] + [text for _, text in outcome.variants],
+        )
         members = [Member(n if n > 0 else first - 1 - n, g, f, 5, 1) for n, f, g in outcome.members]
         funnels.append(dict(outcome.funnel))
     return members, funnels, texts
@@ -202,7 +261,9 @@ def test_a_population_of_twenty_that_never_gets_worse() -> None:
     members, _, _ = run(papers(inputs=("w", "grad")), 1)
     assert len(members) == 20 and all(member.fitness == member.fitness for member in members)
     later, _, _ = run(papers(inputs=("w", "grad")), 60)
-    assert len(later) == 20 and max(m.fitness for m in later) > max(m.fitness for m in members) - 1e-12
+    assert (
+        len(later) == 20 and max(m.fitness for m in later) > max(m.fitness for m in members) - 1e-12
+    )
     assert np.median([m.fitness for m in later]) > np.median([m.fitness for m in members])
 
 
@@ -220,12 +281,18 @@ def test_the_same_seed_is_the_same_search() -> None:
 @pytest.mark.parametrize("semantics", ["protected", "paper"])
 def test_every_structure_under_either_semantics(structure: str, semantics: str) -> None:
     members, funnels, _ = run(papers(structure=structure, semantics=semantics, rows=50), 4)
-    assert len(members) == 20 and (semantics == "paper") != any("kinds" in funnel for funnel in funnels)
+    assert len(members) == 20 and (semantics == "paper") != any(
+        "kinds" in funnel for funnel in funnels
+    )
 
 
 def test_parts_can_be_switched_off() -> None:
     on = run(papers(), 25)[1]
-    for part, reason in (("conflicts", Reason.CONFLICT), ("invalid", Reason.INVALID), ("equivalence", Reason.SEEN)):
+    for part, reason in (
+        ("conflicts", Reason.CONFLICT),
+        ("invalid", Reason.INVALID),
+        ("equivalence", Reason.SEEN),
+    ):
         off = run(papers(without=(part,)), 25)[1]
         assert sum(f.get(reason, 0) for f in on) > 0 == sum(f.get(reason, 0) for f in off), part
     bare = papers(without=("sensitivity",), ops=(), inputs=("w",))
@@ -238,7 +305,9 @@ def test_random_search_has_no_parents() -> None:
     first = emq.step(settings, [], archive, place, 0, 0)
     members = [Member(i + 1, g, f, 5, 1) for i, (_, f, g) in enumerate(first.members)]
     outcome = emq.step(settings, members, archive, place, 0, 1)
-    assert all(candidate.operator == "random" and not candidate.parents for candidate in outcome.candidates)
+    assert all(
+        candidate.operator == "random" and not candidate.parents for candidate in outcome.candidates
+    )
 
 
 def test_both_contenders_meet_the_same_rows() -> None:
@@ -257,7 +326,10 @@ def test_both_contenders_meet_the_same_rows() -> None:
 def test_equal_graphs_are_found_and_equal_programs_are_not() -> None:
     """Weisfeiler-Lehman equivalence alone tells no algebra: what the rules know besides is counted."""
     members, funnels, texts = run(papers(inputs=("w",)), 200)
-    assert sum(f.get(Reason.SEEN, 0) for f in funnels) > 0 and sum(f.get(Reason.UNTOLD, 0) for f in funnels) > 0
+    assert (
+        sum(f.get(Reason.SEEN, 0) for f in funnels) > 0
+        and sum(f.get(Reason.UNTOLD, 0) for f in funnels) > 0
+    )
     assert len(members) == 20 and len(texts) == len(set(texts))
 
 

@@ -21,7 +21,10 @@ def programs(*texts: str) -> list[Expr]:
 
 def test_the_planted_program_ranks_perfectly_with_either_sign() -> None:
     one, other = score(arena(), programs(PLANTED, "sum(fisher * qerr ** 2) * 3"))
-    assert one.fitness == pytest.approx(1) == other.fitness and one.rho == pytest.approx((1, 1, 1)) == other.rho
+    assert (
+        one.fitness == pytest.approx(1) == other.fitness
+        and one.rho == pytest.approx((1, 1, 1)) == other.rho
+    )
     assert not one.negative and other.negative and one.fingerprint == other.fingerprint
     assert show(signed(parse("sum(w)").expr, other)) == "-sum(w)"
 
@@ -43,7 +46,11 @@ def test_several_courts_make_one_fitness() -> None:
     text = programs("-sum(qerr ** 2)")
     (mean,), (least,) = score(place, text, Combine.MEAN), score(place, text, Combine.LEAST)
     each = [score(arena(seed=seed), text)[0].fitness for seed in range(3)]
-    assert mean.fitness == pytest.approx(np.mean(each)) and least.fitness == pytest.approx(min(each)) and len(mean.rho) == 9
+    assert (
+        mean.fitness == pytest.approx(np.mean(each))
+        and least.fitness == pytest.approx(min(each))
+        and len(mean.rho) == 9
+    )
 
 
 def test_the_sum_of_bits_is_recognised() -> None:

@@ -38,10 +38,14 @@ from emqlang.grammar.files import load_file
 from emqlang.grammar.program import parse
 from emqlang.tasks.workers import Workers
 
-SMALL = Settings(inputs=tuple(names()), islands=2, population=24, offspring=16, migrate=3, max_nodes=12)
+SMALL = Settings(
+    inputs=tuple(names()), islands=2, population=24, offspring=16, migrate=3, max_nodes=12
+)
 
 
-def searched(folder: Path, settings: Settings = SMALL, budget: Budget = Budget(steps=12), place: Any = None) -> Ledger:  # noqa: B008
+def searched(
+    folder: Path, settings: Settings = SMALL, budget: Budget = Budget(steps=12), place: Any = None
+) -> Ledger:  # noqa: B008
     ledger = Ledger.create(folder, {"settings": settings.as_dict()})
     Search(ledger, Open(place or arena()), Workers().run).advance(budget, lambda *_: None)
     return ledger
@@ -67,12 +71,16 @@ def test_the_planted_program_is_found(ledger: Ledger) -> None:
 
 
 def test_a_row_for_every_distinct_program(ledger: Ledger) -> None:
-    rows = ledger.select("SELECT key, opposite, text, reason, fitness, repeats, step, island FROM programs ORDER BY id")
+    rows = ledger.select(
+        "SELECT key, opposite, text, reason, fitness, repeats, step, island FROM programs ORDER BY id"
+    )
     keys = [row[0] for row in rows]
     assert len(set(keys)) == len(keys) > 500 and not set(keys) & {row[1] for row in rows if row[1]}
     for digest, _, text, reason, fitness, *_ in rows[:200]:
         assert key(parse(text).expr) == digest and (reason == "") <= (fitness is not None)
-    assert [row[-2:] for row in rows] == sorted(row[-2:] for row in rows), "in the order of step and island"
+    assert [row[-2:] for row in rows] == sorted(row[-2:] for row in rows), (
+        "in the order of step and island"
+    )
 
 
 def test_every_proposal_is_counted(ledger: Ledger) -> None:
@@ -82,7 +90,9 @@ def test_every_proposal_is_counted(ledger: Ledger) -> None:
     shared = sum(progress.funnel.values()) - sum(counted.values()) - progress.funnel[Reason.SEEN]
     assert 0 <= shared < 120, "two islands may come upon one program in the same step"
     (repeats,) = ledger.select("SELECT sum(repeats) FROM programs")[0]
-    assert repeats >= progress.funnel[Reason.SEEN] and set(progress.funnel) <= {reason.value for reason in MEANINGS}
+    assert repeats >= progress.funnel[Reason.SEEN] and set(progress.funnel) <= {
+        reason.value for reason in MEANINGS
+    }
     assert progress.evaluated == ledger.select("SELECT sum(evaluated) FROM steps")[0][0]
 
 
@@ -95,14 +105,21 @@ def test_parents_come_before_their_offspring(ledger: Ledger) -> None:
 def test_what_has_equal_scores_is_told_from_what_was_first(ledger: Ledger) -> None:
     found = ledger.select("SELECT id, same, fitness FROM programs WHERE reason = 'same_scores'")
     assert found and all(same < number for number, same, _ in found)
-    ranked_alike = [entry(ledger, same).fitness == pytest.approx(fitness, abs=1e-3) for _, same, fitness in found]
-    assert np.mean(ranked_alike) > 0.9, "not all: scores that agree in every entry to 20 bits may still break ties otherwise"
+    ranked_alike = [
+        entry(ledger, same).fitness == pytest.approx(fitness, abs=1e-3)
+        for _, same, fitness in found
+    ]
+    assert np.mean(ranked_alike) > 0.9, (
+        "not all: scores that agree in every entry to 20 bits may still break ties otherwise"
+    )
 
 
 def test_populations_hold_each_program_once(ledger: Ledger) -> None:
     for place in range(2):
         members = ledger.members(place)
-        assert 24 <= len({member.number for member in members}) == len(members) <= 24 + SMALL.migrants
+        assert (
+            24 <= len({member.number for member in members}) == len(members) <= 24 + SMALL.migrants
+        )
 
 
 def test_migrants_are_the_neighbours_best() -> None:
@@ -122,7 +139,12 @@ def test_the_front_rises_with_size(ledger: Ledger) -> None:
 def test_conditions(ledger: Ledger) -> None:
     found = top(ledger, 10, "nodes <= 6 and cost == 0 and fitness > 0.1")
     assert found and all(e.nodes <= 6 and e.cost == "free" for e in found)
-    for wrong in ("nodes <", "size <= 3", "nodes <= 3 or id > 1", "nodes <= 3; drop table programs"):
+    for wrong in (
+        "nodes <",
+        "size <= 3",
+        "nodes <= 3 or id > 1",
+        "nodes <= 3; drop table programs",
+    ):
         with pytest.raises(EmqError) as refused:
             top(ledger, 1, wrong)
         assert refused.value.diagnostics[0].code == "E403"
@@ -156,7 +178,9 @@ def test_the_papers_search_too(tmp_path: Path) -> None:
     settings = papers(rows=50, islands=2)
     searched(tmp_path / "whole", settings)
     searched(tmp_path / "parts", settings, Budget(steps=7))
-    Search(Ledger.open(tmp_path / "parts"), Open(arena()), Workers().run).advance(Budget(steps=12), lambda *_: None)
+    Search(Ledger.open(tmp_path / "parts"), Open(arena()), Workers().run).advance(
+        Budget(steps=12), lambda *_: None
+    )
     assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
 
 
@@ -183,7 +207,9 @@ def test_a_full_disk_leaves_the_last_step(tmp_path: Path) -> None:
     ledger.close()
     whole = rows_of(tmp_path / "r")
     assert [row for row in before if row in whole] == before or len(whole) >= len(before)
-    Search(Ledger.open(tmp_path / "r"), Open(arena()), Workers().run).advance(Budget(steps=9), lambda *_: None)
+    Search(Ledger.open(tmp_path / "r"), Open(arena()), Workers().run).advance(
+        Budget(steps=9), lambda *_: None
+    )
     searched(tmp_path / "other", budget=Budget(steps=9))
     assert rows_of(tmp_path / "r") == rows_of(tmp_path / "other")
 
@@ -194,12 +220,23 @@ def test_a_full_disk_leaves_the_last_step(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("table")
-    assert emqlang(["bench", "build", "--out", str(folder / "own.table"), *options(folder, 40)]) == 0
+    assert (
+        emqlang(["bench", "build", "--out", str(folder / "own.table"), *options(folder, 40)]) == 0
+    )
     yield folder / "own.table"
 
 
 def wish(table: Path, *more: str) -> tuple[str, ...]:
-    small = ("--islands", "3", "--population", "16", "--stat-images", "16", "--inputs", "w,grad,qerr,fisher,bits")
+    small = (
+        "--islands",
+        "3",
+        "--population",
+        "16",
+        "--stat-images",
+        "16",
+        "--inputs",
+        "w,grad,qerr,fisher,bits",
+    )
     return ("--table", str(table), *small, *more)
 
 
@@ -221,10 +258,16 @@ def test_any_number_of_workers_writes_the_same_rows(emq: Emq, table: Path, tmp_p
 
 def test_what_is_said_at_the_end(emq: Emq, table: Path, tmp_path: Path) -> None:
     done = evolved(emq, tmp_path / "r", table, "--steps", "5")
-    assert "what became of them" in done.out and "it was scored" in done.out and f"--resume {tmp_path / 'r'}" in done.err
+    assert (
+        "what became of them" in done.out
+        and "it was scored" in done.out
+        and f"--resume {tmp_path / 'r'}" in done.err
+    )
     again = json.loads(emq("evolve", "--resume", str(tmp_path / "r"), "--steps", "5", "--json").out)
     assert again["steps"] == 5 and again["front"] and not again["interrupted"]
-    assert again["facts"]["settings"]["islands"] == 3 and again["facts"]["judged"]["tables"] == [str(table)]
+    assert again["facts"]["settings"]["islands"] == 3 and again["facts"]["judged"]["tables"] == [
+        str(table)
+    ]
 
 
 def count(folder: Path) -> int:
@@ -236,7 +279,9 @@ def count(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(emq: Emq, table: Path, tmp_path: Path, workers: str) -> None:
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(
+    emq: Emq, table: Path, tmp_path: Path, workers: str
+) -> None:
     evolved(emq, tmp_path / "whole", table, "--steps", "40")
     folder, rng = tmp_path / "killed", random.Random(int(workers))
     for _ in range(2):
@@ -244,7 +289,9 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(emq: Emq, table: Pat
         line = command(folder, table, "--steps", "40", "--workers", workers)
         if begun:
             line = [*line[:4], "--resume", str(folder), "--steps", "40", "--workers", workers]
-        with subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             wanted = count(folder) + rng.randint(2, 9)
             while process.poll() is None and count(folder) < wanted:
                 time.sleep(0.005)
@@ -256,10 +303,14 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(emq: Emq, table: Pat
     assert done.status == 0 and rows_of(folder) == rows_of(tmp_path / "whole")
 
 
-def test_ctrl_c_finishes_the_step_and_shows_the_front(emq: Emq, table: Path, tmp_path: Path) -> None:
+def test_ctrl_c_finishes_the_step_and_shows_the_front(
+    emq: Emq, table: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "r"
     line = command(folder, table, "--steps", "5000", "--workers", "2")
-    with subprocess.Popen(line, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        line, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         while process.poll() is None and count(folder) < 2:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
@@ -267,7 +318,9 @@ def test_ctrl_c_finishes_the_step_and_shows_the_front(emq: Emq, table: Path, tmp
     assert process.returncode == 130 and "fitness" in out and "Traceback" not in err, err
     steps = count(folder)
     with sqlite3.connect(folder / FILE) as connection:
-        assert connection.execute("SELECT count(DISTINCT island) FROM steps WHERE step = ?", (steps - 1,)).fetchone() == (3,)
+        assert connection.execute(
+            "SELECT count(DISTINCT island) FROM steps WHERE step = ?", (steps - 1,)
+        ).fetchone() == (3,)
     evolved(emq, tmp_path / "whole", table, "--steps", str(steps))
     assert rows_of(folder) == rows_of(tmp_path / "whole")
 
@@ -276,12 +329,17 @@ def test_reading_a_run(emq: Emq, table: Path, tmp_path: Path) -> None:
     folder, emq_file = tmp_path / "r", tmp_path / "winners.emq"
     evolved(emq, folder, table, "--steps", "5")
     best = json.loads(emq("top", str(folder), "--count", "3", "--json").out)["programs"]
-    assert [p["fitness"] for p in best] == sorted((p["fitness"] for p in best), reverse=True) and len(best) == 3
+    assert [p["fitness"] for p in best] == sorted(
+        (p["fitness"] for p in best), reverse=True
+    ) and len(best) == 3
     shown = emq("front", str(folder), "--emq", str(emq_file))
     assert shown.status == 0 and "nodes" in shown.out
     file = load_file(str(emq_file))
     assert all(program.description.startswith("Program") for program in file.proxies.values())
-    assert emq("check", str(emq_file)).status == 0 and emq("rank", str(emq_file), "--table", str(table)).status == 0
+    assert (
+        emq("check", str(emq_file)).status == 0
+        and emq("rank", str(emq_file), "--table", str(table)).status == 0
+    )
     assert str(best[0]["number"]) in emq("lineage", str(folder), str(best[0]["number"])).out
     assert "it was scored" in emq("why", str(folder), str(best[0]["number"])).out
     assert "it was scored" in emq("why", str(folder), best[0]["text"]).out
@@ -299,20 +357,31 @@ def test_reading_a_run(emq: Emq, table: Path, tmp_path: Path) -> None:
         (("--inputs", "w", "--ops", "abs"), 2, "E408"),
         (("--table", "no-such-table"), 3, "there is no benchmark table"),
         (("--algorithm", "emq", "--without", "osb"), 2, "did you mean 'osp'?"),
-        (("--algorithm", "emq", "--semantics", "paper", "--inputs", "qerr"), 2, "depends on the choice"),
+        (
+            ("--algorithm", "emq", "--semantics", "paper", "--inputs", "qerr"),
+            2,
+            "depends on the choice",
+        ),
         (("--budget", "soon"), 2, "is no time"),
         (("--resume", "here"), 2, "goes on in the run's own folder"),
     ],
 )
-def test_bad_wishes(emq: Emq, table: Path, tmp_path: Path, more: tuple[str, ...], status: int, said: str) -> None:
+def test_bad_wishes(
+    emq: Emq, table: Path, tmp_path: Path, more: tuple[str, ...], status: int, said: str
+) -> None:
     done = emq("evolve", "--out", str(tmp_path / "r"), *wish(table, *more))
     assert done.status == status and said in done.err and "Traceback" not in done.err, done.err
     assert not (tmp_path / "r").exists()
 
 
 def test_a_table_with_too_few_rows(emq: Emq, tmp_path: Path) -> None:
-    assert emq("bench", "build", "--out", str(tmp_path / "few.table"), *options(tmp_path, 12)).status == 0
-    done = emq("evolve", "--out", str(tmp_path / "r"), *wish(tmp_path / "few.table", "--steps", "2"))
+    assert (
+        emq("bench", "build", "--out", str(tmp_path / "few.table"), *options(tmp_path, 12)).status
+        == 0
+    )
+    done = emq(
+        "evolve", "--out", str(tmp_path / "r"), *wish(tmp_path / "few.table", "--steps", "2")
+    )
     assert done.status == 2 and "E406" in done.err
 
 
@@ -336,7 +405,18 @@ def test_a_changed_table_is_refused_by_name(emq: Emq, table: Path, tmp_path: Pat
     own = Path(shutil.copy(table, tmp_path / "own.table"))
     folder = tmp_path / "r"
     evolved(emq, folder, own, "--steps", "2")
-    assert emq("bench", "build", "--out", str(tmp_path / "other.table"), *options(table.parent, 40), "--seed", "1").status == 0
+    assert (
+        emq(
+            "bench",
+            "build",
+            "--out",
+            str(tmp_path / "other.table"),
+            *options(table.parent, 40),
+            "--seed",
+            "1",
+        ).status
+        == 0
+    )
     shutil.copy(tmp_path / "other.table", own)
     from emqlang.tasks.arenas import _opened
 
@@ -345,7 +425,9 @@ def test_a_changed_table_is_refused_by_name(emq: Emq, table: Path, tmp_path: Pat
     assert done.status == 3 and "E316" in done.err and "the tables, their networks" in done.err
 
 
-def test_a_run_finds_a_place_of_its_own(emq: Emq, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_finds_a_place_of_its_own(
+    emq: Emq, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for number in (1, 2):
         assert emq("evolve", *wish(table, "--steps", "1")).status == 0

@@ -12,7 +12,11 @@ from hypothesis.extra.numpy import arrays
 
 from emqlang.evolve.typed.selection import Standing, fronts_of, standings, survivors, tournament
 
-objectives = arrays(np.float64, st.tuples(st.integers(1, 20), st.integers(1, 3)), elements=st.integers(0, 5).map(float))
+objectives = arrays(
+    np.float64,
+    st.tuples(st.integers(1, 20), st.integers(1, 3)),
+    elements=st.integers(0, 5).map(float),
+)
 
 
 def dominates(a: np.ndarray, b: np.ndarray) -> bool:
@@ -42,7 +46,9 @@ def test_the_ends_of_a_front_are_kept() -> None:
     values = np.array([[0.0, 4.0], [1.0, 3.0], [1.1, 2.9], [2.0, 2.0], [4.0, 0.0]])
     assert {0, 4} <= set(survivors(values, 3)) and 2 not in survivors(values, 4)
     assert [standing.front for standing in standings(values)] == [0] * 5
-    assert standings(values)[0].crowding == np.inf and standings(values)[3].crowding == pytest.approx(2.9 / 4 + 2.9 / 4)
+    assert standings(values)[0].crowding == np.inf and standings(values)[
+        3
+    ].crowding == pytest.approx(2.9 / 4 + 2.9 / 4)
 
 
 def test_a_tournament_prefers_the_better() -> None:

@@ -39,7 +39,11 @@ def operators_of(program: Expr) -> set[str]:
 @given(seed=seeds)
 def test_programs_are_of_their_space(space: Space, seed: int) -> None:
     program = space.program(Random(seed))
-    assert program.kind is Kind.LAYER and program.size <= space.max_nodes and depth(program) <= space.max_depth
+    assert (
+        program.kind is Kind.LAYER
+        and program.size <= space.max_nodes
+        and depth(program) <= space.max_depth
+    )
     assert set(inputs(program)) <= set(space.inputs) and operators_of(program) <= set(space.ops)
     assert parse(show(program)).expr == program, "what it is written as is what it is"
 
@@ -51,8 +55,14 @@ def test_offspring_are_of_their_space(space: Space, seed: int) -> None:
     family = [space.program(random) for _ in range(3)]
     for _ in range(6):
         name, parents, child = vary(space, random, lambda: random.choice(family), tuple(OPERATORS))
-        assert child.kind is Kind.LAYER and child.size <= space.max_nodes and depth(child) <= space.max_depth
-        assert set(inputs(child)) <= set(space.inputs) and operators_of(child) <= set(space.ops) | {"pow"}
+        assert (
+            child.kind is Kind.LAYER
+            and child.size <= space.max_nodes
+            and depth(child) <= space.max_depth
+        )
+        assert set(inputs(child)) <= set(space.inputs) and operators_of(child) <= set(space.ops) | {
+            "pow"
+        }
         assert len(parents) == OPERATORS[name][1] and all(parent in family for parent in parents)
         assert parse(show(child)).expr == child
         family.append(child)
@@ -63,7 +73,9 @@ def test_every_operator_makes_something_new(name: str) -> None:
     random, made = Random(0), 0
     for _ in range(200):
         parent = WHOLE.program(random)
-        found = OPERATORS[name][2](WHOLE, random, parent, *([WHOLE.program(random)] if name == "crossover" else []))
+        found = OPERATORS[name][2](
+            WHOLE, random, parent, *([WHOLE.program(random)] if name == "crossover" else [])
+        )
         made += found is not None and found != parent
     assert made > 50
 
@@ -81,7 +93,10 @@ def test_a_part_is_replaced_where_it_is() -> None:
     program = parse("sum(abs(w)) * numel + sum(abs(w))").expr
     path = next(path for path, node in parts(program) if node == parse("abs(w)").expr.args[0])
     changed = replaced(program, path, parse("grad").expr)
-    assert show(changed) in ("sum(abs(grad)) * numel + sum(abs(w))", "sum(abs(w)) * numel + sum(abs(grad))")
+    assert show(changed) in (
+        "sum(abs(grad)) * numel + sum(abs(w))",
+        "sum(abs(w)) * numel + sum(abs(grad))",
+    )
 
 
 @pytest.mark.parametrize("kind", [Kind.LAYER, Kind.WEIGHT, Kind.ACTIVATION])
@@ -97,7 +112,10 @@ def test_productions_close_within_their_depth(kind: Kind) -> None:
 def test_the_least_depth_is_found() -> None:
     assert Space.of(["w"], ["mean", "abs"]).closes(Kind.LAYER) == 2
     assert Space.of(["w"], ["matmul", "slogdet"]).closes(Kind.LAYER) == 3
-    assert WHOLE.closes(Kind.LAYER) == WHOLE.closes(Kind.WEIGHT) == 1 and WHOLE.closes(Kind.MATRIX) > WHOLE.max_depth
+    assert (
+        WHOLE.closes(Kind.LAYER) == WHOLE.closes(Kind.WEIGHT) == 1
+        and WHOLE.closes(Kind.MATRIX) > WHOLE.max_depth
+    )
 
 
 def test_ops_are_drawn_by_their_weights() -> None:
@@ -116,7 +134,12 @@ def test_what_the_default_space_has() -> None:
 
 @pytest.mark.parametrize(
     ("given", "code"),
-    [((["wieght"], ()), "E102"), (((), ["absolute"]), "E102"), ((["w"], ["abs"]), "E408"), ((["w", "act"], ["add"]), "E408")],
+    [
+        ((["wieght"], ()), "E102"),
+        (((), ["absolute"]), "E102"),
+        ((["w"], ["abs"]), "E408"),
+        ((["w", "act"], ["add"]), "E408"),
+    ],
 )
 def test_spaces_that_are_none(given: tuple[list[str], list[str]], code: str) -> None:
     with pytest.raises(EmqError) as refused:

@@ -33,7 +33,10 @@ def test_sympy_makes_it_smaller(text: str, expected: str) -> None:
     assert canonical(found) == canonical(read(expected)), show(found)
 
 
-@pytest.mark.parametrize("text", ["w * inv(w)", "exp(log(abs(w)))", "sqrt(w) * sqrt(w)", "log(w * grad)", "abs(w) / abs(w)"])
+@pytest.mark.parametrize(
+    "text",
+    ["w * inv(w)", "exp(log(abs(w)))", "sqrt(w) * sqrt(w)", "log(w * grad)", "abs(w) / abs(w)"],
+)
 def test_what_a_protection_guards_stays(text: str) -> None:
     assert algebra.simplify(read(text)) == canonical(read(text))
 

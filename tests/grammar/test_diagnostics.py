@@ -21,7 +21,9 @@ def cases(name: str) -> list[tuple[str, str, str]]:
 EXPRESSIONS, FILES = cases("errors.emqtest"), cases("file_errors.emqtest")
 
 
-@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in EXPRESSIONS], ids=[case[0] for case in EXPRESSIONS])
+@pytest.mark.parametrize(
+    ("text", "expected"), [case[1:] for case in EXPRESSIONS], ids=[case[0] for case in EXPRESSIONS]
+)
 def test_expressions(text: str, expected: str) -> None:
     try:
         output = "\n".join(warning.render() for warning in parse(text).warnings)
@@ -30,7 +32,9 @@ def test_expressions(text: str, expected: str) -> None:
     assert output == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in FILES], ids=[case[0] for case in FILES])
+@pytest.mark.parametrize(
+    ("text", "expected"), [case[1:] for case in FILES], ids=[case[0] for case in FILES]
+)
 def test_files(text: str, expected: str) -> None:
     try:
         output = "\n".join(warning.render() for warning in load_text(text, "proxies.emq").warnings)
@@ -42,7 +46,9 @@ def test_files(text: str, expected: str) -> None:
 def test_every_code_of_the_language_has_a_fixture() -> None:
     shown = "".join(case[2] for case in EXPRESSIONS + FILES)
     limits = {"E104", "E106", "E111", "E204"}  # of sizes, bytes and menus: tested elsewhere
-    assert {code for code in CODES if code[:2] in ("E1", "E2")} - limits <= {code for code in CODES if f"[{code}]" in shown}
+    assert {code for code in CODES if code[:2] in ("E1", "E2")} - limits <= {
+        code for code in CODES if f"[{code}]" in shown
+    }
 
 
 def test_messages_are_one_lowercase_sentence() -> None:
@@ -58,15 +64,27 @@ def test_messages_are_one_lowercase_sentence() -> None:
     [
         ("重み ^", "重み ^", "     ^"),  # wide characters take two columns
         ("é\u0301x ^", "é\u0301x ^", "   ^"),  # combining ones take none
-        ("\tw\t^", "\tw\t^", "\t \t^"),  # tabs stay, so that whatever their width, the caret is below
-        ("w\u00a0^", "w\ufffd^", "  ^"),  # what is not printed as itself is shown as such, and steers no terminal
+        (
+            "\tw\t^",
+            "\tw\t^",
+            "\t \t^",
+        ),  # tabs stay, so that whatever their width, the caret is below
+        (
+            "w\u00a0^",
+            "w\ufffd^",
+            "  ^",
+        ),  # what is not printed as itself is shown as such, and steers no terminal
         ("\x1b[31m^", "\ufffd[31m^", "     ^"),
         ("w ^\r", "w ^", "  ^"),
     ],
 )
 def test_the_caret_is_below_its_character(text: str, shown: str, carets: str) -> None:
     place = text.index("^")
-    lines = Diagnostic("E101", "message", Source("<arg>", text), Span(place, place + 1)).render().split("\n")
+    lines = (
+        Diagnostic("E101", "message", Source("<arg>", text), Span(place, place + 1))
+        .render()
+        .split("\n")
+    )
     assert lines[3:] == [f"1 | {shown}", f"  | {carets}"]
 
 
@@ -88,7 +106,9 @@ def test_an_invisible_character_is_named(text: str, message: str) -> None:
 def test_any_place_in_any_text_can_be_shown(text: str, start: int, length: int) -> None:
     start = min(start, len(text))
     source = Source("<arg>", text)
-    diagnostic = Diagnostic("E101", "message", source, Span(start, start + length), "label", ("help",))
+    diagnostic = Diagnostic(
+        "E101", "message", source, Span(start, start + length), "label", ("help",)
+    )
     line, column = source.place(start)
     record = diagnostic.as_dict()
     assert f"--> <arg>:{line}:{column}" in diagnostic.render()
@@ -98,7 +118,9 @@ def test_any_place_in_any_text_can_be_shown(text: str, start: int, length: int) 
 @given(st.integers(0, 999), st.integers(1, 1000))
 def test_a_long_line_is_cut_around_the_caret(start: int, length: int) -> None:
     text = "".join(chr(0x3B1 + i % 20) for i in range(1000))
-    rendered = Diagnostic("E101", "message", Source("<arg>", text), Span(start, start + length)).render()
+    rendered = Diagnostic(
+        "E101", "message", Source("<arg>", text), Span(start, start + length)
+    ).render()
     shown, carets = rendered.split("\n")[3:5]
     assert len(shown) <= 4 + 120 + 6 and len(carets.rstrip()) <= len(shown)
     assert shown[carets.index("^")] == text[start]
@@ -106,7 +128,10 @@ def test_a_long_line_is_cut_around_the_caret(start: int, length: int) -> None:
 
 def test_the_exit_status_is_that_of_the_worst_error() -> None:
     assert EmqError(Diagnostic("E101", "a"), Diagnostic("E301", "b")).exit_status == 3
-    assert error("E301", "gone", "look", path="here").diagnostics[0].render() == "error[E301]: gone\n --> here\nhelp: look"
+    assert (
+        error("E301", "gone", "look", path="here").diagnostics[0].render()
+        == "error[E301]: gone\n --> here\nhelp: look"
+    )
 
 
 def test_nearest() -> None:

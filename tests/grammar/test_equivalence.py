@@ -10,7 +10,14 @@ from emqlang.grammar import parse
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import Expr, apply, elaborate
 from emqlang.grammar.inputs import Kind
-from emqlang.grammar.proof.equivalence import Verdict, by_fingerprint, by_graph, by_key, by_sympy, compare
+from emqlang.grammar.proof.equivalence import (
+    Verdict,
+    by_fingerprint,
+    by_graph,
+    by_key,
+    by_sympy,
+    compare,
+)
 
 SAME, DIFFERENT, OPPOSITE, UNKNOWN = Verdict
 
@@ -31,7 +38,9 @@ def read(*texts: str) -> list[Expr]:
         ("numel", "fan_in", UNKNOWN, UNKNOWN, DIFFERENT, UNKNOWN),
     ],
 )
-def test_each_level_sees_what_it_can(a: str, b: str, key: str, graph: str, fingerprint: str, sympy: str) -> None:
+def test_each_level_sees_what_it_can(
+    a: str, b: str, key: str, graph: str, fingerprint: str, sympy: str
+) -> None:
     found = compare(*read(a, b), seconds=30)
     assert [level.verdict for level in found] == [key, graph, fingerprint, sympy]
 

@@ -56,7 +56,10 @@ def test_bindings() -> None:
     ]
     assert list(file.proxies) == ["emq", "twice"]
     assert show(file["emq"].expr) == "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"
-    assert show(file["twice"].elaborated) == "bits * mean(2 * (log(abs(grad_synflow)) * sqrt(mean(abs(w)))))"
+    assert (
+        show(file["twice"].elaborated)
+        == "bits * mean(2 * (log(abs(grad_synflow)) * sqrt(mean(abs(w)))))"
+    )
 
 
 def test_a_name_that_is_not_there() -> None:
@@ -68,12 +71,18 @@ def test_a_name_that_is_not_there() -> None:
 
 
 def test_an_empty_file_binds_nothing() -> None:
-    assert load_text("").bindings == load_text("\n# only a comment\n## and a description").bindings == ()
+    assert (
+        load_text("").bindings
+        == load_text("\n# only a comment\n## and a description").bindings
+        == ()
+    )
 
 
 def test_files_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "a.emq"
-    path.write_bytes(b"\xef\xbb\xbf" + "## größe\r\na = w\r\n".encode())  # with a byte order mark, as Windows writes it
+    path.write_bytes(
+        b"\xef\xbb\xbf" + "## größe\r\na = w\r\n".encode()
+    )  # with a byte order mark, as Windows writes it
     assert load_file(path)["a"].description == "größe"
     assert codes(b"a = w\n# \xff\n", path) == ["E111"]
     assert codes(b"#" * (MAX_FILE_BYTES + 1), path) == ["E104"]
@@ -97,7 +106,9 @@ def test_one_line_may_be_as_long_as_an_expression() -> None:
 def test_names_that_grow_are_refused_at_once() -> None:
     started = time.perf_counter()
     assert codes("a0 = w\n" + "".join(f"a{i + 1} = a{i} * a{i}\n" for i in range(60))) == ["E106"]
-    assert codes("".join(f"a{i} = a{i + 1}\n" for i in range(2_000)) + "a2000 = a0\n") == ["E109"] * 5
+    assert (
+        codes("".join(f"a{i} = a{i + 1}\n" for i in range(2_000)) + "a2000 = a0\n") == ["E109"] * 5
+    )
     assert codes("a = w\n" * 3_000) == ["E107"] * 5
     assert codes("a = (\n" * 3_000) == ["E101"] * 5
     assert time.perf_counter() - started < 10
@@ -110,7 +121,10 @@ def test_any_text_is_read_or_refused_and_laid_out_only_if_read(text: str) -> Non
         file = load_text(text)
     except EmqError as problem:
         assert 1 <= len(problem.diagnostics) <= 5
-        assert all(diagnostic.span and diagnostic.span.start <= len(text) for diagnostic in problem.diagnostics)
+        assert all(
+            diagnostic.span and diagnostic.span.start <= len(text)
+            for diagnostic in problem.diagnostics
+        )
         with pytest.raises(EmqError):
             fmt(text)
     else:
@@ -121,7 +135,9 @@ def test_any_text_is_read_or_refused_and_laid_out_only_if_read(text: str) -> Non
 def assert_same(text: str, laid: str) -> None:
     """The layout changes nothing that counts, and is its own layout."""
     before, after = load_text(text).bindings, load_text(laid).bindings
-    assert [(p.name, p.expr, p.description) for p in before] == [(p.name, p.expr, p.description) for p in after]
+    assert [(p.name, p.expr, p.description) for p in before] == [
+        (p.name, p.expr, p.description) for p in after
+    ]
     assert fmt(laid) == laid
 
 
@@ -161,7 +177,9 @@ def test_reading_a_file_imports_nothing_heavy(tmp_path: Path) -> None:
         "import sys; from emqlang.grammar import load_file, fmt; load_file(sys.argv[1]); fmt('a = w');"
         "print(*{'torch', 'numpy', 'scipy', 'sympy', 'networkx', 'rich'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-P", "-c", script, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == ""
 
 

@@ -36,7 +36,10 @@ mean(w)                   ; sum(w)
 
 
 def pairs(lines: str) -> list[tuple[Expr, Expr]]:
-    return [(parse(a).expr, parse(b).expr) for a, _, b in (line.partition(";") for line in lines.strip().splitlines())]
+    return [
+        (parse(a).expr, parse(b).expr)
+        for a, _, b in (line.partition(";") for line in lines.strip().splitlines())
+    ]
 
 
 @pytest.mark.parametrize(("a", "b"), pairs(SAME))
@@ -88,12 +91,20 @@ def test_neither_sharing_nor_order_matters(expr: Expr) -> None:
         assert wl_hash(same) == wl_hash(expr) and isomorphic(same, expr)
 
 
-@given(st.lists(exprs(inputs=("w", "grad"), ops=("add", "sub", "neg"), max_ops=4, max_size=12), min_size=2, max_size=2))
+@given(
+    st.lists(
+        exprs(inputs=("w", "grad"), ops=("add", "sub", "neg"), max_ops=4, max_size=12),
+        min_size=2,
+        max_size=2,
+    )
+)
 @settings(max_examples=300)
 def test_networkx_agrees(programs: list[Expr]) -> None:
     a, b = map(to_networkx, programs)
     hashes = [_rounds(graph) for graph in (a, b)]
-    assert isomorphic(*programs) == nx.is_isomorphic(a, b, node_match=lambda x, y: x["label"] == y["label"])
+    assert isomorphic(*programs) == nx.is_isomorphic(
+        a, b, node_match=lambda x, y: x["label"] == y["label"]
+    )
     assert (wl_hash(programs[0]) == wl_hash(programs[1])) == (hashes[0] == hashes[1])
 
 

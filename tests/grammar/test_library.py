@@ -60,7 +60,9 @@ def test_every_entry_is_described_and_above_suspicion(name: str) -> None:
     program = LIBRARY[name]
     assert program.name == name and len(program.description) > 15
     found_by_machine = LIBRARY.shelf(name) == "evolved"  # shipped as they were found
-    assert {warning.code for warning in program.warnings} <= ({"W601"} if found_by_machine else set())
+    assert {warning.code for warning in program.warnings} <= (
+        {"W601"} if found_by_machine else set()
+    )
 
 
 @pytest.mark.parametrize("shelf", SHELVES)

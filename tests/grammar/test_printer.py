@@ -24,7 +24,9 @@ def test_numbers_read_back_exactly(value: float) -> None:
     assert literal(float(number(value))) == literal(value)
     assert parse(show(literal(value))).expr == literal(value)
     assert parse(show(apply("neg", literal(value)))).expr == apply("neg", literal(value))
-    assert parse(show(apply("pow", literal(value), exponent=value))).expr == apply("pow", literal(value), exponent=value)
+    assert parse(show(apply("pow", literal(value), exponent=value))).expr == apply(
+        "pow", literal(value), exponent=value
+    )
 
 
 CANONICAL = (
@@ -90,7 +92,9 @@ def test_every_pair_of_parentheses_is_needed(expr: Expr) -> None:
         if character != "(" or (opened and text[opened - 1].isalnum()):
             continue
         closed = _partner(text, opened)
-        bare = parse_or_none(text[:opened] + " " + text[opened + 1 : closed] + " " + text[closed + 1 :])
+        bare = parse_or_none(
+            text[:opened] + " " + text[opened + 1 : closed] + " " + text[closed + 1 :]
+        )
         assert bare is None or bare != expr
 
 

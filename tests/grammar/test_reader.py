@@ -30,8 +30,16 @@ def test_every_statistic_has_its_name(name: str) -> None:
 
 def test_every_op_can_be_written() -> None:
     written = {
-        *(op for op in CALLS if parse(f"{op}({'gram(w)' if op == 'slogdet' else 'w'})").expr.op == op),
-        *(op for infix, op in INFIX.items() if parse(f"w {infix} 2" if infix != "@" else "w @ w").expr.op == op),
+        *(
+            op
+            for op in CALLS
+            if parse(f"{op}({'gram(w)' if op == 'slogdet' else 'w'})").expr.op == op
+        ),
+        *(
+            op
+            for infix, op in INFIX.items()
+            if parse(f"w {infix} 2" if infix != "@" else "w @ w").expr.op == op
+        ),
         parse("-w").expr.op,
     }
     assert written == set(OPS)
@@ -107,7 +115,15 @@ def test_no_warning_where_the_sign_is_known(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["log(w)", "log(-abs(w))", "sqrt(hess_trace)", "grad ** 1.5", "(w - 1) ** -0.5", "log(log(abs(w)))"]
+    "text",
+    [
+        "log(w)",
+        "log(-abs(w))",
+        "sqrt(hess_trace)",
+        "grad ** 1.5",
+        "(w - 1) ** -0.5",
+        "log(log(abs(w)))",
+    ],
 )
 def test_a_suspicious_domain_is_a_warning(text: str) -> None:
     assert [warning.code for warning in parse(text).warnings] == ["W601"]

@@ -50,7 +50,9 @@ def test_it_is_true_wherever_its_condition_holds(rule: Rule) -> None:
     checked = 0
     for value in values(CONDITIONS[rule.condition]):
         try:
-            assert close(evaluate(left, {"a": value}), evaluate(right, {"a": value})), f"{rule} at a = {value}"
+            assert close(evaluate(left, {"a": value}), evaluate(right, {"a": value})), (
+                f"{rule} at a = {value}"
+            )
             checked += 1
         except Unclear:
             continue
@@ -95,6 +97,8 @@ def test_its_condition_is_needed(rule: Rule) -> None:
 
 def test_every_rule_is_compiled_once() -> None:
     compiled = [
-        entry.rule for bare, by_child in dispatch().values() for entry in (*bare, *(r for rs in by_child.values() for r in rs))
+        entry.rule
+        for bare, by_child in dispatch().values()
+        for entry in (*bare, *(r for rs in by_child.values() for r in rs))
     ]
     assert sorted(map(str, compiled)) == sorted(map(str, RULES)) and len(set(RULES)) == len(RULES)

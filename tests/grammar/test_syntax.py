@@ -12,7 +12,15 @@ from strategies import exprs, texts
 from emqlang.grammar import parse, show
 from emqlang.grammar.diagnostics import EmqError, Source
 from emqlang.grammar.expr import Expr
-from emqlang.grammar.text.syntax import MAX_EXPRESSION_BYTES, MAX_NESTING, Form, Node, Passage, postorder, read_expression
+from emqlang.grammar.text.syntax import (
+    MAX_EXPRESSION_BYTES,
+    MAX_NESTING,
+    Form,
+    Node,
+    Passage,
+    postorder,
+    read_expression,
+)
 from emqlang.grammar.text.tokens import open_bracket, tokens, too_deep
 
 
@@ -71,12 +79,18 @@ def test_precedence(text: str, expected: str) -> None:
     ("text", "parts"),
     [
         ("log(w) + 1", {"log(w)": "log", "w": "w", "log(w) + 1": "+", "1": "1"}),
-        ("( w+ (2) )*x2", {"( w+ (2) )*x2": "*", "( w+ (2) )": "+", "w": "w", "(2)": "2", "x2": "x2"}),
+        (
+            "( w+ (2) )*x2",
+            {"( w+ (2) )*x2": "*", "( w+ (2) )": "+", "w": "w", "(2)": "2", "x2": "x2"},
+        ),
         (" -w ** - 2 ", {"-w ** - 2": "-", "w ** - 2": "**", "w": "w", "- 2": "- 2"}),
     ],
 )
 def test_spans_cover_each_part_and_marks_its_sign(text: str, parts: dict[str, str]) -> None:
-    found = {text[n.span.start : n.span.end]: text[n.mark.start : n.mark.end] for n in postorder(tree(text))}
+    found = {
+        text[n.span.start : n.span.end]: text[n.mark.start : n.mark.end]
+        for n in postorder(tree(text))
+    }
     assert found == parts
 
 
@@ -84,9 +98,15 @@ def test_spans_cover_each_part_and_marks_its_sign(text: str, parts: dict[str, st
 def test_spans_nest_and_a_part_reads_as_itself(expr: Expr) -> None:
     text = show(expr)
     for node in postorder(tree(text)):
-        assert all(node.span.start <= o.span.start and o.span.end <= node.span.end for o in node.operands)
+        assert all(
+            node.span.start <= o.span.start and o.span.end <= node.span.end for o in node.operands
+        )
         part = tree(text[node.span.start : node.span.end])
-        assert (part.form, part.text, len(part.operands)) == (node.form, node.text, len(node.operands))
+        assert (part.form, part.text, len(part.operands)) == (
+            node.form,
+            node.text,
+            len(node.operands),
+        )
 
 
 @given(texts)
@@ -102,7 +122,10 @@ def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
 
 
 def test_the_grammar_is_short() -> None:
-    assert len(files("emqlang.grammar").joinpath("emq.lark").read_text(encoding="utf-8").splitlines()) <= 40
+    assert (
+        len(files("emqlang.grammar").joinpath("emq.lark").read_text(encoding="utf-8").splitlines())
+        <= 40
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +145,14 @@ def test_nesting_up_to_the_limit_and_no_further(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["w" + " + w" * 3_000, "w" + " - w" * 3_000, "w" + " * -w" * 3_000, "(w) + " * 3_000 + "w", "1" + " + w ** -2" * 999]
+    "text",
+    [
+        "w" + " + w" * 3_000,
+        "w" + " - w" * 3_000,
+        "w" + " * -w" * 3_000,
+        "(w) + " * 3_000 + "w",
+        "1" + " + w ** -2" * 999,
+    ],
 )
 def test_a_long_sum_is_not_deep(text: str) -> None:
     assert show(parse(text).expr) == text.replace("(w)", "w")
@@ -145,5 +175,15 @@ def test_open_brackets() -> None:
 
 def test_tokens_are_those_of_the_grammar() -> None:
     text = "-1.5e-3*w**2 # note\n@ _x2"
-    assert [token for token, _ in tokens(text)] == ["-", "1.5e-3", "*", "w", "**", "2", "# note", "@", "_x2"]
+    assert [token for token, _ in tokens(text)] == [
+        "-",
+        "1.5e-3",
+        "*",
+        "w",
+        "**",
+        "2",
+        "# note",
+        "@",
+        "_x2",
+    ]
     assert all(text.startswith(token, offset) for token, offset in tokens(text))

@@ -31,7 +31,9 @@ def noisy(truth: Truth, rng: np.random.Generator, *levels: float) -> np.ndarray[
 
 @pytest.mark.parametrize("by", ["truth", "score"])
 @pytest.mark.parametrize("ties", [False, True])
-def test_each_draw_is_a_ranking_of_the_rows_drawn(truth: Truth, rng: np.random.Generator, by: Any, ties: bool) -> None:
+def test_each_draw_is_a_ranking_of_the_rows_drawn(
+    truth: Truth, rng: np.random.Generator, by: Any, ties: bool
+) -> None:
     scores = noisy(truth, rng, 0.05, 0.3)
     if ties:
         scores = np.round(scores * 4)

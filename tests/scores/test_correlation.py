@@ -29,14 +29,20 @@ def noisy(truth: Truth, rng: np.random.Generator, *levels: float) -> np.ndarray:
 
 
 def test_spearman_is_scipys_with_average_ties(rng: np.random.Generator) -> None:
-    scores, truth = rng.integers(5, size=(4, ROWS)).astype(float), rng.integers(7, size=ROWS).astype(float)
+    scores, truth = (
+        rng.integers(5, size=(4, ROWS)).astype(float),
+        rng.integers(7, size=ROWS).astype(float),
+    )
     expected = [stats.spearmanr(own, truth).statistic for own in scores]
     assert ranking.spearman(scores, truth) == pytest.approx(expected)
 
 
 def test_a_constant_ranks_nothing() -> None:
     truth = np.arange(10.0)
-    assert ranking.spearman(np.ones((1, 10)), truth) == 0 and ranking.kendall(np.ones((1, 10)), truth) == 0
+    assert (
+        ranking.spearman(np.ones((1, 10)), truth) == 0
+        and ranking.kendall(np.ones((1, 10)), truth) == 0
+    )
 
 
 def test_the_top_is_ranked_anew() -> None:
@@ -93,6 +99,10 @@ def test_partial_correlation_takes_out_what_size_explains(rng: np.random.Generat
 def test_the_papers_protocol(truth: Truth, rng: np.random.Generator) -> None:
     mean, deviation = ranking.paper_protocol(noisy(truth, rng, 0.0, 0.3), truth.values, rng)
     assert mean.shape == deviation.shape == (3, 2)
-    assert mean[:, 0] == pytest.approx(1) and deviation[:, 0] == pytest.approx(0) and deviation[2, 1] > 0
+    assert (
+        mean[:, 0] == pytest.approx(1)
+        and deviation[:, 0] == pytest.approx(0)
+        and deviation[2, 1] > 0
+    )
     with pytest.raises(EmqError, match="draws 50 rows"):
         ranking.paper_protocol(np.ones((1, 40)), np.arange(40.0), rng)

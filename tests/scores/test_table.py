@@ -50,16 +50,27 @@ def test_a_bit_weighted_program_takes_the_main_layer() -> None:
 
 
 def test_any_other_adds_up() -> None:
-    for text in ("-sum(square(qerr))", "mean(w) - bits", "bits ** 2 * mean(abs(w))", "bits * mean(abs(qerr))"):
+    for text in (
+        "-sum(square(qerr))",
+        "mean(w) - bits",
+        "bits ** 2 * mean(abs(w))",
+        "bits * mean(abs(qerr))",
+    ):
         found = table(text)
         assert (found.tied, found.q) == ("sum", None)
-        np.testing.assert_array_equal(found.scores, [found.values[0], found.values[1] + found.values[2]])
+        np.testing.assert_array_equal(
+            found.scores, [found.values[0], found.values[1] + found.values[2]]
+        )
 
 
 @pytest.mark.parametrize("text", ["mean(abs(w))", "-sum(square(qerr))"])
 def test_the_way_may_be_asked_for(text: str) -> None:
     values = table(text).values
-    for tied, expected in (("main", values[2]), ("sum", values[1] + values[2]), ("mean", (values[1] + values[2]) / 2)):
+    for tied, expected in (
+        ("main", values[2]),
+        ("sum", values[1] + values[2]),
+        ("mean", (values[1] + values[2]) / 2),
+    ):
         found = table(text, tied)
         assert found.tied == tied
         np.testing.assert_array_equal(found.scores, [values[0], expected])
@@ -77,7 +88,15 @@ def test_a_way_that_there_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["w", "abs(w) * numel", "mean(abs(w))", "log(abs(grad_synflow)) * sqrt(mean(abs(w)))", "3", "bits"]
+    "text",
+    [
+        "w",
+        "abs(w) * numel",
+        "mean(abs(w))",
+        "log(abs(grad_synflow)) * sqrt(mean(abs(w)))",
+        "3",
+        "bits",
+    ],
 )
 def test_the_bit_weight_may_be_written(text: str) -> None:
     q = parse(text).expr
@@ -88,7 +107,11 @@ def test_the_bit_weight_may_be_written(text: str) -> None:
     tables = tabulate([plain, written, turned], STATISTICS, GROUPS)
     for found in tables:
         assert found.values.tobytes() == tables[0].values.tobytes()
-        assert found.q is not None and tables[0].q is not None and found.q.tobytes() == tables[0].q.tobytes()
+        assert (
+            found.q is not None
+            and tables[0].q is not None
+            and found.q.tobytes() == tables[0].q.tobytes()
+        )
         assert found.tied == "main"
 
 
@@ -102,7 +125,15 @@ WEIGHTED = [
     ("w - w", "0"),
     ("mean(qerr - qerr)", "0"),
 ]
-NOT_WEIGHTED = ["bits ** 2", "bits + 1", "inv(bits)", "bits * act_bits", "bits * mean(qerr)", "mean(qerr)", "sqrt(bits)"]
+NOT_WEIGHTED = [
+    "bits ** 2",
+    "bits + 1",
+    "inv(bits)",
+    "bits * act_bits",
+    "bits * mean(qerr)",
+    "mean(qerr)",
+    "sqrt(bits)",
+]
 
 
 @pytest.mark.parametrize(("text", "q"), WEIGHTED)
@@ -114,7 +145,16 @@ def test_q_is_what_bits_weight(text: str, q: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["bits ** 2", "bits + 1", "inv(bits)", "bits * act_bits", "bits * mean(qerr)", "mean(qerr)", "sqrt(bits)"]
+    "text",
+    [
+        "bits ** 2",
+        "bits + 1",
+        "inv(bits)",
+        "bits * act_bits",
+        "bits * mean(qerr)",
+        "mean(qerr)",
+        "sqrt(bits)",
+    ],
 )
 def test_what_is_no_bit_weight(text: str) -> None:
     assert without_bits(program(text)) is None
@@ -136,7 +176,9 @@ def test_values_are_bits_times_q(expr: Expr) -> None:
 def test_the_score_of_a_configuration_is_a_sum_over_groups(config: list[int]) -> None:
     for text in ("mean(abs(w))", "-sum(square(qerr))"):
         found = table(text)
-        assert found.score(config) == math.fsum(found.scores[group, choice] for group, choice in enumerate(config))
+        assert found.score(config) == math.fsum(
+            found.scores[group, choice] for group, choice in enumerate(config)
+        )
 
 
 def test_groups_add_independently() -> None:
@@ -155,7 +197,10 @@ def test_scores_that_fall_are_warned_of() -> None:
     falling = table("-numel")
     assert falling.falling == ("stem", "rest")
     (warning,) = falling.warnings
-    assert (warning.code, warning.help) == ("W602", ("higher must mean better: a leading minus may be missing",))
+    assert (warning.code, warning.help) == (
+        "W602",
+        ("higher must mean better: a leading minus may be missing",),
+    )
     assert warning.message == "the score falls as bits rise in 2 of 2 groups: stem, rest"
 
 
@@ -172,9 +217,15 @@ def test_a_fall_is_between_choices_that_can_be_compared() -> None:
     """W2A8 and W4A4 cannot: one has more weight bits, the other more activation bits."""
     statistics = fake(choices=(Bits(4, 4), Bits(2, 8), Bits(4, 8)))
     assert table("bits - act_bits * 0", statistics=statistics).falling == ()
-    assert table("act_bits - bits * 0.1", statistics=statistics).falling == ("stem", "rest")  # W2A8 to W4A8
+    assert table("act_bits - bits * 0.1", statistics=statistics).falling == (
+        "stem",
+        "rest",
+    )  # W2A8 to W4A8
     assert table("act_bits + 10 * bits", statistics=statistics).falling == ()
-    assert table("bits - act_bits", statistics=statistics).falling == ("stem", "rest")  # W4A4 to W4A8
+    assert table("bits - act_bits", statistics=statistics).falling == (
+        "stem",
+        "rest",
+    )  # W4A4 to W4A8
 
 
 def test_a_fall_within_rounding_is_none() -> None:
@@ -200,7 +251,9 @@ def test_a_score_that_is_not_finite_is_a_problem_of_its_layer() -> None:
 
 def test_only_the_choices_that_overflow_are_named() -> None:
     found = table("exp(bits ** 3 * 2)")
-    assert {p.message for p in found.problems} == {f"the score of group '{group.name}' is not finite for W8" for group in GROUPS}
+    assert {p.message for p in found.problems} == {
+        f"the score of group '{group.name}' is not finite for W8" for group in GROUPS
+    }
     assert found.falling == () and np.isfinite(found.scores[:, :2]).all()
 
 
@@ -209,7 +262,11 @@ def test_only_the_choices_that_overflow_are_named() -> None:
 
 def test_the_fingerprint_forgets_scale_and_constants_of_a_group() -> None:
     first = table("-sum(square(qerr))")
-    for text in ("-3 * sum(square(qerr))", "numel - sum(square(qerr))", "depth * 7 - sum(square(qerr)) / 2"):
+    for text in (
+        "-3 * sum(square(qerr))",
+        "numel - sum(square(qerr))",
+        "depth * 7 - sum(square(qerr)) / 2",
+    ):
         np.testing.assert_allclose(table(text, "sum").fingerprint, first.fingerprint, atol=1e-9)
     np.testing.assert_allclose(table("sum(square(qerr))").fingerprint, -first.fingerprint)
     assert first.fingerprint.shape == (2, 3) and np.abs(first.fingerprint).max() == 1
@@ -227,6 +284,10 @@ def test_tables_come_in_order_and_share_a_cache() -> None:
     for text, found in zip(texts, together, strict=True):
         (alone,) = tabulate([program(text)], STATISTICS, GROUPS, cache=cache)
         assert alone.values.tobytes() == found.values.tobytes() == table(text).values.tobytes()
-        assert (found.layers, found.groups, found.choices) == (("stem", "block", "head"), GROUPS, BITS)
+        assert (found.layers, found.groups, found.choices) == (
+            ("stem", "block", "head"),
+            GROUPS,
+            BITS,
+        )
     assert cache.misses == misses
     assert tabulate([], STATISTICS, GROUPS) == []

@@ -56,15 +56,28 @@ def statistics(seed: int = 0) -> Fake:
     arrays = {}
     for name, row in INPUTS.items():
         count = len(SIZES) if row.kind is Kind.LAYER else offsets[-1]
-        shape = (count,) if row.axis is Axis.NONE else (3 if row.axis is not Axis.ACT_BITS else 1, count)
+        shape = (
+            (count,)
+            if row.axis is Axis.NONE
+            else (3 if row.axis is not Axis.ACT_BITS else 1, count)
+        )
         values = torch.randn(*shape, generator=generator, dtype=torch.float64)
         values = values.abs() + 0.1 if row.sign & 1 == 0 else values
-        arrays[name] = values if row.kind is Kind.LAYER or name == "grad_synflow" else values.float()
-    arrays["bits"] = torch.tensor([[float(c.weight_bits)] * len(SIZES) for c in MENU], dtype=torch.float64)
+        arrays[name] = (
+            values if row.kind is Kind.LAYER or name == "grad_synflow" else values.float()
+        )
+    arrays["bits"] = torch.tensor(
+        [[float(c.weight_bits)] * len(SIZES) for c in MENU], dtype=torch.float64
+    )
     arrays["qerr"] = arrays["qerr"] * torch.tensor([[4.0], [2.0], [1.0]])
     arrays["numel"] = torch.tensor(SIZES, dtype=torch.float64)
     arrays["channels_out"] = torch.tensor(ROWS, dtype=torch.float64)
-    return Fake(arrays, {"weight": offsets, "activation": offsets}, {"weight": SIZES, "activation": SIZES}, f"fake {seed}")
+    return Fake(
+        arrays,
+        {"weight": offsets, "activation": offsets},
+        {"weight": SIZES, "activation": SIZES},
+        f"fake {seed}",
+    )
 
 
 def arena(planted: str = PLANTED, seed: int = 0, courts: int = 1) -> Arena:
@@ -73,7 +86,9 @@ def arena(planted: str = PLANTED, seed: int = 0, courts: int = 1) -> Arena:
     choices = np.array(list(product(range(3), repeat=4)))
     found = []
     for number in range(courts):
-        empty = Court(f"court {number}", statistics(seed + number), groups, choices, np.arange(81.0), SHAPES)
+        empty = Court(
+            f"court {number}", statistics(seed + number), groups, choices, np.arange(81.0), SHAPES
+        )
         (table,) = Arena([empty], "").tables([elaborate(parse(planted).expr)])
         truth = table[0][np.arange(4), choices].sum(-1)
         found.append(Court(f"court {number}", empty.statistics, groups, choices, truth, SHAPES))

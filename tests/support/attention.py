@@ -34,7 +34,9 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.attention = Attention(causal)
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
+        self.mlp = nn.Sequential(
+            nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
@@ -45,7 +47,9 @@ class Block(nn.Module):
 class FusedViT(nn.Module):
     """A vision transformer whose attention is its own; the layers of each block's attention take one choice. (N, 3, 8, 8)"""
 
-    tied_layers = tuple((f"blocks.{i}.attention.qkv", f"blocks.{i}.attention.proj") for i in range(2))
+    tied_layers = tuple(
+        (f"blocks.{i}.attention.qkv", f"blocks.{i}.attention.proj") for i in range(2)
+    )
 
     def __init__(self) -> None:
         super().__init__()

@@ -54,15 +54,22 @@ class _Rounding:
         tensor = node.kind is not Kind.LAYER
         if tensor:
             args = [
-                self.move(arg, value) if arg.kind is Kind.LAYER else value for arg, value in zip(node.args, args, strict=True)
+                self.move(arg, value) if arg.kind is Kind.LAYER else value
+                for arg, value in zip(node.args, args, strict=True)
             ]
         value = self.apply(node, args, place)
-        return self.move(node, value) if tensor or not node.args or self.rounding == FLOAT64 else value
+        return (
+            self.move(node, value) if tensor or not node.args or self.rounding == FLOAT64 else value
+        )
 
     def move(self, node: Expr, value: Any) -> Any:
-        changes_sign = node.op == "mul" and any(arg.op == LITERAL and abs(float(arg.value or 0)) == 1 for arg in node.args)
+        changes_sign = node.op == "mul" and any(
+            arg.op == LITERAL and abs(float(arg.value or 0)) == 1 for arg in node.args
+        )
         if node.op in EXACT or changes_sign:
             return value
         moved = value * (1 + self.rounding * self.rng.choice([-1.0, 1.0], size=np.shape(value)))
-        fits = (np.abs(moved) > 1e-37) & (np.abs(moved) < 1e38) if self.rounding == FLOAT32 else False
+        fits = (
+            (np.abs(moved) > 1e-37) & (np.abs(moved) < 1e38) if self.rounding == FLOAT32 else False
+        )
         return np.where(fits, np.asarray(moved).astype(np.float32).astype(np.float64), moved)

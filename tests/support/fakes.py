@@ -55,14 +55,23 @@ class Fake:
 
     def with_arrays(self, **arrays: NDArray[Any]) -> Fake:
         """The same network with some statistics given."""
-        return replace(self, arrays={**self.arrays, **{name: torch.from_numpy(array) for name, array in arrays.items()}})
+        return replace(
+            self,
+            arrays={
+                **self.arrays,
+                **{name: torch.from_numpy(array) for name, array in arrays.items()},
+            },
+        )
 
     def in_float64(self) -> Fake:
         return replace(self, arrays={name: array.double() for name, array in self.arrays.items()})
 
 
 def fake(
-    seed: int = 0, shapes: Mapping[str, tuple[int, ...]] = SHAPES, choices: Sequence[Bits] = MENU, sampled: int = 50
+    seed: int = 0,
+    shapes: Mapping[str, tuple[int, ...]] = SHAPES,
+    choices: Sequence[Bits] = MENU,
+    sampled: int = 50,
 ) -> Fake:
     """Every statistic, in the types that collection uses; activations are a sample of three times as many elements."""
     rng = np.random.default_rng(seed)
@@ -90,7 +99,9 @@ def fake(
     arrays["bits"] = np.array([[b] * len(numel) for b in axes[Axis.WEIGHT_BITS]], np.float64)
     arrays["act_bits"] = np.array([[b or 8] * len(numel) for b in axes[Axis.ACT_BITS]], np.float64)
     totals = {Kind.WEIGHT: numel, Kind.ACTIVATION: [3 * sampled] * len(shapes)}
-    return Fake({name: torch.from_numpy(a) for name, a in arrays.items()}, shapes, offsets, totals, choices)
+    return Fake(
+        {name: torch.from_numpy(a) for name, a in arrays.items()}, shapes, offsets, totals, choices
+    )
 
 
 def program(text: str) -> Expr:

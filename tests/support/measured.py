@@ -42,13 +42,17 @@ def data_of(values: Tensor, labels: Tensor | None) -> Batches:
     return Batches("these", "these", len(values), False, lambda: iter([(values, labels)]))
 
 
-def labelled(net: nn.Module, shape: tuple[int, ...], count: int = COUNT, classes: int = 3) -> tuple[Network, Tensor, Tensor]:
+def labelled(
+    net: nn.Module, shape: tuple[int, ...], count: int = COUNT, classes: int = 3
+) -> tuple[Network, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(5)
     values = torch.randn(count, *shape, generator=generator)
     return prepare(net, values[:1]), values, torch.randint(classes, (count,), generator=generator)
 
 
-def collect(network: Network, names: Sequence[str], values: Tensor, labels: Tensor | None, **settings: Any) -> Statistics:
+def collect(
+    network: Network, names: Sequence[str], values: Tensor, labels: Tensor | None, **settings: Any
+) -> Statistics:
     bits = settings.pop("bits", "2,4")
     return collect_statistics(network, names, parse_bits(bits), data_of(values, labels), **settings)
 
@@ -64,7 +68,9 @@ def outputs_of(network: Network, values: Tensor) -> list[Any]:
     layers = network.collection.layers
     seen: list[Any] = [[] for _ in layers]
     handles = [
-        module.register_forward_hook(lambda module, args, output, calls=seen[layer.index]: calls.append(output))
+        module.register_forward_hook(
+            lambda module, args, output, calls=seen[layer.index]: calls.append(output)
+        )
         for layer in layers
         for module in network.module.modules()
         if getattr(module, "weight", None) is layer.weight

@@ -15,7 +15,10 @@ def seeded(network: type[nn.Module], *args: object, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         net = network(*args).eval()
         for module in net.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_var is not None:
+            if (
+                isinstance(module, nn.modules.batchnorm._BatchNorm)
+                and module.running_var is not None
+            ):
                 module.running_mean.normal_()  # type: ignore[union-attr]
                 module.running_var.uniform_(0.5, 2.0)  # type: ignore[operator]
                 if module.affine:
@@ -52,7 +55,9 @@ class Sequence1d(nn.Module):
         self.conv = nn.Conv1d(3, 6, 5, padding=2)
         self.norm = nn.BatchNorm1d(6)
         self.mix = nn.Linear(16, 6)
-        self.channel_norm = nn.BatchNorm1d(6)  # over axis 1, which is not the linear layer's output axis though as long
+        self.channel_norm = nn.BatchNorm1d(
+            6
+        )  # over axis 1, which is not the linear layer's output axis though as long
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.channel_norm(self.mix(self.norm(self.conv(x)).relu()))
@@ -106,17 +111,24 @@ class SamePadding(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         pads: list[int] = []
-        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+        for size, kernel, stride in zip(
+            x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True
+        ):
             total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
-        return F.conv2d(F.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return F.conv2d(
+            F.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
 
 
 class Standardized(nn.Conv2d):
     """Scales its weight to unit variance before use, so that a norm's scale cannot be folded into it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, std = self.weight.mean((1, 2, 3), keepdim=True), self.weight.std((1, 2, 3), keepdim=True)
+        mean, std = (
+            self.weight.mean((1, 2, 3), keepdim=True),
+            self.weight.std((1, 2, 3), keepdim=True),
+        )
         return F.conv2d(x, (self.weight - mean) / std, self.bias, self.stride, self.padding)
 
 

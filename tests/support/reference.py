@@ -31,14 +31,18 @@ def evaluate(expr: Expr, statistics: Statistics) -> Array:
         for layer in range(values.shape[1]):
             done: dict[tuple[bytes, tuple[int, ...]], Any] = {}
             for choice in range(values.shape[0]):
-                values[choice, layer] = _evaluate(expr, _Place(statistics, arrays, layer, choice), done)
+                values[choice, layer] = _evaluate(
+                    expr, _Place(statistics, arrays, layer, choice), done
+                )
     return values
 
 
 class _Place:
     """One layer under one choice: where its statistics lie and how many values the true tensors have."""
 
-    def __init__(self, statistics: Statistics, arrays: dict[str, Array], layer: int, choice: int) -> None:
+    def __init__(
+        self, statistics: Statistics, arrays: dict[str, Array], layer: int, choice: int
+    ) -> None:
         self.statistics, self.arrays, self.layer, self.choice = statistics, arrays, layer, choice
 
     def statistic(self, name: str) -> Any:
@@ -49,7 +53,11 @@ class _Place:
             return data[self.layer]
         start, stop = self.statistics.offsets[row.kind][self.layer : self.layer + 2]
         values = data[start:stop]
-        return values.reshape(self.statistics.rows[self.layer], -1) if row.kind is Kind.WEIGHT else values
+        return (
+            values.reshape(self.statistics.rows[self.layer], -1)
+            if row.kind is Kind.WEIGHT
+            else values
+        )
 
     def row(self, axis: Axis) -> int:
         """Which row of a statistic with this axis belongs to the choice."""
@@ -61,7 +69,11 @@ class _Place:
         return distinct.index(choices[self.choice][part])
 
     def total(self, kind: Kind) -> int:
-        return self.statistics.rows[self.layer] ** 2 if kind is Kind.MATRIX else self.statistics.totals[kind][self.layer]
+        return (
+            self.statistics.rows[self.layer] ** 2
+            if kind is Kind.MATRIX
+            else self.statistics.totals[kind][self.layer]
+        )
 
 
 def _evaluate(expr: Expr, place: _Place, done: dict[tuple[bytes, tuple[int, ...]], Any]) -> float:
@@ -69,7 +81,9 @@ def _evaluate(expr: Expr, place: _Place, done: dict[tuple[bytes, tuple[int, ...]
     rows = (place.row(Axis.WEIGHT_BITS), place.row(Axis.ACT_BITS))
 
     def key(node: Expr) -> tuple[bytes, tuple[int, ...]]:
-        return node.digest, tuple(row if node.axes & mask else -1 for row, mask in zip(rows, (1, 2), strict=True))
+        return node.digest, tuple(
+            row if node.axes & mask else -1 for row, mask in zip(rows, (1, 2), strict=True)
+        )
 
     for node in postorder(expr):
         if key(node) not in done:
@@ -127,7 +141,11 @@ def log_determinant(x: Any) -> Any:
     if not np.all(np.isfinite(x)):
         return np.nan
     values = np.linalg.svd(x, compute_uv=False)
-    return np.sum(np.log(values)) if values[-1] > len(x) * np.finfo(np.float64).eps * values[0] else 0.0
+    return (
+        np.sum(np.log(values))
+        if values[-1] > len(x) * np.finfo(np.float64).eps * values[0]
+        else 0.0
+    )
 
 
 MEANINGS: dict[str, Callable[..., Any]] = {

@@ -29,7 +29,9 @@ def _fits(op: str, kinds: tuple[Kind, ...]) -> bool:
     return True
 
 
-_TAKES = {op: {kinds for kinds in product(Kind, repeat=OPS[op].arity) if _fits(op, kinds)} for op in OPS}
+_TAKES = {
+    op: {kinds for kinds in product(Kind, repeat=OPS[op].arity) if _fits(op, kinds)} for op in OPS
+}
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 ordinary_literals, ordinary_exponents = st.sampled_from(LITERALS), st.sampled_from(EXPONENTS)
@@ -61,7 +63,10 @@ def exprs(
             continue
         op = draw(st.sampled_from(usable))
         takes = draw(st.sampled_from(sorted(takes for takes in _TAKES[op] if set(takes) <= known)))
-        args = [draw(st.sampled_from([value for value in reversed(pool) if value.kind is kind])) for kind in takes]
+        args = [
+            draw(st.sampled_from([value for value in reversed(pool) if value.kind is kind]))
+            for kind in takes
+        ]
         if sum(arg.size for arg in args) < max_size:  # sharing can double the size at every step
             pool.append(apply(op, *args, exponent=draw(exponents) if op == "pow" else None))
     fitting = [value for value in reversed(pool) if value.kind in kinds]
@@ -70,11 +75,31 @@ def exprs(
 
 def plain_exprs(**options: Any) -> SearchStrategy[Expr]:
     """Expressions without structured ops, with ordinary numbers: what a search makes."""
-    defaults: dict[str, Any] = {"ops": PLAIN, "literals": ordinary_literals, "exponents": ordinary_exponents}
+    defaults: dict[str, Any] = {
+        "ops": PLAIN,
+        "literals": ordinary_literals,
+        "exponents": ordinary_exponents,
+    }
     return exprs(**(defaults | options))
 
 
-_TOKENS = (*OPS, *INPUTS, *"().+-*/@,=#\n\t", "**", "==", "##", "1", "2.5", "1e999", " ", "a", "b", "_c", "é", "²")
+_TOKENS = (
+    *OPS,
+    *INPUTS,
+    *"().+-*/@,=#\n\t",
+    "**",
+    "==",
+    "##",
+    "1",
+    "2.5",
+    "1e999",
+    " ",
+    "a",
+    "b",
+    "_c",
+    "é",
+    "²",
+)
 _tokens = st.lists(st.sampled_from(_TOKENS), max_size=30)
 
 texts = _tokens.map("".join) | _tokens.map(" ".join) | st.text(max_size=60)

@@ -38,9 +38,18 @@ def ready(kind: type[nn.Module]) -> Network:
 
 def recipe_for(network: Network, bits: int = 3, act_bits: int | None = 8) -> Recipe:
     """The same bits everywhere."""
-    return uniform(identity(network), [layer.name for layer in network.collection.layers], bits, act_bits)
+    return uniform(
+        identity(network), [layer.name for layer in network.collection.layers], bits, act_bits
+    )
 
 
-def quantized(network: Network, data: list[Any], bits: int = 3, act_bits: int | None = 8, **settings: Any) -> Quantized:
+def quantized(
+    network: Network, data: list[Any], bits: int = 3, act_bits: int | None = 8, **settings: Any
+) -> Quantized:
     """By nearest rounding, calibrated on all of the data, unless the settings say otherwise."""
-    return quantize(network, recipe_for(network, bits, act_bits), data, **{"images": sum(map(len, data)), **settings})
+    return quantize(
+        network,
+        recipe_for(network, bits, act_bits),
+        data,
+        **{"images": sum(map(len, data)), **settings},
+    )

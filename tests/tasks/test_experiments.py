@@ -23,12 +23,25 @@ from emqlang.tasks.workbench import Settings
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("table")
-    assert emqlang(["bench", "build", "--out", str(folder / "own.table"), *options(folder, 40)]) == 0
+    assert (
+        emqlang(["bench", "build", "--out", str(folder / "own.table"), *options(folder, 40)]) == 0
+    )
     yield folder / "own.table"
 
 
 def conducted(emq: Emq, name: str, table: Path, out: Path, *more: str) -> list[dict[str, Any]]:
-    done = emq("experiment", name, "--table", str(table), "--stat-images", "16", "--out", str(out), "--json", *more)
+    done = emq(
+        "experiment",
+        name,
+        "--table",
+        str(table),
+        "--stat-images",
+        "16",
+        "--out",
+        str(out),
+        "--json",
+        *more,
+    )
     assert done.status == 0, done.err
     results: list[dict[str, Any]] = json.loads(done.out)["results"]
     return results
@@ -52,7 +65,9 @@ def test_every_random_program_has_one_fate(emq: Emq, table: Path, tmp_path: Path
     assert len(results) == 14
     for result in results:
         for source in ("paper", "ours"):
-            shares = [value for name, value in result["figures"].items() if name.endswith(f", {source}")]
+            shares = [
+                value for name, value in result["figures"].items() if name.endswith(f", {source}")
+            ]
             assert not shares or sum(shares) == pytest.approx(1)
     valid = {result["variant"]: result["figures"]["valid, ours"] for result in results}
     assert valid["typed grammar"] > 0.7 > valid["dag"]
@@ -60,11 +75,25 @@ def test_every_random_program_has_one_fate(emq: Emq, table: Path, tmp_path: Path
 
 def test_searches_race_and_their_trials_are_kept(emq: Emq, table: Path, tmp_path: Path) -> None:
     some = ("--only", "random search", "--only", "evolution", "--size", "60")
-    results = conducted(emq, "figure4", table, tmp_path / "x", "--seeds", "2", *some, "--plot", str(tmp_path / "x.svg"))
-    assert [(r["variant"], r["seed"]) for r in results] == [(v, s) for v in ("evolution", "random search") for s in (0, 1)]
+    results = conducted(
+        emq,
+        "figure4",
+        table,
+        tmp_path / "x",
+        "--seeds",
+        "2",
+        *some,
+        "--plot",
+        str(tmp_path / "x.svg"),
+    )
+    assert [(r["variant"], r["seed"]) for r in results] == [
+        (v, s) for v in ("evolution", "random search") for s in (0, 1)
+    ]
     for result in results:
         x, y = zip(*result["curve"], strict=True)
-        assert list(x) == sorted(x) and list(y) == sorted(y) and result["figures"]["fitness"] == y[-1]
+        assert (
+            list(x) == sorted(x) and list(y) == sorted(y) and result["figures"]["fitness"] == y[-1]
+        )
     picture = (tmp_path / "x.svg").read_text()
     assert picture.startswith("<?xml") and "random search" in picture
     trials = {path: path.stat().st_mtime_ns for path in (tmp_path / "x").rglob("[01].json")}
@@ -84,13 +113,21 @@ def test_a_trial_that_was_lost_is_done_again_alike(emq: Emq, table: Path, tmp_pa
 
 
 def test_nothing_is_caught_where_nothing_is_checked(emq: Emq, table: Path, tmp_path: Path) -> None:
-    (result,) = conducted(emq, "table8", table, tmp_path / "x", "--only", "neither", "--seeds", "1", "--size", "60")
+    (result,) = conducted(
+        emq, "table8", table, tmp_path / "x", "--only", "neither", "--seeds", "1", "--size", "60"
+    )
     figures = result["figures"]
-    assert figures["caught"] == 0 and figures["proposals"] == figures["in full"] and figures["useful"] < 1
+    assert (
+        figures["caught"] == 0
+        and figures["proposals"] == figures["in full"]
+        and figures["useful"] < 1
+    )
 
 
 def test_both_ways_of_scoring(emq: Emq, table: Path, tmp_path: Path) -> None:
-    results = conducted(emq, "layerwise", table, tmp_path / "x", "--seeds", "1", "--size", "12", "--only", "snip")
+    results = conducted(
+        emq, "layerwise", table, tmp_path / "x", "--seeds", "1", "--size", "12", "--only", "snip"
+    )
     figures = results[0]["figures"]
     assert all(-1 <= figures[name] <= 1 for name in ("separable", "recomputed", "agreement"))
     assert figures["recomputed, s"] > figures["separable, s"] > 0
@@ -100,7 +137,9 @@ def test_a_quantized_network_has_few_values_a_channel(table: Path) -> None:
     bench = workbench(load(str(table)), Settings(stat_images=16, cache=False), lambda *_: None)
     choices = [0, 1, 2, 0]  # 2, 3, 4, 2 bits
     network = layerwise._quantized(bench, choices)
-    for layer, before, choice in zip(network.collection.layers, bench.network.collection.layers, choices, strict=True):
+    for layer, before, choice in zip(
+        network.collection.layers, bench.network.collection.layers, choices, strict=True
+    ):
         rows, plain = layer.rows(layer.weight.detach()), before.rows(before.weight.detach())
         counts = [len(np.unique(np.round(row.numpy(), 5))) for row in rows]
         assert max(counts) <= 2 ** (2 + choice) and not rows.equal(plain)
@@ -116,14 +155,22 @@ def test_a_quantized_network_has_few_values_a_channel(table: Path) -> None:
         (("table3", "--seeds", "0"), 2, "--seeds"),
     ],
 )
-def test_bad_wishes(emq: Emq, tmp_path: Path, arguments: tuple[str, ...], status: int, said: str) -> None:
+def test_bad_wishes(
+    emq: Emq, tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
+) -> None:
     done = emq("experiment", *arguments, "--out", str(tmp_path / "x"))
     assert done.status == status and said in done.err and "Traceback" not in done.err
     assert not (tmp_path / "x").exists()
 
 
 def test_a_folder_holds_one_experiment(emq: Emq, table: Path, tmp_path: Path) -> None:
-    conducted(emq, "figure4", table, tmp_path / "x", "--only", "evolution", "--seeds", "1", "--size", "30")
-    for more in (("table8",), ("figure4", "--size", "31"), ("figure4", "--stat-images", "8", "--size", "30")):
+    conducted(
+        emq, "figure4", table, tmp_path / "x", "--only", "evolution", "--seeds", "1", "--size", "30"
+    )
+    for more in (
+        ("table8",),
+        ("figure4", "--size", "31"),
+        ("figure4", "--stat-images", "8", "--size", "30"),
+    ):
         done = emq("experiment", *more, "--table", str(table), "--out", str(tmp_path / "x"))
         assert done.status == 3 and "E316" in done.err and "other trials" in done.err

@@ -22,7 +22,15 @@ from emqlang.grammar.inputs import Cost
 from emqlang.quant.tables.table import Rerun, Table, load
 from emqlang.scores.correlation import spearman
 from emqlang.tasks import rank as standings
-from emqlang.tasks.rank import Terms, contenders, judge, own_correlation, stratified, truth_of, workbench
+from emqlang.tasks.rank import (
+    Terms,
+    contenders,
+    judge,
+    own_correlation,
+    stratified,
+    truth_of,
+    workbench,
+)
 from emqlang.tasks.truth import additive, again, cross_validated, halves, one_hot
 from emqlang.tasks.workbench import Settings
 
@@ -42,7 +50,11 @@ def made_up(rows: int = 200, noise: float = 0.0, seed: int = 0) -> Table:
     choices = rng.integers(3, size=(rows, 4))
     values = 0.4 + choices @ [8, 4, 2, 1] / 60 + noise * rng.standard_normal(rows)
     right = rng.random((rows, IMAGES)) < values[:, None]
-    facts = {"menu": ["W2", "W3", "W4"], "groups": [{"name": name, "layers": [name]} for name in "abcd"], "model": {"name": "m"}}
+    facts = {
+        "menu": ["W2", "W3", "W4"],
+        "groups": [{"name": name, "layers": [name]} for name in "abcd"],
+        "model": {"name": "m"},
+    }
     return Table(
         "made up", facts, np.arange(rows), choices, np.arange(rows) < rows * 0.7, right.mean(1), 1 - values, values, right,
         choices.sum(1), choices.sum(1), np.zeros(rows),
@@ -52,12 +64,18 @@ def made_up(rows: int = 200, noise: float = 0.0, seed: int = 0) -> Table:
 def test_one_half_of_the_images_ranks_as_the_other_lets_it() -> None:
     found = halves(made_up(), np.random.default_rng(0))
     truth, other = made_up(seed=0), made_up(seed=0)
-    assert 0.97 < found.rho[-1] < 1 and (found.low <= found.rho).all() and (found.rho <= found.high).all()
+    assert (
+        0.97 < found.rho[-1] < 1
+        and (found.low <= found.rho).all()
+        and (found.rho <= found.high).all()
+    )
     assert truth.right is not None and other.right is not None and found.rho[0] < found.rho[-1]
 
 
 def test_an_additive_table_is_ranked_by_a_fit() -> None:
-    exact, noisy = (additive(made_up(noise=noise), np.random.default_rng(0)) for noise in (0.0, 0.1))
+    exact, noisy = (
+        additive(made_up(noise=noise), np.random.default_rng(0)) for noise in (0.0, 0.1)
+    )
     assert exact.rho[-1] > 0.98 > 0.85 > noisy.rho[-1] > 0.5
 
 
@@ -85,7 +103,11 @@ def test_a_reruns_interval_holds_its_value() -> None:
     """The rerun met the same test images, whose noise is no difference between the two."""
     table, rows = made_up(), np.arange(100)
     noise = 0.02 * np.random.default_rng(1).standard_normal(len(rows))
-    found = again(table, Rerun("seed", {"seed": 1}, rows, table.accuracy[rows] + noise, None), np.random.default_rng(0))
+    found = again(
+        table,
+        Rerun("seed", {"seed": 1}, rows, table.accuracy[rows] + noise, None),
+        np.random.default_rng(0),
+    )
     assert (found.low < found.rho).all() and (found.rho < found.high).all()
 
 
@@ -104,7 +126,9 @@ def test_each_layers_own_bits() -> None:
 
 def test_the_truth_may_be_the_loss() -> None:
     table = made_up()
-    assert (truth_of(table, "loss").values == -table.loss).all() and truth_of(table, "loss").right is None
+    assert (truth_of(table, "loss").values == -table.loss).all() and truth_of(
+        table, "loss"
+    ).right is None
     with pytest.raises(EmqError, match="does not know the losses"):
         truth_of(replace(table, loss=np.full(200, np.nan)), "loss")
 
@@ -112,7 +136,10 @@ def test_the_truth_may_be_the_loss() -> None:
 def test_judging_is_arithmetic_on_the_score_table(path: Path) -> None:
     table = load(str(path))
     bench = workbench(table, Settings(cache=False), lambda *_: None)
-    programs = [library.find(text)[0] for text in ("fisher_error", "bits", "sqrt(numel)", "1e300 * 1e10 * bits * numel ** 3")]
+    programs = [
+        library.find(text)[0]
+        for text in ("fisher_error", "bits", "sqrt(numel)", "1e300 * 1e10 * bits * numel ** 3")
+    ]
     found = judge(table, bench, programs, Terms(draws=50))
     assert [problem.code for problem in found.problems] == ["E501"] and found.exit_status == 4
     assert {s.name for s in found.standings} == {"fisher_error", "bits", "sqrt(numel)"}
@@ -129,7 +156,11 @@ def test_baselines_are_in_every_ranking(path: Path) -> None:
     table = load(str(path))
     given = library.find("fisher_error")
     names = [program.name for program in contenders(given, table)]
-    assert names[0] == "fisher_error" and {"bit_sum", "size", "inv_sqrt_numel", "early_first"} < set(names) and "emq" not in names
+    assert (
+        names[0] == "fisher_error"
+        and {"bit_sum", "size", "inv_sqrt_numel", "early_first"} < set(names)
+        and "emq" not in names
+    )
     assert set(library.LIBRARY) == {program.name for program in contenders([], table)}
 
 
@@ -143,29 +174,46 @@ def ranked(emq: Emq, *arguments: str) -> dict[str, Any]:
 def test_rank_on_the_command_line(emq: Emq, path: Path) -> None:
     found = ranked(emq, "fisher_error", "--table", str(path), "--against", "bit_sum")
     (table,) = found["tables"]
-    assert found["schema"] == "emqlang.rank/1" and table["rows"] == 60 and table["ratios"] == [0.2, 0.5, 1.0]
+    assert (
+        found["schema"] == "emqlang.rank/1"
+        and table["rows"] == 60
+        and table["ratios"] == [0.2, 0.5, 1.0]
+    )
     proxies = {proxy["name"]: proxy for proxy in table["proxies"]}
     assert proxies["bit_sum"]["difference"] == {"low": [0, 0, 0], "high": [0, 0, 0]}
     fitness = [sum(proxy["rho"]) for proxy in table["proxies"]]
     assert fitness == sorted(fitness, reverse=True)
     screen = emq("rank", "fisher_error", "--table", str(path), "--draws", "50").out
     assert "fisher_error" in screen and "own: 60 rows" in screen
-    rows = list(csv.DictReader(io.StringIO(emq("rank", "bits", "--table", str(path), "--draws", "20", "--csv").out)))
+    rows = list(
+        csv.DictReader(
+            io.StringIO(emq("rank", "bits", "--table", str(path), "--draws", "20", "--csv").out)
+        )
+    )
     assert len(rows) == 7 and rows[0]["table"] == "own"
 
 
 def test_rank_on_parts_of_a_table(emq: Emq, path: Path) -> None:
     assert ranked(emq, "bits", "--table", str(path), "--split", "search")["tables"][0]["rows"] == 42
-    assert ranked(emq, "bits", "--table", str(path), "--split", "heldout")["tables"][0]["rows"] == 18
+    assert (
+        ranked(emq, "bits", "--table", str(path), "--split", "heldout")["tables"][0]["rows"] == 18
+    )
     paper = ranked(emq, "bits", "--table", str(path), "--protocol", "paper")["tables"][0]
     assert all(proxy["low"] <= proxy["rho"] <= proxy["high"] for proxy in paper["proxies"])
-    by_loss, by_score = (ranked(emq, "bits", "--table", str(path), *way) for way in (("--by", "loss"), ("--topk-by", "score")))
+    by_loss, by_score = (
+        ranked(emq, "bits", "--table", str(path), *way)
+        for way in (("--by", "loss"), ("--topk-by", "score"))
+    )
     assert by_loss["tables"][0]["proxies"] != by_score["tables"][0]["proxies"]
 
 
 def test_several_tables_have_a_mean(emq: Emq, path: Path) -> None:
     done = emq("rank", "bits", "--table", str(path), "--table", str(path), "--draws", "20")
-    assert done.status == 0 and done.out.startswith("mean over 2 tables") and done.out.count("truth ") == 2
+    assert (
+        done.status == 0
+        and done.out.startswith("mean over 2 tables")
+        and done.out.count("truth ") == 2
+    )
 
 
 def test_too_few_rows_are_refused(emq: Emq, path: Path, tmp_path: Path) -> None:
@@ -181,7 +229,12 @@ def test_too_few_rows_are_refused(emq: Emq, path: Path, tmp_path: Path) -> None:
 def test_a_plot(emq: Emq, path: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"scatter.{suffix}"
     for _ in range(2):
-        assert emq("rank", "fisher_error", "--table", str(path), "--draws", "20", "--plot", str(out)).status == 0
+        assert (
+            emq(
+                "rank", "fisher_error", "--table", str(path), "--draws", "20", "--plot", str(out)
+            ).status
+            == 0
+        )
         data, size = out.read_bytes(), out.stat().st_size
     assert size > 5_000 and data[:4] == {"svg": b"<?xm", "png": b"\x89PNG"}[suffix]
 
@@ -189,7 +242,16 @@ def test_a_plot(emq: Emq, path: Path, tmp_path: Path, suffix: str) -> None:
 def test_plots_that_cannot_be_drawn(emq: Emq, path: Path, tmp_path: Path) -> None:
     done = emq("rank", "bits", "--table", str(path), "--plot", str(tmp_path / "a.pdf"))
     assert done.status == 2 and "end the name with .svg or .png" in done.err
-    done = emq("rank", "bits", "--table", str(path), "--table", str(path), "--plot", str(tmp_path / "a.svg"))
+    done = emq(
+        "rank",
+        "bits",
+        "--table",
+        str(path),
+        "--table",
+        str(path),
+        "--plot",
+        str(tmp_path / "a.svg"),
+    )
     assert done.status == 2 and "--plot is of one table" in done.err
 
 

@@ -70,7 +70,18 @@ def test_statistics_that_came_one_by_one_are_those_that_come_together() -> None:
         "act_var",
     )
     made = bench()
-    for name in ("w", "act", "numel", "grad_act", "qerr", "hess", "fisher", "grad", "grad_synflow", "act_var"):
+    for name in (
+        "w",
+        "act",
+        "numel",
+        "grad_act",
+        "qerr",
+        "hess",
+        "fisher",
+        "grad",
+        "grad_synflow",
+        "act_var",
+    ):
         made.statistics([name])
     assert values(made, *texts) == values(bench(), *texts)
     assert values(made, *texts) == [value for text in texts for value in values(bench(), text)]
@@ -144,14 +155,19 @@ def test_another_menu_on_the_same_network() -> None:
     other = made.with_choices(parse_bits("8,2"))
     assert other.network is made.network and other.data is made.data
     eight, two = other.evaluate(programs("-mean(qerr ** 2)")).scored[0].table.values.T
-    assert two.tobytes() == made.evaluate(programs("-mean(qerr ** 2)")).scored[0].table.values[:, 0].tobytes()
+    assert (
+        two.tobytes()
+        == made.evaluate(programs("-mean(qerr ** 2)")).scored[0].table.values[:, 0].tobytes()
+    )
     assert (eight > two).all()
 
 
 def test_layers_know_their_groups() -> None:
     done = Workbench(Settings(weights="random", cache=False)).evaluate(programs("numel"))
     tied = {
-        name: group for name, group in zip((layer.name for layer in done.layers), done.group_of, strict=True) if name != group
+        name: group
+        for name, group in zip((layer.name for layer in done.layers), done.group_of, strict=True)
+        if name != group
     }
     assert tied == {f"layer{i}.0.downsample.0": f"layer{i}.0.conv2" for i in (2, 3, 4)}
 
@@ -160,5 +176,7 @@ def test_layers_know_their_groups() -> None:
 def test_a_device_that_is_not_there() -> None:
     made = bench()
     with pytest.raises(EmqError) as caught:
-        Workbench(replace(made.settings, device="cuda"), network=made.network, data=made.data).evaluate(programs("mean(w)"))
+        Workbench(
+            replace(made.settings, device="cuda"), network=made.network, data=made.data
+        ).evaluate(programs("mean(w)"))
     assert codes(caught) == ["E403"]

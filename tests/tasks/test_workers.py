@@ -19,7 +19,12 @@ from emqlang.quant.tables.table import load
 from emqlang.tasks.workers import Workers
 
 NUMBERS = [(number,) for number in range(7)]
-RAY: dict[str, Any] = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+RAY: dict[str, Any] = {
+    "num_cpus": 2,
+    "include_dashboard": False,
+    "log_to_driver": False,
+    "logging_level": "ERROR",
+}
 SQUARES = [number * number for number in range(7)]
 
 
@@ -33,7 +38,10 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_every_task_is_done_once(count: int) -> None:
-    assert sorted(Workers(count).run(square, NUMBERS)) == SQUARES and list(Workers(count).run(square, [])) == []
+    assert (
+        sorted(Workers(count).run(square, NUMBERS)) == SQUARES
+        and list(Workers(count).run(square, [])) == []
+    )
 
 
 def test_in_this_process_they_are_done_in_order_and_one_by_one() -> None:
@@ -66,7 +74,9 @@ def test_workers_are_deaf_to_ctrl_c_and_take_one_thread() -> None:
 def dask_address() -> Iterator[str]:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=40) as cluster:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=40
+    ) as cluster:
         yield cluster.scheduler_address
 
 
@@ -90,7 +100,9 @@ def test_a_ray_cluster_does_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         try:
             ray.init(**RAY)
-        except ray.exceptions.RaySystemError:  # a busy machine may need longer to start it than ray waits
+        except (
+            ray.exceptions.RaySystemError
+        ):  # a busy machine may need longer to start it than ray waits
             ray.shutdown()
             ray.init(**RAY)
         assert sorted(Workers(2, "ray").run(square, NUMBERS)) == SQUARES
@@ -98,8 +110,12 @@ def test_a_ray_cluster_does_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         ray.shutdown()
 
 
-@pytest.mark.parametrize(("backend", "variable"), [("dask", "DASK_SCHEDULER_ADDRESS"), ("ray", "RAY_ADDRESS")])
-def test_a_cluster_that_is_not_named_or_not_installed(backend: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("backend", "variable"), [("dask", "DASK_SCHEDULER_ADDRESS"), ("ray", "RAY_ADDRESS")]
+)
+def test_a_cluster_that_is_not_named_or_not_installed(
+    backend: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(variable, raising=False)
     with pytest.raises(EmqError, match=f"no {backend} cluster is named"):
         list(Workers(2, backend).run(square, NUMBERS))
@@ -115,5 +131,8 @@ def test_a_dask_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
     import distributed  # noqa: F401 -- its defaults must be there before one of them is set and taken back
 
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:1")
-    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(EmqError, match="does not answer"):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(EmqError, match="does not answer"),
+    ):
         list(Workers(2, "dask").run(square, NUMBERS))

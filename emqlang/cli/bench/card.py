@@ -11,9 +11,18 @@ from emqlang.cli.options import table
 from emqlang.views import render
 
 
-@declare("card", "emqlang bench card resnet18-fmnist-all", "emqlang bench card resnet18-fmnist-all --out card.md")
+@declare(
+    "card",
+    "emqlang bench card resnet18-fmnist-all",
+    "emqlang bench card resnet18-fmnist-all --out card.md",
+)
 @table
-@click.option("--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.  [default: stdout]")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it here.  [default: stdout]",
+)
 def command(name: str, out: Path | None) -> None:
     """Write a table's data card: command, hashes, licence, ceilings, as Markdown."""
     from emqlang.quant.tables.table import load

@@ -11,9 +11,19 @@ from emqlang.cli.options import partial_table, table
 from emqlang.views import render
 
 
-@declare("export", "emqlang bench export resnet18-fmnist-all --out all.csv", "emqlang bench export mine.table --out mine.parquet")
+@declare(
+    "export",
+    "emqlang bench export resnet18-fmnist-all --out all.csv",
+    "emqlang bench export mine.table --out mine.parquet",
+)
 @table
-@click.option("--out", required=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="A .csv or .parquet.")
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A .csv or .parquet.",
+)
 @partial_table
 @click.pass_context
 def command(ctx: click.Context, /, name: str, out: Path, partial: bool) -> None:

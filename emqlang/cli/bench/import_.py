@@ -20,7 +20,13 @@ from emqlang.views import render
     "emqlang bench import PTQ-GT.pkl --model resnet18 --out mq-bench.table",
 )
 @click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--out", required=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="The table's file.")
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The table's file.",
+)
 @network_only
 def command(source: Path, out: Path, **options: Any) -> None:
     """Make a table of a CSV, or of the pickle that EMQ's authors use.
@@ -31,5 +37,7 @@ def command(source: Path, out: Path, **options: Any) -> None:
     from emqlang.quant.tables.imported import IMPORTED, bring_in
     from emqlang.quant.tables.spec import Spec
 
-    rows = bring_in(source, out, Spec(**options, rounding=IMPORTED), shlex.join(["emqlang", *sys.argv[1:]]))
+    rows = bring_in(
+        source, out, Spec(**options, rounding=IMPORTED), shlex.join(["emqlang", *sys.argv[1:]])
+    )
     render.note(f"{rows:,} rows in {out}")

@@ -6,7 +6,11 @@ from emqlang.cli.base import declare
 from emqlang.cli.options import as_json, partial_table, table
 
 
-@declare("info", "emqlang bench info resnet18-fmnist-all", "emqlang bench info resnet18-fmnist-inner --json")
+@declare(
+    "info",
+    "emqlang bench info resnet18-fmnist-all",
+    "emqlang bench info resnet18-fmnist-inner --json",
+)
 @table
 @partial_table
 @as_json

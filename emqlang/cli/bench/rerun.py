@@ -17,9 +17,19 @@ from emqlang.views import render
     "emqlang bench rerun mine.table --name seed1 --seed 1 --rows 24",
     "emqlang bench rerun mine.table --name images1 --data loaders.py:draw1",
 )
-@click.argument("path", metavar="TABLE", type=click.Path(dir_okay=False, exists=True, path_type=Path))
-@click.option("--name", required=True, metavar="TEXT", help="Under which the rerun stands in the table.")
-@click.option("--rows", type=POSITIVE, default=100, show_default=True, help="The first rows, as they were drawn.")
+@click.argument(
+    "path", metavar="TABLE", type=click.Path(dir_okay=False, exists=True, path_type=Path)
+)
+@click.option(
+    "--name", required=True, metavar="TEXT", help="Under which the rerun stands in the table."
+)
+@click.option(
+    "--rows",
+    type=POSITIVE,
+    default=100,
+    show_default=True,
+    help="The first rows, as they were drawn.",
+)
 @click.option("--seed", type=int, help="Another seed.")
 @click.option("--data", metavar="WHAT", help="Other calibration images, as --data of `build`.")
 @click.option("--calib-images", type=POSITIVE, help="Another number of them.")

@@ -8,9 +8,15 @@ from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, as_json, partial_table, table
 
 
-@declare("show", "emqlang bench show resnet18-fmnist-all", "emqlang bench show resnet18-fmnist-inner --rows 5 --json")
+@declare(
+    "show",
+    "emqlang bench show resnet18-fmnist-all",
+    "emqlang bench show resnet18-fmnist-inner --rows 5 --json",
+)
 @table
-@click.option("--rows", type=POSITIVE, default=20, show_default=True, help="How many, the best first.")
+@click.option(
+    "--rows", type=POSITIVE, default=20, show_default=True, help="How many, the best first."
+)
 @partial_table
 @as_json
 def command(name: str, rows: int, partial: bool, as_json: bool) -> None:

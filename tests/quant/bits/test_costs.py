@@ -56,14 +56,20 @@ def test_resnet18_has_the_papers_bit_operations(resnet: Network) -> None:
 
 
 @pytest.mark.parametrize(("published", "bits"), OMPQ.items())
-def test_published_configurations_have_their_published_sizes(resnet: Network, published: float, bits: tuple[int, ...]) -> None:
+def test_published_configurations_have_their_published_sizes(
+    resnet: Network, published: float, bits: tuple[int, ...]
+) -> None:
     assert mib(resnet, bits, "emq") == pytest.approx(published, abs=0.003)
 
 
 def test_the_published_6_7_mb_has_its_published_bit_operations(resnet: Network) -> None:
     choices = tuple(bits - 2 for bits in OMPQ[6.7])
-    assert costs.bops(resnet, MENU, "emq", act_bits=6).cost(choices) / 1e9 == pytest.approx(75.1, abs=0.05)
-    assert costs.bops(resnet, MENU, "emq", act_bits=8).cost(choices) / 1e9 == pytest.approx(97.5, abs=0.05)
+    assert costs.bops(resnet, MENU, "emq", act_bits=6).cost(choices) / 1e9 == pytest.approx(
+        75.1, abs=0.05
+    )
+    assert costs.bops(resnet, MENU, "emq", act_bits=8).cost(choices) / 1e9 == pytest.approx(
+        97.5, abs=0.05
+    )
 
 
 def test_full_accounting_counts_scales_zero_points_and_everything_else(resnet: Network) -> None:
@@ -77,14 +83,19 @@ def test_full_accounting_counts_scales_zero_points_and_everything_else(resnet: N
 
 
 def test_every_layer_is_padded_to_a_byte() -> None:
-    network = prepare(nn.Sequential(nn.Linear(3, 1, bias=False), nn.Linear(1, 1, bias=False)), torch.zeros(1, 3))
+    network = prepare(
+        nn.Sequential(nn.Linear(3, 1, bias=False), nn.Linear(1, 1, bias=False)), torch.zeros(1, 3)
+    )
     assert costs.size(network, (Choice(3, None),), "weights").cost((0, 0)) == 2 + 1
 
 
 def test_activation_bits_count_except_at_the_input() -> None:
     network = prepare(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 7)), torch.zeros(1, 3))
     menu = (Choice(2, 4), Choice(4, 4))
-    assert costs.bops(network, menu).costs.tolist() == [[15 * 2 * 8, 15 * 4 * 8], [35 * 2 * 4, 35 * 4 * 4]]
+    assert costs.bops(network, menu).costs.tolist() == [
+        [15 * 2 * 8, 15 * 4 * 8],
+        [35 * 2 * 4, 35 * 4 * 4],
+    ]
 
 
 def test_average_bits_are_weighted_by_weights() -> None:
@@ -130,11 +141,16 @@ def test_latency_adds_up(tmp_path: Path) -> None:
         (("0,W2,0.5", "1,W2,fast"), "line 3: 'fast' is not a time in milliseconds"),
         (("0,W2,0.5", "1,W2,-1"), "line 3: '-1' is not a time in milliseconds"),
         (("0,W2,0.5", "0,W2,1"), "line 3 repeats 0 W2"),
-        (("0,W2,0.5", "1,W2,1", "fc,W2,1"), "the latency table names layer 'fc', which this network lacks"),
+        (
+            ("0,W2,0.5", "1,W2,1", "fc,W2,1"),
+            "the latency table names layer 'fc', which this network lacks",
+        ),
         (("0,W2",), "line 2 lacks a layer, a choice or milliseconds"),
     ],
 )
-def test_latency_tables_that_do_not_fit(tmp_path: Path, rows: tuple[str, ...], message: str) -> None:
+def test_latency_tables_that_do_not_fit(
+    tmp_path: Path, rows: tuple[str, ...], message: str
+) -> None:
     network = prepare(nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 7)), torch.zeros(1, 3))
     with pytest.raises(EmqError) as caught:
         costs.latency(network, (Choice(2, None),), latency_csv(tmp_path, *rows))

@@ -58,8 +58,14 @@ def test_published_lists_have_one_entry_a_group(collection: Collection) -> None:
 
 
 def test_a_list_may_have_one_entry_a_layer(collection: Collection) -> None:
-    bits = {layer.name: 3 for layer in collection.layers} | {"conv1": 4, "layer2.0.conv2": 2, "layer2.0.downsample.0": 2}
-    choices = read_configuration(json.dumps([bits[layer.name] for layer in collection.layers]), collection)
+    bits = {layer.name: 3 for layer in collection.layers} | {
+        "conv1": 4,
+        "layer2.0.conv2": 2,
+        "layer2.0.downsample.0": 2,
+    }
+    choices = read_configuration(
+        json.dumps([bits[layer.name] for layer in collection.layers]), collection
+    )
     assert {g.name: c.weight_bits for g, c in zip(collection.groups, choices, strict=True)} == {
         group.name: bits[group.name] for group in collection.groups
     }
@@ -80,7 +86,9 @@ def test_a_json_file_names_layers(collection: Collection, tmp_path: Path) -> Non
         (4, "a JSON configuration is a list, or an object of layer names to bits"),
     ],
 )
-def test_configurations_that_do_not_fit(collection: Collection, tmp_path: Path, record: object, message: str) -> None:
+def test_configurations_that_do_not_fit(
+    collection: Collection, tmp_path: Path, record: object, message: str
+) -> None:
     path = tmp_path / "bits.json"
     path.write_text(json.dumps(record))
     with pytest.raises(EmqError) as caught:
@@ -88,9 +96,14 @@ def test_configurations_that_do_not_fit(collection: Collection, tmp_path: Path, 
     assert caught.value.diagnostics[0].message == message
 
 
-def test_tied_layers_with_different_bits_are_refused(collection: Collection, tmp_path: Path) -> None:
+def test_tied_layers_with_different_bits_are_refused(
+    collection: Collection, tmp_path: Path
+) -> None:
     path = tmp_path / "bits.json"
     record = {layer.name: 4 for layer in collection.layers} | {"layer2.0.downsample.0": 2}
     path.write_text(json.dumps(record))
-    with pytest.raises(EmqError, match=r"tied layers layer2\.0\.conv2 and layer2\.0\.downsample\.0 have different bits: 4 and 2"):
+    with pytest.raises(
+        EmqError,
+        match=r"tied layers layer2\.0\.conv2 and layer2\.0\.downsample\.0 have different bits: 4 and 2",
+    ):
         read_configuration(str(path), collection)

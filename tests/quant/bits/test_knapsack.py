@@ -17,16 +17,23 @@ def problem(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     groups, choices = int(rng.integers(1, 7)), int(rng.integers(1, 5))
     costs = rng.integers(0, 12, (groups, choices)) * rng.choice([1, 7, 1000])
-    values = rng.choice([rng.normal(size=(groups, choices)), rng.integers(-3, 4, (groups, choices)).astype(float)])
+    values = rng.choice(
+        [rng.normal(size=(groups, choices)), rng.integers(-3, 4, (groups, choices)).astype(float)]
+    )
     allowed = rng.random((groups, choices)) < 0.8
     allowed[np.arange(groups), rng.integers(0, choices, groups)] = True
     return values, costs.astype(np.int64), allowed
 
 
-def everything(values: np.ndarray, costs: np.ndarray, allowed: np.ndarray) -> list[tuple[int, float]]:
+def everything(
+    values: np.ndarray, costs: np.ndarray, allowed: np.ndarray
+) -> list[tuple[int, float]]:
     groups = range(len(values))
     options = [np.flatnonzero(allowed[g]) for g in groups]
-    return [(int(sum(costs[g, c[g]] for g in groups)), fsum(values[g, c[g]] for g in groups)) for c in product(*options)]
+    return [
+        (int(sum(costs[g, c[g]] for g in groups)), fsum(values[g, c[g]] for g in groups))
+        for c in product(*options)
+    ]
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -54,10 +61,20 @@ def test_several_budgets_equal_brute_force_from_any_prices(seed: int) -> None:
     costs = np.stack([first, rng.integers(0, 50, first.shape)])
     groups = range(len(values))
     options = list(product(*(np.flatnonzero(allowed[g]) for g in groups)))
-    totals = [(costs[:, groups, o].sum(axis=1), fsum(values[g, c] for g, c in enumerate(o)), o) for o in options]
+    totals = [
+        (costs[:, groups, o].sum(axis=1), fsum(values[g, c] for g, c in enumerate(o)), o)
+        for o in options
+    ]
     start = totals[int(rng.integers(len(totals)))]
     limits = tuple(int(c) + int(rng.integers(0, 20)) for c in start[0])
-    found = prove(values, costs, allowed, limits, tuple(rng.exponential(0.1, 2)), tuple(int(c) for c in start[2]))
+    found = prove(
+        values,
+        costs,
+        allowed,
+        limits,
+        tuple(rng.exponential(0.1, 2)),
+        tuple(int(c) for c in start[2]),
+    )
     best = max(v for c, v, _ in totals if (c <= limits).all())
     assert found.proven and found.value == pytest.approx(best, rel=1e-12, abs=1e-12)
     assert (costs[:, groups, found.choices].sum(axis=1) <= limits).all()

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.bits.menu import LARGEST, Choice, act_widths, parse_bits, parse_menu, weight_widths
+from emqlang.quant.bits.menu import (
+    LARGEST,
+    Choice,
+    act_widths,
+    parse_bits,
+    parse_menu,
+    weight_widths,
+)
 
 bits = st.integers(1, LARGEST)
 pairs = st.lists(st.builds(Choice, bits, bits), min_size=1, unique=True)
@@ -16,7 +23,9 @@ pairs = st.lists(st.builds(Choice, bits, bits), min_size=1, unique=True)
 @given(st.lists(bits, min_size=1, unique=True), st.sampled_from([",", " , ", ",\t"]))
 def test_weight_bits_are_read_in_their_order(widths: list[int], comma: str) -> None:
     menu = parse_bits(comma.join(map(str, widths)))
-    assert menu == tuple(map(Choice, widths)) and [str(choice) for choice in menu] == [f"W{width}" for width in widths]
+    assert menu == tuple(map(Choice, widths)) and [str(choice) for choice in menu] == [
+        f"W{width}" for width in widths
+    ]
     assert weight_widths(menu) == tuple(widths) and act_widths(menu) == (None,)
 
 
@@ -27,8 +36,13 @@ def test_pairs_are_read_as_they_are_said(menu: list[Choice]) -> None:
 
 @given(pairs)
 def test_widths_are_distinct_and_in_order_of_appearance(menu: list[Choice]) -> None:
-    for widths, of in ((weight_widths(menu), lambda c: c.weight_bits), (act_widths(menu), lambda c: c.act_bits)):
-        assert list(widths) == sorted({of(choice) for choice in menu}, key=[of(choice) for choice in menu].index)
+    for widths, of in (
+        (weight_widths(menu), lambda c: c.weight_bits),
+        (act_widths(menu), lambda c: c.act_bits),
+    ):
+        assert list(widths) == sorted(
+            {of(choice) for choice in menu}, key=[of(choice) for choice in menu].index
+        )
 
 
 @pytest.mark.parametrize(
@@ -43,10 +57,15 @@ def test_widths_are_distinct_and_in_order_of_appearance(menu: list[Choice]) -> N
 def test_weight_bits_that_are_none(text: str, message: str) -> None:
     with pytest.raises(EmqError) as refused:
         parse_bits(text)
-    assert refused.value.diagnostics[0].code == "E401" and message in refused.value.diagnostics[0].message
+    assert (
+        refused.value.diagnostics[0].code == "E401"
+        and message in refused.value.diagnostics[0].message
+    )
 
 
-@pytest.mark.parametrize("text", ["", "2,4", "W2A0", "W17A2", "W2A17", "W2A8,W2A8", "W2", "A8", "w2a8", "W2A8,"])
+@pytest.mark.parametrize(
+    "text", ["", "2,4", "W2A0", "W17A2", "W2A17", "W2A8,W2A8", "W2", "A8", "w2a8", "W2A8,"]
+)
 def test_pairs_that_are_none(text: str) -> None:
     with pytest.raises(EmqError) as refused:
         parse_menu(text)

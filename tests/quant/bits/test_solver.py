@@ -58,7 +58,11 @@ def test_limits_that_mean_nothing(name: str, text: str, message: str) -> None:
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[np.ndarray, list[Budget], np.ndarray]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    groups, choices, count = int(rng.integers(1, 6)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    groups, choices, count = (
+        int(rng.integers(1, 6)),
+        int(rng.integers(1, 4)),
+        int(rng.integers(1, 4)),
+    )
     scores = rng.normal(size=(groups, choices)) * 10.0 ** rng.integers(-6, 7)
     allowed = rng.random((groups, choices)) < 0.9
     allowed[np.arange(groups), rng.integers(0, choices, groups)] = True
@@ -73,7 +77,9 @@ def problems(draw: st.DrawFn) -> tuple[np.ndarray, list[Budget], np.ndarray]:
 
 @given(problems())
 @settings(max_examples=300, deadline=None)
-def test_several_budgets_equal_brute_force_and_are_never_passed(problem: tuple[np.ndarray, list[Budget], np.ndarray]) -> None:
+def test_several_budgets_equal_brute_force_and_are_never_passed(
+    problem: tuple[np.ndarray, list[Budget], np.ndarray],
+) -> None:
     scores, budgets, allowed = problem
     found = assign(scores, budgets, allowed)
     best = -inf
@@ -90,7 +96,11 @@ def test_several_budgets_equal_brute_force_and_are_never_passed(problem: tuple[n
 
 
 def test_no_budget_takes_the_best_of_every_group() -> None:
-    found = assign(np.array([[1.0, 3.0, 2.0], [0.0, -1.0, 5.0]]), [], np.array([[True, True, True], [True, True, False]]))
+    found = assign(
+        np.array([[1.0, 3.0, 2.0], [0.0, -1.0, 5.0]]),
+        [],
+        np.array([[True, True, True], [True, True, False]]),
+    )
     assert found is not None and found.choices == (1, 0)
 
 
@@ -106,7 +116,10 @@ def test_shortfalls_name_the_least_alone_and_with_the_others_held() -> None:
 
 def test_the_front_holds_every_single_budget_optimum() -> None:
     rng = np.random.default_rng(5)
-    scores, costs = rng.normal(size=(10, 4)).cumsum(axis=1), rng.integers(1, 9, (10, 1)) * np.arange(2, 6)
+    scores, costs = (
+        rng.normal(size=(10, 4)).cumsum(axis=1),
+        rng.integers(1, 9, (10, 1)) * np.arange(2, 6),
+    )
     allowed = np.ones_like(scores, bool)
     points = pareto(scores, budget(costs, 0), allowed)
     for cost, point in points:
@@ -117,7 +130,10 @@ def test_the_front_holds_every_single_budget_optimum() -> None:
 
 def test_sampling_is_seeded_within_budget_and_no_better_than_the_optimum() -> None:
     rng = np.random.default_rng(1)
-    scores, costs = rng.normal(size=(18, 3)).cumsum(axis=1), rng.integers(1, 9, (18, 1)) * np.arange(2, 5)
+    scores, costs = (
+        rng.normal(size=(18, 3)).cumsum(axis=1),
+        rng.integers(1, 9, (18, 1)) * np.arange(2, 5),
+    )
     allowed = np.ones_like(scores, bool)
     limit = [budget(costs, int(costs[:, 1].sum()))]
     drawn = [sample(scores, limit, allowed, 5000, np.random.default_rng(3)) for _ in range(2)]

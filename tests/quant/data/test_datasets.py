@@ -32,7 +32,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def refusal(text: str, images: ImageFormat = TINY, classes: int = 2, **options: object) -> tuple[str, str]:
+def refusal(
+    text: str, images: ImageFormat = TINY, classes: int = 2, **options: object
+) -> tuple[str, str]:
     """Code and whole text of the error that a data set ends in, when it is opened or read."""
     with pytest.raises(EmqError) as caught:
         load_data(text, images, classes, **options).tensors()  # type: ignore[arg-type]
@@ -127,7 +129,9 @@ def test_preprocessing_resizes_the_shorter_side_and_crops_the_centre(tmp_path: P
     path = picture(tmp_path / "a.png", size=(401, 300))
     got = read_image(path, IMAGENET)
     with Image.open(path) as file:
-        resized = np.asarray(file.resize((342, 256), Image.Resampling.BILINEAR))  # int(256 * 401 / 300) = 342
+        resized = np.asarray(
+            file.resize((342, 256), Image.Resampling.BILINEAR)
+        )  # int(256 * 401 / 300) = 342
     assert np.array_equal(got.permute(1, 2, 0).numpy(), resized[16:240, 59:283])
 
 
@@ -194,7 +198,11 @@ def test_own_batches_come_in_every_form(form: str, tmp_path: Path) -> None:
     images, labels = load_data(text, TINY, 2).tensors()
     assert images.shape == (5, 3, 8, 8)
     assert images.dtype == torch.float32
-    assert labels is None if form == "tensors" else labels is not None and labels.tolist() == [0, 1, 0, 1, 1]
+    assert (
+        labels is None
+        if form == "tensors"
+        else labels is not None and labels.tolist() == [0, 1, 0, 1, 1]
+    )
     assert len(load_data(text, TINY, 2, count=4).tensors()[0]) == 4
 
 
@@ -202,7 +210,9 @@ def test_own_batches_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "my_images.py").write_text("import torch\nbatches = [torch.ones(2, 3, 8, 8)]\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    assert load_data("my_images:batches", TINY, 2, count=2).source == "2 images of my_images:batches"
+    assert (
+        load_data("my_images:batches", TINY, 2, count=2).source == "2 images of my_images:batches"
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,14 +224,29 @@ def test_own_batches_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("batches = [[]]", "is empty"),
         ("batches = [{'label': 1}]", "is a dict without images"),
         ("batches = ['hello']", "of type str, not a tensor"),
-        ("batches = [(torch.ones(2, 3, 8, 8), torch.tensor([0, 2]))]", "leave the network's classes, 0 to 1"),
-        ("batches = [(torch.ones(2, 3, 8, 8), torch.tensor([0]))]", "not one class number an image"),
+        (
+            "batches = [(torch.ones(2, 3, 8, 8), torch.tensor([0, 2]))]",
+            "leave the network's classes, 0 to 1",
+        ),
+        (
+            "batches = [(torch.ones(2, 3, 8, 8), torch.tensor([0]))]",
+            "not one class number an image",
+        ),
         ("batches = [(torch.ones(2, 3, 8, 8), torch.rand(2))]", "not one class number an image"),
-        ("batches = [(torch.ones(2, 3, 8, 8), [0, 1]), torch.ones(2, 3, 8, 8)]", "of type list, not a tensor"),
-        ("batches = [(torch.ones(1, 3, 8, 8), 0), torch.ones(2, 3, 8, 8)]", "lacks labels, unlike those before"),
+        (
+            "batches = [(torch.ones(2, 3, 8, 8), [0, 1]), torch.ones(2, 3, 8, 8)]",
+            "of type list, not a tensor",
+        ),
+        (
+            "batches = [(torch.ones(1, 3, 8, 8), 0), torch.ones(2, 3, 8, 8)]",
+            "lacks labels, unlike those before",
+        ),
         ("batches = []", "there are 0"),
         ("batches = 3", "'int' object is not iterable"),
-        ("def batches():\n    yield torch.ones(1, 3, 8, 8)\n    raise KeyError('lost')", "failed: KeyError: 'lost'"),
+        (
+            "def batches():\n    yield torch.ones(1, 3, 8, 8)\n    raise KeyError('lost')",
+            "failed: KeyError: 'lost'",
+        ),
     ],
 )
 def test_own_batches_that_do_not_fit_are_refused(body: str, message: str, tmp_path: Path) -> None:

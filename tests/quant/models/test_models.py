@@ -17,13 +17,21 @@ from emqlang.quant.data.datasets import load_data
 from emqlang.quant.models import EMBEDDED, MODELS
 from emqlang.quant.models.resnet import ResNet, Stem
 
-PARAMETERS = {"resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "mobilenet_v2": 3_504_872}
+PARAMETERS = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "mobilenet_v2": 3_504_872,
+}
 SHIPPED = tuple(name for name, spec in MODELS.items() if spec.embedded)
 
 
 def listed(name: str) -> list[tuple[str, tuple[int, ...]]]:
     lines = (line.split() for line in (FIXTURES / f"{name}_names.txt").read_text().splitlines())
-    return [(entry, () if shape == "scalar" else tuple(map(int, shape.split("x")))) for entry, shape in lines]
+    return [
+        (entry, () if shape == "scalar" else tuple(map(int, shape.split("x"))))
+        for entry, shape in lines
+    ]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -51,30 +59,49 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -
     before = torch.get_rng_state()
     first, again, other = spec.build(3), spec.build(3), spec.build(4)
     assert torch.equal(before, torch.get_rng_state())
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     assert not torch.equal(first.state_dict()["conv1.weight"], other.state_dict()["conv1.weight"])
 
 
 def test_initialisation_follows_fan_out() -> None:
-    resnet, mobile = MODELS["resnet18"].build().state_dict(), MODELS["mobilenet_v2"].build().state_dict()
-    assert resnet["layer4.1.conv2.weight"].std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
-    assert mobile["features.17.conv.1.0.weight"].std().item() == pytest.approx((2 / (960 * 9)) ** 0.5, rel=0.05)
+    resnet, mobile = (
+        MODELS["resnet18"].build().state_dict(),
+        MODELS["mobilenet_v2"].build().state_dict(),
+    )
+    assert resnet["layer4.1.conv2.weight"].std().item() == pytest.approx(
+        (2 / (512 * 9)) ** 0.5, rel=0.01
+    )
+    assert mobile["features.17.conv.1.0.weight"].std().item() == pytest.approx(
+        (2 / (960 * 9)) ** 0.5, rel=0.05
+    )
     assert mobile["classifier.1.weight"].std().item() == pytest.approx(0.01, rel=0.01)
     assert mobile["classifier.1.bias"].eq(0).all()
 
 
 def test_a_downsample_is_tied_to_the_last_convolution_of_its_block() -> None:
-    assert MODELS["resnet18"].build().tied_layers == tuple((f"layer{i}.0.conv2", f"layer{i}.0.downsample.0") for i in (2, 3, 4))
+    assert MODELS["resnet18"].build().tied_layers == tuple(
+        (f"layer{i}.0.conv2", f"layer{i}.0.downsample.0") for i in (2, 3, 4)
+    )
     assert MODELS["resnet50"].build().tied_layers == tuple(
         (f"layer{i}.0.conv3", f"layer{i}.0.downsample.0") for i in (1, 2, 3, 4)
     )
     assert MODELS["mobilenet_v2"].build().tied_layers == ()
 
 
-@pytest.mark.parametrize(("name", "groups"), [("resnet18", 18), ("resnet34", 34), ("resnet50", 50), ("resnet18-fmnist", 18)])
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [("resnet18", 18), ("resnet34", 34), ("resnet50", 50), ("resnet18-fmnist", 18)],
+)
 def test_ties_leave_the_papers_groups(name: str, groups: int) -> None:
     net = MODELS[name].build()
-    layers = [entry for entry, module in net.named_modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)]
+    layers = [
+        entry
+        for entry, module in net.named_modules()
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)
+    ]
     ties = cast("tuple[tuple[str, ...], ...]", net.tied_layers)
     second = {entry for tie in ties for entry in tie[1:]}
     assert second <= set(layers)
@@ -109,7 +136,11 @@ def test_shipped_weights_reach_their_stated_accuracy(name: str) -> None:
     net.load_state_dict(load_file(path))
     data = load_data(spec.data, spec.images, spec.classes, split="test")
     with torch.inference_mode():
-        hits = sum(int((net(images).argmax(1) == labels).sum()) for images, labels in data.batches(250) if labels is not None)
+        hits = sum(
+            int((net(images).argmax(1) == labels).sum())
+            for images, labels in data.batches(250)
+            if labels is not None
+        )
     with safe_open(path, framework="pt") as file:
         stated = json.loads(file.metadata()["emqlang"])["test_accuracy"]
     assert data.count == 10_000

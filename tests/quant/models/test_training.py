@@ -10,7 +10,15 @@ import torch
 from safetensors import safe_open
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.models.training import FashionMnist, Schedule, augment, main, read_fashion_mnist, train, write_images
+from emqlang.quant.models.training import (
+    FashionMnist,
+    Schedule,
+    augment,
+    main,
+    read_fashion_mnist,
+    train,
+    write_images,
+)
 
 NAME = "mobilenetv2-fmnist"  # its dropout draws random numbers too
 
@@ -29,10 +37,15 @@ def test_an_interrupted_run_ends_in_the_same_weights(data: FashionMnist, tmp_pat
     train(NAME, data, schedule, 5, tmp_path / "cut", stop_after=1)
     torch.rand(3)
     resumed = train(NAME, data, schedule, 5, tmp_path / "cut")
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
 
 
-def test_a_checkpoint_of_another_job_and_a_damaged_one_are_refused(data: FashionMnist, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_job_and_a_damaged_one_are_refused(
+    data: FashionMnist, tmp_path: Path
+) -> None:
     train(NAME, data, Schedule(epochs=2, batch=550), 0, tmp_path, stop_after=1)
     with pytest.raises(EmqError, match="another job"):
         train(NAME, data, Schedule(epochs=2, batch=550), 1, tmp_path)
@@ -71,7 +84,9 @@ def test_shipped_images_are_the_same_for_every_network(data: FashionMnist, tmp_p
         assert torch.equal(file.get_tensor("test_labels"), data.test_labels)
 
 
-def test_missing_and_damaged_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_and_damaged_files_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(EmqError, match="cannot read this file"):
         read_fashion_mnist(tmp_path)
     for stem in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):

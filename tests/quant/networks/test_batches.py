@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.networks.batches import chunks, feed, join, labels_of, logits_of, pass_through, rows, slice_rows, take
+from emqlang.quant.networks.batches import (
+    chunks,
+    feed,
+    join,
+    labels_of,
+    logits_of,
+    pass_through,
+    rows,
+    slice_rows,
+    take,
+)
 
 SIZES = st.lists(st.integers(1, 7), min_size=1, max_size=6)
 FORMS = ("tensor", "tuple", "dict")
@@ -21,7 +31,9 @@ def batch(start: int, size: int, form: str) -> Any:
     """Rows that are numbered from `start`."""
     images = torch.arange(start, start + size, dtype=torch.float32)[:, None]
     labels = torch.arange(start, start + size)
-    return {"tensor": images, "tuple": (images, labels), "dict": {"labels": labels, "x": images}}[form]
+    return {"tensor": images, "tuple": (images, labels), "dict": {"labels": labels, "x": images}}[
+        form
+    ]
 
 
 def batches(sizes: list[int], form: str) -> list[Any]:
@@ -54,7 +66,9 @@ def test_no_row_is_lost_or_moved(sizes: list[int], form: str, data: st.DataObjec
 
 @given(SIZES, st.sampled_from(FORMS))
 def test_too_few_rows_are_refused(sizes: list[int], form: str) -> None:
-    with pytest.raises(EmqError, match=rf"{sum(sizes) + 1} images are asked for, and the data has {sum(sizes)}"):
+    with pytest.raises(
+        EmqError, match=rf"{sum(sizes) + 1} images are asked for, and the data has {sum(sizes)}"
+    ):
         take(batches(sizes, form), sum(sizes) + 1)
     assert numbers(take(batches(sizes, form), None)) == list(range(sum(sizes)))
 
@@ -66,8 +80,15 @@ def test_data_without_images_is_refused() -> None:
 
 def test_what_no_image_owns_is_not_cut() -> None:
     mask = torch.ones(3)
-    part = slice_rows({"x": torch.zeros(5, 2), "mask": mask, "scale": torch.tensor(2.0), "name": "n"}, 1, 3)
-    assert part["x"].shape == (2, 2) and part["mask"] is mask and part["scale"] == 2 and part["name"] == "n"
+    part = slice_rows(
+        {"x": torch.zeros(5, 2), "mask": mask, "scale": torch.tensor(2.0), "name": "n"}, 1, 3
+    )
+    assert (
+        part["x"].shape == (2, 2)
+        and part["mask"] is mask
+        and part["scale"] == 2
+        and part["name"] == "n"
+    )
 
 
 def test_rows_of_another_shape_are_not_joined() -> None:
@@ -103,7 +124,9 @@ def test_networks_are_given_the_inputs_alone(given_batch: Any, expected: float) 
 
 
 def test_a_network_that_fails_says_on_what() -> None:
-    with pytest.raises(EmqError, match=r"the forward of Linear on an input of shape \(2, 3\) failed") as failed:
+    with pytest.raises(
+        EmqError, match=r"the forward of Linear on an input of shape \(2, 3\) failed"
+    ) as failed:
         pass_through(nn.Linear(4, 1), torch.ones(2, 3), feed)
     assert failed.value.diagnostics[0].code == "E308"
 

@@ -27,7 +27,9 @@ def prepared(network: type[nn.Module]) -> tuple[nn.Module, Network]:
         (Subclasses, ("norm1",), ("norm2",)),
     ],
 )
-def test_what_is_folded(network: type[nn.Module], folded: tuple[str, ...], unfolded: tuple[str, ...]) -> None:
+def test_what_is_folded(
+    network: type[nn.Module], folded: tuple[str, ...], unfolded: tuple[str, ...]
+) -> None:
     _, ready = prepared(network)
     assert (set(ready.folded), set(ready.unfolded)) == (set(folded), set(unfolded))
     modules = dict(ready.module.named_modules())
@@ -44,7 +46,9 @@ def test_the_copy_computes_the_same_and_the_original_is_untouched(network: type[
     x = images(network, 5, seed=9)
     with torch.no_grad():
         expected = net(x)
-        torch.testing.assert_close(ready.module(x), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+        torch.testing.assert_close(
+            ready.module(x), expected, rtol=0, atol=1e-5 * float(expected.abs().max())
+        )
     assert all(torch.equal(net.state_dict()[name], value) for name, value in state.items())
     assert len(list(net.modules())) == len(list(seeded(network).modules()))
 
@@ -54,7 +58,9 @@ def test_the_folded_weight_is_the_one_of_the_formula() -> None:
     conv, norm = net.body[0], net.body[1]
     scale = (norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()).view(-1, 1, 1, 1)
     torch.testing.assert_close(ready.module.body[0].weight, (conv.weight * scale).float())
-    torch.testing.assert_close(ready.module.body[0].bias, (norm.bias - norm.running_mean * scale.view(-1)).float())
+    torch.testing.assert_close(
+        ready.module.body[0].bias, (norm.bias - norm.running_mean * scale.view(-1)).float()
+    )
 
 
 def check(net: nn.Module, x: Tensor, folded: tuple[str, ...]) -> None:
@@ -69,7 +75,11 @@ def check(net: nn.Module, x: Tensor, folded: tuple[str, ...]) -> None:
 
 
 def test_a_norm_without_statistics_stays() -> None:
-    check(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)), torch.randn(2, 3, 6, 6), ())
+    check(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
+        torch.randn(2, 3, 6, 6),
+        (),
+    )
 
 
 def test_a_norm_with_a_forward_of_its_own_stays() -> None:
@@ -96,7 +106,11 @@ def test_a_norm_whose_attributes_the_network_reads_stays() -> None:
             y: Tensor = super().forward(x)
             return y + self[1].eps
 
-    check(Reads(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)), torch.randn(2, 3, 6, 6), ("3",))
+    check(
+        Reads(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)),
+        torch.randn(2, 3, 6, 6),
+        ("3",),
+    )
 
 
 def test_an_output_that_is_also_returned_is_not_folded() -> None:
@@ -109,7 +123,11 @@ def test_an_output_that_is_also_returned_is_not_folded() -> None:
 
 
 def test_an_output_that_is_changed_in_place_is_not_folded() -> None:
-    check(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)), torch.randn(2, 3, 6, 6), ())
+    check(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)),
+        torch.randn(2, 3, 6, 6),
+        (),
+    )
 
 
 def test_a_half_precision_network_folds_to_its_own_precision() -> None:

@@ -26,7 +26,9 @@ from emqlang.quant.networks.layers import Group, Layer, collect
         (nn.ConvTranspose3d(2, 5, 2), 2, 5, 16),
     ],
 )
-def test_rows_put_output_channels_first_and_come_back(module: nn.Module, inputs: int, outputs: int, fan_in: int) -> None:
+def test_rows_put_output_channels_first_and_come_back(
+    module: nn.Module, inputs: int, outputs: int, fan_in: int
+) -> None:
     layer = Layer("x", module, 0)
     assert layer.type == type(module).__name__
     assert (layer.channels_in, layer.channels_out, layer.fan_in) == (inputs, outputs, fan_in)
@@ -36,7 +38,9 @@ def test_rows_put_output_channels_first_and_come_back(module: nn.Module, inputs:
 
 @settings(deadline=None)
 @given(groups=st.integers(1, 3), inputs=st.integers(1, 3), outputs=st.integers(1, 3))
-def test_a_row_of_a_transposed_convolution_is_what_makes_its_channel(groups: int, inputs: int, outputs: int) -> None:
+def test_a_row_of_a_transposed_convolution_is_what_makes_its_channel(
+    groups: int, inputs: int, outputs: int
+) -> None:
     module = nn.ConvTranspose2d(groups * inputs, groups * outputs, 2, groups=groups, bias=False)
     layer = Layer("x", module, 0)
     x = torch.randn(1, groups * inputs, 3, 3)
@@ -52,9 +56,20 @@ def test_a_row_of_a_transposed_convolution_is_what_makes_its_channel(groups: int
 
 def test_a_chain_in_order_with_its_costs() -> None:
     collection = collect(seeded(Chain), images(Chain, 3))
-    assert [layer.name for layer in collection.layers] == ["body.0", "body.3", "body.6", "body.9", "hidden", "head"]
+    assert [layer.name for layer in collection.layers] == [
+        "body.0",
+        "body.3",
+        "body.6",
+        "body.9",
+        "hidden",
+        "head",
+    ]
     assert [layer.index for layer in collection.layers] == list(range(6))
-    assert [layer.type for layer in collection.layers[1:4]] == ["Conv2d", "ConvTranspose2d", "ConvTranspose2d"]
+    assert [layer.type for layer in collection.layers[1:4]] == [
+        "Conv2d",
+        "ConvTranspose2d",
+        "ConvTranspose2d",
+    ]
     # output elements x fan_in; of a transposed one input elements x weights of an input channel
     assert collection.macs == (8 * 64 * 18, 8 * 9 * 9, 8 * 9 * 27, 6 * 49 * 20, 5 * 7, 7 * 3)
     assert collection.act_numel == (8 * 64, 8 * 9, 6 * 49, 5 * 64, 7, 3)
@@ -67,7 +82,11 @@ def test_a_chain_in_order_with_its_costs() -> None:
 def test_costs_are_those_of_one_image(network: type[nn.Module]) -> None:
     net = seeded(network)
     one, three = (collect(net, images(network, count)) for count in (1, 3))
-    assert (one.macs, one.act_numel, one.total_macs) == (three.macs, three.act_numel, three.total_macs)
+    assert (one.macs, one.act_numel, one.total_macs) == (
+        three.macs,
+        three.act_numel,
+        three.total_macs,
+    )
 
 
 def test_a_shared_module_or_weight_is_one_layer() -> None:
@@ -97,7 +116,9 @@ def test_bare_parameters_are_reported_with_their_share() -> None:
 
 def test_torch_attention_left_as_it_is_is_reported() -> None:
     collection = collect(seeded(ViT), images(ViT))
-    assert "encoder.layers.0.self_attn.in_proj_weight" in {entry.name for entry in collection.uncovered}
+    assert "encoder.layers.0.self_attn.in_proj_weight" in {
+        entry.name for entry in collection.uncovered
+    }
     assert "encoder.layers.0.self_attn.out_proj" in collection.unreached
 
 
@@ -179,7 +200,9 @@ def test_layers_without_a_tie_are_groups_of_one() -> None:
 
 
 def test_ties_are_named_after_their_main_layer_and_stand_in_its_place() -> None:
-    collection = collect(seeded(Chain), images(Chain), tied=[("hidden", "body.0"), ("body.6", "body.9")])
+    collection = collect(
+        seeded(Chain), images(Chain), tied=[("hidden", "body.0"), ("body.6", "body.9")]
+    )
     assert [(group.name, group.layers, group.main) for group in collection.groups] == [
         ("body.3", (1,), 1), ("body.6", (2, 3), 2), ("hidden", (0, 4), 4), ("head", (5,), 5),
     ]  # fmt: skip
@@ -195,8 +218,14 @@ def test_a_network_may_bring_its_ties() -> None:
 @pytest.mark.parametrize(
     ("tied", "message"),
     [
-        ([("body.0", "hiden")], "a tie names 'hiden', which is no quantizable layer of this network"),
-        ([("body.0", "body.1")], "a tie names 'body.1', which is no quantizable layer of this network"),
+        (
+            [("body.0", "hiden")],
+            "a tie names 'hiden', which is no quantizable layer of this network",
+        ),
+        (
+            [("body.0", "body.1")],
+            "a tie names 'body.1', which is no quantizable layer of this network",
+        ),
         ([("body.0", "head"), ("head", "hidden")], "layer 'head' is tied twice"),
     ],
 )

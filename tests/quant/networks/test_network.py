@@ -40,7 +40,12 @@ def message(caught: pytest.ExceptionInfo[EmqError]) -> str:
 def test_the_small_default_network() -> None:
     ready = load(SMALL)
     assert ready.weights == "embedded"
-    assert (ready.input_shape, ready.classes, ready.name, ready.spec) == ((1, 28, 28), 10, SMALL, MODELS[SMALL])
+    assert (ready.input_shape, ready.classes, ready.name, ready.spec) == (
+        (1, 28, 28),
+        10,
+        SMALL,
+        MODELS[SMALL],
+    )
     assert (len(ready.collection.layers), len(ready.collection.groups)) == (21, 18)
     assert len(ready.folded) == 20
     assert not ready.unfolded
@@ -56,7 +61,9 @@ def test_the_small_default_network() -> None:
         ("mobilenet_v2", 53, 53, 300_774_272, 3_504_872),
     ],
 )
-def test_the_imagenet_networks_fold_wholly(name: str, layers: int, groups: int, macs: int, parameters: int) -> None:
+def test_the_imagenet_networks_fold_wholly(
+    name: str, layers: int, groups: int, macs: int, parameters: int
+) -> None:
     ready = load(name, "random")
     assert (len(ready.collection.layers), len(ready.collection.groups)) == (layers, groups)
     assert (ready.collection.total_macs, ready.parameters) == (macs, parameters)
@@ -64,7 +71,11 @@ def test_the_imagenet_networks_fold_wholly(name: str, layers: int, groups: int, 
 
 
 def test_random_weights_are_seeded_and_say_so() -> None:
-    one, again, other = load(SMALL, "random", seed=3), load(SMALL, "random", seed=3), load(SMALL, "random", seed=4)
+    one, again, other = (
+        load(SMALL, "random", seed=3),
+        load(SMALL, "random", seed=3),
+        load(SMALL, "random", seed=4),
+    )
     assert one.weights == "random, seed 3"
     assert [d.code for d in one.warnings] == ["W603"]
     assert one.weights_sha256 == again.weights_sha256 != other.weights_sha256
@@ -88,7 +99,10 @@ def test_the_torch_hub_cache_is_used(offline: Path) -> None:
     spec = MODELS["mobilenet_v2"]
     offline.mkdir(parents=True)
     state = spec.build(7).state_dict()
-    torch.save({name: value for name, value in state.items() if "num_batches_tracked" not in name}, offline / spec.checkpoint)
+    torch.save(
+        {name: value for name, value in state.items() if "num_batches_tracked" not in name},
+        offline / spec.checkpoint,
+    )
     for wanted in (None, "pretrained"):
         ready = load("mobilenet_v2", wanted)
         assert (ready.weights, ready.weights_sha256) == ("pretrained", weights.sha256(state))
@@ -111,9 +125,17 @@ def test_weights_from_a_file(tmp_path: Path, form: str) -> None:
         save_file(state, path)
     else:
         prefixed = {f"module.{name}": value for name, value in state.items()}
-        torch.save({"plain": state, "state_dict": {"state_dict": state, "epoch": 3}, "module.": prefixed}[form], path)
+        torch.save(
+            {"plain": state, "state_dict": {"state_dict": state, "epoch": 3}, "module.": prefixed}[
+                form
+            ],
+            path,
+        )
     ready = load(SMALL, str(path))
-    assert (ready.weights, ready.weights_sha256) == (str(path), load(SMALL, "random", seed=5).weights_sha256)
+    assert (ready.weights, ready.weights_sha256) == (
+        str(path),
+        load(SMALL, "random", seed=5).weights_sha256,
+    )
     assert not ready.warnings
 
 
@@ -125,7 +147,11 @@ def test_weights_that_do_not_fit_name_the_first_differences(tmp_path: Path) -> N
     with pytest.raises(EmqError) as caught:
         load(SMALL, str(path))
     assert code(caught) == "E302"
-    for part in ("'conv1.weight' is missing", "'head.weight' is unknown", "'fc.weight' is (10, 64) and must be (10, 128)"):
+    for part in (
+        "'conv1.weight' is missing",
+        "'head.weight' is unknown",
+        "'fc.weight' is (10, 64) and must be (10, 128)",
+    ):
         assert part in message(caught)
 
 
@@ -148,7 +174,18 @@ def test_a_given_module_that_is_not_finite_is_refused() -> None:
     assert "'one.weight'" in message(caught)
 
 
-@pytest.mark.parametrize("name", ["none.pt", "none.safetensors", "text.pt", "text.safetensors", "module.pt", "list.pt", "folder"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "none.pt",
+        "none.safetensors",
+        "text.pt",
+        "text.safetensors",
+        "module.pt",
+        "list.pt",
+        "folder",
+    ],
+)
 def test_files_that_are_no_weights(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.pt").write_text("no weights")
     (tmp_path / "text.safetensors").write_text("no weights")
@@ -166,7 +203,10 @@ def test_the_hash_is_that_of_names_shapes_types_and_bytes() -> None:
     state = {"b": torch.tensor(3), "a": torch.arange(4.0).reshape(2, 2)}
     expected = hashlib.sha256()
     for name in ("a", "b"):
-        expected.update(f"{name}\0{tuple(state[name].shape)}\0{state[name].dtype}\0".encode() + state[name].numpy().tobytes())
+        expected.update(
+            f"{name}\0{tuple(state[name].shape)}\0{state[name].dtype}\0".encode()
+            + state[name].numpy().tobytes()
+        )
     assert weights.sha256(state) == expected.hexdigest()
     changed = [
         {"b": state["b"], "a": state["a"].T},
@@ -218,10 +258,20 @@ def factories(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(("name", "shape", "classes"), [("plain", (3, 2, 2), 5), ("pair", (4,), 2), ("images", (3, 224, 224), 3)])
-def test_factories_in_a_file(factories: str, name: str, shape: tuple[int, ...], classes: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"),
+    [("plain", (3, 2, 2), 5), ("pair", (4,), 2), ("images", (3, 224, 224), 3)],
+)
+def test_factories_in_a_file(
+    factories: str, name: str, shape: tuple[int, ...], classes: int
+) -> None:
     ready = load(f"{factories}:{name}")
-    assert (ready.weights, ready.input_shape, ready.classes, ready.spec) == ("factory", shape, classes, None)
+    assert (ready.weights, ready.input_shape, ready.classes, ready.spec) == (
+        "factory",
+        shape,
+        classes,
+        None,
+    )
     assert load(f"{factories}:{name}").weights_sha256 == ready.weights_sha256
     shuffled = load(f"{factories}:{name}", "random", seed=2)
     assert shuffled.weights == "random, seed 2"
@@ -236,7 +286,13 @@ def test_a_factory_in_a_package_that_has_nothing_to_quantize() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("nothing", "E305"), ("failing", "E305"), ("constant", "E305"), ("absent", "E301"), ("odd_forward", "E308")],
+    [
+        ("nothing", "E305"),
+        ("failing", "E305"),
+        ("constant", "E305"),
+        ("absent", "E301"),
+        ("odd_forward", "E308"),
+    ],
 )
 def test_factories_that_fail(factories: str, name: str, expected: str) -> None:
     with pytest.raises(EmqError) as caught:
@@ -261,7 +317,10 @@ def test_an_unknown_name_has_a_suggestion() -> None:
 def test_a_vision_transformer_is_covered_wholly() -> None:
     ready = prepare(seeded(ViT), images(ViT))
     names = [layer.name for layer in ready.collection.layers]
-    assert names[:5] == ["patches", *(f"encoder.layers.0.self_attn.{part}_proj" for part in ("q", "k", "v", "out"))]
+    assert names[:5] == [
+        "patches",
+        *(f"encoder.layers.0.self_attn.{part}_proj" for part in ("q", "k", "v", "out")),
+    ]
     assert len(names) == 1 + 2 * 6 + 1
     assert not ready.collection.uncovered
     assert not ready.warnings
@@ -291,7 +350,9 @@ def test_the_copy_can_be_differentiated_whatever_was_frozen(net: type[nn.Module]
 
 
 def test_lazy_layers_are_made_of_the_example() -> None:
-    ready = prepare(nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(2)), torch.randn(1, 3, 5, 5))
+    ready = prepare(
+        nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(2)), torch.randn(1, 3, 5, 5)
+    )
     assert [layer.shape for layer in ready.collection.layers] == [(4, 3, 3, 3), (2, 36)]
 
 

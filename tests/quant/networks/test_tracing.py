@@ -46,7 +46,10 @@ FUNCTIONS: dict[str, tuple[Any, int]] = {
     "unbind": (lambda x, p: sum(x @ row for row in p.unbind()[:3]), 10 * 24),
     "computed": (lambda x, p: x @ (p - p.mean()).tanh(), 10 * 64),
     "conv1d": (lambda x, p: nn.functional.conv1d(x.mT, p.view(8, 8, 1)), 10 * 64),
-    "bilinear": (lambda x, p: nn.functional.bilinear(x[..., :4], x[..., :4], p.view(4, 4, 4)), 10 * 64),
+    "bilinear": (
+        lambda x, p: nn.functional.bilinear(x[..., :4], x[..., :4], p.view(4, 4, 4)),
+        10 * 64,
+    ),
     "attention": (lambda x, p: attend(x, p.expand(2, 8, 8), x[:, :1].expand(2, 8, 8)), 10 * 64),
 }
 
@@ -60,7 +63,13 @@ def test_every_product_with_a_parameter_is_seen(name: str) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x, p: x @ x.mT, lambda x, p: x * p[0], lambda x, p: x + p.sum(0), lambda x, p: (x * p[0]) @ x.mT, lambda x, p: x],
+    [
+        lambda x, p: x @ x.mT,
+        lambda x, p: x * p[0],
+        lambda x, p: x + p.sum(0),
+        lambda x, p: (x * p[0]) @ x.mT,
+        lambda x, p: x,
+    ],
 )
 def test_other_uses_of_a_parameter_are_not_products(function: Any) -> None:
     assert not observe(Function(function), X, {}, {}, lambda model, x: model(x)).uncovered
@@ -134,12 +143,31 @@ def test_adapted_attention_is_the_same_function(
 
 @pytest.mark.parametrize("need_weights", [True, False])
 @pytest.mark.parametrize("average", [True, False])
-def test_adapted_attention_length_first_and_without_a_batch(need_weights: bool, average: bool) -> None:
+def test_adapted_attention_length_first_and_without_a_batch(
+    need_weights: bool, average: bool
+) -> None:
     original, adapted = attention()
     y = X.flip(1)
     options = {"need_weights": need_weights, "average_attn_weights": average}
-    same(original, adapted, X.transpose(0, 1), y.transpose(0, 1), y.transpose(0, 1), key_padding_mask=PADDING, **options)
-    same(original, adapted, X[0], y[0], y[1], attn_mask=CAUSAL, key_padding_mask=PADDING[1], **options)
+    same(
+        original,
+        adapted,
+        X.transpose(0, 1),
+        y.transpose(0, 1),
+        y.transpose(0, 1),
+        key_padding_mask=PADDING,
+        **options,
+    )
+    same(
+        original,
+        adapted,
+        X[0],
+        y[0],
+        y[1],
+        attn_mask=CAUSAL,
+        key_padding_mask=PADDING[1],
+        **options,
+    )
     same(original, adapted, X[0], X[0], X[0], attn_mask=PER_HEAD[:4], **options)
 
 
@@ -155,13 +183,22 @@ def test_attention_itself_as_the_network_is_adapted() -> None:
 
 def test_an_encoder_with_padding_agrees_where_nothing_is_padded() -> None:
     torch.manual_seed(0)
-    original = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).eval()
+    original = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2
+    ).eval()
     with torch.no_grad():
         expected = original(X, src_key_padding_mask=PADDING)
     adapted = adapt(original)
     with torch.no_grad():
-        torch.testing.assert_close(adapted(X, src_key_padding_mask=PADDING)[~PADDING], expected[~PADDING], rtol=1e-5, atol=1e-5)
-    assert not collect(adapted, X, forward=lambda model, x: model(x, src_key_padding_mask=PADDING)).uncovered
+        torch.testing.assert_close(
+            adapted(X, src_key_padding_mask=PADDING)[~PADDING],
+            expected[~PADDING],
+            rtol=1e-5,
+            atol=1e-5,
+        )
+    assert not collect(
+        adapted, X, forward=lambda model, x: model(x, src_key_padding_mask=PADDING)
+    ).uncovered
 
 
 def test_attention_used_in_two_places_stays_one_module() -> None:

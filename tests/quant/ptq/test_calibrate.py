@@ -46,7 +46,9 @@ def error(grid: ActivationGrid, values: Tensor) -> float:
 def seen(batches: list[Tensor]) -> Observed:
     net = Given(batches[0].shape[-1])
     layers = collect(net, batches[0]).layers
-    return observe(net, layers, (Site(("layer",), 8, True),), batches, feed, torch.Generator().manual_seed(0))["layer"]
+    return observe(
+        net, layers, (Site(("layer",), 8, True),), batches, feed, torch.Generator().manual_seed(0)
+    )["layer"]
 
 
 def test_extremes_are_exact_and_memory_is_bounded() -> None:
@@ -82,23 +84,32 @@ def test_percentiles_leave_outliers_out() -> None:
     values = torch.rand(1000, 20, generator=torch.Generator().manual_seed(0))
     values[5, 5] = 1000.0
     top = {observer: 255 * grid([values], observer).scale for observer in OBSERVERS}
-    assert top["minmax"] == pytest.approx(1000, rel=1e-3) and top["percentile"] == pytest.approx(1, rel=1e-2)
+    assert top["minmax"] == pytest.approx(1000, rel=1e-3) and top["percentile"] == pytest.approx(
+        1, rel=1e-2
+    )
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_mse_is_never_worse_than_the_others(bits: int) -> None:
     generator = torch.Generator().manual_seed(bits)
-    for values in (torch.randn(500, 40, generator=generator), torch.randn(500, 40, generator=generator).relu().pow(3)):
+    for values in (
+        torch.randn(500, 40, generator=generator),
+        torch.randn(500, 40, generator=generator).relu().pow(3),
+    ):
         errors = {observer: error(grid([values], observer, bits), values) for observer in OBSERVERS}
         assert errors["mse"] <= 1.001 * min(errors.values())
-    assert bits == 8 or errors["mse"] < 0.8 * errors["minmax"], "the tail of a cube is worth clipping"
+    assert bits == 8 or errors["mse"] < 0.8 * errors["minmax"], (
+        "the tail of a cube is worth clipping"
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_are_refused(value: float) -> None:
     batches = [torch.ones(4, 3), torch.ones(4, 3)]
     batches[1][2, 1] = value
-    with pytest.raises(EmqError, match="the input of layer 'layer' holds values that are not finite") as refused:
+    with pytest.raises(
+        EmqError, match="the input of layer 'layer' holds values that are not finite"
+    ) as refused:
         grid(batches, "mse")
     assert refused.value.diagnostics[0].code == "E312"
 

@@ -21,15 +21,25 @@ def data(scale: float = 1.0, count: int = 4) -> list[Tensor]:
 def body() -> nn.Sequential:
     torch.manual_seed(0)
     pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4)
-    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), *pooled).eval()
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), *pooled
+    ).eval()
 
 
 def test_a_healthy_network_passes() -> None:
     network = load("resnet18-fmnist")
     assert network.spec is not None
-    shown, tested = (load_data("fashion-mnist", network.spec.images, 10, count=count, split=split) for count, split in SPLITS)
+    shown, tested = (
+        load_data("fashion-mnist", network.spec.images, 10, count=count, split=split)
+        for count, split in SPLITS
+    )
     found = check(network, shown, tested, images=256)
-    assert found.passed and found.measure == "accuracy" and found.float_score > 0.9 and not found.suspects
+    assert (
+        found.passed
+        and found.measure == "accuracy"
+        and found.float_score > 0.9
+        and not found.suspects
+    )
 
 
 class Spiky(nn.Module):
@@ -65,7 +75,11 @@ def test_images_that_are_not_normalised_are_found() -> None:
         net[0].weight[:, 2] = 0  # the large channel says nothing
     images = [batch * scales for batch in data()]
     found = check(prepare(net, images[0]), images, images, images=256)
-    assert not found.passed and found.suspects[0].layer == "0" and "normalised" in found.suspects[0].cause
+    assert (
+        not found.passed
+        and found.suspects[0].layer == "0"
+        and "normalised" in found.suspects[0].cause
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -85,7 +99,11 @@ class Amplified(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(2)
-        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8), nn.Linear(8, 4)
+        self.conv, self.norm, self.head = (
+            nn.Conv2d(3, 8, 1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.Linear(8, 4),
+        )
         with torch.no_grad():
             self.conv.weight.mul_(0.005).add_(10)
             self.norm.running_var.fill_(1e-5)

@@ -44,7 +44,9 @@ def labels(*shape: int, classes: int, seed: int = 1) -> Tensor:
 
 def figures(found: Tensor, marks: Tensor, wanted: Tensor) -> dict[str, float]:
     """The definitions, for classes on the last axis."""
-    q, p = (log_softmax(x.double().numpy().reshape(-1, x.shape[-1]), axis=-1) for x in (found, wanted))
+    q, p = (
+        log_softmax(x.double().numpy().reshape(-1, x.shape[-1]), axis=-1) for x in (found, wanted)
+    )
     flat = marks.numpy().ravel()
     counted = flat != IGNORED
     return {
@@ -84,7 +86,12 @@ def test_without_labels_there_is_agreement_and_kl_and_it_is_said() -> None:
     data = [images(30, 5), images(10, 5, seed=3)]
     found = evaluate(Noisy(), data, reference=Scores())
     assert found.accuracy is None and found.loss is None
-    assert found.agreement is not None and 0.5 < found.agreement < 1 and found.kl is not None and found.kl > 0
+    assert (
+        found.agreement is not None
+        and 0.5 < found.agreement < 1
+        and found.kl is not None
+        and found.kl > 0
+    )
     assert found.basis == "no labels: agreement with the float network on 40 images"
     assert evaluate(Scores(), data, reference=Scores()).agreement == 1
 
@@ -108,7 +115,11 @@ def test_where_no_label_counts_there_is_no_accuracy() -> None:
 def test_a_metric_is_averaged_over_images() -> None:
     data = [(images(2, 5), torch.zeros(2)), (images(6, 5), torch.ones(6))]
     found = evaluate(Scores(), [x for x, _ in data], lambda outputs, batch: float(len(batch)))
-    assert found.metric == (2 * 2 + 6 * 6) / 8 and found.images == found.predictions == 8 and found.agreement is None
+    assert (
+        found.metric == (2 * 2 + 6 * 6) / 8
+        and found.images == found.predictions == 8
+        and found.agreement is None
+    )
 
 
 def test_batches_may_be_dicts_and_outputs_anything_with_scores() -> None:
@@ -126,9 +137,21 @@ def test_batches_may_be_dicts_and_outputs_anything_with_scores() -> None:
     [
         ([images(4, 5)], "the data has no labels, and there is nothing to compare with", "E303"),
         ([], "the data has no images", "E304"),
-        ([(images(4, 5), torch.zeros(4))], "labels of shape (4,) do not fit predictions of shape (4,)", "E304"),
-        ([(images(4, 5), labels(3, classes=5))], "labels of shape (3,) do not fit predictions of shape (4,)", "E304"),
-        ([(images(4, 5) * float("nan"), labels(4, classes=5))], "the network's outputs hold values that are not finite", "E312"),
+        (
+            [(images(4, 5), torch.zeros(4))],
+            "labels of shape (4,) do not fit predictions of shape (4,)",
+            "E304",
+        ),
+        (
+            [(images(4, 5), labels(3, classes=5))],
+            "labels of shape (3,) do not fit predictions of shape (4,)",
+            "E304",
+        ),
+        (
+            [(images(4, 5) * float("nan"), labels(4, classes=5))],
+            "the network's outputs hold values that are not finite",
+            "E312",
+        ),
         ([(labels(4, classes=5), labels(4, classes=5))], "the forward of", "E308"),
     ],
 )

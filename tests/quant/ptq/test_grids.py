@@ -35,7 +35,9 @@ def test_a_grid_is_what_the_design_says(rows: Tensor, bits: int, method: str) ->
     grid = fit(rows, bits, WeightQuantizer(method))
     codes = grid.codes(rows)
     assert grid.scale.shape == grid.zero_point.shape == (len(rows),) and (grid.scale > 0).all()
-    assert ((grid.zero_point >= 0) & (grid.zero_point < 2**bits)).all() and grid.zero_point.dtype == torch.int32
+    assert (
+        (grid.zero_point >= 0) & (grid.zero_point < 2**bits)
+    ).all() and grid.zero_point.dtype == torch.int32
     assert int(codes.min()) >= 0 and int(codes.max()) < 2**bits == grid.levels
     assert (grid.values(grid.zero_point[:, None]) == 0).all(), "zero lies on the grid"
     assert all(len(row.unique()) <= 2**bits for row in grid.values(codes))
@@ -44,13 +46,22 @@ def test_a_grid_is_what_the_design_says(rows: Tensor, bits: int, method: str) ->
 @given(weights, st.integers(1, 8))
 @settings(max_examples=100, deadline=None)
 def test_the_searched_range_is_no_worse_than_the_whole(rows: Tensor, bits: int) -> None:
-    searched, whole = (error(rows, fit(rows, bits, WeightQuantizer(way))) for way in ("mse", "minmax"))
+    searched, whole = (
+        error(rows, fit(rows, bits, WeightQuantizer(way))) for way in ("mse", "minmax")
+    )
     assert (searched <= whole * (1 + 1e-4) + 1e-9).all()
 
 
-@given(st.lists(finite, min_size=1, max_size=6), st.integers(1, 8), st.integers(1, 5), st.sampled_from(sorted(METHODS)))
+@given(
+    st.lists(finite, min_size=1, max_size=6),
+    st.integers(1, 8),
+    st.integers(1, 5),
+    st.sampled_from(sorted(METHODS)),
+)
 @settings(max_examples=100, deadline=None)
-def test_equal_weights_are_represented_exactly(values: list[float], bits: int, width: int, method: str) -> None:
+def test_equal_weights_are_represented_exactly(
+    values: list[float], bits: int, width: int, method: str
+) -> None:
     rows = torch.tensor(values)[:, None].repeat(1, width)
     for form in ((False, False), (True, False), (True, True)):
         if bits > form[0]:
@@ -61,7 +72,9 @@ def test_equal_weights_are_represented_exactly(values: list[float], bits: int, w
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_more_bits_are_nearer(method: str) -> None:
     rows = torch.randn(16, 200, generator=torch.Generator().manual_seed(0))
-    errors = [float(error(rows, fit(rows, bits, WeightQuantizer(method))).sum()) for bits in range(2, 9)]
+    errors = [
+        float(error(rows, fit(rows, bits, WeightQuantizer(method))).sum()) for bits in range(2, 9)
+    ]
     assert all(more < less / 2.2 for less, more in pairwise(errors))
 
 
@@ -76,7 +89,9 @@ def test_symmetric_grids_have_one_level_less_or_all_of_them() -> None:
 
 def test_rounding_is_half_to_even() -> None:
     grid = Grid(4, torch.ones(1), torch.zeros(1, dtype=torch.int32))
-    assert grid.codes(torch.tensor([[0.5, 1.5, 2.5, 3.5, 3.4999, -3, 99]])).tolist() == [[0, 2, 2, 4, 3, 0, 15]]
+    assert grid.codes(torch.tensor([[0.5, 1.5, 2.5, 3.5, 3.4999, -3, 99]])).tolist() == [
+        [0, 2, 2, 4, 3, 0, 15]
+    ]
 
 
 def test_channels_do_not_meet() -> None:
@@ -93,7 +108,9 @@ def test_activation_grids_hold_zero_and_their_range(values: list[float], bits: i
     quantized = grid(tensor)
     assert float(grid(torch.zeros(1))) == 0 and 0 <= grid.zero_point < 2**bits
     assert len(quantized.unique()) <= 2**bits
-    assert float((quantized - tensor).abs().max()) <= grid.scale * 1.001, "within a step, for zero's place is rounded too"
+    assert float((quantized - tensor).abs().max()) <= grid.scale * 1.001, (
+        "within a step, for zero's place is rounded too"
+    )
 
 
 @pytest.mark.parametrize("full_range", [False, True])
@@ -126,7 +143,9 @@ def by_hand(rows: Tensor, bits: int, symmetric: bool, full_range: bool) -> np.nd
 
 @given(weights, st.integers(2, 8), st.sampled_from([(False, False), (True, False), (True, True)]))
 @settings(max_examples=200, deadline=None)
-def test_the_grid_over_a_range_is_the_formula_in_float64(rows: Tensor, bits: int, form: tuple[bool, bool]) -> None:
+def test_the_grid_over_a_range_is_the_formula_in_float64(
+    rows: Tensor, bits: int, form: tuple[bool, bool]
+) -> None:
     grid = fit(rows, bits, WeightQuantizer("minmax", *form))
     found, wanted = grid.values(grid.codes(rows)).double().numpy(), by_hand(rows, bits, *form)
     varies = (rows.amin(1) != rows.amax(1)).numpy()
@@ -147,9 +166,13 @@ def _clear(rows: Tensor, step: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @given(weights, st.integers(2, 6), st.sampled_from([(False, False), (True, False), (True, True)]))
 @settings(max_examples=60, deadline=None)
-def test_every_weight_takes_the_nearest_level(rows: Tensor, bits: int, form: tuple[bool, bool]) -> None:
+def test_every_weight_takes_the_nearest_level(
+    rows: Tensor, bits: int, form: tuple[bool, bool]
+) -> None:
     grid = fit(rows, bits, WeightQuantizer("mse", *form))
-    levels = grid.values(torch.arange(grid.lowest, grid.levels).repeat(len(rows), 1)).double()  # (C, levels)
+    levels = grid.values(
+        torch.arange(grid.lowest, grid.levels).repeat(len(rows), 1)
+    ).double()  # (C, levels)
     nearest = (rows.double()[:, :, None] - levels[:, None]).abs().amin(2)
     found = (grid.values(grid.codes(rows)).double() - rows.double()).abs()
     torch.testing.assert_close(found, nearest, rtol=1e-5, atol=1e-5 * float(rows.abs().max()))
@@ -158,10 +181,17 @@ def test_every_weight_takes_the_nearest_level(rows: Tensor, bits: int, form: tup
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_the_search_comes_near_the_best_range(bits: int) -> None:
     generator = torch.Generator().manual_seed(bits)
-    rows = torch.cat([torch.randn(2, 60, generator=generator), torch.randn(2, 60, generator=generator) ** 3])
+    rows = torch.cat(
+        [torch.randn(2, 60, generator=generator), torch.randn(2, 60, generator=generator) ** 3]
+    )
     found = error(rows, fit(rows, bits))
     for channel, row in enumerate(rows):
-        ends = [(float(row.min()) * a / 50, float(row.max()) * b / 50) for a in range(51) for b in range(51) if a or b]
+        ends = [
+            (float(row.min()) * a / 50, float(row.max()) * b / 50)
+            for a in range(51)
+            for b in range(51)
+            if a or b
+        ]
         low, high = (torch.tensor(column) for column in zip(*ends, strict=True))
         scale = (high - low) / (2**bits - 1)
         grid = Grid(bits, scale, (-low / scale).round().clamp(0, 2**bits - 1).int())
@@ -186,19 +216,27 @@ def test_the_size_of_weights_is_of_no_concern(method: str, size: float) -> None:
 
 @pytest.mark.parametrize("extreme", [1e-45, 1e-40, 3e38])
 def test_the_ends_of_floating_point_stay_finite(extreme: float) -> None:
-    rows = torch.tensor([[extreme, -extreme, extreme / 2], [extreme, extreme, extreme], [0.0, extreme, 0.0]])
+    rows = torch.tensor(
+        [[extreme, -extreme, extreme / 2], [extreme, extreme, extreme], [0.0, extreme, 0.0]]
+    )
     for method in METHODS:
         for form in ((False, False), (True, False), (True, True)):
             grid = fit(rows, 4, WeightQuantizer(method, *form))
             values = grid.values(grid.codes(rows))
-            assert values.isfinite().all() and (values[1] == rows[1]).all() and (values.abs() <= 3.4e38).all()
+            assert (
+                values.isfinite().all()
+                and (values[1] == rows[1]).all()
+                and (values.abs() <= 3.4e38).all()
+            )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_weights_of_other_precisions(dtype: torch.dtype) -> None:
     rows = torch.randn(3, 20, generator=torch.Generator().manual_seed(3)).to(dtype)
     grid, single = fit(rows, 4), fit(rows.float(), 4)
-    assert torch.equal(grid.scale, single.scale) and torch.equal(grid.codes(rows), single.codes(rows.float()))
+    assert torch.equal(grid.scale, single.scale) and torch.equal(
+        grid.codes(rows), single.codes(rows.float())
+    )
 
 
 @pytest.mark.parametrize(("bits", "dtype"), [(8, torch.uint8), (9, torch.int32), (16, torch.int32)])
@@ -220,4 +258,8 @@ def test_neither_threads_nor_chunks_change_a_bit(monkeypatch: pytest.MonkeyPatch
             assert torch.get_num_threads() == count, "as it was before"
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.equal(grid.scale, grids[0].scale) and torch.equal(grid.zero_point, grids[0].zero_point) for grid in grids)
+    assert all(
+        torch.equal(grid.scale, grids[0].scale)
+        and torch.equal(grid.zero_point, grids[0].zero_point)
+        for grid in grids
+    )

@@ -36,7 +36,9 @@ def embedded() -> Network:
 
 def fashion(network: Network, split: Any, count: int) -> Batches:
     assert network.spec is not None
-    return load_data("fashion-mnist", network.spec.images, network.classes, count=count, split=split)
+    return load_data(
+        "fashion-mnist", network.spec.images, network.classes, count=count, split=split
+    )
 
 
 def output(found: Quantized, x: Tensor) -> Tensor:
@@ -50,13 +52,24 @@ def output(found: Quantized, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_network_gets_the_bits_that_were_asked_for(kind: type[nn.Module], rounding: str, tmp_path: Path) -> None:
+def test_every_network_gets_the_bits_that_were_asked_for(
+    kind: type[nn.Module], rounding: str, tmp_path: Path
+) -> None:
     network, data = ready(kind), batches(kind)
     recipe = recipe_for(network)
     widths = [2 + i % 4 for i in range(len(recipe.layers))]
-    layers = {n: LayerRecipe(weight_scheme(bits), input_scheme(6)) for n, bits in zip(recipe.layers, widths, strict=True)}
+    layers = {
+        n: LayerRecipe(weight_scheme(bits), input_scheme(6))
+        for n, bits in zip(recipe.layers, widths, strict=True)
+    }
     found = quantize(
-        network, replace(recipe, layers=layers), data, rounding=rounding, images=32, iterations=10, bias_correction=True
+        network,
+        replace(recipe, layers=layers),
+        data,
+        rounding=rounding,
+        images=32,
+        iterations=10,
+        bias_correction=True,
     )
 
     parts = dict(found.module.named_modules())
@@ -64,7 +77,9 @@ def test_every_network_gets_the_bits_that_were_asked_for(kind: type[nn.Module], 
         weight = parts[layer.name].weight
         assert row.name == layer.name and row.weight_bits == bits and row.distinct <= 2**bits
         assert all(len(channel.unique()) <= 2**bits for channel in layer.rows(weight))
-        torch.testing.assert_close(layer.rows(weight), found.weights[layer.name].values, rtol=0, atol=0)
+        torch.testing.assert_close(
+            layer.rows(weight), found.weights[layer.name].values, rtol=0, atol=0
+        )
     assert type(found.module) is type(network.module) and not found.module.training
     assert {row.input_bits for row in found.report} <= {6, 8}
 
@@ -86,12 +101,30 @@ def test_eight_bits_change_next_to_nothing(kind: type[nn.Module]) -> None:
 def test_the_embedded_network_keeps_its_accuracy(embedded: Network, tmp_path: Path) -> None:
     shown, tested = fashion(embedded, "calibration", 128), fashion(embedded, "test", 1000)
     recipe = recipe_for(embedded, bits=3)
-    found = quantize(embedded, recipe, shown, images=128, rounding="brecq", iterations=30, schedule=Schedule(rate=1e-2))
-    before, after = (evaluate(module, tested, reference=embedded.module) for module in (embedded.module, found.module))
+    found = quantize(
+        embedded,
+        recipe,
+        shown,
+        images=128,
+        rounding="brecq",
+        iterations=30,
+        schedule=Schedule(rate=1e-2),
+    )
+    before, after = (
+        evaluate(module, tested, reference=embedded.module)
+        for module in (embedded.module, found.module)
+    )
     assert before.accuracy is not None and after.accuracy is not None and before.accuracy > 0.92
     assert after.accuracy > before.accuracy - 0.03 and after.basis == "labels of 1,000 images"
     found.save(tmp_path / "net.safetensors")
-    assert evaluate(load_quantized(tmp_path / "net.safetensors", embedded).module, tested, reference=embedded.module) == after
+    assert (
+        evaluate(
+            load_quantized(tmp_path / "net.safetensors", embedded).module,
+            tested,
+            reference=embedded.module,
+        )
+        == after
+    )
 
 
 def test_tied_layers_and_tokens(tmp_path: Path) -> None:
@@ -103,7 +136,9 @@ def test_tied_layers_and_tokens(tmp_path: Path) -> None:
     assert ["blocks.0.attention.qkv", "blocks.0.attention.proj"] in groups
     found = quantized(ready(Decoder), batches(Decoder), bits=2)
     parts = dict(found.module.named_modules())
-    assert parts["embedding"].weight is parts["head"].weight, "one parameter, so the embedding has the head's bits"
+    assert parts["embedding"].weight is parts["head"].weight, (
+        "one parameter, so the embedding has the head's bits"
+    )
     texts = batches(Decoder)
     labels = [torch.cat([text[:, 1:], torch.full((len(text), 1), -100)], 1) for text in texts]
     scored = evaluate(found.module, list(zip(texts, labels, strict=True)))
@@ -113,13 +148,25 @@ def test_tied_layers_and_tokens(tmp_path: Path) -> None:
 def test_layers_may_stay_in_float() -> None:
     network, data = ready(networks.Chain), batches(networks.Chain)
     recipe = recipe_for(network)
-    layers = {**recipe.layers, "head": LayerRecipe(None, None), "body.0": LayerRecipe(None, input_scheme(4))}
+    layers = {
+        **recipe.layers,
+        "head": LayerRecipe(None, None),
+        "body.0": LayerRecipe(None, input_scheme(4)),
+    }
     found = quantize(network, replace(recipe, layers=layers), data, images=32)
     rows = {row.name: row for row in found.report}
-    assert torch.equal(found.module.get_submodule("head").weight, network.module.get_submodule("head").weight)  # type: ignore[arg-type]
-    assert rows["head"].weight_bits is rows["head"].input_bits is None and rows["head"].weight_sqnr == float("inf")
-    assert rows["body.0"].weight_bits is None and rows["body.0"].input_bits == 8, "the network's own input has 8 bits"
-    assert "head" not in found.weights and all("head" not in site.layers for site, _ in found.inputs)
+    assert torch.equal(
+        found.module.get_submodule("head").weight, network.module.get_submodule("head").weight
+    )  # type: ignore[arg-type]
+    assert rows["head"].weight_bits is rows["head"].input_bits is None and rows[
+        "head"
+    ].weight_sqnr == float("inf")
+    assert rows["body.0"].weight_bits is None and rows["body.0"].input_bits == 8, (
+        "the network's own input has 8 bits"
+    )
+    assert "head" not in found.weights and all(
+        "head" not in site.layers for site, _ in found.inputs
+    )
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
@@ -130,17 +177,24 @@ def test_constant_channels_are_exact(rounding: str) -> None:
         for channel, value in enumerate(constants):
             module[0].weight[channel] = value
     data = [torch.randn(16, 2, 4, 4, generator=torch.Generator().manual_seed(0))]
-    found = quantized(prepare(module.eval(), data[0]), data, bits=2, rounding=rounding, iterations=20)
+    found = quantized(
+        prepare(module.eval(), data[0]), data, bits=2, rounding=rounding, iterations=20
+    )
     for channel, value in enumerate(constants):
         assert (found.module[0].weight[channel] == torch.tensor(value)).all()  # type: ignore[index]
 
 
 def test_biases_are_corrected() -> None:
     network, data = ready(networks.Chain), batches(networks.Chain)
-    plain, corrected = (quantized(network, data, bits=2, bias_correction=wanted) for wanted in (False, True))
+    plain, corrected = (
+        quantized(network, data, bits=2, bias_correction=wanted) for wanted in (False, True)
+    )
     with torch.no_grad():
         wanted = torch.cat([network.module(x) for x in data]).mean(0)
-        shift, left = (torch.cat([found.module(x) for x in data]).mean(0) - wanted for found in (plain, corrected))
+        shift, left = (
+            torch.cat([found.module(x) for x in data]).mean(0) - wanted
+            for found in (plain, corrected)
+        )
     assert float(left.abs().max()) < 1e-5 and float(shift.abs().max()) > 1e-2
     assert all(row.distinct <= 4 for row in corrected.report)
 
@@ -152,7 +206,9 @@ def test_a_layer_without_a_bias_is_given_one(tmp_path: Path) -> None:
     found.save(tmp_path / "net.safetensors")
     again = load_quantized(tmp_path / "net.safetensors", network)
     assert network.module[0].bias is None and again.module[0].bias is not None  # type: ignore[index]
-    torch.testing.assert_close(output(again, data[0]).mean(0), network.module(data[0]).mean(0).detach())
+    torch.testing.assert_close(
+        output(again, data[0]).mean(0), network.module(data[0]).mean(0).detach()
+    )
 
 
 # what goes in
@@ -181,7 +237,11 @@ def test_the_forward_may_be_the_users() -> None:
     network = ready(networks.Chain)
     data = [{"left": x, "right": 2 * x} for x in batches(networks.Chain)]
     found = quantize(
-        network, recipe_for(network), data, images=32, forward=lambda model, batch: model(batch["right"] - batch["left"])
+        network,
+        recipe_for(network),
+        data,
+        images=32,
+        forward=lambda model, batch: model(batch["right"] - batch["left"]),
     )
     expected = quantized(network, [2 * x - x for x in batches(networks.Chain)])
     assert torch.equal(output(found, data[0]["left"]), output(expected, data[0]["left"]))
@@ -216,18 +276,24 @@ def test_images_of_several_sizes_calibrate() -> None:
     data = [torch.randn(8, 3, length) for length in (10, 14)]
     network = prepare(Pooled().eval(), data[0])
     for rounding in ROUNDINGS:
-        assert quantized(network, data, rounding=rounding, iterations=5, bias_correction=True).report
+        assert quantized(
+            network, data, rounding=rounding, iterations=5, bias_correction=True
+        ).report
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_not_finite_are_refused_before_the_work(rounding: str, value: float) -> None:
+def test_values_that_are_not_finite_are_refused_before_the_work(
+    rounding: str, value: float
+) -> None:
     network, data = ready(networks.Chain), batches(networks.Chain)
     data[1][3, 0, 2, 2] = value
     told: list[Progress] = []
     with pytest.raises(EmqError, match="not finite") as refused:
         quantized(network, data, rounding=rounding, iterations=200, progress=told.append)
-    assert refused.value.diagnostics[0].code == "E312" and all(progress.done == 0 for progress in told)
+    assert refused.value.diagnostics[0].code == "E312" and all(
+        progress.done == 0 for progress in told
+    )
 
 
 class Gated(nn.Module):
@@ -255,7 +321,12 @@ class Gated(nn.Module):
 )  # fmt: skip
 def test_what_cannot_be_done_says_so(change: dict[str, Any], message: str, code: str) -> None:
     network = ready(networks.Chain)
-    given = {"network": network, "recipe": recipe_for(network), "data": batches(networks.Chain), "images": 32}
+    given = {
+        "network": network,
+        "recipe": recipe_for(network),
+        "data": batches(networks.Chain),
+        "images": 32,
+    }
     with pytest.raises(EmqError) as refused:
         quantize(**(given | change))
     (diagnostic,) = refused.value.diagnostics
@@ -276,29 +347,58 @@ def test_the_users_model_is_left_as_it_was(kind: type[nn.Module], tmp_path: Path
     model = networks.seeded(kind).train()
     next(model.parameters()).requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    wanted, modules = [p.requires_grad for p in model.parameters()], list(map(type, model.modules()))
+    wanted, modules = (
+        [p.requires_grad for p in model.parameters()],
+        list(map(type, model.modules())),
+    )
     data = batches(kind)
     random, kept = torch.get_rng_state(), [x.clone() for x in data]
     network = prepare(model, data[0])
-    found = quantized(network, data, rounding="brecq", iterations=5, bias_correction=True, fisher=True, step_iterations=3)
+    found = quantized(
+        network,
+        data,
+        rounding="brecq",
+        iterations=5,
+        bias_correction=True,
+        fisher=True,
+        step_iterations=3,
+    )
     evaluate(found.module, data, reference=network.module)
     found.save(tmp_path / "net.safetensors")
     load_quantized(tmp_path / "net.safetensors", network)
 
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert (
-        model.training and [p.requires_grad for p in model.parameters()] == wanted and list(map(type, model.modules())) == modules
+        model.training
+        and [p.requires_grad for p in model.parameters()] == wanted
+        and list(map(type, model.modules())) == modules
     )
     assert all(p.grad is None for p in (*model.parameters(), *network.module.parameters()))
-    assert not any(m._forward_hooks or m._forward_pre_hooks for net in (model, network.module) for m in net.modules())
-    assert all(map(torch.equal, data, kept)) and torch.equal(torch.get_rng_state(), random) and torch.is_grad_enabled()
+    assert not any(
+        m._forward_hooks or m._forward_pre_hooks
+        for net in (model, network.module)
+        for m in net.modules()
+    )
+    assert (
+        all(map(torch.equal, data, kept))
+        and torch.equal(torch.get_rng_state(), random)
+        and torch.is_grad_enabled()
+    )
 
 
 def test_the_same_seed_gives_the_same_network() -> None:
     network, data = ready(networks.PreActivation), batches(networks.PreActivation)
-    settings: dict[str, Any] = {"rounding": "brecq", "iterations": 60, "schedule": Schedule(rate=1e-2), "images": 32}
+    settings: dict[str, Any] = {
+        "rounding": "brecq",
+        "iterations": 60,
+        "schedule": Schedule(rate=1e-2),
+        "images": 32,
+    }
     settings["step_iterations"] = 5
-    first, same, other = (quantize(network, replace(recipe_for(network, 2), seed=seed), data, **settings) for seed in (0, 0, 1))
+    first, same, other = (
+        quantize(network, replace(recipe_for(network, 2), seed=seed), data, **settings)
+        for seed in (0, 0, 1)
+    )
 
     def codes(found: Quantized) -> list[Tensor]:
         return [weight.codes for weight in found.weights.values()]
@@ -310,7 +410,11 @@ def test_the_same_seed_gives_the_same_network() -> None:
 def test_an_interrupted_run_goes_on_where_it_was() -> None:
     """Ctrl-C in the third unit of four: the next run takes the two that are finished, and ends at the same network."""
     network, data = ready(networks.PreActivation), batches(networks.PreActivation)
-    settings: dict[str, Any] = {"rounding": "adaround", "iterations": 100, "schedule": Schedule(rate=1e-2)}
+    settings: dict[str, Any] = {
+        "rounding": "adaround",
+        "iterations": 100,
+        "schedule": Schedule(rate=1e-2),
+    }
     whole = quantized(network, data, **settings)
     kept: list[Codes] = []
 
@@ -319,15 +423,25 @@ def test_an_interrupted_run_goes_on_where_it_was() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        quantized(network, data, **settings, progress=interrupt, save=lambda codes: kept.append(dict(codes)))
+        quantized(
+            network,
+            data,
+            **settings,
+            progress=interrupt,
+            save=lambda codes: kept.append(dict(codes)),
+        )
     assert [len(codes) for codes in kept] == [1, 2]
     told: list[Progress] = []
     again = quantized(network, data, **settings, finished=kept[-1], progress=told.append)
     assert told[-1].total == 200
-    assert all(torch.equal(whole.weights[name].codes, again.weights[name].codes) for name in whole.weights)
+    assert all(
+        torch.equal(whole.weights[name].codes, again.weights[name].codes) for name in whole.weights
+    )
     assert torch.equal(output(whole, data[0]), output(again, data[0]))
     plain = quantized(network, data)
-    assert torch.equal(output(plain, data[0]), output(quantized(ready(networks.PreActivation), data), data[0]))
+    assert torch.equal(
+        output(plain, data[0]), output(quantized(ready(networks.PreActivation), data), data[0])
+    )
 
 
 # memory
@@ -362,7 +476,9 @@ def test_code_that_needs_the_usual_memory_gets_it() -> None:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "net.safetensors"
-    quantized(ready(networks.Chain), batches(networks.Chain), bits=2, bias_correction=True).save(path)
+    quantized(ready(networks.Chain), batches(networks.Chain), bits=2, bias_correction=True).save(
+        path
+    )
     return path
 
 
@@ -381,7 +497,11 @@ def test_checkpoints_hold_integers_and_no_float_weight(checkpoint: Path) -> None
         for layer in network.collection.layers:
             assert f"{layer.name}.weight" not in names
             codes = file.get_tensor(f"{layer.name}.weight.codes")
-            assert codes.dtype == torch.uint8 and int(codes.max()) <= 3 and codes.shape == (layer.channels_out, layer.fan_in)
+            assert (
+                codes.dtype == torch.uint8
+                and int(codes.max()) <= 3
+                and codes.shape == (layer.channels_out, layer.fan_in)
+            )
         assert json.loads(file.metadata()["recipe"])["schema"] == "emqlang-recipe"
 
 
@@ -396,7 +516,9 @@ def test_checkpoints_hold_integers_and_no_float_weight(checkpoint: Path) -> None
         (lambda _, metadata: metadata.update(recipe="{}"), "this is not a recipe", "E310"),
     ],
 )  # fmt: skip
-def test_damaged_checkpoints_say_so(checkpoint: Path, change: Callable[..., object], message: str, code: str) -> None:
+def test_damaged_checkpoints_say_so(
+    checkpoint: Path, change: Callable[..., object], message: str, code: str
+) -> None:
     with pytest.raises(EmqError) as refused:
         load_quantized(rewritten(checkpoint, change), ready(networks.Chain))
     (diagnostic,) = refused.value.diagnostics
@@ -413,5 +535,7 @@ def test_checkpoints_that_cannot_be_read_say_so(checkpoint: Path) -> None:
 
 def test_checkpoints_of_another_network_are_refused(checkpoint: Path) -> None:
     with pytest.raises(EmqError) as refused:
-        load_quantized(checkpoint, prepare(networks.seeded(networks.Chain, seed=5), inputs(networks.Chain, 2)))
+        load_quantized(
+            checkpoint, prepare(networks.seeded(networks.Chain, seed=5), inputs(networks.Chain, 2))
+        )
     assert refused.value.diagnostics[0].code == "E311"

@@ -34,8 +34,10 @@ BITS = st.integers(2, 8)
 OBSERVERS = st.sampled_from(["mse", "minmax", "percentile"])
 LAYERS = st.builds(
     LayerRecipe,
-    st.none() | st.builds(lambda bits, even: weight_scheme(bits, symmetric=even), BITS, st.booleans()),
-    st.none() | st.builds(lambda bits, observer: input_scheme(bits, observer=observer), BITS, OBSERVERS),
+    st.none()
+    | st.builds(lambda bits, even: weight_scheme(bits, symmetric=even), BITS, st.booleans()),
+    st.none()
+    | st.builds(lambda bits, observer: input_scheme(bits, observer=observer), BITS, OBSERVERS),
 )
 RECIPES = st.builds(
     Recipe,
@@ -46,7 +48,10 @@ RECIPES = st.builds(
     st.sampled_from(["full", "emq"]),
     st.dictionaries(NAMES, AMOUNTS, max_size=2),
     st.none() | st.builds(Solver, NAMES, NAMES, st.none() | AMOUNTS.map(float)),
-    st.none() | st.builds(Procedure, NAMES, st.integers(1, 2**31), st.integers(0, 2**31), st.booleans(), st.booleans()),
+    st.none()
+    | st.builds(
+        Procedure, NAMES, st.integers(1, 2**31), st.integers(0, 2**31), st.booleans(), st.booleans()
+    ),
     seed=st.integers(0, 2**62),
     versions=st.dictionaries(NAMES, NAMES, max_size=2),
 )
@@ -68,7 +73,8 @@ def test_files_are_written_whole_and_folders_made(tmp_path: Path) -> None:
 
 def test_a_layer_may_stay_in_float() -> None:
     recipe = replace(
-        uniform(MODEL, ["a", "b"], 2, None), layers={"a": LayerRecipe(None, None), "b": LayerRecipe(weight_scheme(2), None)}
+        uniform(MODEL, ["a", "b"], 2, None),
+        layers={"a": LayerRecipe(None, None), "b": LayerRecipe(weight_scheme(2), None)},
     )
     assert parse_recipe(recipe.as_json()).bits == {"b": 2}
 
@@ -106,16 +112,31 @@ def damaged(**changes: Any) -> str:
         (damaged(layers__a__weight__num_bits=1), "num_bits of the weight of layer 'a' is 1"),
         (damaged(layers__a__weight__num_bits=True), "num_bits of the weight of layer 'a' is true"),
         (damaged(layers__a__weight__num_bits="4"), "num_bits of the weight of layer 'a' is \"4\""),
-        (damaged(layers__a__weight__strategy="tensor"), "strategy of the weight of layer 'a' is 'tensor'"),
-        (damaged(layers__a__input__strategy="channel"), "strategy of the input of layer 'a' is 'channel'"),
+        (
+            damaged(layers__a__weight__strategy="tensor"),
+            "strategy of the weight of layer 'a' is 'tensor'",
+        ),
+        (
+            damaged(layers__a__input__strategy="channel"),
+            "strategy of the input of layer 'a' is 'channel'",
+        ),
         (damaged(layers__a__input__symmetric=True), "the input of layer 'a' is symmetric"),
-        (damaged(layers__a__input__observer="luck"), "observer of the input of layer 'a' is \"luck\""),
+        (
+            damaged(layers__a__input__observer="luck"),
+            "observer of the input of layer 'a' is \"luck\"",
+        ),
         (damaged(layers__a__input__dynamic=True), "dynamic of the input of layer 'a' is true"),
         (damaged(layers__a=3), "layer 'a' is not a JSON object"),
         (damaged(layers=[]), "layers is not a JSON object"),
         (damaged(budget={"size": 4.5}), "'size' of budget is 4.5, which is not of its type"),
-        (damaged(achieved={"size": "much"}), "'size' of achieved is \"much\", which is not of its type"),
-        (damaged().replace('"achieved": {}', '"achieved": {"size": NaN}'), "'size' of achieved is NaN"),
+        (
+            damaged(achieved={"size": "much"}),
+            "'size' of achieved is \"much\", which is not of its type",
+        ),
+        (
+            damaged().replace('"achieved": {}', '"achieved": {"size": NaN}'),
+            "'size' of achieved is NaN",
+        ),
         (damaged(seed=1.5), "seed of the recipe is 1.5"),
         (damaged(placement="all"), "placement 'all' is unknown"),
         (damaged(solver={"method": "exact"}), "solver lacks the field 'status'"),
@@ -125,7 +146,11 @@ def test_a_damaged_recipe_says_where(text: str, message: str) -> None:
     with pytest.raises(EmqError) as refused:
         parse_recipe(text, "some.json")
     (diagnostic,) = refused.value.diagnostics
-    assert diagnostic.code == "E310" and diagnostic.path == "some.json" and diagnostic.message.startswith(message)
+    assert (
+        diagnostic.code == "E310"
+        and diagnostic.path == "some.json"
+        and diagnostic.message.startswith(message)
+    )
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
@@ -157,7 +182,9 @@ def test_widths_go_from_2_to_8(bits: int) -> None:
         (MODEL, ["a", "b", "c", "d"], "the recipe lacks layer 'c' and 1 more"),
     ],
 )
-def test_a_recipe_of_another_network_is_refused(model: ModelIdentity, layers: list[str], message: str) -> None:
+def test_a_recipe_of_another_network_is_refused(
+    model: ModelIdentity, layers: list[str], message: str
+) -> None:
     with pytest.raises(EmqError) as refused:
         check_fits(uniform(MODEL, ["a", "b"], 4, 8), model, layers)
     (diagnostic,) = refused.value.diagnostics

@@ -77,22 +77,33 @@ def residual(inplace: bool = True) -> Network:
     return prepare(networks.seeded(Residual, inplace), images(2))
 
 
-def output_error(network: Network, module: nn.Module, name: str, data: Sequence[Tensor], calls: int = 1) -> float:
+def output_error(
+    network: Network, module: nn.Module, name: str, data: Sequence[Tensor], calls: int = 1
+) -> float:
     """Mean squared error of a part's outputs, each network given its own inputs, over all of the data."""
     sides = (network.module, module)
-    wanted, found = (capture_outputs(side, side.get_submodule(name), calls, data, feed) for side in sides)
-    return sum(float((a - b).double().square().mean()) for a, b in zip(wanted, found, strict=True)) / len(wanted)
+    wanted, found = (
+        capture_outputs(side, side.get_submodule(name), calls, data, feed) for side in sides
+    )
+    return sum(
+        float((a - b).double().square().mean()) for a, b in zip(wanted, found, strict=True)
+    ) / len(wanted)
 
 
 @pytest.mark.parametrize(
-    ("rounding", "parts"), [("adaround", ("stem", "head")), ("brecq", ("stem", "blocks.0", "blocks.1", "head"))]
+    ("rounding", "parts"),
+    [("adaround", ("stem", "head")), ("brecq", ("stem", "blocks.0", "blocks.1", "head"))],
 )
 def test_learned_rounding_lowers_the_output_error(rounding: str, parts: tuple[str, ...]) -> None:
     network, data = residual(), [images(seed=i) for i in range(2)]
     near = quantized(network, data, bits=2, act_bits=None)
-    learned = quantized(network, data, bits=2, act_bits=None, rounding=rounding, iterations=300, schedule=FAST)
+    learned = quantized(
+        network, data, bits=2, act_bits=None, rounding=rounding, iterations=300, schedule=FAST
+    )
     for name in parts:
-        assert output_error(network, learned.module, name, data) < 0.8 * output_error(network, near.module, name, data)
+        assert output_error(network, learned.module, name, data) < 0.8 * output_error(
+            network, near.module, name, data
+        )
     for row, before in zip(learned.report, near.report, strict=True):
         assert row.output_sqnr > before.output_sqnr and row.distinct <= 4
 
@@ -103,7 +114,11 @@ def test_every_weight_is_rounded_down_or_up() -> None:
     moved = 0
     for layer in network.collection.layers:
         weight = learned.weights[layer.name]
-        rows, scale, zero = layer.rows(layer.weight.detach()), weight.grid.scale[:, None], weight.grid.zero_point[:, None]
+        rows, scale, zero = (
+            layer.rows(layer.weight.detach()),
+            weight.grid.scale[:, None],
+            weight.grid.zero_point[:, None],
+        )
         floor = (rows / scale).floor() + zero
         codes = weight.codes.float()
         assert ((codes == floor.clamp(0, 7)) | (codes == (floor + 1).clamp(0, 7))).all()
@@ -116,7 +131,15 @@ def test_symmetric_grids_keep_to_their_levels(rounding: str) -> None:
     network, data = residual(), [images()]
     recipe = recipe_for(network)
     layers = {name: LayerRecipe(weight_scheme(2, symmetric=True), None) for name in recipe.layers}
-    found = quantize(network, replace(recipe, layers=layers), data, rounding=rounding, images=32, iterations=30, schedule=FAST)
+    found = quantize(
+        network,
+        replace(recipe, layers=layers),
+        data,
+        rounding=rounding,
+        images=32,
+        iterations=30,
+        schedule=FAST,
+    )
     assert all(row.distinct <= 3 for row in found.report)
     assert all(int(weight.codes.min()) >= 1 for weight in found.weights.values())
 
@@ -129,7 +152,9 @@ def test_the_written_gradient_is_autograds(bits: int) -> None:
     grids = {layer.name: quantizer.fit(layer.rows(layer.weight.detach()), bits) for layer in layers}
     rounding = SoftRounding(layers, grids, rate=1e-3)
     with torch.no_grad():
-        rounding.alpha += torch.randn(rounding.alpha.shape, generator=torch.Generator().manual_seed(0))
+        rounding.alpha += torch.randn(
+            rounding.alpha.shape, generator=torch.Generator().manual_seed(0)
+        )
     alpha = rounding.alpha.detach().clone().double().requires_grad_()
 
     def loss(values: Sequence[Tensor]) -> Tensor:
@@ -138,7 +163,10 @@ def test_the_written_gradient_is_autograds(bits: int) -> None:
     h = (alpha.sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
     code = (rounding.floor.double() + h).clamp(rounding.lowest.double(), rounding.top.double())
     flat = (code - rounding.zero.double()) * rounding.scale.double()
-    total = loss(flat.split([layer.numel for layer in layers])) + 0.01 * (1 - (2 * h - 1).abs() ** 5).sum()
+    total = (
+        loss(flat.split([layer.numel for layer in layers]))
+        + 0.01 * (1 - (2 * h - 1).abs() ** 5).sum()
+    )
     (expected,) = torch.autograd.grad(total, alpha)
     rounding.step(loss, weight=0.01, exponent=5.0)
     assert rounding.alpha.grad is not None
@@ -175,18 +203,26 @@ def test_progress_starts_with_an_estimate_and_ends_at_the_end() -> None:
     told: list[Progress] = []
     quantized(residual(), [images()], rounding="adaround", iterations=150, progress=told.append)
     assert told[0].done == 0 and told[0].seconds_left > 0
-    assert [one.done for one in told[1:]] == [*range(100, 900, 100), 900] and {one.total for one in told} == {900}
+    assert [one.done for one in told[1:]] == [*range(100, 900, 100), 900] and {
+        one.total for one in told
+    } == {900}
     assert told[-1].seconds_left == 0 and all(one.seconds_left >= 0 for one in told)
 
 
-@pytest.mark.parametrize("settings", [{"rounding": "brecq"}, {"rounding": "brecq", "fisher": True}, {"step_iterations": 20}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"rounding": "brecq"}, {"rounding": "brecq", "fisher": True}, {"step_iterations": 20}],
+)
 def test_blocks_that_write_to_their_inputs_are_learned_alike(settings: dict[str, Any]) -> None:
     """ReLU in place on a block's input, or beside it: the same network, the same result."""
     data = [images(16)]
     first, second = (
-        quantized(residual(inplace), data, **{"iterations": 40, "schedule": FAST, **settings}) for inplace in (True, False)
+        quantized(residual(inplace), data, **{"iterations": 40, "schedule": FAST, **settings})
+        for inplace in (True, False)
     )
-    assert all(torch.equal(first.weights[name].codes, second.weights[name].codes) for name in first.weights)
+    assert all(
+        torch.equal(first.weights[name].codes, second.weights[name].codes) for name in first.weights
+    )
     assert [grid for _, grid in first.inputs] == [grid for _, grid in second.inputs]
 
 
@@ -208,7 +244,9 @@ def test_what_a_part_is_given_and_returns_is_kept_as_it_was() -> None:
     found = capture_outputs(net, net.layer, 2, [x, x], feed)
     given = capture_inputs(net, net.layer, 2, [x], feed)
     torch.testing.assert_close(torch.stack(found), torch.stack([first, second] * 2))
-    torch.testing.assert_close(torch.stack([args[0] for args, _ in given]), torch.stack([x, first.relu()]))
+    torch.testing.assert_close(
+        torch.stack([args[0] for args, _ in given]), torch.stack([x, first.relu()])
+    )
 
 
 def units(network: Network, example: Tensor, blocks: bool) -> list[Unit]:
@@ -228,13 +266,21 @@ def test_resnets_have_their_blocks() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "blocks"),
-    [(networks.ViT, 2), (attention.FusedViT, 2), (attention.Decoder, 2), (networks.Chain, 0), (networks.PreActivation, 0)],
+    [
+        (networks.ViT, 2),
+        (attention.FusedViT, 2),
+        (attention.Decoder, 2),
+        (networks.Chain, 0),
+        (networks.PreActivation, 0),
+    ],
 )
 def test_blocks_are_found_by_what_they_do(kind: type[nn.Module], blocks: int) -> None:
     network = ready(kind)
     found = units(network, network.example, blocks=True)
     assert sum(len(unit.layers) > 1 for unit in found) == blocks
-    assert sorted(name for unit in found for name in unit.layers) == sorted(layer.name for layer in network.collection.layers)
+    assert sorted(name for unit in found for name in unit.layers) == sorted(
+        layer.name for layer in network.collection.layers
+    )
 
 
 def test_large_blocks_are_taken_apart() -> None:
@@ -270,8 +316,13 @@ def test_fisher_weights_are_squared_gradients_of_the_divergence() -> None:
 def test_fisher_weights_change_what_is_learned() -> None:
     network, data = residual(), [images()]
     settings: dict[str, Any] = {"bits": 2, "rounding": "brecq", "iterations": 100, "schedule": FAST}
-    plain, weighted = (quantized(network, data, fisher=fisher, **settings) for fisher in (False, True))
-    assert any(not torch.equal(plain.weights[name].codes, weighted.weights[name].codes) for name in plain.weights)
+    plain, weighted = (
+        quantized(network, data, fisher=fisher, **settings) for fisher in (False, True)
+    )
+    assert any(
+        not torch.equal(plain.weights[name].codes, weighted.weights[name].codes)
+        for name in plain.weights
+    )
     assert weighted.recipe.procedure is not None and weighted.recipe.procedure.fisher
 
 
@@ -279,10 +330,16 @@ def test_learned_steps_lower_the_error_of_coarse_activations() -> None:
     network, data = residual(), [images(seed=i) for i in range(2)]
     plain = quantized(network, data, bits=8, act_bits=2)
     learned = quantized(network, data, bits=8, act_bits=2, step_iterations=200)
-    assert [grid.zero_point for _, grid in plain.inputs] == [grid.zero_point for _, grid in learned.inputs]
-    assert any(a.scale != b.scale for (_, a), (_, b) in zip(plain.inputs, learned.inputs, strict=True))
+    assert [grid.zero_point for _, grid in plain.inputs] == [
+        grid.zero_point for _, grid in learned.inputs
+    ]
+    assert any(
+        a.scale != b.scale for (_, a), (_, b) in zip(plain.inputs, learned.inputs, strict=True)
+    )
     name = "blocks.1"
-    assert output_error(network, learned.module, name, data) < output_error(network, plain.module, name, data)
+    assert output_error(network, learned.module, name, data) < output_error(
+        network, plain.module, name, data
+    )
 
 
 def test_steps_of_an_input_that_several_units_share_are_learned() -> None:
@@ -293,22 +350,36 @@ def test_steps_of_an_input_that_several_units_share_are_learned() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "layer", "calls"), [(networks.Shared, "conv", 2), (networks.Chain, "body.6", 1), (networks.Sequence1d, "mix", 1)]
+    ("kind", "layer", "calls"),
+    [(networks.Shared, "conv", 2), (networks.Chain, "body.6", 1), (networks.Sequence1d, "mix", 1)],
 )
-def test_shared_grouped_and_transposed_layers_are_learned(kind: type[nn.Module], layer: str, calls: int) -> None:
+def test_shared_grouped_and_transposed_layers_are_learned(
+    kind: type[nn.Module], layer: str, calls: int
+) -> None:
     network, data = ready(kind), batches(kind)
     near = quantized(network, data, bits=2, act_bits=None)
-    learned = quantized(network, data, bits=2, act_bits=None, rounding="adaround", iterations=150, schedule=FAST)
-    before, after = (output_error(network, found.module, layer, data, calls) for found in (near, learned))
+    learned = quantized(
+        network, data, bits=2, act_bits=None, rounding="adaround", iterations=150, schedule=FAST
+    )
+    before, after = (
+        output_error(network, found.module, layer, data, calls) for found in (near, learned)
+    )
     assert after < before
 
 
 def test_layers_in_float_are_left_alone() -> None:
     network, data = residual(), [images()]
     recipe = recipe_for(network, 2)
-    kept: dict[str, Layer] = {layer.name: layer for layer in network.collection.layers if layer.name.endswith("conv1")}
-    layers = {name: LayerRecipe(None, None) if name in kept else entry for name, entry in recipe.layers.items()}
-    found = quantize(network, replace(recipe, layers=layers), data, rounding="brecq", images=32, iterations=20)
+    kept: dict[str, Layer] = {
+        layer.name: layer for layer in network.collection.layers if layer.name.endswith("conv1")
+    }
+    layers = {
+        name: LayerRecipe(None, None) if name in kept else entry
+        for name, entry in recipe.layers.items()
+    }
+    found = quantize(
+        network, replace(recipe, layers=layers), data, rounding="brecq", images=32, iterations=20
+    )
     parts = dict(found.module.named_modules())
     assert all(torch.equal(parts[name].weight, layer.weight) for name, layer in kept.items())
     assert set(found.weights) == set(recipe.layers) - set(kept)

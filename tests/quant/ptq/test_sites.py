@@ -53,7 +53,9 @@ def branches() -> tuple[Branches, Any, Tensor]:
     return net, collect(net, x).layers, x
 
 
-def placed(net: nn.Module, layers: Any, x: Tensor, **bits: int | None) -> list[tuple[tuple[str, ...], int]]:
+def placed(
+    net: nn.Module, layers: Any, x: Tensor, **bits: int | None
+) -> list[tuple[tuple[str, ...], int]]:
     widths = {layer.name: bits.get(layer.name, 4) for layer in layers}
     return [(site.layers, site.bits) for site in find_sites(net, layers, x, feed, widths)]
 
@@ -65,7 +67,12 @@ def test_layers_that_read_one_tensor_share_a_quantizer() -> None:
 
 def test_other_bits_are_another_quantizer_and_none_is_none() -> None:
     net, layers, x = branches()
-    assert placed(net, layers, x, right=6) == [(("stem",), 8), (("left",), 4), (("right",), 6), (("late",), 4)]
+    assert placed(net, layers, x, right=6) == [
+        (("stem",), 8),
+        (("left",), 4),
+        (("right",), 6),
+        (("late",), 4),
+    ]
     assert placed(net, layers, x, right=None, stem=None) == [(("left",), 4), (("late",), 4)]
 
 
@@ -83,7 +90,9 @@ def test_views_of_the_networks_input_have_eight_bits(reshape: str) -> None:
             self.fc = nn.Linear(12, 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.fc(x.flatten(1) if reshape == "flatten" else x.permute(0, 2, 1).reshape(len(x), -1))
+            y: Tensor = self.fc(
+                x.flatten(1) if reshape == "flatten" else x.permute(0, 2, 1).reshape(len(x), -1)
+            )
             return y
 
     x = torch.randn(2, 3, 4)
@@ -98,7 +107,11 @@ def test_shared_inputs_are_quantized_once_a_forward() -> None:
     detach = attach(net, layers, sites, counters)
     for _ in range(3):
         net(x)
-    assert {name: counter.calls for name, counter in counters.items()} == {"stem": 3, "left": 3, "late": 3}
+    assert {name: counter.calls for name, counter in counters.items()} == {
+        "stem": 3,
+        "left": 3,
+        "late": 3,
+    }
     detach()
     assert not any(module._forward_pre_hooks for module in net.modules())
 
@@ -143,7 +156,10 @@ def test_the_quantized_forward_is_the_one_that_is_written() -> None:
     assert (first.bits, second.bits) == (8, 5)
     for name, at, layer in (("0", first, module[0]), ("2", second, module[2])):
         weight = found.weights[name]
-        scale, zero = (part.numpy().astype(np.float64)[:, None] for part in (weight.grid.scale, weight.grid.zero_point))
+        scale, zero = (
+            part.numpy().astype(np.float64)[:, None]
+            for part in (weight.grid.scale, weight.grid.zero_point)
+        )
         rows = (weight.codes.numpy().astype(np.float64) - zero) * scale
         assert np.abs(rows - layer.weight.detach().numpy()).max() <= scale.max() / 2 + 0.05
         values = grid(values, at) @ rows.T + layer.bias.detach().numpy()

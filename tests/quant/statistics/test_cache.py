@@ -38,12 +38,19 @@ def files(root: Path) -> list[Path]:
     return sorted(root.rglob("*.safetensors"))
 
 
-def test_what_was_collected_is_found_again(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_collected_is_found_again(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = collect(subject[0], ["fisher", "numel"], *subject[1:], cache=tmp_path)
-    assert [path.name.split("-")[0] for path in files(tmp_path)] == ["fisher"], "what is free is not kept"
+    assert [path.name.split("-")[0] for path in files(tmp_path)] == ["fisher"], (
+        "what is free is not kept"
+    )
     monkeypatch.setattr("emqlang.quant.statistics._visit", None)  # nothing is measured again
     again = collect(subject[0], ["fisher", "numel"], *subject[1:], cache=tmp_path)
-    assert torch.equal(first.array("fisher"), again.array("fisher")) and first.fingerprint == again.fingerprint
+    assert (
+        torch.equal(first.array("fisher"), again.array("fisher"))
+        and first.fingerprint == again.fingerprint
+    )
 
 
 def nudged(network: Network) -> Network:
@@ -53,9 +60,16 @@ def nudged(network: Network) -> Network:
     return prepare(net, network.example)
 
 
-CHANGED: dict[str, Callable[[Network, Tensor, Tensor], tuple[Network, Tensor, Tensor, dict[str, Any]]]] = {
+CHANGED: dict[
+    str, Callable[[Network, Tensor, Tensor], tuple[Network, Tensor, Tensor, dict[str, Any]]]
+] = {
     "weights": lambda network, values, labels: (nudged(network), values, labels, {}),
-    "groups": lambda network, values, labels: (prepare(small(), values[:1], tied=[("first", "second")]), values, labels, {}),
+    "groups": lambda network, values, labels: (
+        prepare(small(), values[:1], tied=[("first", "second")]),
+        values,
+        labels,
+        {},
+    ),
     "images": lambda network, values, labels: (network, values + 1e-3, labels, {}),
     "labels": lambda network, values, labels: (network, values, (labels + 1) % 3, {}),
     "loss": lambda *subject: (*subject, {"loss": "self"}),
@@ -69,28 +83,41 @@ CHANGED: dict[str, Callable[[Network, Tensor, Tensor], tuple[Network, Tensor, Te
 
 
 @pytest.mark.parametrize("what", CHANGED)
-def test_whatever_a_value_depends_on_is_in_its_key(subject: Subject, what: str, tmp_path: Path) -> None:
+def test_whatever_a_value_depends_on_is_in_its_key(
+    subject: Subject, what: str, tmp_path: Path
+) -> None:
     names = ["hess", "qerr", "grad"]
     base = collect(subject[0], names, *subject[1:], cache=tmp_path, hessian_samples=3)
     network, values, labels, settings = CHANGED[what](*subject)
-    other = collect(network, names, values, labels, cache=tmp_path, **{"hessian_samples": 3, **settings})
+    other = collect(
+        network, names, values, labels, cache=tmp_path, **{"hessian_samples": 3, **settings}
+    )
     fresh = collect(network, names, values, labels, **{"hessian_samples": 3, **settings})
     assert other.fingerprint == fresh.fingerprint != base.fingerprint
     assert all(torch.equal(other.array(name), fresh.array(name)) for name in names)
 
 
 @pytest.mark.parametrize("whose", ["version", "torch.__version__"])
-def test_the_version_is_in_the_key(subject: Subject, whose: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_is_in_the_key(
+    subject: Subject, whose: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     collect(subject[0], ["grad"], *subject[1:], cache=tmp_path)
-    monkeypatch.setattr(f"emqlang.quant.statistics.fingerprint.{whose}", (lambda name: "99") if whose == "version" else "99")
+    monkeypatch.setattr(
+        f"emqlang.quant.statistics.fingerprint.{whose}",
+        (lambda name: "99") if whose == "version" else "99",
+    )
     collect(subject[0], ["grad"], *subject[1:], cache=tmp_path)
     assert len(files(tmp_path)) == 2
 
 
-def test_what_a_value_does_not_depend_on_is_not_in_its_key(subject: Subject, tmp_path: Path) -> None:
+def test_what_a_value_does_not_depend_on_is_not_in_its_key(
+    subject: Subject, tmp_path: Path
+) -> None:
     network, values, labels = subject
     for menu in ("W2A4,W4A8", "W2A2,W4A2"):
-        collect_statistics(network, ["qerr", "act_qerr"], parse_menu(menu), data_of(values, labels), cache=tmp_path)
+        collect_statistics(
+            network, ["qerr", "act_qerr"], parse_menu(menu), data_of(values, labels), cache=tmp_path
+        )
     assert [path.name.split("-")[0] for path in files(tmp_path)] == ["act_qerr", "act_qerr", "qerr"]
 
 
@@ -115,16 +142,26 @@ def doubled(model: nn.Module, images: Tensor) -> Tensor:
 
 def test_networks_of_equal_weights_that_compute_otherwise_do_not_share() -> None:
     example = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    nets = [seeded(Scaled, *scales) for scales in ((1.0, 1.0, 1.0), (2.0, 1.0, 1.0), (1.0, 3.0, 1.0), (1.0, 1.0, 4.0))]
-    networks = [*(prepare(net, example) for net in nets), prepare(nets[0], example, forward=doubled)]
+    nets = [
+        seeded(Scaled, *scales)
+        for scales in ((1.0, 1.0, 1.0), (2.0, 1.0, 1.0), (1.0, 3.0, 1.0), (1.0, 1.0, 4.0))
+    ]
+    networks = [
+        *(prepare(net, example) for net in nets),
+        prepare(nets[0], example, forward=doubled),
+    ]
     assert len({network.weights_sha256 for network in networks}) == 1
     assert len({fingerprint.of_network(network) for network in networks[:-1]}) == 4
     assert fingerprint.of_network(networks[-1]) != fingerprint.of_network(networks[0])
-    assert fingerprint.of_network(networks[0]) == fingerprint.of_network(prepare(seeded(Scaled), example))
+    assert fingerprint.of_network(networks[0]) == fingerprint.of_network(
+        prepare(seeded(Scaled), example)
+    )
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign", "another"])
-def test_a_damaged_file_is_reported_and_made_again(subject: Subject, damage: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_and_made_again(
+    subject: Subject, damage: str, tmp_path: Path
+) -> None:
     first = collect(subject[0], ["grad"], *subject[1:], cache=tmp_path)
     (path,) = files(tmp_path)
     content = bytearray(path.read_bytes())
@@ -144,7 +181,9 @@ def test_a_damaged_file_is_reported_and_made_again(subject: Subject, damage: str
     again = collect(subject[0], ["grad"], *subject[1:], cache=tmp_path)
     assert [warning.code for warning in again.warnings] == ["W604"]
     assert torch.equal(first.array("grad"), again.array("grad"))
-    assert not collect(subject[0], ["grad"], *subject[1:], cache=tmp_path).warnings, "it was made again"
+    assert not collect(subject[0], ["grad"], *subject[1:], cache=tmp_path).warnings, (
+        "it was made again"
+    )
 
 
 def test_whatever_bit_is_flipped_is_noticed(tmp_path: Path) -> None:
@@ -161,13 +200,17 @@ def test_whatever_bit_is_flipped_is_noticed(tmp_path: Path) -> None:
         assert found is None or (torch.equal(found.values, kept.values) and found.error is not None)
 
 
-def test_a_damaged_file_is_set_aside_and_its_removal_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_file_is_set_aside_and_its_removal_may_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Cache(tmp_path, "net")
     for content in (b"first", b"second"):
         store._path("grad", "key").parent.mkdir(parents=True, exist_ok=True)
         store._path("grad", "key").write_bytes(content)
         assert store.load("grad", "key") is None
-    assert [path.read_bytes() for path in tmp_path.rglob("*.damaged")] == [b"second"] and not files(tmp_path)
+    assert [path.read_bytes() for path in tmp_path.rglob("*.damaged")] == [b"second"] and not files(
+        tmp_path
+    )
     store._path("grad", "key").write_bytes(b"third")
     monkeypatch.setattr(Path, "replace", denied)
     assert store.load("grad", "key") is None
@@ -178,19 +221,31 @@ def denied(*args: object) -> bool:
     raise PermissionError(13, "Permission denied")
 
 
-def test_a_cache_that_cannot_be_read_is_no_obstacle(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_read_is_no_obstacle(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Path, "is_file", denied)
     found = collect(subject[0], ["grad"], *subject[1:], cache=tmp_path)
-    assert {warning.code for warning in found.warnings} == {"W604", "W609"} and found.array("grad").any()
+    assert {warning.code for warning in found.warnings} == {"W604", "W609"} and found.array(
+        "grad"
+    ).any()
 
 
 def test_standard_errors_are_kept(subject: Subject, tmp_path: Path) -> None:
-    first, again = (collect(subject[0], ["hess_trace"], *subject[1:], cache=tmp_path) for _ in range(2))
+    first, again = (
+        collect(subject[0], ["hess_trace"], *subject[1:], cache=tmp_path) for _ in range(2)
+    )
     assert torch.equal(first.errors["hess_trace"], again.errors["hess_trace"])
 
 
 def test_with_a_loss_of_the_users_own_nothing_is_kept(subject: Subject, tmp_path: Path) -> None:
-    collect(subject[0], ["grad", "x2"], *subject[1:], cache=tmp_path, loss=lambda scores, batch: scores.square().mean())
+    collect(
+        subject[0],
+        ["grad", "x2"],
+        *subject[1:],
+        cache=tmp_path,
+        loss=lambda scores, batch: scores.square().mean(),
+    )
     assert not files(tmp_path)
 
 
@@ -202,7 +257,9 @@ def test_many_may_write_and_read_at_once(tmp_path: Path) -> None:
         store = Cache(tmp_path, "net")
         store.store("grad", "key", kept)
         found = store.load("grad", "key")
-        return found is not None and torch.equal(found.values, kept.values), [warning.code for warning in store.warnings]
+        return found is not None and torch.equal(found.values, kept.values), [
+            warning.code for warning in store.warnings
+        ]
 
     with ThreadPoolExecutor(8) as pool:
         assert set(map(repr, pool.map(work, range(64)))) == {"(True, [])"}
@@ -215,10 +272,15 @@ def test_a_writer_that_was_killed_leaves_nothing_that_is_read(tmp_path: Path) ->
     path.parent.mkdir(parents=True)
     path.with_name(f".{path.name}.1234").write_bytes(b"half a fi")
     assert store.load("grad", "key") is None and not store.warnings
-    assert caches.info(tmp_path).files == 1 == caches.clear(tmp_path).files and caches.info(tmp_path).files == 0
+    assert (
+        caches.info(tmp_path).files == 1 == caches.clear(tmp_path).files
+        and caches.info(tmp_path).files == 0
+    )
 
 
-def test_a_file_that_vanishes_while_it_is_counted_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_vanishes_while_it_is_counted_or_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Cache(tmp_path, "net")
     store.store("grad", "key", Measured(torch.zeros(3)))
     monkeypatch.setattr("emqlang.quant.statistics.cache._read", missing)
@@ -249,7 +311,9 @@ def test_the_command_shows_and_clears(emq: Emq) -> None:
     emq("eval", "mean(grad)", "--stat-images", "4")
     assert caches.info().files == 1
     shown = emq("cache", "info")
-    assert shown.status == 0 and str(caches.info().directory) in "".join(shown.out.split()), "long paths are wrapped"
+    assert shown.status == 0 and str(caches.info().directory) in "".join(shown.out.split()), (
+        "long paths are wrapped"
+    )
     counts = json.loads(emq("cache", "info", "--json").out)
     assert (counts["files"], counts["bytes"], counts["cleared"]) == (1, caches.info().bytes, False)
     cleared = json.loads(emq("cache", "clear", "--json").out)

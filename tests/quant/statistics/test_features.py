@@ -28,7 +28,9 @@ def orm(network: Network, values: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("kind", [None, Shared])
 def test_the_sum_of_linear_cka(kind: type[nn.Module] | None) -> None:
-    network, values, _ = labelled(seeded(kind), SHAPES[kind]) if kind else labelled(small(), (2, 5, 5))
+    network, values, _ = (
+        labelled(seeded(kind), SHAPES[kind]) if kind else labelled(small(), (2, 5, 5))
+    )
     calls = [calls for calls in outputs_of(network, values)[:-1] if isinstance(calls, list)]
     features = [torch.cat([call.detach().flatten(1) for call in layer], 1) for layer in calls]
     assert orm(network, values) == pytest.approx(expected(features), rel=1e-4)
@@ -49,8 +51,12 @@ class SequenceFirst(nn.Module):
 def test_the_images_need_not_be_the_first_axis() -> None:
     network, values, _ = labelled(seeded(SequenceFirst), (7, 4))
     calls = [calls for calls in outputs_of(network, values)[:-1] if isinstance(calls, list)]
-    features = [call.detach().transpose(0, call.ndim - 2).flatten(1) for layer in calls for call in layer]
-    assert features[0].shape == (COUNT, 35) and orm(network, values) == pytest.approx(expected(features), rel=1e-4)
+    features = [
+        call.detach().transpose(0, call.ndim - 2).flatten(1) for layer in calls for call in layer
+    ]
+    assert features[0].shape == (COUNT, 35) and orm(network, values) == pytest.approx(
+        expected(features), rel=1e-4
+    )
 
 
 def test_features_that_do_not_vary_have_nothing_in_common() -> None:

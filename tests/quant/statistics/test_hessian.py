@@ -31,7 +31,9 @@ def exact(subject: Subject) -> list[Tensor]:
 
         def loss(flat: Tensor, layer: Layer = layer) -> Tensor:
             weights = {f"{layer.name}.weight": flat.view(layer.shape)}
-            return F.cross_entropy(torch.func.functional_call(module, weights, (values.double(),)), labels)
+            return F.cross_entropy(
+                torch.func.functional_call(module, weights, (values.double(),)), labels
+            )
 
         found = torch.autograd.functional.hessian(loss, layer.weight.detach().flatten())
         assert isinstance(found, Tensor)
@@ -45,12 +47,16 @@ def test_traces_are_exact_within_their_stated_errors(subject: Subject, exact: li
     wanted = torch.stack([block.trace() for block in exact])
     deviations = []
     for seed in range(12):
-        found = collect(network, ["hess", "hess_trace"], values, labels, seed=seed, hessian_samples=64)
+        found = collect(
+            network, ["hess", "hess_trace"], values, labels, seed=seed, hessian_samples=64
+        )
         sums = torch.stack([part.sum() for part in layer_values(found, "hess")])
         torch.testing.assert_close(sums.double(), found.array("hess_trace"), rtol=1e-3, atol=1e-5)
         deviations.append((found.array("hess_trace") - wanted) / found.errors["hess_trace"])
     scores = torch.stack(deviations)
-    assert scores.abs().max() < 4.5 and 0.5 < scores.std() < 1.6, "the standard error says how far the estimate is off"
+    assert scores.abs().max() < 4.5 and 0.5 < scores.std() < 1.6, (
+        "the standard error says how far the estimate is off"
+    )
 
 
 def test_the_diagonal_comes_nearer_with_more_probes(subject: Subject, exact: list[Tensor]) -> None:
@@ -74,11 +80,15 @@ def test_the_top_eigenvalue_of_each_block(subject: Subject, exact: list[Tensor])
 
 
 @pytest.mark.parametrize("name", ["hess", "hess_trace", "hess_eig"])
-def test_how_the_images_are_batched_is_of_no_concern(subject: Subject, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_the_images_are_batched_is_of_no_concern(
+    subject: Subject, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, values, labels = subject
     together = collect(network, [name], values, labels).array(name)
     monkeypatch.setattr(hessian, "HELD", 2 * sum(network.collection.act_numel))
-    torch.testing.assert_close(collect(network, [name], values, labels).array(name), together, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        collect(network, [name], values, labels).array(name), together, rtol=1e-3, atol=1e-5
+    )
 
 
 def test_where_the_loss_has_no_curvature_it_is_zero() -> None:
@@ -88,8 +98,12 @@ def test_where_the_loss_has_no_curvature_it_is_zero() -> None:
     network, values, labels = labelled(nn.Sequential(nn.Linear(4, 3)), (4,))
     found = collect(network, ["hess", "hess_trace", "hess_eig"], values, labels, loss=loss)
     assert not any(found.array(name).any() for name in found.arrays)
-    network, values, labels = labelled(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), (4,))
-    assert not collect(network, ["hess_eig"], values, labels, loss=loss).array("hess_eig").any(), "a block is a layer's own"
+    network, values, labels = labelled(
+        nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), (4,)
+    )
+    assert not collect(network, ["hess_eig"], values, labels, loss=loss).array("hess_eig").any(), (
+        "a block is a layer's own"
+    )
 
 
 def test_a_standard_error_takes_two_probes(subject: Subject) -> None:

@@ -28,19 +28,29 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "transformer":
         return labelled(seeded(FusedViT), (3, 8, 8), classes=5)
     network, values, labels = labelled(small(), (2, 5, 5))
-    return network if request.param == "single" else prepare(small(), values[:1], tied=[("second", "head")]), values, labels
+    return (
+        network
+        if request.param == "single"
+        else prepare(small(), values[:1], tied=[("second", "head")]),
+        values,
+        labels,
+    )
 
 
 def quantized_input(network: Network, index: int, values: Tensor, bits: int) -> ActivationGrid:
     """What quantizes a layer's input with the least squared error, the network's own with 8 bits."""
     seen: list[Tensor] = []
     layer = network.collection.layers[index]
-    handle = layer.module.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+    handle = layer.module.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].detach())
+    )
     network.module(values)
     handle.remove()
     (given,) = seen
     external = given.shape == values.shape and torch.equal(given, values)
-    return RANGES["mse"](Observed(float(given.min()), float(given.max()), [given.flatten()]), 8 if external else bits)
+    return RANGES["mse"](
+        Observed(float(given.min()), float(given.max()), [given.flatten()]), 8 if external else bits
+    )
 
 
 def quantized(network: Network, indices: Sequence[int], choice: Choice, values: Tensor) -> Network:
@@ -55,11 +65,15 @@ def quantized(network: Network, indices: Sequence[int], choice: Choice, values: 
             module.weight.copy_(layer.unrows(grid.values(grid.codes(rows))))  # type: ignore[operator,union-attr]
         if choice.act_bits is not None:
             values_of = quantized_input(network, index, values, choice.act_bits)
-            module.register_forward_pre_hook(lambda module, args, values_of=values_of: (values_of(args[0]),))
+            module.register_forward_pre_hook(
+                lambda module, args, values_of=values_of: (values_of(args[0]),)
+            )
     return copy
 
 
-@pytest.mark.parametrize("menu", [parse_bits("2,3"), parse_menu("W3A3,W2A8")], ids=["bits", "pairs"])
+@pytest.mark.parametrize(
+    "menu", [parse_bits("2,3"), parse_menu("W3A3,W2A8")], ids=["bits", "pairs"]
+)
 def test_what_one_quantized_group_does(subject: Subject, menu: tuple[Choice, ...]) -> None:
     network, values, labels = subject
     found = collect_statistics(network, NAMES, menu, data_of(values, labels))
@@ -67,18 +81,36 @@ def test_what_one_quantized_group_does(subject: Subject, menu: tuple[Choice, ...
         *plain, logits = outputs_of(network, values)
         for row, choice in enumerate(menu):
             for group in network.collection.groups:
-                *moved, answer = outputs_of(quantized(network, group.layers, choice, values), values)
-                kl = F.kl_div(answer.log_softmax(1), logits.log_softmax(1), log_target=True, reduction="batchmean")
+                *moved, answer = outputs_of(
+                    quantized(network, group.layers, choice, values), values
+                )
+                kl = F.kl_div(
+                    answer.log_softmax(1),
+                    logits.log_softmax(1),
+                    log_target=True,
+                    reduction="batchmean",
+                )
                 rise = F.cross_entropy(answer, labels) - F.cross_entropy(logits, labels)
                 for index in group.layers:
-                    noise, energy = (moved[index][0] - plain[index][0]).square().sum(), plain[index][0].square().sum()
+                    noise, energy = (
+                        (moved[index][0] - plain[index][0]).square().sum(),
+                        plain[index][0].square().sum(),
+                    )
                     main = index == group.main
-                    wanted = float(noise / energy), float(kl) if main else 0.0, float(rise) if main else 0.0
+                    wanted = (
+                        float(noise / energy),
+                        float(kl) if main else 0.0,
+                        float(rise) if main else 0.0,
+                    )
                     for name, value in zip(NAMES, wanted, strict=True):
-                        assert float(found.array(name)[row, index]) == pytest.approx(value, rel=2e-3, abs=2e-6), (name, index)
+                        assert float(found.array(name)[row, index]) == pytest.approx(
+                            value, rel=2e-3, abs=2e-6
+                        ), (name, index)
 
 
-def test_how_the_images_are_batched_is_of_no_concern(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_the_images_are_batched_is_of_no_concern(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, values, labels = subject
     together = collect_statistics(network, NAMES, parse_bits("3"), data_of(values, labels))
     monkeypatch.setattr(perturbation, "BATCH", 4)

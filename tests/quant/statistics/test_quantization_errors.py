@@ -35,25 +35,43 @@ def test_qerr_is_quantized_minus_original(subject: tuple[Network, Tensor, Tensor
 def test_every_output_channel_of_every_kind_of_layer_has_one_grid(method: str) -> None:
     """Grouped, depthwise and transposed: cut the weight at the channel in its own layout, and count its levels."""
     network, values, _ = labelled(seeded(Chain), SHAPES[Chain])
-    found = collect(network, ["qerr", "w"], values, None, bits="2", quantizer=WeightQuantizer(method))
-    parts = zip(network.collection.layers, layer_values(found, "qerr"), layer_values(found, "w"), strict=True)
+    found = collect(
+        network, ["qerr", "w"], values, None, bits="2", quantizer=WeightQuantizer(method)
+    )
+    parts = zip(
+        network.collection.layers,
+        layer_values(found, "qerr"),
+        layer_values(found, "w"),
+        strict=True,
+    )
     for layer, error, weight in parts:
         quantized = layer.unrows((weight + error[0]).view(layer.channels_out, -1))
         for channel in range(layer.channels_out):
             group, place = divmod(channel, layer.channels_out // layer.conv_groups)
             inputs = layer.channels_in // layer.conv_groups
-            own = quantized[group * inputs : (group + 1) * inputs, place] if layer.transposed else quantized[channel]
+            own = (
+                quantized[group * inputs : (group + 1) * inputs, place]
+                if layer.transposed
+                else quantized[channel]
+            )
             levels = torch.unique(torch.round(own, decimals=5))
             assert own.numel() == layer.fan_in and len(levels) <= 4, layer.name
-        assert len(torch.unique(torch.round(quantized, decimals=5))) > 4, "other channels have other grids"
+        assert len(torch.unique(torch.round(quantized, decimals=5))) > 4, (
+            "other channels have other grids"
+        )
 
 
 def inputs_of(network: Network, name: str, values: Tensor) -> Tensor:
     """Everything that one layer is given, flat."""
     seen: list[Tensor] = []
     weight = network.module.get_submodule(name).weight
-    owners = [module for module in network.module.modules() if getattr(module, "weight", None) is weight]
-    handles = [module.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach())) for module in owners]
+    owners = [
+        module for module in network.module.modules() if getattr(module, "weight", None) is weight
+    ]
+    handles = [
+        module.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+        for module in owners
+    ]
     network.module(values)
     for handle in handles:
         handle.remove()
@@ -70,29 +88,45 @@ def squared_error(grid: ActivationGrid, given: Tensor) -> float:
 @pytest.mark.parametrize("kind", [Chain, Shared, ViT])
 def test_act_qerr_is_what_quantizing_the_input_costs(kind: type[nn.Module]) -> None:
     network, values, _ = labelled(seeded(kind), SHAPES[kind])
-    found = collect_statistics(network, ["act_qerr"], parse_menu("W4A3,W4A8"), data_of(values, None)).array("act_qerr")
+    found = collect_statistics(
+        network, ["act_qerr"], parse_menu("W4A3,W4A8"), data_of(values, None)
+    ).array("act_qerr")
     for layer in network.collection.layers:
         given = inputs_of(network, layer.name, values)
         external = given.sort().values.equal(values.flatten().sort().values)
         seen = Observed(float(given.min()), float(given.max()), [given])
         for row, bits in enumerate((3, 8)):
             grid = RANGES["mse"](seen, 8 if external else bits)
-            assert float(found[row, layer.index]) == pytest.approx(squared_error(grid, given), rel=1e-3), layer.name
+            assert float(found[row, layer.index]) == pytest.approx(
+                squared_error(grid, given), rel=1e-3
+            ), layer.name
 
 
 def test_act_qerr_is_near_the_least_there_is(subject: tuple[Network, Tensor, Tensor]) -> None:
     network, values, labels = subject
-    found = collect_statistics(network, ["act_qerr"], parse_menu("W4A3"), data_of(values, labels)).array("act_qerr")
+    found = collect_statistics(
+        network, ["act_qerr"], parse_menu("W4A3"), data_of(values, labels)
+    ).array("act_qerr")
     for layer in network.collection.layers[1:]:
         given = inputs_of(network, layer.name, values)
-        ends = [(float(given.min()) * a / 40, float(given.max()) * b / 40) for a in range(4, 41) for b in range(4, 41)]
-        least = min(squared_error(ActivationGrid.spanning(low, high, 3), given) for low, high in ends)
+        ends = [
+            (float(given.min()) * a / 40, float(given.max()) * b / 40)
+            for a in range(4, 41)
+            for b in range(4, 41)
+        ]
+        least = min(
+            squared_error(ActivationGrid.spanning(low, high, 3), given) for low, high in ends
+        )
         assert float(found[0, layer.index]) <= 1.15 * least
 
 
 def test_act_qerr_falls_with_activation_bits(subject: tuple[Network, Tensor, Tensor]) -> None:
     network, values, labels = subject
     menu = parse_menu("W4A2,W4A4,W4A8")
-    found = collect_statistics(network, ["act_qerr"], menu, data_of(values, labels)).array("act_qerr")
-    assert found.shape == (3, 3) and (found[:, 0] == found[0, 0]).all(), "the network's own input has 8 bits"
+    found = collect_statistics(network, ["act_qerr"], menu, data_of(values, labels)).array(
+        "act_qerr"
+    )
+    assert found.shape == (3, 3) and (found[:, 0] == found[0, 0]).all(), (
+        "the network's own input has 8 bits"
+    )
     assert (found[0, 1:] > found[1, 1:]).all() and (found[1, 1:] > found[2, 1:]).all()

@@ -21,7 +21,9 @@ def test_by_unfolding() -> None:
     torch.testing.assert_close(first.view(3, 8), meets.expand(3, 8), rtol=1e-5, atol=1e-8)
     module = network.module
     hidden = torch.tanh(module.first(values))
-    torch.testing.assert_close(second.view(4, 12)[0], F.unfold(hidden.square(), 2).mean((0, 2)), rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(
+        second.view(4, 12)[0], F.unfold(hidden.square(), 2).mean((0, 2)), rtol=1e-5, atol=1e-8
+    )
     pooled = torch.tanh(module.second(hidden)).mean((2, 3))
     torch.testing.assert_close(head.view(3, 4)[2], pooled.square().mean(0), rtol=1e-5, atol=1e-8)
 
@@ -33,7 +35,9 @@ class Padded(nn.Module):
         super().__init__()
         self.same = nn.Conv2d(4, 4, (3, 2), padding="same", dilation=(2, 1))
         self.reflected = nn.Conv2d(4, 6, 3, stride=2, padding=1, padding_mode="reflect", groups=2)
-        self.up = nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2)
+        self.up = nn.ConvTranspose2d(
+            6, 4, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2
+        )
         self.deep = nn.Conv3d(2, 3, 2, padding=1)
         self.up1d = nn.ConvTranspose1d(3, 4, 3, stride=2, padding=1)
 
@@ -47,8 +51,15 @@ class Padded(nn.Module):
 def inputs_of(network: Network, layer: Layer, values: Tensor) -> list[Tensor]:
     """What every call of a layer, by whichever of its modules, was given."""
     seen: list[Tensor] = []
-    owners = [module for module in network.module.modules() if getattr(module, "weight", None) is layer.weight]
-    handles = [module.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach())) for module in owners]
+    owners = [
+        module
+        for module in network.module.modules()
+        if getattr(module, "weight", None) is layer.weight
+    ]
+    handles = [
+        module.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+        for module in owners
+    ]
     network.module(values)
     for handle in handles:
         handle.remove()
@@ -66,8 +77,12 @@ def contributions(layer: Layer, given: Tensor) -> tuple[Tensor, int]:
     jacobian = torch.autograd.functional.jacobian(output, layer.weight.detach())
     assert isinstance(jacobian, Tensor)
     outputs = jacobian.numel() // layer.numel
-    positions = given.numel() // layer.channels_in if layer.transposed else outputs // layer.channels_out
-    return jacobian.double().square().reshape(outputs, layer.numel).sum(0).view(layer.shape), positions
+    positions = (
+        given.numel() // layer.channels_in if layer.transposed else outputs // layer.channels_out
+    )
+    return jacobian.double().square().reshape(outputs, layer.numel).sum(0).view(
+        layer.shape
+    ), positions
 
 
 @pytest.mark.parametrize("kind", [Chain, Sequence1d, PreActivation, Shared, ViT, Padded])
@@ -77,8 +92,12 @@ def test_by_what_each_weight_contributes(kind: type[nn.Module]) -> None:
     found = layer_values(collect(network, ["x2"], values, None), "x2")
     for layer in network.collection.layers:
         calls = [contributions(layer, given) for given in inputs_of(network, layer, values)]
-        expected = torch.stack([total for total, _ in calls]).sum(0) / sum(count for _, count in calls)
-        torch.testing.assert_close(found[layer.index], layer.rows(expected).flatten().float(), rtol=1e-4, atol=1e-6)
+        expected = torch.stack([total for total, _ in calls]).sum(0) / sum(
+            count for _, count in calls
+        )
+        torch.testing.assert_close(
+            found[layer.index], layer.rows(expected).flatten().float(), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_a_product_of_its_own_making_is_refused() -> None:

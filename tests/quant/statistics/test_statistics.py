@@ -38,7 +38,9 @@ def test_every_row_of_the_input_table_is_collected_once() -> None:
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_only_what_is_asked_for_is_measured(subject: Subject, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_asked_for_is_measured(
+    subject: Subject, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = [part for part in PASSES if name in part.names]
     monkeypatch.setattr("emqlang.quant.statistics.PASSES", own)
     shown: list[str] = []
@@ -65,13 +67,27 @@ def test_weights_lie_output_channels_first() -> None:
     assert found.rows == tuple(layer.channels_out for layer in network.collection.layers)
 
 
-@pytest.mark.parametrize("menu", [parse_bits("2,4"), parse_menu("W4A8,W2A8,W2A4")], ids=["bits", "pairs"])
+@pytest.mark.parametrize(
+    "menu", [parse_bits("2,4"), parse_menu("W4A8,W2A8,W2A4")], ids=["bits", "pairs"]
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_statistic_of_every_network_is_as_its_row_says(kind: type[nn.Module], menu: tuple[Any, ...]) -> None:
+def test_every_statistic_of_every_network_is_as_its_row_says(
+    kind: type[nn.Module], menu: tuple[Any, ...]
+) -> None:
     network = ready(kind)
-    found = collect_statistics(network, EVERYTHING, menu, data_of(inputs(kind, 3), None), loss="self", hessian_samples=2)
-    rows = {Axis.NONE: (), Axis.WEIGHT_BITS: (2,), Axis.ACT_BITS: (len({c.act_bits for c in menu}),), Axis.CHOICE: (len(menu),)}
-    sizes = {Kind.LAYER: len(found.layers), **{Kind(kind): offsets[-1] for kind, offsets in found.offsets.items()}}
+    found = collect_statistics(
+        network, EVERYTHING, menu, data_of(inputs(kind, 3), None), loss="self", hessian_samples=2
+    )
+    rows = {
+        Axis.NONE: (),
+        Axis.WEIGHT_BITS: (2,),
+        Axis.ACT_BITS: (len({c.act_bits for c in menu}),),
+        Axis.CHOICE: (len(menu),),
+    }
+    sizes = {
+        Kind.LAYER: len(found.layers),
+        **{Kind(kind): offsets[-1] for kind, offsets in found.offsets.items()},
+    }
     for name, row in INPUTS.items():
         values = found.array(name)
         wide = row.kind is Kind.LAYER or name == "grad_synflow"
@@ -89,18 +105,33 @@ def test_networks_of_other_precisions_are_given_images_of_theirs(dtype: torch.dt
     network = prepare(seeded(Chain).to(dtype), inputs(Chain, 2).to(dtype))
     single = prepare(seeded(Chain), inputs(Chain, 2))
     found, wanted = (
-        collect(net, EVERYTHING, inputs(Chain, 3), torch.tensor([0, 1, 2]), hessian_samples=2) for net in (network, single)
+        collect(net, EVERYTHING, inputs(Chain, 3), torch.tensor([0, 1, 2]), hessian_samples=2)
+        for net in (network, single)
     )
     assert all(found.array(name).isfinite().all() for name in EVERYTHING)
-    first = slice(*found.offsets["weight"][:2])  # in half precision the later norms do not fold to 1e-5, and stay
+    first = slice(
+        *found.offsets["weight"][:2]
+    )  # in half precision the later norms do not fold to 1e-5, and stay
     for name in ("w", "x2"):
-        torch.testing.assert_close(found.array(name)[first], wanted.array(name)[first], rtol=0.02, atol=1e-3)
+        torch.testing.assert_close(
+            found.array(name)[first], wanted.array(name)[first], rtol=0.02, atol=1e-3
+        )
 
 
 def test_the_same_seed_gives_the_same_values(subject: Subject) -> None:
     """Bit for bit for any number of threads on a network this small; sums that torch splits among threads, to rounding."""
     network, values, labels = subject
-    exact = ["grad", "fisher", "x2", "act", "grad_act", "act_var", "fisher_act", "qerr", "grad_synflow"]
+    exact = [
+        "grad",
+        "fisher",
+        "x2",
+        "act",
+        "grad_act",
+        "act_var",
+        "fisher_act",
+        "qerr",
+        "grad_synflow",
+    ]
     rounded = ["hess", "hess_eig", "orm", "act_qerr", "kl", "loss_inc", "out_mse"]
     threads = torch.get_num_threads()
     found = []
@@ -120,22 +151,32 @@ def test_the_same_seed_gives_the_same_values(subject: Subject) -> None:
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_taken_alone_it_is_the_same_as_among_all(subject: Subject, name: str) -> None:
     network, values, labels = subject
-    alone, among = (collect(network, names, values, labels, hessian_samples=4) for names in ([name], EVERYTHING))
+    alone, among = (
+        collect(network, names, values, labels, hessian_samples=4) for names in ([name], EVERYTHING)
+    )
     assert torch.equal(alone.array(name), among.array(name))
 
 
 def test_another_seed_gives_other_probes_and_no_other_gradient(subject: Subject) -> None:
     network, values, labels = subject
-    one, two = (collect(network, ["hess", "grad", "x2"], values, labels, seed=seed) for seed in (3, 4))
+    one, two = (
+        collect(network, ["hess", "grad", "x2"], values, labels, seed=seed) for seed in (3, 4)
+    )
     assert not torch.equal(one.array("hess"), two.array("hess"))
-    assert torch.equal(one.array("grad"), two.array("grad")) and torch.equal(one.array("x2"), two.array("x2"))
+    assert torch.equal(one.array("grad"), two.array("grad")) and torch.equal(
+        one.array("x2"), two.array("x2")
+    )
 
 
 def test_the_labels_may_be_the_networks_own(subject: Subject) -> None:
     network, values, _ = subject
     drawn = collect(network, ["grad"], values, None, loss="self").array("grad")
-    assert drawn.abs().max() > 0 and torch.equal(drawn, collect(network, ["grad"], values, None, loss="self").array("grad"))
-    assert not torch.equal(drawn, collect(network, ["grad"], values, None, loss="self", seed=1).array("grad"))
+    assert drawn.abs().max() > 0 and torch.equal(
+        drawn, collect(network, ["grad"], values, None, loss="self").array("grad")
+    )
+    assert not torch.equal(
+        drawn, collect(network, ["grad"], values, None, loss="self", seed=1).array("grad")
+    )
 
 
 def test_a_loss_of_the_users_own(subject: Subject) -> None:
@@ -148,15 +189,21 @@ def test_a_loss_of_the_users_own(subject: Subject) -> None:
     found = collect(network, ["grad", "loss_inc"], values, labels, loss=loss).array("grad")
     weights = [layer.weight for layer in network.collection.layers]
     wanted = torch.autograd.grad(network.module(values).square().sum(1).mean(), weights)
-    torch.testing.assert_close(found, torch.cat([slope.flatten() for slope in wanted]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        found, torch.cat([slope.flatten() for slope in wanted]), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_fewer_images_than_asked_for_are_all_of_them(subject: Subject) -> None:
     network, values, labels = subject
-    some, most = (collect(network, ["x2"], values, labels, stat_images=count) for count in (COUNT, 10 * COUNT))
+    some, most = (
+        collect(network, ["x2"], values, labels, stat_images=count) for count in (COUNT, 10 * COUNT)
+    )
     assert torch.equal(some.array("x2"), most.array("x2"))
     first = collect(network, ["x2"], values, labels, stat_images=2)
-    assert torch.equal(first.array("x2"), collect(network, ["x2"], values[:2], labels[:2]).array("x2"))
+    assert torch.equal(
+        first.array("x2"), collect(network, ["x2"], values[:2], labels[:2]).array("x2")
+    )
 
 
 def test_what_needs_images_is_refused_without(subject: Subject) -> None:
@@ -164,14 +211,24 @@ def test_what_needs_images_is_refused_without(subject: Subject) -> None:
     for name in set(INPUTS) - set(FREE):
         with pytest.raises(EmqError, match="images") as refused:
             collect_statistics(network, [name], parse_bits("2"))
-        assert refused.value.diagnostics[0].code == "E303" and "noise" in str(refused.value.diagnostics[0].help)
+        assert refused.value.diagnostics[0].code == "E303" and "noise" in str(
+            refused.value.diagnostics[0].help
+        )
     assert set(collect_statistics(network, FREE, parse_bits("2")).arrays) == set(FREE)
 
 
 REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "larger images": ("E304", "the images of these are 2x7x7, and the network takes 2x5x5", {"values": torch.randn(3, 2, 7, 7)}),
+    "larger images": (
+        "E304",
+        "the images of these are 2x7x7, and the network takes 2x5x5",
+        {"values": torch.randn(3, 2, 7, 7)},
+    ),
     "more channels": ("E304", "are 3x5x5", {"values": torch.randn(3, 3, 5, 5)}),
-    "images that are no numbers": ("E304", "not finite", {"values": torch.full((3, *SHAPE), torch.nan)}),
+    "images that are no numbers": (
+        "E304",
+        "not finite",
+        {"values": torch.full((3, *SHAPE), torch.nan)},
+    ),
     "no labels": ("E304", "no labels", {"labels": None}),
     "labels of other classes": ("E304", "cross entropy", {"labels": torch.tensor([0, 1, 9])}),
     "too few labels": ("E304", "labels", {"labels": torch.tensor([0, 1])}),
@@ -187,21 +244,35 @@ def test_what_does_not_do_is_refused(subject: Subject, what: str) -> None:
     given = {"values": subject[1][:3], "labels": subject[2][:3], **changes}
     with pytest.raises(EmqError) as refused:
         collect(subject[0], ["grad"], **given)
-    assert refused.value.diagnostics[0].code == code and message in refused.value.diagnostics[0].message
+    assert (
+        refused.value.diagnostics[0].code == code
+        and message in refused.value.diagnostics[0].message
+    )
 
 
 def test_data_without_images_is_refused(subject: Subject) -> None:
     with pytest.raises(EmqError, match="nothing has no images"):
-        collect_statistics(subject[0], ["x2"], parse_bits("2"), Batches("nothing", "", 0, False, lambda: iter(())))
+        collect_statistics(
+            subject[0], ["x2"], parse_bits("2"), Batches("nothing", "", 0, False, lambda: iter(()))
+        )
 
 
 def test_a_layer_of_one_weight_and_one_of_equal_weights() -> None:
     """Their weights lie on the grid, whatever the bits; nothing else about them is special."""
     network = prepare(seeded(Tiny), inputs(Tiny, 2))
-    found = collect(network, ["qerr", "w", "fisher", "grad_synflow"], inputs(Tiny, 5), None, loss="self", bits="1,2")
+    found = collect(
+        network,
+        ["qerr", "w", "fisher", "grad_synflow"],
+        inputs(Tiny, 5),
+        None,
+        loss="self",
+        bits="1,2",
+    )
     assert not found.array("qerr").any()
     assert found.array("w")[1:].tolist() == [0.25] * 3 and found.array("fisher").gt(0).all()
-    assert found.array("grad_synflow").tolist() == pytest.approx([0.75, *[abs(float(found.array("w")[0]))] * 3])
+    assert found.array("grad_synflow").tolist() == pytest.approx(
+        [0.75, *[abs(float(found.array("w")[0]))] * 3]
+    )
 
 
 def test_folded_networks_show_their_folded_weights() -> None:
@@ -216,8 +287,17 @@ def test_collecting_leaves_the_network_as_it_was(subject: Subject) -> None:
     network, values, labels = subject
     before = {name: value.clone() for name, value in network.module.state_dict().items()}
     collect(network, EVERYTHING, values, labels, hessian_samples=2)
-    collect_statistics(network, EVERYTHING, parse_menu("W2A4"), data_of(values, labels), hessian_samples=2)
-    assert all(torch.equal(before[name], value) for name, value in network.module.state_dict().items())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.module.parameters())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.module.modules())
+    collect_statistics(
+        network, EVERYTHING, parse_menu("W2A4"), data_of(values, labels), hessian_samples=2
+    )
+    assert all(
+        torch.equal(before[name], value) for name, value in network.module.state_dict().items()
+    )
+    assert all(
+        parameter.grad is None and parameter.requires_grad
+        for parameter in network.module.parameters()
+    )
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in network.module.modules()
+    )
     assert not network.module.training

@@ -42,7 +42,10 @@ class Plain(nn.Module):
 def test_every_layer_of_a_chain_carries_the_same_sum() -> None:
     """Synaptic conservation (arXiv 2006.05467, Theorem 1): sum of weight times gradient is R in each layer."""
     net = seeded(Plain)
-    sums = [float((w.double().abs() * g).sum()) for w, g in collected(prepare(net, torch.randn(1, 2, 8, 8)), "w", "grad_synflow")]
+    sums = [
+        float((w.double().abs() * g).sum())
+        for w, g in collected(prepare(net, torch.randn(1, 2, 8, 8)), "w", "grad_synflow")
+    ]
     assert len(sums) == 4 and sums == pytest.approx([sums[0]] * 4, rel=1e-6)
 
 
@@ -62,15 +65,43 @@ def test_no_layer_of_a_large_network_is_dead(name: str) -> None:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    **{kind.__name__: kind() for kind in (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.PReLU, nn.ELU, nn.SELU, nn.Mish)},
-    **{kind.__name__: kind() for kind in (nn.LeakyReLU, nn.Softplus, nn.Softsign, nn.Tanh, nn.LogSigmoid, nn.Dropout, nn.CELU)},
-    "in place": nn.Sequential(nn.ReLU(inplace=True), nn.Hardtanh(inplace=True), nn.SiLU(inplace=True)),
+    **{
+        kind.__name__: kind()
+        for kind in (
+            nn.ReLU,
+            nn.ReLU6,
+            nn.Hardswish,
+            nn.SiLU,
+            nn.GELU,
+            nn.PReLU,
+            nn.ELU,
+            nn.SELU,
+            nn.Mish,
+        )
+    },
+    **{
+        kind.__name__: kind()
+        for kind in (
+            nn.LeakyReLU,
+            nn.Softplus,
+            nn.Softsign,
+            nn.Tanh,
+            nn.LogSigmoid,
+            nn.Dropout,
+            nn.CELU,
+        )
+    },
+    "in place": nn.Sequential(
+        nn.ReLU(inplace=True), nn.Hardtanh(inplace=True), nn.SiLU(inplace=True)
+    ),
     "functions": lambda x: torch.tanh(F.relu6(F.leaky_relu(x, negative_slope=0.2))),
     "methods": lambda x: x.relu().tanh().clamp(min=0, max=6).clip(0, 6),
     "in-place methods": lambda x: x.clone().relu_().clamp_(0, 1),
     "log softmax": lambda x: torch.special.log_softmax(F.log_softmax(x, dim=1), 1),
     "norms": lambda x: F.local_response_norm(F.normalize(x), 2),
-    "thresholds": nn.Sequential(nn.Threshold(0.5, 0.0), nn.Hardshrink(), nn.Softshrink(), nn.Tanhshrink()),
+    "thresholds": nn.Sequential(
+        nn.Threshold(0.5, 0.0), nn.Hardshrink(), nn.Softshrink(), nn.Tanhshrink()
+    ),
 }
 
 

@@ -44,22 +44,36 @@ def rows_of(path: Path) -> list[Any]:
 
 def test_rows_are_what_quantize_gives(emq: Emq, tmp_path: Path) -> None:
     table = built(emq, tmp_path / "a.table", *options(tmp_path), "--fix", "0=8", "--seed", "5")
-    assert len(table) == 12 and (table.bits[:, 0] == 8).all() and set(table.bits[:, 1:].ravel()) == {2, 3, 4}
+    assert (
+        len(table) == 12
+        and (table.bits[:, 0] == 8).all()
+        and set(table.bits[:, 1:].ravel()) == {2, 3, 4}
+    )
     shop = Workshop(table.spec)
     for row in range(3):
         recipe = shop.recipe(tuple(table.choices[row].tolist()))
         module = quantize(shop.network, recipe, shop.calibration, images=64).module
         found = evaluate(module, shop.splits.test, reference=shop.network.module)
-        assert found.accuracy == pytest.approx(table.accuracy[row]) and found.loss == pytest.approx(table.loss[row], rel=1e-5)
+        assert found.accuracy == pytest.approx(table.accuracy[row]) and found.loss == pytest.approx(
+            table.loss[row], rel=1e-5
+        )
         assert found.agreement == pytest.approx(table.agreement[row])
     assert table.right is not None and table.right.mean(1) == pytest.approx(table.accuracy)
-    assert table.facts["float"]["accuracy"] == pytest.approx(0.8, abs=0.05) and table.facts["images"] == 250
+    assert (
+        table.facts["float"]["accuracy"] == pytest.approx(0.8, abs=0.05)
+        and table.facts["images"] == 250
+    )
 
 
 def test_what_was_built_can_be_built_again(emq: Emq, tmp_path: Path) -> None:
     one, two = (built(emq, tmp_path / name, *options(tmp_path)) for name in ("a.table", "b.table"))
-    assert rows_of(tmp_path / "a.table") == rows_of(tmp_path / "b.table") and (one.choices == two.choices).all()
-    again = json.loads(emq("bench", "build", "--out", str(tmp_path / "a.table"), *options(tmp_path), "--json").out)
+    assert (
+        rows_of(tmp_path / "a.table") == rows_of(tmp_path / "b.table")
+        and (one.choices == two.choices).all()
+    )
+    again = json.loads(
+        emq("bench", "build", "--out", str(tmp_path / "a.table"), *options(tmp_path), "--json").out
+    )
     assert (again["rows"], again["before"]) == (0, 12), "a finished table is left as it is"
 
 
@@ -70,13 +84,17 @@ def test_workers_change_nothing(emq: Emq, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_build_that_is_killed_again_and_again_ends_as_if_it_had_not_been(emq: Emq, tmp_path: Path, workers: str) -> None:
+def test_a_build_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
+    emq: Emq, tmp_path: Path, workers: str
+) -> None:
     arguments = (*options(tmp_path, 30), "--workers", workers)
     built(emq, tmp_path / "whole.table", *arguments)
     out, rng, seen = tmp_path / "killed.table", random.Random(int(workers)), [0]
     command = [sys.executable, "-m", "emqlang", "bench", "build", "--out", str(out), *arguments]
     for _ in range(3):
-        with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        ) as process:
             wanted = seen[-1] + rng.randint(1, 8)
             while process.poll() is None and count(out) < wanted:
                 time.sleep(0.01)
@@ -98,7 +116,13 @@ def count(path: Path) -> int:
 
 def test_ctrl_c_leaves_what_is_done(emq: Emq, tmp_path: Path) -> None:
     out = tmp_path / "a.table"
-    arguments = (*options(tmp_path, 200), "--menu", "2,3,4,8", "--workers", "2")  # rows enough not to be done at once
+    arguments = (
+        *options(tmp_path, 200),
+        "--menu",
+        "2,3,4,8",
+        "--workers",
+        "2",
+    )  # rows enough not to be done at once
     command = [sys.executable, "-m", "emqlang", "bench", "build", "--out", str(out), *arguments]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE) as process:
         while process.poll() is None and count(out) < 3:
@@ -117,7 +141,9 @@ def test_ctrl_c_leaves_what_is_done(emq: Emq, tmp_path: Path) -> None:
         (("--fix", "0=8", "--act-bits", "4"), "act-bits is 4, not 8"),
     ],
 )
-def test_a_table_is_not_gone_on_with_otherwise(emq: Emq, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_a_table_is_not_gone_on_with_otherwise(
+    emq: Emq, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
     out = tmp_path / "a.table"
     built(emq, out, *options(tmp_path))
     done = emq("bench", "build", "--out", str(out), *options(tmp_path), *arguments)
@@ -138,12 +164,19 @@ def test_other_weights_or_images_are_noticed(emq: Emq, tmp_path: Path) -> None:
         (fresh / "small.py").write_text(source.replace(old, new))
         moved = [argument.replace(str(tmp_path), str(fresh)) for argument in given]
         with sqlite3.connect(out) as connection:  # as if it had been begun from there
-            spec = json.loads(connection.execute("SELECT value FROM facts WHERE name = 'spec'").fetchone()[0])
-            spec = {k: str(v).replace(str(tmp_path), str(fresh)) if isinstance(v, str) else v for k, v in spec.items()}
+            spec = json.loads(
+                connection.execute("SELECT value FROM facts WHERE name = 'spec'").fetchone()[0]
+            )
+            spec = {
+                k: str(v).replace(str(tmp_path), str(fresh)) if isinstance(v, str) else v
+                for k, v in spec.items()
+            }
             copy = fresh / "b.table"
             with sqlite3.connect(copy) as target:
                 connection.backup(target)
-                target.execute("UPDATE facts SET value = ? WHERE name = 'spec'", (json.dumps(spec),))
+                target.execute(
+                    "UPDATE facts SET value = ? WHERE name = 'spec'", (json.dumps(spec),)
+                )
         done = emq("bench", "build", "--out", str(copy), *moved)
         assert done.status == 3 and "E315" in done.err and said in done.err
 
@@ -159,7 +192,9 @@ def test_other_weights_or_images_are_noticed(emq: Emq, tmp_path: Path) -> None:
         (("--composed",), 2, "learned rounding"),
     ],
 )
-def test_bad_wishes(emq: Emq, tmp_path: Path, arguments: tuple[str, ...], status: int, code: str) -> None:
+def test_bad_wishes(
+    emq: Emq, tmp_path: Path, arguments: tuple[str, ...], status: int, code: str
+) -> None:
     done = emq("bench", "build", "--out", str(tmp_path / "a.table"), *options(tmp_path), *arguments)
     assert done.status == status and code in done.err and "Traceback" not in done.err
     assert status == 0 or not (tmp_path / "a.table").exists()
@@ -168,28 +203,49 @@ def test_bad_wishes(emq: Emq, tmp_path: Path, arguments: tuple[str, ...], status
 def test_images_without_labels_make_no_table(emq: Emq, tmp_path: Path) -> None:
     given = options(tmp_path)
     path = tmp_path / "small.py"
-    path.write_text(path.read_text() + "\n\ndef bare():\n    return [images for images, _ in batches(2)]\n")
-    done = emq("bench", "build", "--out", str(tmp_path / "a.table"), *given, "--test", f"{path}:bare")
+    path.write_text(
+        path.read_text() + "\n\ndef bare():\n    return [images for images, _ in batches(2)]\n"
+    )
+    done = emq(
+        "bench", "build", "--out", str(tmp_path / "a.table"), *given, "--test", f"{path}:bare"
+    )
     assert done.status == 3 and "no labels" in done.err
 
 
 def test_a_learned_table_is_what_quantize_learns(emq: Emq, tmp_path: Path) -> None:
-    table = built(emq, tmp_path / "a.table", *options(tmp_path, 2), "--rounding", "adaround", "--iters", "20")
+    table = built(
+        emq, tmp_path / "a.table", *options(tmp_path, 2), "--rounding", "adaround", "--iters", "20"
+    )
     shop = Workshop(table.spec)
     recipe = shop.recipe(tuple(table.choices[1].tolist()))
-    module = quantize(shop.network, recipe, shop.calibration, rounding="adaround", images=64, iterations=20).module
+    module = quantize(
+        shop.network, recipe, shop.calibration, rounding="adaround", images=64, iterations=20
+    ).module
     assert evaluate(module, shop.splits.test).accuracy == pytest.approx(table.accuracy[1])
 
 
 def test_a_composed_table_is_checked_against_learning_in_sequence(emq: Emq, tmp_path: Path) -> None:
     out = tmp_path / "a.table"
-    arguments = (*options(tmp_path, 30), "--rounding", "brecq", "--iters", "10", "--composed", "--menu", "2,4")
+    arguments = (
+        *options(tmp_path, 30),
+        "--rounding",
+        "brecq",
+        "--iters",
+        "10",
+        "--composed",
+        "--menu",
+        "2,4",
+    )
     with pytest.raises(AssertionError, match="there are 16"):
         built(emq, out, *arguments)
     arguments = (*options(tmp_path, 26), "--rounding", "brecq", "--iters", "10", "--composed")
     table = built(emq, out, *arguments)
     (rerun,) = table.reruns
-    assert rerun.name == SEQUENTIAL and len(rerun.rows) == CHECKED and rerun.changed == {"composed": False}
+    assert (
+        rerun.name == SEQUENTIAL
+        and len(rerun.rows) == CHECKED
+        and rerun.changed == {"composed": False}
+    )
     assert np.corrcoef(rerun.accuracy, table.accuracy[rerun.rows])[0, 1] > 0.3
     assert not Ledger.read(out).roundings(), "what was learned is let go of"
     assert f"on {CHECKED} rows" in emq("bench", "card", str(out)).out
@@ -199,8 +255,16 @@ def test_a_composed_table_is_checked_against_learning_in_sequence(emq: Emq, tmp_
 def test_units_are_learned_for_every_combination(emq: Emq, tmp_path: Path) -> None:
     table = built(emq, tmp_path / "a.table", *options(tmp_path), "--fix", "0=8")
     shop = Workshop(table.spec)
-    found = list(Blockwise(shop.network, shop.spec, shop.calibration, {}).combinations(shop.menu, shop.allowed))
-    assert found.count(("0", "8")) == 1 and {c for unit, c in found if unit == "2"} == {"2", "3", "4"} and len(found) == 10
+    found = list(
+        Blockwise(shop.network, shop.spec, shop.calibration, {}).combinations(
+            shop.menu, shop.allowed
+        )
+    )
+    assert (
+        found.count(("0", "8")) == 1
+        and {c for unit, c in found if unit == "2"} == {"2", "3", "4"}
+        and len(found) == 10
+    )
 
 
 def test_rows_built_again_with_something_changed(emq: Emq, tmp_path: Path) -> None:

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 import torch
 from attention import Decoder, FusedViT, texts
-from networks import SHAPES, Chain, Functional, PreActivation, Sequence1d, Shared, Subclasses, ViT, images, seeded
+from networks import (
+    SHAPES,
+    Chain,
+    Functional,
+    PreActivation,
+    Sequence1d,
+    Shared,
+    Subclasses,
+    ViT,
+    images,
+    seeded,
+)
 from torch import Tensor, nn
 
 from emqlang.quant.bits.menu import Choice, parse_menu
@@ -31,8 +42,12 @@ class Chained(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        inner = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(6, 6, 3, padding=1))
-        self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(inplace=True), inner, nn.Conv2d(6, 4, 3))
+        inner = nn.Sequential(
+            nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(6, 6, 3, padding=1)
+        )
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.ReLU(inplace=True), inner, nn.Conv2d(6, 4, 3)
+        )
         self.tail = nn.Sequential(nn.Linear(4, 4), Pair(), nn.Linear(8, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +87,19 @@ def own(kind: type[nn.Module], count: int, seed: int) -> Tensor:
     return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-KINDS = [Chain, Sequence1d, PreActivation, Shared, Subclasses, Functional, ViT, FusedViT, Decoder, Chained, Wandering]
+KINDS = [
+    Chain,
+    Sequence1d,
+    PreActivation,
+    Shared,
+    Subclasses,
+    Functional,
+    ViT,
+    FusedViT,
+    Decoder,
+    Chained,
+    Wandering,
+]
 
 
 def composed(kind: type[nn.Module]) -> tuple[Composition, list[Tensor]]:
@@ -84,12 +111,17 @@ def composed(kind: type[nn.Module]) -> tuple[Composition, list[Tensor]]:
 def configurations(network: Network) -> list[list[Choice]]:
     """A choice a layer, in an order in which neighbours share what a forward runs first."""
     rng = np.random.default_rng(0)
-    return [[MENU[i] for i in rng.integers(len(MENU), size=len(network.collection.layers))] for _ in range(ROWS)]
+    return [
+        [MENU[i] for i in rng.integers(len(MENU), size=len(network.collection.layers))]
+        for _ in range(ROWS)
+    ]
 
 
 def directly(network: Network, choices: list[Choice], batches: list[Tensor]) -> Tensor:
     schemes = {
-        layer.name: LayerRecipe(weight_scheme(choice.weight_bits), input_scheme(choice.act_bits or 8))
+        layer.name: LayerRecipe(
+            weight_scheme(choice.weight_bits), input_scheme(choice.act_bits or 8)
+        )
         for layer, choice in zip(network.collection.layers, choices, strict=True)
     }
     module = quantize(network, Recipe(identity(network), schemes), batches[:2], images=16).module
@@ -107,7 +139,9 @@ def test_rows_that_share_are_rows_on_their_own(kind: type[nn.Module]) -> None:
     shares = []
     for place, shared in zip(order, cuts, strict=True):
         logits, saved = composition.run(rows[place], shared)
-        assert torch.equal(torch.cat(logits), directly(composition.network, rows[place], batches)), rows[place]
+        assert torch.equal(
+            torch.cat(logits), directly(composition.network, rows[place], batches)
+        ), rows[place]
         shares.append(saved)
     assert shares[0] == 0
     if kind in (Chain, PreActivation, FusedViT, Chained, Wandering):
@@ -162,7 +196,9 @@ def test_a_pass_that_breaks_off_leaves_the_network_as_it_was(break_at: int) -> N
     rows = configurations(composition.network)[:2]
     composition.run(rows[0], (1, 2))
     fails: Callable[..., None] = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
-    handle = composition.module.get_submodule(("body", "head")[break_at]).register_forward_hook(fails)
+    handle = composition.module.get_submodule(("body", "head")[break_at]).register_forward_hook(
+        fails
+    )
     with pytest.raises(KeyboardInterrupt):
         composition.run(rows[1], (1, 2))
     handle.remove()

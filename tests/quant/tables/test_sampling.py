@@ -40,7 +40,11 @@ def test_the_same_seed_draws_the_same() -> None:
 
 
 def test_the_first_rows_may_be_searched_on() -> None:
-    assert sum(in_search(425)) == round(SEARCH_SHARE * 425) == 298 and in_search(425)[0] and not in_search(425)[-1]
+    assert (
+        sum(in_search(425)) == round(SEARCH_SHARE * 425) == 298
+        and in_search(425)[0]
+        and not in_search(425)[-1]
+    )
 
 
 @given(keys)
@@ -48,7 +52,9 @@ def test_cuts_are_what_later_rows_share(rows: list[tuple[int, ...]]) -> None:
     ordered = [rows[place] for place in by_prefix(rows)]
     for place, lengths in enumerate(cuts(ordered)):
         shared = {
-            next((i for i, (a, b) in enumerate(zip(ordered[place], later, strict=True)) if a != b), 4)
+            next(
+                (i for i, (a, b) in enumerate(zip(ordered[place], later, strict=True)) if a != b), 4
+            )
             for later in ordered[place + 1 :]
         }
         assert set(lengths) == shared - {0} and lengths == sorted(lengths, reverse=True)

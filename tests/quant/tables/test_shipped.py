@@ -17,7 +17,9 @@ LEARNED = 1  # where each takes a minute
 
 def test_what_is_shipped() -> None:
     nets = ("resnet18-fmnist", "resnet18-fmnist-s1", "vgg-fmnist", "mobilenetv2-fmnist")
-    assert {f"{net}-{kind}" for net in nets for kind in ("all", "inner")} | {"resnet18-fmnist-brecq"} == set(NAMES)
+    assert {f"{net}-{kind}" for net in nets for kind in ("all", "inner")} | {
+        "resnet18-fmnist-brecq"
+    } == set(NAMES)
     assert DEFAULT in NAMES
 
 
@@ -25,13 +27,20 @@ def test_what_is_shipped() -> None:
 def test_a_table_is_what_its_name_says(name: str) -> None:
     table = load(name)
     learned = name.endswith("-brecq")
-    assert len(table) == (120 if learned else 425) and table.right is not None and table.right.shape[1] == 10_000
+    assert (
+        len(table) == (120 if learned else 425)
+        and table.right is not None
+        and table.right.shape[1] == 10_000
+    )
     assert table.spec.rounding == ("brecq" if learned else "nearest")
     assert len(np.unique(table.choices, axis=0)) == len(table)
     ends = table.bits[:, [0, -1]]
     assert (ends == 8).all() if name.endswith("-inner") else set(ends.ravel()) == {2, 3, 4}
     assert 0.3 < table.search.mean() < 0.8 and np.allclose(table.right.mean(1), table.accuracy)
-    assert table.facts["float"]["accuracy"] > 0.9 and table.accuracy.min() < table.accuracy.max() < 0.95
+    assert (
+        table.facts["float"]["accuracy"] > 0.9
+        and table.accuracy.min() < table.accuracy.max() < 0.95
+    )
     assert spearman(table.bits.sum(1, dtype=np.float64)[None], table.accuracy)[0] > 0.3
 
 
@@ -42,7 +51,9 @@ def test_rows_are_measured_again_alike(name: str) -> None:
     shop = Workshop(table.spec)
     table.check(shop.network)
     same = shop.plain.loss == table.facts["float"]["loss"]
-    rows = np.random.default_rng(0).choice(len(table), LEARNED if table.spec.rounding == "brecq" else AGAIN, replace=False)
+    rows = np.random.default_rng(0).choice(
+        len(table), LEARNED if table.spec.rounding == "brecq" else AGAIN, replace=False
+    )
     for row in rows:
         found = shop.measure(tuple(table.choices[row].tolist()))
         if same:

@@ -96,7 +96,11 @@ def test_validate_says_which(table: Path, tmp_path: Path, emq: Emq) -> None:
     bad = Path(shutil.copy(table, tmp_path / "bad.table"))
     change(bad, EDITS["marks"])
     done = emq("bench", "validate", str(table), str(bad))
-    assert done.status == 3 and "own.table: 20 rows, whole and unedited" in done.out and "row 3 was edited" in done.err
+    assert (
+        done.status == 3
+        and "own.table: 20 rows, whole and unedited" in done.out
+        and "row 3 was edited" in done.err
+    )
     record = json.loads(emq("bench", "validate", str(table), str(bad), "--json").out)["tables"]
     assert record[str(table)]["errors"] == [] and record[str(bad)]["errors"][0]["code"] == "E314"
     assert emq("bench", "validate", str(table), "--network").status == 0
@@ -114,7 +118,11 @@ def test_a_table_of_other_weights_is_refused(table: Path, built: Path, emq: Emq)
         for name in [name for name in sys.modules if name.startswith("emqlang user code")]:
             del sys.modules[name]
         done = emq("rank", "bit_sum", "--table", str(table))
-        assert done.status == 3 and "E315" in done.err and "score the network that the table was built from" in done.err
+        assert (
+            done.status == 3
+            and "E315" in done.err
+            and "score the network that the table was built from" in done.err
+        )
         assert emq("bench", "validate", str(table), "--network").status == 3
     finally:
         source.write_text(text)
@@ -143,4 +151,8 @@ def test_splits(table: Path) -> None:
     found = load(str(table))
     search, held = found.split("search"), found.split("heldout")
     assert len(search) == 14 and len(held) == 6 and len(found.split("all")) == 20
-    assert sorted([*search.ids, *held.ids]) == list(range(20)) and held.right is not None and len(held.right) == 6
+    assert (
+        sorted([*search.ids, *held.ids]) == list(range(20))
+        and held.right is not None
+        and len(held.right) == 6
+    )
