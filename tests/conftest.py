@@ -10,13 +10,21 @@ from pathlib import Path
 
 import pytest
 from commands import Emq, Result
+from hypothesis import HealthCheck, settings
 
 from emqlang.cli import run
+
+# The same examples in every run, on a machine as slow as you like; `make fuzz` draws fresh ones.
+settings.register_profile(
+    "test", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("fuzz", settings.get_profile("test"), derandomize=False, print_blob=True)
+settings.load_profile("test")  # pytest's own option --hypothesis-profile comes later, and wins
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _away_from_the_sources() -> Iterator[None]:
-    """In the checkout's root, its folder `emqlang/`, one room of four, would shadow the installed package in subprocesses."""
+    """The checkout's own `emqlang/` would shadow the installed package in subprocesses."""
     before = Path.cwd()
     os.chdir(Path(__file__).parent)
     yield

@@ -85,7 +85,6 @@ def test_paths_agree_on_anything_well_kinded(
 
     @settings(
         max_examples=150,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(strategy.map(elaborate))

@@ -204,7 +204,7 @@ def test_tile_programs_use_few_registers_and_overwrite_only_what_may_be() -> Non
 
 
 @given(exprs(max_size=40).map(elaborate))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_planning_form_needs_no_canonical_form(expr: Expr) -> None:
     """Where literals would overflow the canonical form leaves any op as written."""
     form = PlanningForm()(expr)

@@ -64,7 +64,7 @@ def test_time_runs_out() -> None:
 
 
 @given(plain_exprs(kinds=(Kind.LAYER, Kind.WEIGHT), max_ops=6, max_size=14))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_smallest_form_means_the_same(expr: Expr) -> None:
     form = canonical(expr)
     found = algebra._smallest(form)

@@ -39,7 +39,7 @@ ORDINARY = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0])
     plain_exprs(kinds=(Kind.LAYER,), max_ops=10, max_size=40, literals=ORDINARY),
     st.integers(0, 10**6),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_it_means_the_same(expr: Expr, seed: int) -> None:
     agree(expr, canonical(expr), seed)
 
@@ -53,14 +53,14 @@ def test_it_means_the_same(expr: Expr, seed: int) -> None:
     ),
     st.integers(0, 10**6),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_structured_ops_mean_the_same(expr: Expr, seed: int) -> None:
     program = elaborate(expr)
     agree(program, canonical(program), seed)
 
 
 @given(exprs())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_it_is_reached_in_one_go(expr: Expr) -> None:
     form = canonical(expr)
     assert canonical(form) == form, f"{show(expr)} -> {show(form)} -> {show(canonical(form))}"

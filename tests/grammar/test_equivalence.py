@@ -52,7 +52,7 @@ def test_a_constant_for_each_group_moves_all_configurations_alike() -> None:
 
 
 @given(plain_exprs(kinds=(Kind.LAYER,), max_ops=8, max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_program_is_what_its_canonical_form_is(expr: Expr) -> None:
     program = elaborate(expr)
     form = canonical(program)
@@ -62,7 +62,7 @@ def test_a_program_is_what_its_canonical_form_is(expr: Expr) -> None:
 
 
 @given(plain_exprs(kinds=(Kind.LAYER,), max_ops=6, max_size=20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_negative_is_the_opposite(expr: Expr) -> None:
     program = elaborate(expr)
     assert by_fingerprint(program, apply("neg", program)).verdict in (

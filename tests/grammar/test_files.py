@@ -115,7 +115,7 @@ def test_names_that_grow_are_refused_at_once() -> None:
 
 
 @given(st.lists(texts, max_size=6).map("\n".join) | st.text(max_size=80))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_read_or_refused_and_laid_out_only_if_read(text: str) -> None:
     try:
         file = load_text(text)
@@ -142,7 +142,6 @@ def assert_same(text: str, laid: str) -> None:
 
 
 @given(st.lists(exprs(max_ops=5), max_size=3), st.sampled_from(["", " ", "  ", "\t"]), st.data())
-@settings(deadline=None)
 def test_layout_of_any_spacing(programs: list[Expr], gap: str, data: st.DataObject) -> None:
     standard = "".join(f"a{i} = {show(expr)}\n" for i, expr in enumerate(programs))
     spaced = standard.replace(" ", gap).replace("(", gap + "(" + gap).replace("=", gap + "=" + gap)

@@ -14,7 +14,7 @@ W, BITS = statistic("w"), statistic("bits")
 
 
 @given(exprs(max_ops=25))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_what_is_printed_reads_back_as_the_same_expression(expr: Expr) -> None:
     assert parse(show(expr)).expr == expr
 
@@ -85,7 +85,7 @@ def test_what_is_printed_is_in_standard_layout(expr: Expr) -> None:
 
 
 @given(exprs(max_ops=6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_pair_of_parentheses_is_needed(expr: Expr) -> None:
     text = show(expr)
     for opened, character in enumerate(text):

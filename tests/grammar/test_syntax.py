@@ -110,7 +110,7 @@ def test_spans_nest_and_a_part_reads_as_itself(expr: Expr) -> None:
 
 
 @given(texts)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
     try:
         parse(text)

@@ -161,7 +161,7 @@ def test_what_is_no_bit_weight(text: str) -> None:
 
 
 @given(plain_exprs(inputs=("w", "grad", "act", "numel", "depth"), max_ops=6, max_size=25))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_values_are_bits_times_q(expr: Expr) -> None:
     (found,) = tabulate([elaborate(expr)], STATISTICS, GROUPS)
     assert found.q is not None, show(expr)
@@ -172,7 +172,7 @@ def test_values_are_bits_times_q(expr: Expr) -> None:
 
 
 @given(st.lists(st.integers(0, 2), min_size=2, max_size=2))
-@settings(deadline=None, max_examples=9)
+@settings(max_examples=9)
 def test_the_score_of_a_configuration_is_a_sum_over_groups(config: list[int]) -> None:
     for text in ("mean(abs(w))", "-sum(square(qerr))"):
         found = table(text)

@@ -76,7 +76,7 @@ def problems(draw: st.DrawFn) -> tuple[np.ndarray, list[Budget], np.ndarray]:
 
 
 @given(problems())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_several_budgets_equal_brute_force_and_are_never_passed(
     problem: tuple[np.ndarray, list[Budget], np.ndarray],
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from networks import SHAPES, Chain, Functional, Shared, Subclasses, Tiny, ViT, images, seeded
 from torch import Tensor, nn
@@ -36,7 +36,6 @@ def test_rows_put_output_channels_first_and_come_back(
     assert torch.equal(layer.unrows(layer.rows(layer.weight)), layer.weight)
 
 
-@settings(deadline=None)
 @given(groups=st.integers(1, 3), inputs=st.integers(1, 3), outputs=st.integers(1, 3))
 def test_a_row_of_a_transposed_convolution_is_what_makes_its_channel(
     groups: int, inputs: int, outputs: int

@@ -30,7 +30,7 @@ def error(rows: Tensor, grid: Grid) -> Tensor:
 
 
 @given(weights, st.integers(1, 8), st.sampled_from(sorted(METHODS)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_grid_is_what_the_design_says(rows: Tensor, bits: int, method: str) -> None:
     grid = fit(rows, bits, WeightQuantizer(method))
     codes = grid.codes(rows)
@@ -44,7 +44,7 @@ def test_a_grid_is_what_the_design_says(rows: Tensor, bits: int, method: str) ->
 
 
 @given(weights, st.integers(1, 8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_searched_range_is_no_worse_than_the_whole(rows: Tensor, bits: int) -> None:
     searched, whole = (
         error(rows, fit(rows, bits, WeightQuantizer(way))) for way in ("mse", "minmax")
@@ -58,7 +58,7 @@ def test_the_searched_range_is_no_worse_than_the_whole(rows: Tensor, bits: int) 
     st.integers(1, 5),
     st.sampled_from(sorted(METHODS)),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_equal_weights_are_represented_exactly(
     values: list[float], bits: int, width: int, method: str
 ) -> None:
@@ -101,7 +101,7 @@ def test_channels_do_not_meet() -> None:
 
 
 @given(st.lists(finite, min_size=1, max_size=50), st.integers(2, 8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_activation_grids_hold_zero_and_their_range(values: list[float], bits: int) -> None:
     tensor = torch.tensor(values)
     grid = ActivationGrid.spanning(float(tensor.min()), float(tensor.max()), bits)
@@ -142,7 +142,7 @@ def by_hand(rows: Tensor, bits: int, symmetric: bool, full_range: bool) -> np.nd
 
 
 @given(weights, st.integers(2, 8), st.sampled_from([(False, False), (True, False), (True, True)]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_grid_over_a_range_is_the_formula_in_float64(
     rows: Tensor, bits: int, form: tuple[bool, bool]
 ) -> None:
@@ -165,7 +165,7 @@ def _clear(rows: Tensor, step: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 @given(weights, st.integers(2, 6), st.sampled_from([(False, False), (True, False), (True, True)]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_weight_takes_the_nearest_level(
     rows: Tensor, bits: int, form: tuple[bool, bool]
 ) -> None:
