@@ -20,9 +20,9 @@ from typing import Any
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program, parse
 from emqlang.quant.tables.table import load
-from emqlang.tasks.rank import Terms, contenders, judge, workbench
+from emqlang.tasks.rank import Terms, contenders, judge
 from emqlang.tasks.truth import ceilings
-from emqlang.tasks.workbench import Settings
+from emqlang.tasks.workbench import Settings, Workbench
 
 RESULT = Path(__file__).parent / "results" / "truth.json"
 UNSEEN = {
@@ -56,7 +56,7 @@ def measure(folder: Path) -> Iterator[dict[str, Any]]:
     named = {program.text: name for name, program in runs.items()}
     for name, split in UNSEEN.items():
         table = load(name)
-        bench = workbench(table, Settings(stat_images=256), lambda *_: None)
+        bench = Workbench.of_table(table, Settings(stat_images=256))
         programs = [*contenders([], table), *runs.values()]
         record: dict[str, Any] = {"table": name, "split": split, "rho": {}, "against": {}}
         for winner in EVOLVED:

@@ -116,8 +116,8 @@ def command(
     render.diagnostics(warning for program in given for warning in program.warnings)
     from emqlang.quant.tables.shelf import DEFAULT
     from emqlang.quant.tables.table import load
-    from emqlang.tasks.rank import Terms, contenders, judge, workbench
-    from emqlang.tasks.workbench import Settings
+    from emqlang.tasks.rank import Terms, contenders, judge
+    from emqlang.tasks.workbench import Settings, Workbench
     from emqlang.views import rank
 
     if plot is not None:
@@ -130,7 +130,9 @@ def command(
     with render.progress() as progress:
         loaded = [load(name) for name in tables or (DEFAULT,)]
         found = [
-            judge(t, workbench(t, Settings(**options), progress), contenders(given, t), terms)
+            judge(
+                t, Workbench.of_table(t, Settings(**options), progress), contenders(given, t), terms
+            )
             for t in loaded
         ]
     render.diagnostics(

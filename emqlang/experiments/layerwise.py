@@ -22,7 +22,6 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.tables.table import load
 from emqlang.scores.correlation import Array, spearman
 from emqlang.scores.table import tabulate
-from emqlang.tasks.rank import workbench
 from emqlang.tasks.workbench import Settings, Workbench
 
 VARIANTS = (
@@ -41,7 +40,7 @@ def trial(given: Trial) -> Result:
     """Spearman's correlation with the accuracy of `size` rows, both ways, and the seconds that a configuration takes."""
     table = load(given.judged.tables[0])
     settings = Settings(stat_images=given.judged.stat_images, seed=given.seed)
-    bench = workbench(table, settings, lambda *_: None)
+    bench = Workbench.of_table(table, settings)
     rows = np.random.default_rng(given.seed).choice(
         len(table), min(given.size, len(table)), replace=False
     )

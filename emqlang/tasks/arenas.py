@@ -9,8 +9,8 @@ from hashlib import blake2b
 from emqlang.evolve.arena import Arena, Court
 from emqlang.quant.statistics.subject import Progress
 from emqlang.quant.tables.table import Table, load
-from emqlang.tasks.rank import truth_of, workbench
-from emqlang.tasks.workbench import Settings
+from emqlang.tasks.truth import truth_of
+from emqlang.tasks.workbench import Settings, Workbench
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ArenaDoor:
     def prepare(self, progress: Progress) -> Arena:
         """Collects what is not in the cache yet, saying where the work stands."""
         for name in self.tables:
-            workbench(load(name), self.settings, progress).statistics(self.inputs)
+            Workbench.of_table(load(name), self.settings, progress).statistics(self.inputs)
         return self.open()
 
 
@@ -54,7 +54,7 @@ def _opened(door: ArenaDoor) -> Arena:
 
 
 def _court(table: Table, door: ArenaDoor) -> Court:
-    bench = workbench(table, door.settings, lambda *_: None)
+    bench = Workbench.of_table(table, door.settings)
     rows = table.split(door.split)
     layers = bench.network.collection.layers
     return Court(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, Diagnostic, error, nearest
@@ -15,26 +14,22 @@ from emqlang.grammar.expr import inputs
 from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program
-from emqlang.quant.statistics.subject import Progress
 from emqlang.quant.tables.table import Table
 from emqlang.scores.bootstrap import DRAWS, bootstrap
 from emqlang.scores.correlation import (
     RATIOS,
     Array,
     By,
-    Truth,
     at_top,
     kendall,
     paper_protocol,
     partial,
     precision,
-    spearman,
 )
 from emqlang.scores.table import tabulate
-from emqlang.tasks.workbench import ACTIVATION, Settings, Workbench
+from emqlang.tasks.truth import stratified, truth_of
+from emqlang.tasks.workbench import ACTIVATION, Workbench
 
-STRONG = 0.3  # |Spearman| of a layer's own bits above which --stratify holds the layer fixed
-ENOUGH = 50  # rows that it leaves
 SHELF = "baselines"  # the library's file of proxies that stand in every ranking
 COSTS = tuple(Cost)
 
@@ -127,19 +122,6 @@ def contenders(given: Sequence[Program], table: Table) -> list[Program]:
     return [*given, *(program for program in own if program.name not in known)]
 
 
-def workbench(table: Table, settings: Settings, progress: Progress) -> Workbench:
-    """The network that a table is of, with the table's menu. Raises E315 if its weights are others now."""
-    spec = table.spec
-    given = Settings(
-        model=spec.model, weights=spec.weights, seed=spec.seed, data=spec.data, stat_images=settings.stat_images,
-        loss=settings.loss, hessian_samples=settings.hessian_samples, device=settings.device, tied=settings.tied,
-        cache=settings.cache,
-    )  # fmt: skip
-    bench = Workbench(given, progress, choices=table.menu)
-    table.check(bench.network)
-    return bench
-
-
 def judge(table: Table, bench: Workbench, programs: Sequence[Program], terms: Terms) -> Standings:
     """Ranks the proxies on a table. Raises E406 where there are too few rows, E102 for `against`."""
     rows, strata = table.split(terms.split), dict[str, str]()
@@ -177,47 +159,6 @@ def judge(table: Table, bench: Workbench, programs: Sequence[Program], terms: Te
     )
     notices = (*bench.network.warnings, *statistics.warnings)
     return Standings(rows, terms, strata, tuple(standings), data, notices, tuple(problems))
-
-
-def truth_of(table: Table, by: str) -> Truth:
-    """What is true of a table's rows. Raises E406 where the loss is not known."""
-    if by == "top1":
-        return Truth(table.accuracy, table.right)
-    if np.isnan(table.loss).any():
-        raise error(
-            "E406", f"the table '{table.name}' does not know the losses of its rows", "rank by top1"
-        )
-    return Truth(-table.loss)
-
-
-def own_correlation(table: Table) -> NDArray[np.float64]:
-    """Spearman's correlation (groups,) of each group's own bits with the accuracy; 0 where they do not vary."""
-    return spearman(table.bits.T.astype(np.float64), table.accuracy)
-
-
-def stratified(table: Table) -> tuple[Table, dict[str, str]]:
-    """The rows in which every layer whose own bits reach STRONG has its most frequent width above the least.
-
-    The strongest come first. One that would leave fewer than ENOUGH rows is only held above its least width, or left free.
-    """
-    strata: dict[str, str] = {}
-    keep = np.ones(len(table), bool)
-    own = own_correlation(table)
-    for group in np.argsort(-np.abs(own), kind="stable"):
-        if abs(own[group]) <= STRONG:
-            break
-        bits = table.bits[:, group]
-        widths, times = np.unique(bits[bits > bits.min()], return_counts=True)
-        usual = int(widths[times.argmax()])
-        ways = {
-            f"at {usual} bits": bits == usual,
-            f"above {bits.min()} bits": bits > bits.min(),
-            "free": np.ones_like(keep),
-        }
-        how = next((how for how, rows in ways.items() if (keep & rows).sum() >= ENOUGH), "free")
-        strata[table.groups[group]] = how
-        keep &= ways[how]
-    return table.take(keep), strata
 
 
 def _standings(

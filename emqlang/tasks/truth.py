@@ -13,11 +13,12 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from emqlang.grammar.diagnostics import EmqError
+from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.tables.table import Rerun, Table
 from emqlang.scores.bootstrap import bootstrap, percentiles
-from emqlang.scores.correlation import RATIOS, Array, Truth, at_top
+from emqlang.scores.correlation import RATIOS, Array, Truth, at_top, spearman
 
 SPLITS = 200  # of the images into halves
 FOLDS = 10  # of the rows, for the additive fit
@@ -25,6 +26,8 @@ PENALTIES = tuple(
     10.0**power for power in range(-2, 4)
 )  # of which each fold takes the best by an inner split
 ADDITIVE = "additive"
+STRONG = 0.3  # |Spearman| of a layer's own bits above which --stratify holds the layer fixed
+ENOUGH = 50  # rows that it leaves
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,47 @@ class Ceiling:
             **asdict(self),
             **{part: getattr(self, part).tolist() for part in ("rho", "low", "high")},
         }
+
+
+def truth_of(table: Table, by: str) -> Truth:
+    """Ground truth: the accuracies of a table's rows, or their losses, negated. Raises E406 where the loss is not known."""
+    if by == "top1":
+        return Truth(table.accuracy, table.right)
+    if np.isnan(table.loss).any():
+        raise error(
+            "E406", f"the table '{table.name}' does not know the losses of its rows", "rank by top1"
+        )
+    return Truth(-table.loss)
+
+
+def own_correlation(table: Table) -> NDArray[np.float64]:
+    """Spearman's correlation (groups,) of each group's own bits with the accuracy; 0 where they do not vary."""
+    return spearman(table.bits.T.astype(np.float64), table.accuracy)
+
+
+def stratified(table: Table) -> tuple[Table, dict[str, str]]:
+    """The rows in which every layer whose own bits reach STRONG has its most frequent width above the least.
+
+    The strongest come first. One that would leave fewer than ENOUGH rows is only held above its least width, or left free.
+    """
+    strata: dict[str, str] = {}
+    keep = np.ones(len(table), bool)
+    own = own_correlation(table)
+    for group in np.argsort(-np.abs(own), kind="stable"):
+        if abs(own[group]) <= STRONG:
+            break
+        bits = table.bits[:, group]
+        widths, times = np.unique(bits[bits > bits.min()], return_counts=True)
+        usual = int(widths[times.argmax()])
+        ways = {
+            f"at {usual} bits": bits == usual,
+            f"above {bits.min()} bits": bits > bits.min(),
+            "free": np.ones_like(keep),
+        }
+        how = next((how for how, rows in ways.items() if (keep & rows).sum() >= ENOUGH), "free")
+        strata[table.groups[group]] = how
+        keep &= ways[how]
+    return table.take(keep), strata
 
 
 def ceilings(table: Table, seed: int = 0) -> Iterator[Ceiling]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from emqlang.compiler.cache import Cache
 from emqlang.grammar.canonical.form import canonical
@@ -25,6 +26,9 @@ from emqlang.quant.statistics.cache import default_root
 from emqlang.quant.statistics.subject import Loss, Progress
 from emqlang.quant.statistics.table import Statistics
 from emqlang.scores.table import ScoreTable, tabulate
+
+if TYPE_CHECKING:
+    from emqlang.quant.tables.table import Table
 
 ACTIVATION = 2  # the bit of `Expr.axes` that says a value depends on activation bits
 DEFAULT_BITS = "2,3,4"
@@ -137,6 +141,19 @@ class Workbench:
         self._held: Statistics | None = None
         self._reduced = Cache()
         self._said: set[Diagnostic] = set()
+
+    @classmethod
+    def of_table(
+        cls, table: Table, settings: Settings, progress: Progress | None = None
+    ) -> Workbench:
+        """The network that a table is of, with the table's menu. Raises E315 if its weights have changed."""
+        spec = table.spec
+        settings = replace(
+            settings, model=spec.model, weights=spec.weights, seed=spec.seed, data=spec.data
+        )
+        bench = cls(settings, progress, choices=table.menu)
+        table.check(bench.network)
+        return bench
 
     @cached_property
     def network(self) -> Network:

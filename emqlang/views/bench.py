@@ -13,8 +13,7 @@ from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.tables.build import Built, agreement
 from emqlang.quant.tables.imported import IMPORTED
 from emqlang.quant.tables.table import Table
-from emqlang.tasks.rank import own_correlation
-from emqlang.tasks.truth import Ceiling
+from emqlang.tasks.truth import Ceiling, own_correlation
 from emqlang.views import render
 from emqlang.views.rank import TOPS, span
 from emqlang.views.render import Column

@@ -21,18 +21,19 @@ from emqlang.grammar.diagnostics import EmqError
 from emqlang.grammar.inputs import Cost
 from emqlang.quant.tables.table import Rerun, Table, load
 from emqlang.scores.correlation import spearman
-from emqlang.tasks import rank as standings
-from emqlang.tasks.rank import (
-    Terms,
-    contenders,
-    judge,
+from emqlang.tasks.rank import Terms, contenders, judge
+from emqlang.tasks.truth import (
+    ENOUGH,
+    additive,
+    again,
+    cross_validated,
+    halves,
+    one_hot,
     own_correlation,
     stratified,
     truth_of,
-    workbench,
 )
-from emqlang.tasks.truth import additive, again, cross_validated, halves, one_hot
-from emqlang.tasks.workbench import Settings
+from emqlang.tasks.workbench import Settings, Workbench
 
 IMAGES = 2000
 
@@ -116,7 +117,7 @@ def test_strong_layers_are_held_fixed() -> None:
     assert strata == {"a": "at 3 bits", "b": "at 3 bits"} or set(strata) == {"a", "b"}
     assert len(np.unique(rows.bits[:, 0])) == 1 and len(np.unique(rows.bits[:, 3])) == 3
     few, strata = stratified(made_up(90))
-    assert "above 2 bits" in strata.values() and len(few) >= standings.ENOUGH
+    assert "above 2 bits" in strata.values() and len(few) >= ENOUGH
 
 
 def test_each_layers_own_bits() -> None:
@@ -135,7 +136,7 @@ def test_the_truth_may_be_the_loss() -> None:
 
 def test_judging_is_arithmetic_on_the_score_table(path: Path) -> None:
     table = load(str(path))
-    bench = workbench(table, Settings(cache=False), lambda *_: None)
+    bench = Workbench.of_table(table, Settings(cache=False))
     programs = [
         library.find(text)[0]
         for text in ("fisher_error", "bits", "sqrt(numel)", "1e300 * 1e10 * bits * numel ** 3")
