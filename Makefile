@@ -4,14 +4,21 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 FILES := $(shell find emqlang grammar quant evolve -type f -not -name '*.pyc') pyproject.toml
 
-.PHONY: demo test check dev bench clean
+MINUTES ?= 10
+
+.PHONY: demo test fuzz check dev bench clean
 
 demo: .venv/installed
 	$(BIN)/emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))" --model resnet18
 	$(BIN)/emqlang eval --proxy emq --proxy hawq_v2 --model resnet18-fmnist
 
+# Deterministic: hypothesis draws the same examples and sets have the same order in every run.
 test: .venv/installed check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal tests
+	OMP_NUM_THREADS=1 PYTHONHASHSEED=0 $(BIN)/pytest -n 2 --dist worksteal --durations=15 tests
+
+# Fresh examples of every property for MINUTES minutes: `make fuzz MINUTES=60`.
+fuzz: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -P tests/fuzz.py --minutes $(MINUTES)
 
 # Lint the sources; type-check the wheel as it is installed (from elsewhere, or the folder emqlang/ would shadow it).
 check: .venv/installed
