@@ -1,7 +1,7 @@
 """Accuracy of the bits that the evolved proxies assign at 3 bits on average, less that of every other library proxy's bits.
 
-    python benchmarks/winner_bits.py            # into benchmarks/results/winner_bits.jsonl; goes on where it was stopped
-    python benchmarks/winner_bits.py --table    # its table for docs/results.md
+    python studies/winner_bits.py            # into studies/results/winner_bits.jsonl; goes on where it was stopped
+    python studies/winner_bits.py --table    # its table for docs/results.md
 
 Four networks, menu {2, 3, 4}, A8, nearest rounding, statistics of 256 of the shipped images; every configuration is calibrated on
 each of three draws of 1,024 training images and tested on all 10,000 test images. Intervals as in `ptq_table.py`.

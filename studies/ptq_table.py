@@ -1,6 +1,6 @@
 """The tables of docs/results.md from the ledgers of `ptq.py`, `ptq_brevitas.py` and `ptq_proxies.py`, with paired intervals.
 
-    python benchmarks/ptq_table.py
+    python studies/ptq_table.py
 
 A difference is taken on the same images and calibration draws; its 95 % interval resamples both, images among themselves and
 draws among themselves, 2,000 times.

@@ -1,7 +1,7 @@
 """The same bits by Brevitas (0.13.4, with accelerate for learned rounding), in an environment of its own.
 
     python -m venv rival && rival/bin/pip install brevitas==0.13.4 accelerate . -c constraints.txt
-    rival/bin/python benchmarks/ptq_brevitas.py
+    rival/bin/python studies/ptq_brevitas.py
 
 Layerwise backend on the same folded network: weights per output channel, asymmetric, scale by MSE; activations per tensor,
 asymmetric, 8 bits, the 99.99th percentile of all 1,024 images (its MSE search takes minutes for the same accuracy at 8 bits).

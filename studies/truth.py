@@ -1,8 +1,8 @@
 """What the searches' winners are worth on tables that no search has seen, beside the whole library and the ceilings.
 
     emqlang experiment truth --out truth --workers 2         # five runs a variant, about 20 minutes
-    python benchmarks/truth.py truth                         # ranks them, into benchmarks/results/truth.json
-    python benchmarks/truth.py                               # that file's tables for docs/results.md
+    python studies/truth.py truth                         # ranks them, into studies/results/truth.json
+    python studies/truth.py                               # that file's tables for docs/results.md
 
 The winners are named beforehand: `evolved` and its sisters in the library, chosen by search fitness alone. The rival is, on
 each table, whichever other proxy of the library ranks it best. Statistics of 256 images; intervals resample rows and images.

@@ -1,7 +1,7 @@
 """Table 1 of the paper on every shipped table: Spearman's correlation @100/50/20 with 95 % intervals, as Markdown.
 
 emqlang rank --table resnet18-fmnist-all --table vgg-fmnist-all --json > standings.json
-python benchmarks/table1.py standings.json
+python studies/table1.py standings.json
 """
 
 from __future__ import annotations

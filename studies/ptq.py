@@ -1,8 +1,8 @@
 """Uniform bits after training: nearest, AdaRound and BRECQ on the embedded network, all 10,000 test images, A8.
 
-python benchmarks/ptq.py                    # our side, into benchmarks/results/ptq.jsonl
-python benchmarks/ptq_brevitas.py           # Brevitas' side, in an environment of its own
-python benchmarks/ptq_table.py              # both, with paired intervals
+python studies/ptq.py                    # our side, into studies/results/ptq.jsonl
+python studies/ptq_brevitas.py           # Brevitas' side, in an environment of its own
+python studies/ptq_table.py              # both, with paired intervals
 """
 
 from __future__ import annotations

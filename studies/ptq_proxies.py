@@ -1,6 +1,6 @@
 """Every library proxy's exact assignment at 3 bits on average, beside uniform 3 bits and 100 random configurations.
 
-    python benchmarks/ptq_proxies.py            # into benchmarks/results/proxies.jsonl; goes on where it was stopped
+    python studies/ptq_proxies.py            # into studies/results/proxies.jsonl; goes on where it was stopped
 
 `resnet18-fmnist`, menu {2, 3, 4}, A8, nearest rounding, calibrated on the shipped 1,024 images, all 10,000 test images. Two
 sets: `free`, all groups in the menu; and `ends`, the first and the last layer at 4 bits and the budget over the others.

@@ -1,4 +1,4 @@
-"""Other draws of 1,024 training images than the shipped ones, as `--data` takes them: `benchmarks/fashion_mnist.py:draw1`.
+"""Other draws of 1,024 training images than the shipped ones, as `--data` takes them: `studies/fashion_mnist.py:draw1`.
 
 They are drawn from all 60,000, by the number in the name, out of Debian's dataset-fashion-mnist.
 """
