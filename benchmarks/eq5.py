@@ -20,6 +20,7 @@ from machine import Company, Memory, cores, describe
 from synthetic import Synthetic, synthetic
 
 from emqlang.compiler import compile
+from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import apply, elaborate, statistic
 
 ROUNDS = 15
@@ -33,7 +34,7 @@ def eq5(statistics: Synthetic) -> Array:
         "mean",
         apply("mul", apply("log", apply("abs", g)), apply("sqrt", apply("mean", apply("abs", w)))),
     )
-    return compile([elaborate(q)]).run(statistics, threads=cores())[0]
+    return compile([canonical(elaborate(q))]).run(statistics, threads=cores())[0]
 
 
 def torch_by_layer(statistics: Synthetic) -> Array:

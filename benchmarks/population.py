@@ -23,6 +23,7 @@ from machine import Company, Memory, cores, describe
 from synthetic import Synthetic, synthetic
 
 from emqlang.compiler import Cache, compile
+from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
 from emqlang.grammar.files import load_file
 
@@ -121,7 +122,7 @@ def at_once(statistics: Synthetic, every: int) -> None:
     _, programs = read("programs.emq")
     memory = Memory()
     start = perf_counter()
-    values = compile(programs).run(statistics, threads=cores())
+    values = compile([canonical(program) for program in programs]).run(statistics, threads=cores())
     seconds = (perf_counter() - start) / len(programs)
     finite = np.isfinite(values).all(axis=(1, 2)).mean()
     print(
@@ -136,11 +137,11 @@ def at_once(statistics: Synthetic, every: int) -> None:
 def one_by_one(statistics: Synthetic, every: int) -> None:
     warm, programs = read("offspring.emq")
     cache = Cache()
-    compile(warm).run(statistics, cache)
+    compile([canonical(program) for program in warm]).run(statistics, cache)
     cache.hits = cache.misses = 0
     start = perf_counter()
     for program in programs:
-        compile([program]).run(statistics, cache, threads=cores())
+        compile([canonical(program)]).run(statistics, cache, threads=cores())
     seconds = (perf_counter() - start) / len(programs)
     share = cache.hits / (cache.hits + cache.misses)
     print(

@@ -9,7 +9,6 @@ import numpy as np
 from synthetic import RESNET18, Synthetic, synthetic
 
 from emqlang.evolve.arena import Arena, Court
-from emqlang.grammar.expr import elaborate
 from emqlang.grammar.program import parse
 from emqlang.quant.networks.layers import Group
 from emqlang.scores.table import tabulate
@@ -39,7 +38,7 @@ def arena(shapes: tuple[tuple[str, tuple[int, ...]], ...], names: tuple[str, ...
     rng = np.random.default_rng(0)
     own = groups(statistics)
     choices = rng.integers(len(statistics.choices), size=(ROWS, len(own)))
-    (table,) = tabulate([elaborate(parse(EQ5).expr)], statistics, own)
+    (table,) = tabulate([parse(EQ5).canonical], statistics, own)
     clean = table.totals(choices)
     truth = clean + NOISE * clean.std() * rng.standard_normal(ROWS)
     return Arena(

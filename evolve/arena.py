@@ -88,7 +88,7 @@ class Arena:
     cache: Cache = field(default_factory=Cache)
 
     def tables(self, programs: Sequence[Expr]) -> list[Array]:
-        """For each court, S (programs, groups, choices) of elaborated programs."""
+        """For each court, S (programs, groups, choices) of canonical programs."""
         found = []
         for court in self.courts:
             tables = tabulate(programs, court.statistics, court.groups, court.tied, self.cache)

@@ -46,7 +46,7 @@ class Score:
 
 
 def score(arena: Arena, programs: Sequence[Expr], combine: Combine = Combine.MEAN) -> list[Score]:
-    """Scores of elaborated programs, evaluated together."""
+    """Scores of canonical programs, evaluated together."""
     return judge(arena, arena.tables(programs), combine) if programs else []
 
 

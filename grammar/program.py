@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, Source
 from emqlang.grammar.expr import Expr, elaborate
@@ -12,14 +13,14 @@ from emqlang.grammar.text.reader import MAX_ERRORS, Reader
 from emqlang.grammar.text.syntax import Node, Passage, read_expression
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """One proxy, read.
 
     text         as written
     tree         its syntax tree, spans counted from the beginning of the passage it stands in
     expr         as written, its names replaced
-    elaborated   what is evaluated: one number a layer, dependent on the choice
+    elaborated   what is meant: one value per layer, dependent on the choice
     added        what elaboration wrapped around it, innermost first: `mean`, `bits *`
     warnings     what looks wrong and is not an error
     name         what a file binds it to, empty for an expression on its own
@@ -34,6 +35,13 @@ class Program:
     warnings: tuple[Diagnostic, ...]
     name: str = ""
     description: str = ""
+
+    @cached_property
+    def canonical(self) -> Expr:
+        """What is evaluated: the canonical form of `elaborated`, whose digest is the program's key."""
+        from emqlang.grammar.canonical.form import canonical
+
+        return canonical(self.elaborated)
 
 
 def parse(

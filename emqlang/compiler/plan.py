@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emqlang.compiler.form import TOTAL, PlanningForm
-from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import INPUT, Expr, postorder, rebuild
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import OPS, Class
@@ -44,14 +43,14 @@ class Plan:
 
 
 def compile(programs: Sequence[Expr]) -> Plan:
-    """Plans programs together. Each must have one value a layer (`expr.elaborate`). Raises ValueError otherwise."""
+    """Plans canonical programs (`Program.canonical`) together. Raises ValueError for one with more than a value per layer."""
     form = PlanningForm()
     for program in programs:
         if program.kind is not Kind.LAYER:
             raise ValueError(
                 f"a program has one value a layer, this is a {program.kind} value: elaborate it first"
             )
-    planned = tuple(form(canonical(program)) for program in programs)
+    planned = tuple(form(program) for program in programs)
     return Plan(planned, _levels(planned))
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from emqlang.experiments.trial import Result, Trial
-from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import Expr, inputs
 from emqlang.grammar.library import LIBRARY
 from emqlang.quant.bits.menu import weight_widths
@@ -45,7 +44,7 @@ def trial(given: Trial) -> Result:
         len(table), min(given.size, len(table)), replace=False
     )
     chosen, truth = table.choices[rows], table.accuracy[rows]
-    form = canonical(LIBRARY[given.variant].elaborated)
+    form = LIBRARY[given.variant].canonical
     began = perf_counter()
     separable = _table(bench, bench.network, form)[np.arange(chosen.shape[1]), chosen].sum(1)
     halfway = perf_counter()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial, reduce
+from functools import cached_property
 from math import fsum
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from emqlang.compiler.cache import Cache
 from emqlang.compiler.plan import compile
 from emqlang.compiler.statistics import Choice, Statistics
-from emqlang.grammar.canonical.form import canonical
+from emqlang.grammar.canonical.form import multiply
 from emqlang.grammar.diagnostics import Diagnostic, error
-from emqlang.grammar.expr import Expr, apply, literal, statistic
+from emqlang.grammar.expr import Expr, literal, statistic
 
 Array = NDArray[np.float64]
 
@@ -151,7 +151,7 @@ def tabulate(
     cache: Cache | None = None,
     threads: int | None = None,
 ) -> list[ScoreTable]:
-    """Score tables of elaborated programs, evaluated together.
+    """Score tables of canonical programs (`Program.canonical`), evaluated together.
 
     `tied` is a key of TIED, or `auto`: main for a bit-weighted program, which is a sensitivity, sum for any other, which
     is a loss. Raises E403 for another word.
@@ -160,12 +160,11 @@ def tabulate(
         raise error(
             "E403", f"'{tied}' is not a way to score tied layers", f"use one of {', '.join(TIED)}"
         )
-    forms = [canonical(program) for program in programs]
-    weighted = [without_bits(form) for form in forms]
-    values = compile([*forms, *(q for q in weighted if q is not None)]).run(
+    weighted = [without_bits(program) for program in programs]
+    values = compile([*programs, *(q for q in weighted if q is not None)]).run(
         statistics, cache, threads
     )
-    qs = iter(values[len(forms) :, 0])
+    qs = iter(values[len(programs) :, 0])
     shared = tuple(statistics.layers), tuple(statistics.choices), tuple(groups)
     return [
         ScoreTable(
@@ -179,8 +178,8 @@ def tabulate(
 
 
 def without_bits(program: Expr) -> Expr | None:
-    """Q of a program that is `bits * Q`, Q the same under every choice, as 0 is `bits * 0`; None for any other."""
-    rest, factors = canonical(program), list[Expr]()
+    """Canonical Q of a canonical program that is `bits * Q`, Q the same under every choice, as 0 is `bits * 0`; else None."""
+    rest, factors = program, list[Expr]()
     if rest == _ZERO:
         return rest
     while rest.op == "mul":
@@ -190,7 +189,7 @@ def without_bits(program: Expr) -> Expr | None:
     others = [factor for factor in factors if factor != _BITS]
     if len(others) != len(factors) - 1 or any(factor.axes for factor in others):
         return None
-    return reduce(partial(apply, "mul"), others) if others else literal(1)
+    return multiply(others) if others else literal(1)
 
 
 _BITS, _ZERO = statistic("bits"), literal(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK, Diagnostic, error
 from emqlang.grammar.program import Program
 from emqlang.grammar.text.printer import show
@@ -156,4 +155,4 @@ class Choosing:
 
 def proxy_of(program: Program) -> Proxy:
     """What a recipe says of the proxy."""
-    return Proxy(show(program.elaborated), canonical(program.elaborated).digest.hex())
+    return Proxy(show(program.elaborated), program.canonical.digest.hex())

@@ -8,7 +8,6 @@ from time import perf_counter
 
 import numpy as np
 
-from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, Diagnostic, error, nearest
 from emqlang.grammar.expr import inputs
 from emqlang.grammar.inputs import INPUTS, Cost
@@ -128,7 +127,7 @@ def judge(table: Table, bench: Workbench, programs: Sequence[Program], terms: Te
     if terms.stratify:
         rows, strata = stratified(rows)
     bench.check_menu(programs)
-    statistics = bench.statistics(inputs(*(canonical(program.elaborated) for program in programs)))
+    statistics = bench.statistics(inputs(*(program.canonical for program in programs)))
     kept, scores, seconds, problems = (
         list[Program](),
         list[Array](),
@@ -138,7 +137,7 @@ def judge(table: Table, bench: Workbench, programs: Sequence[Program], terms: Te
     for program in programs:
         began = perf_counter()
         (scored,) = tabulate(
-            [program.elaborated], statistics, bench.network.collection.groups, bench.settings.tied
+            [program.canonical], statistics, bench.network.collection.groups, bench.settings.tied
         )
         took = perf_counter() - began
         totals = scored.totals(rows.choices)
@@ -199,5 +198,5 @@ def _reference(programs: Sequence[Program], name: str) -> int | None:
 
 
 def _cost(program: Program) -> Cost:
-    read = [INPUTS[name].cost for name in inputs(canonical(program.elaborated))]
+    read = [INPUTS[name].cost for name in inputs(program.canonical)]
     return max(read, key=COSTS.index, default=Cost.FREE)

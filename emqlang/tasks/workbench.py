@@ -10,9 +10,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from emqlang.compiler.cache import Cache
-from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, Diagnostic, error
-from emqlang.grammar.expr import Expr, inputs
+from emqlang.grammar.expr import inputs
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.fixed import read_configuration
@@ -63,7 +62,6 @@ class Scored:
     """One proxy on one network: its table, and the score of the configuration asked for, None if that is not finite."""
 
     program: Program
-    canonical: Expr
     table: ScoreTable
     config_score: float | None
 
@@ -207,14 +205,12 @@ class Workbench:
         self.check_menu(programs)
         started = perf_counter()
         chosen = None if config is None else self._configuration(config)
-        names = inputs(
-            *(canonical(program.elaborated) for program in programs)
-        )  # what is evaluated
+        canonical = [program.canonical for program in programs]
+        names = inputs(*canonical)
         statistics = self.statistics(names)
         collected = perf_counter()
-        elaborated = [program.elaborated for program in programs]
         tables = tabulate(
-            elaborated,
+            canonical,
             statistics,
             self.network.collection.groups,
             tied or self.settings.tied,
@@ -263,7 +259,6 @@ class Workbench:
         )
         return Scored(
             program,
-            canonical(program.elaborated),
             table,
             score if score is not None and isfinite(score) else None,
         )

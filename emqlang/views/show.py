@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from emqlang.grammar import signs
-from emqlang.grammar.canonical.form import canonical as canonical_form
 from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
 from emqlang.grammar.ops import OPS
 from emqlang.grammar.program import Program
@@ -36,7 +35,7 @@ def kinds(program: Program) -> Iterator[Line]:
 
 def canonical(program: Program) -> Iterator[Line]:
     """The canonical program and its key."""
-    form = canonical_form(program.elaborated)
+    form = program.canonical
     yield 0, show(form), ""
     yield 0, f"key {form.digest.hex()}", ""
 
@@ -45,7 +44,7 @@ def graph(program: Program) -> Iterator[Line]:
     """The canonical program as a graph: each node once, with the nodes that it takes, and the Weisfeiler-Lehman hash."""
     from emqlang.grammar.proof.graph import label, wl_hash
 
-    form = canonical_form(program.elaborated)
+    form = program.canonical
     place: dict[Expr, int] = {}
     for row, node in enumerate(postorder(form), 1):
         place[node] = row
@@ -58,7 +57,7 @@ def plan(program: Program) -> Iterator[Line]:
     """The passes over memory that evaluate it."""
     from emqlang.compiler.plan import compile, describe
 
-    for line in describe(compile([program.elaborated])).split("\n"):
+    for line in describe(compile([program.canonical])).split("\n"):
         yield 0, line, ""
 
 

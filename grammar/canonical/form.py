@@ -8,7 +8,9 @@ the program; a `Table` remembers canonical forms between calls, within a bound, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial, reduce
 
 from emqlang.grammar.canonical import rules as rewrite
 from emqlang.grammar.canonical.normal import make, product, total
@@ -64,6 +66,15 @@ def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None =
             _record(node, form, forms, trace)
         stack.pop()
     return forms[expr.digest]
+
+
+def multiply(factors: Sequence[Expr]) -> Expr:
+    """The canonical product of canonical expressions, of which there is at least one."""
+    try:
+        form = product(factors)
+    except ArithmeticError:  # a literal would overflow or vanish
+        form = reduce(partial(apply, "mul"), factors)
+    return literal(0) if form.sign == ZERO else form
 
 
 def _operands(node: Expr) -> tuple[Expr, ...]:

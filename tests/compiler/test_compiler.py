@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ import pytest
 import reference
 import torch
 from conditioning import FLOAT32, FLOAT64, difference, movement
-from fakes import Bits, Fake, fake, program
+from fakes import Bits, Fake, compile, fake, program
 from numpy.typing import NDArray
-from places import FIXTURES, PROGRAMS, TESTS
+from places import FIXTURES, PROGRAMS
 
-from emqlang.compiler import Cache, compile
+from emqlang.compiler import Cache
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.gpu import Segments
 from emqlang.compiler.kernels import TILE
@@ -83,8 +84,7 @@ def test_order_changes_no_bit(population: list[Expr], values: Array) -> None:
 
 
 SCRIPT = """
-from test_compiler import SMALL, digest, load_file, PROGRAMS
-from emqlang.compiler import compile
+from test_compiler import SMALL, compile, digest, load_file, PROGRAMS
 programs = [proxy.elaborated for proxy in load_file(PROGRAMS).proxies.values()]
 print(digest(compile(programs).run(SMALL)))
 """
@@ -97,10 +97,14 @@ def digest(values: Array) -> str:
 def test_processes_change_no_bit(population: list[Expr]) -> None:
     here = digest(compile(population).run(SMALL))
     for seed, threads in (("1", "1"), ("2", "2")):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": threads}
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "OMP_NUM_THREADS": threads,
+            "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)),
+        }
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT],
-            cwd=TESTS,
             env=environment,
             capture_output=True,
             text=True,

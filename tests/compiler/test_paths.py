@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import reference
 from conditioning import FLOAT32, FLOAT64, difference, movement
-from fakes import MENU, Bits, Fake, fake, program
+from fakes import MENU, Bits, Fake, compile, fake, program
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 from places import PROGRAMS
 from strategies import exprs, plain_exprs
 
-from emqlang.compiler import compile
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.gpu import Segments
 from emqlang.compiler.run import run

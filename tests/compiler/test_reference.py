@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import reference
 import torch
-from fakes import Bits, fake
+from fakes import Bits, compile, fake
 from numpy.typing import NDArray
 
-from emqlang.compiler import compile, kernels, structured
+from emqlang.compiler import kernels, structured
 from emqlang.compiler import gpu as segments
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.gpu import Segments

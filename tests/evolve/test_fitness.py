@@ -7,8 +7,7 @@ import pytest
 from arenas import PLANTED, arena
 
 from emqlang.evolve.fitness import Combine, fingerprints, score, signed
-from emqlang.grammar.canonical.form import canonical
-from emqlang.grammar.expr import Expr, elaborate
+from emqlang.grammar.expr import Expr
 from emqlang.grammar.program import parse
 from emqlang.grammar.text.printer import show
 from emqlang.scores import correlation as ranking
@@ -16,7 +15,7 @@ from emqlang.scores.table import tabulate
 
 
 def programs(*texts: str) -> list[Expr]:
-    return [canonical(elaborate(parse(text).expr)) for text in texts]
+    return [parse(text).canonical for text in texts]
 
 
 def test_the_planted_program_ranks_perfectly_with_either_sign() -> None:

@@ -14,6 +14,7 @@ from strategies import plain_exprs
 
 from emqlang.compiler import Cache
 from emqlang.grammar import parse
+from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.grammar.expr import Expr, apply, elaborate, statistic
 from emqlang.grammar.inputs import Kind
@@ -33,8 +34,12 @@ BITS = (Bits(2), Bits(3), Bits(8))
 STATISTICS = fake(choices=BITS)
 
 
+def form(text: str) -> Expr:
+    return canonical(program(text))
+
+
 def table(text: str, tied: str = "auto", statistics: Fake = STATISTICS) -> ScoreTable:
-    (found,) = tabulate([program(text)], statistics, GROUPS, tied)
+    (found,) = tabulate([form(text)], statistics, GROUPS, tied)
     return found
 
 
@@ -104,7 +109,7 @@ def test_the_bit_weight_may_be_written(text: str) -> None:
     layer = q if q.kind is Kind.LAYER else apply("mean", q)
     written = plain if "bits" in text else apply("mul", statistic("bits"), layer)
     turned = plain if "bits" in text else apply("mul", layer, statistic("bits"))
-    tables = tabulate([plain, written, turned], STATISTICS, GROUPS)
+    tables = tabulate([canonical(expr) for expr in (plain, written, turned)], STATISTICS, GROUPS)
     for found in tables:
         assert found.values.tobytes() == tables[0].values.tobytes()
         assert (
@@ -157,13 +162,13 @@ def test_q_is_what_bits_weight(text: str, q: str) -> None:
     ],
 )
 def test_what_is_no_bit_weight(text: str) -> None:
-    assert without_bits(program(text)) is None
+    assert without_bits(form(text)) is None
 
 
 @given(plain_exprs(inputs=("w", "grad", "act", "numel", "depth"), max_ops=6, max_size=25))
 @settings(max_examples=60)
 def test_values_are_bits_times_q(expr: Expr) -> None:
-    (found,) = tabulate([elaborate(expr)], STATISTICS, GROUPS)
+    (found,) = tabulate([canonical(elaborate(expr))], STATISTICS, GROUPS)
     assert found.q is not None, show(expr)
     np.testing.assert_allclose(found.values, found.q[:, None] * [2.0, 3.0, 8.0], rtol=1e-12)
 
@@ -209,7 +214,7 @@ def test_only_the_groups_that_fall_are_named() -> None:
     assert table("depth", "main", statistics).falling == ()
     assert table("depth", "sum", statistics).falling == ("rest",)
     many = tuple(Tie(f"g{i}", (i % 3,), i % 3) for i in range(9))
-    (found,) = tabulate([program("-numel")], STATISTICS, many)
+    (found,) = tabulate([form("-numel")], STATISTICS, many)
     assert found.warnings[0].message.endswith("in 9 of 9 groups: g0, g1, g2, g3, g4 and 4 more")
 
 
@@ -279,10 +284,10 @@ def test_the_fingerprint_forgets_scale_and_constants_of_a_group() -> None:
 def test_tables_come_in_order_and_share_a_cache() -> None:
     texts = ["mean(abs(w))", "-sum(square(qerr))", "numel", "mean(abs(w)) * mean(abs(grad))"]
     cache = Cache()
-    together = tabulate([program(text) for text in texts], STATISTICS, GROUPS, cache=cache)
+    together = tabulate([form(text) for text in texts], STATISTICS, GROUPS, cache=cache)
     misses = cache.misses
     for text, found in zip(texts, together, strict=True):
-        (alone,) = tabulate([program(text)], STATISTICS, GROUPS, cache=cache)
+        (alone,) = tabulate([form(text)], STATISTICS, GROUPS, cache=cache)
         assert alone.values.tobytes() == found.values.tobytes() == table(text).values.tobytes()
         assert (found.layers, found.groups, found.choices) == (
             ("stem", "block", "head"),

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from emqlang.evolve.arena import Arena, Court
-from emqlang.grammar.expr import elaborate
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.program import parse
 from emqlang.quant.bits.menu import Choice
@@ -89,7 +88,7 @@ def arena(planted: str = PLANTED, seed: int = 0, courts: int = 1) -> Arena:
         empty = Court(
             f"court {number}", statistics(seed + number), groups, choices, np.arange(81.0), SHAPES
         )
-        (table,) = Arena([empty], "").tables([elaborate(parse(planted).expr)])
+        (table,) = Arena([empty], "").tables([parse(planted).canonical])
         truth = table[0][np.arange(4), choices].sum(-1)
         found.append(Court(f"court {number}", empty.statistics, groups, choices, truth, SHAPES))
     return Arena(found, f"made up {planted} {seed} {courts}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emqlang.compiler import plan
+from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import Expr, elaborate
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.program import parse
@@ -102,6 +104,11 @@ def fake(
     return Fake(
         {name: torch.from_numpy(a) for name, a in arrays.items()}, shapes, offsets, totals, choices
     )
+
+
+def compile(programs: Iterable[Expr]) -> plan.Plan:
+    """Plans programs that are spelled in any way."""
+    return plan.compile([canonical(program) for program in programs])
 
 
 def program(text: str) -> Expr:
