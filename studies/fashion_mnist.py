@@ -1,4 +1,6 @@
-"""Other draws of 1,024 training images than the shipped ones, as `--data` takes them: `studies/fashion_mnist.py:draw1`.
+"""Other draws of 1,024 training images than the shipped ones.
+
+    emqlang bench rerun TABLE --name images1 --data studies/fashion_mnist.py:draw1
 
 They are drawn from all 60,000, by the number in the name, out of Debian's dataset-fashion-mnist.
 """
@@ -17,15 +19,11 @@ from emqlang.quant.models.training import CALIBRATION_IMAGES, DEBIAN_DIR, read_f
 def _draw(number: int) -> Callable[[], list[tuple[Tensor, Tensor]]]:
     def batches() -> list[tuple[Tensor, Tensor]]:
         data = read_fashion_mnist(DEBIAN_DIR)
-        chosen = torch.randperm(
-            len(data.train_images), generator=torch.Generator().manual_seed(number)
-        )[:CALIBRATION_IMAGES]
-        return [
-            (
-                FASHION_MNIST.normalise(data.train_images[chosen, None]),
-                data.train_labels[chosen].long(),
-            )
-        ]
+        generator = torch.Generator().manual_seed(number)
+        order = torch.randperm(len(data.train_images), generator=generator)
+        chosen = order[:CALIBRATION_IMAGES]
+        images = FASHION_MNIST.normalise(data.train_images[chosen, None])
+        return [(images, data.train_labels[chosen].long())]
 
     return batches
 

@@ -1,24 +1,26 @@
-"""The same bits by Brevitas (0.13.4, with accelerate for learned rounding), in an environment of its own.
+"""The same bits by Brevitas 0.13.4, in an environment of its own.
 
     python -m venv rival && rival/bin/pip install brevitas==0.13.4 accelerate . -c constraints.txt
     rival/bin/python studies/ptq_brevitas.py
 
-Layerwise backend on the same folded network: weights per output channel, asymmetric, scale by MSE; activations per tensor,
-asymmetric, 8 bits, the 99.99th percentile of all 1,024 images (its MSE search takes minutes for the same accuracy at 8 bits).
-Same images, iterations, batch.
+Layerwise backend on the same folded network: weights per output channel, asymmetric, scale by MSE;
+activations per tensor, asymmetric, 8 bits, the 99.99th percentile of all 1,024 images (its MSE
+search takes minutes for the same accuracy at 8 bits). Same images, iterations, batch. Its learned
+rounding needs accelerate.
 """
 
 from __future__ import annotations
 
 import warnings
 from argparse import Namespace
+from collections.abc import Iterator
 from copy import deepcopy
 from time import perf_counter
 
 import torch
 from brevitas_examples.imagenet_classification.ptq import ptq_common
 from brevitas_examples.imagenet_classification.ptq.learned_round_utils import apply_learned_round
-from ptq_task import BATCH, DRAWS, arguments, calibration, done, network, record, right
+from ptq_task import BATCH, DRAWS, arguments, calibration, correct, measured, network, record
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -52,9 +54,14 @@ def quantized(bits: int, loader: Loader) -> nn.Module:
 
 def learned(mode: str, iterations: int) -> Namespace:
     return Namespace(
-        learned_round="hard_sigmoid", learned_round_mode=mode, learned_round_iters=iterations, learned_round_lr=1e-3,
-        learned_round_batch_size=BATCH, learned_round_lr_scheduler=None, learned_round_loss="regularised_mse",
-    )  # fmt: skip
+        learned_round="hard_sigmoid",
+        learned_round_mode=mode,
+        learned_round_iters=iterations,
+        learned_round_lr=1e-3,
+        learned_round_batch_size=BATCH,
+        learned_round_lr_scheduler=None,
+        learned_round_loss="regularised_mse",
+    )
 
 
 def improve(model: nn.Module, method: str, loader: Loader, iterations: int) -> None:
@@ -65,54 +72,48 @@ def improve(model: nn.Module, method: str, loader: Loader, iterations: int) -> N
         apply_learned_round(model, loader, learned(mode, iterations), BLOCKS)
 
 
+def jobs(iterations: int) -> Iterator[tuple[str, int, int, int]]:
+    """Method, bits, iterations and draw of every row."""
+    yield "nearest", 8, 0, 0
+    for methods, times in ((("nearest", "gptq"), 0), (("adaround", "brecq"), iterations)):
+        for draw in DRAWS:
+            for bits in (3, 4, 2):
+                for method in methods:
+                    yield method, bits, times, draw
+
+
 def main() -> None:
-    given = arguments(__doc__)
+    args = arguments(__doc__)
     warnings.filterwarnings("ignore")
-    loaders = {}
-    for draw in DRAWS:
-        images = torch.cat(calibration(given.data, draw))
-        loaders[draw] = DataLoader(
-            TensorDataset(images, torch.zeros(len(images))), batch_size=BATCH
-        )
-    jobs = [("nearest", 8, 0, 0)]
-    jobs += [
-        (method, bits, 0, draw)
-        for draw in DRAWS
-        for bits in (3, 4, 2)
-        for method in ("nearest", "gptq")
-    ]
-    jobs += [
-        (method, bits, given.iterations, draw)
-        for draw in DRAWS
-        for bits in (3, 4, 2)
-        for method in ("adaround", "brecq")
-    ]
-    known = done(given.out)
-    for method, bits, iterations, draw in jobs:
-        if ("Brevitas", method, bits, iterations, draw) in known or not method.startswith(
-            given.only
-        ):
-            continue
-        torch.manual_seed(draw)
-        began = perf_counter()
-        model = quantized(bits, loaders[draw])
-        improve(model, method, loaders[draw], iterations)
-        seconds = perf_counter() - began
-        layers = network().collection.layers
-        parts = dict(model.named_modules())
-        errors = {
-            x.name: float((parts[x.name].quant_weight().value - x.weight).square().mean())
-            for x in layers
-        }
-        row = {
-            "side": "Brevitas",
-            "method": method,
-            "bits": bits,
-            "iterations": iterations,
-            "draw": draw,
-            "seconds": seconds,
-        }
-        record(given.out, row | {"weight_mse": errors}, right(model))
+    known = measured(args.out)
+    for job in jobs(args.iterations):
+        if ("Brevitas", *job) not in known and job[0].startswith(args.only):
+            measure(args, *job)
+
+
+def measure(args: Namespace, method: str, bits: int, iterations: int, draw: int) -> None:
+    images = torch.cat(calibration(args.data, draw))
+    loader = DataLoader(TensorDataset(images, torch.zeros(len(images))), batch_size=BATCH)
+    torch.manual_seed(draw)
+    began = perf_counter()
+    model = quantized(bits, loader)
+    improve(model, method, loader, iterations)
+    seconds = perf_counter() - began
+    parts = dict(model.named_modules())
+    errors = {
+        layer.name: float((parts[layer.name].quant_weight().value - layer.weight).square().mean())
+        for layer in network().collection.layers
+    }
+    row = {
+        "side": "Brevitas",
+        "method": method,
+        "bits": bits,
+        "iterations": iterations,
+        "draw": draw,
+        "seconds": seconds,
+        "weight_mse": errors,
+    }
+    record(args.out, row, correct(model))
 
 
 if __name__ == "__main__":

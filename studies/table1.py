@@ -1,7 +1,9 @@
-"""Table 1 of the paper on every shipped table: Spearman's correlation @100/50/20 with 95 % intervals, as Markdown.
+"""Table 1 of the paper on every shipped table: Spearman's correlation @100/50/20, as Markdown.
 
-emqlang rank --table resnet18-fmnist-all --table vgg-fmnist-all --json > standings.json
-python studies/table1.py standings.json
+    emqlang rank --table resnet18-fmnist-all --table vgg-fmnist-all --json > standings.json
+    python studies/table1.py standings.json
+
+Intervals are of 95 %.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from rows import table
 
 PAPER = {  # Table 1 of the paper, @100/50/20
     "bparams": (0.5508, 0.3241, 0.2867),
@@ -29,25 +33,22 @@ def short(value: float) -> str:
 
 
 def cell(proxy: dict[str, Any]) -> str:
-    top20, top50, whole = proxy["rho"]
-    return f"{short(whole)} ({short(proxy['low'][2])} to {short(proxy['high'][2])}) / {short(top50)} / {short(top20)}"
+    top20, top50, whole = map(short, proxy["rho"])
+    low, high = (short(proxy[end][2]) for end in ("low", "high"))
+    return f"{whole} ({low} to {high}) / {top50} / {top20}"
 
 
 def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("standings", type=Path)
     tables = json.loads(parser.parse_args().standings.read_text())["tables"]
-    found = {
-        table["table"]: {proxy["name"]: proxy for proxy in table["proxies"]} for table in tables
-    }
-    names = set.intersection(*(set(own) for own in found.values()))
-    order = sorted(names, key=lambda name: -mean(mean(own[name]["rho"]) for own in found.values()))
-    print("| proxy | paper | " + " | ".join(found) + " |\n|---|---|" + "---|" * len(found))
-    for name in order:
+    ranked = {t["table"]: {proxy["name"]: proxy for proxy in t["proxies"]} for t in tables}
+    names = set.intersection(*(set(proxies) for proxies in ranked.values()))
+    lines = []
+    for name in sorted(names, key=lambda n: -mean(mean(t[n]["rho"]) for t in ranked.values())):
         paper = " / ".join(map(short, PAPER[name])) if name in PAPER else ""
-        print(
-            f"| {name} | {paper} | " + " | ".join(cell(own[name]) for own in found.values()) + " |"
-        )
+        lines.append((name, paper, *(cell(proxies[name]) for proxies in ranked.values())))
+    print(table(("proxy", "paper", *ranked), lines))
 
 
 if __name__ == "__main__":

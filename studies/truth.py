@@ -1,30 +1,31 @@
-"""What the searches' winners are worth on tables that no search has seen, beside the whole library and the ceilings.
+"""What the searches' winners are worth on tables that no search has seen.
 
-    emqlang experiment truth --out truth --workers 2         # five runs a variant, about 20 minutes
-    python studies/truth.py truth                         # ranks them, into studies/results/truth.json
-    python studies/truth.py                               # that file's tables for docs/results.md
+    emqlang experiment truth --out truth --workers 2     # five runs a variant, about 20 minutes
+    python studies/truth.py truth                        # ranks them, into CSV files
+    python studies/truth.py                              # the tables of docs/results.md, from those
 
-The winners are named beforehand: `evolved` and its sisters in the library, chosen by search fitness alone. The rival is, on
-each table, whichever other proxy of the library ranks it best. Statistics of 256 images; intervals resample rows and images.
+The winners are named beforehand: `evolved` and its sisters in the library, chosen by search fitness
+alone. The rival is, on each table, whichever other proxy of the library ranks it best. Statistics
+of 256 images; intervals resample rows and images.
 """
 
 from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+
+from rows import Row, load, save, table
 
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program, parse
-from emqlang.quant.tables.table import load
+from emqlang.quant.tables import table as tables
 from emqlang.tasks.rank import Terms, contenders, judge
 from emqlang.tasks.truth import ceilings
 from emqlang.tasks.workbench import Settings, Workbench
 
-RESULT = Path(__file__).parent / "results" / "truth.json"
 UNSEEN = {
     "resnet18-fmnist-all": "heldout",
     "vgg-fmnist-all": "heldout",
@@ -38,162 +39,155 @@ UNSEEN = {
 }
 EVOLVED = tuple(name for name in LIBRARY if LIBRARY.shelf(name) == "evolved")
 FORWARDS = ("output_mse", "output_kl", "loss_increase")  # the library's, at N forwards
+RIVALS = tuple(name for name in LIBRARY if name not in EVOLVED)
+CHEAP = tuple(name for name in RIVALS if name not in FORWARDS)
 TOPS = ("@100", "@50", "@20")
+CEILING = "additive ceiling"
+CLAIMS = (  # a winner, its rivals, and what they are
+    ("evolved", CHEAP, "the best rival that needs no N forwards"),
+    ("evolved", RIVALS, "the best rival of all"),
+    ("evolved_forwards", RIVALS, "the best rival of all"),
+    ("evolved_four", CHEAP, "the best rival that needs no N forwards"),
+    ("evolved_four_forwards", RIVALS, "the best rival of all"),
+)
+Correlations = dict[str, dict[str, list[float]]]  # of each table and proxy, in the order of TOPS
 
 
-def winners(folder: Path) -> dict[str, Program]:
+def measure(folder: Path) -> None:
+    """Every proxy's correlations on every table, and how the winners' differ from their rivals'."""
+    runs = _winners(folder)
+    names = {program.text: name for name, program in runs.items()}
+    rows: list[Row] = []
+    differences: dict[tuple[str, str, str], Row] = {}
+    for name, split in UNSEEN.items():
+        bench_table = tables.load(name)
+        bench = Workbench.of_table(bench_table, Settings(stat_images=256))
+        programs = [*contenders([], bench_table), *runs.values()]
+        correlations: dict[str, Sequence[float]] = {}
+        for winner in EVOLVED:
+            ranking = judge(bench_table, bench, programs, Terms(split=split, against=winner))
+            for standing in ranking.standings:
+                correlations[names.get(standing.name, standing.name)] = standing.rho
+                if standing.name in RIVALS and standing.difference is not None:
+                    low, high = standing.difference  # of the rival less the winner
+                    span = _columns("low", -high) | _columns("high", -low)
+                    differences[name, winner, standing.name] = span
+        additive = next(c for c in ceilings(bench_table.split(split)) if c.name == "additive")
+        start = {"table": name, "split": split, "rows": len(ranking.table)}
+        for proxy, rho in (*correlations.items(), (CEILING, additive.rho)):
+            rows.append(start | {"proxy": proxy} | _columns("rho", rho))
+    save("truth", rows)
+    save("truth_differences", _cited(_by_table(rows), differences))
+
+
+def _winners(folder: Path) -> dict[str, Program]:
     """The best program of every trial, by variant and seed."""
-    found = (json.loads(path.read_text()) for path in sorted(folder.glob("*/[0-9].json")))
+    trials = (json.loads(path.read_text()) for path in sorted(folder.glob("*/[0-9].json")))
     return {
         f"{trial['variant']}, seed {trial['seed']}": parse(trial["facts"]["winner"])
-        for trial in found
+        for trial in trials
     }
 
 
-def measure(folder: Path) -> Iterator[dict[str, Any]]:
-    """A record for each table: every proxy's correlations, and how the library's differ from the evolved ones'."""
-    runs = winners(folder)
-    named = {program.text: name for name, program in runs.items()}
-    for name, split in UNSEEN.items():
-        table = load(name)
-        bench = Workbench.of_table(table, Settings(stat_images=256))
-        programs = [*contenders([], table), *runs.values()]
-        record: dict[str, Any] = {"table": name, "split": split, "rho": {}, "against": {}}
-        for winner in EVOLVED:
-            found = judge(table, bench, programs, Terms(split=split, against=winner))
-            record["rows"] = len(found.table)
-            for one in found.standings:
-                own = named.get(one.name, one.name)
-                record["rho"][own] = {
-                    "rho": _flip(one.rho),
-                    "low": _flip(one.low),
-                    "high": _flip(one.high),
-                }
-                if own in LIBRARY and own not in EVOLVED and one.difference is not None:
-                    low, high = one.difference  # of the rival less the winner
-                    record["against"].setdefault(winner, {})[own] = {
-                        "low": _flip(-high),
-                        "high": _flip(-low),
-                    }
-        additive = next(c for c in ceilings(table.split(split)) if c.name == "additive")
-        record["additive"] = _flip(additive.rho)
-        print(name, *(f"{value:.3f}" for value in record["rho"]["evolved"]["rho"]), flush=True)
-        yield record
-
-
-def _flip(values: Sequence[float]) -> list[float]:
+def _columns(name: str, values: Iterable[float]) -> dict[str, float]:
     """@100 first, as the paper has it."""
-    return [round(float(value), 4) for value in reversed(values)]
+    tops = zip(TOPS, reversed(list(values)), strict=True)
+    return {name + top: round(float(value), 4) for top, value in tops}
 
 
-def print_standings(records: Sequence[dict[str, Any]]) -> None:
-    """Evolved proxies, the library's best two of each price, the ceiling: @100/50/20 on every table."""
-    rivals = {
-        name: mean(mean(r["rho"][name]["rho"]) for r in records)
-        for name in LIBRARY
-        if name not in EVOLVED
-    }
-    order = sorted(rivals, key=lambda name: -rivals[name])
-    shown = [*EVOLVED, *order[:5], "bit_sum"]
-    print(
-        "| table | rows | "
-        + " | ".join(shown)
-        + " | additive ceiling |\n|---|---:|"
-        + "---|" * (len(shown) + 1)
+def _by_table(rows: Iterable[Row]) -> Correlations:
+    correlations: Correlations = {}
+    for row in rows:
+        values = [row["rho" + top] for top in TOPS]
+        correlations.setdefault(row["table"], {})[row["proxy"]] = values
+    return correlations
+
+
+def _best(correlations: Mapping[str, Sequence[float]], rivals: Iterable[str]) -> str:
+    return max(rivals, key=lambda name: mean(correlations[name]))
+
+
+def _cited(
+    correlations: Correlations, differences: Mapping[tuple[str, str, str], Row]
+) -> Iterator[Row]:
+    """The differences that `CLAIMS` are about."""
+    for name in UNSEEN:
+        for winner, rivals in dict.fromkeys((winner, rivals) for winner, rivals, _ in CLAIMS):
+            rival = _best(correlations[name], rivals)
+            span = differences[name, winner, rival]
+            yield {"table": name, "winner": winner, "rival": rival} | span
+
+
+def print_standings(rows: Sequence[Row]) -> None:
+    """Evolved proxies, the library's best and the ceiling: @100/50/20 on every table."""
+    correlations = _by_table(rows)
+    average = {name: mean(mean(own[name]) for own in correlations.values()) for name in RIVALS}
+    best = sorted(RIVALS, key=lambda name: -average[name])[:5]
+    shown = (*EVOLVED, *best, "bit_sum", CEILING)
+    counts = {row["table"]: row["rows"] for row in rows}
+    lines = (
+        (_title(name), counts[name], *(_tops(correlations[name][proxy]) for proxy in shown))
+        for name in UNSEEN
     )
-    for r in records:
-        cells = [_tops(r["rho"][name]["rho"]) for name in shown]
-        print(
-            f"| {r['table']}, {r['split']} | {r['rows']} | "
-            + " | ".join(cells)
-            + f" | {_tops(r['additive'])} |"
-        )
+    print(table(("table", "rows", *shown), lines, "rows"))
 
 
-def print_claims(
-    records: Sequence[dict[str, Any]], winner: str, rivals: Sequence[str], title: str
-) -> None:
-    """The winner less the best rival, with the 95 % interval of each."""
-    print(
-        f"\n{title}\n\n| table | best rival | "
-        + " | ".join(TOPS)
-        + " |\n|---|---|"
-        + "---|" * len(TOPS)
-    )
-    for r in records:
-        best = max(rivals, key=lambda name, r=r: mean(r["rho"][name]["rho"]))
-        span, own, other = (
-            r["against"][winner][best],
-            r["rho"][winner]["rho"],
-            r["rho"][best]["rho"],
-        )
-        cells = [
-            f"{_bold(f'{own[i] - other[i]:+.2f}', span['low'][i] > 0)} ({span['low'][i]:+.2f} to {span['high'][i]:+.2f})"
-            for i in range(len(TOPS))
-        ]
-        print(f"| {r['table']}, {r['split']} | {best} | " + " | ".join(cells) + " |")
+def print_claims(rows: Sequence[Row], differences: Sequence[Row]) -> None:
+    """Each winner less its best rival, with the 95 % interval."""
+    correlations = _by_table(rows)
+    spans = {(row["table"], row["winner"], row["rival"]): row for row in differences}
+    for winner, rivals, title in CLAIMS:
+        lines = []
+        for name, rho in correlations.items():
+            rival = _best(rho, rivals)
+            span = spans[name, winner, rival]
+            cells = []
+            for top, own, other in zip(TOPS, rho[winner], rho[rival], strict=True):
+                low, high = span["low" + top], span["high" + top]
+                difference = f"{own - other:+.2f}"
+                bold = f"**{difference}**" if low > 0 else difference
+                cells.append(f"{bold} ({low:+.2f} to {high:+.2f})")
+            lines.append((_title(name), rival, *cells))
+        print(f"`{winner}` less {title}\n")
+        print(table(("table", "best rival", *TOPS), lines))
 
 
-def print_spread(records: Sequence[dict[str, Any]]) -> None:
+def print_spread(rows: Sequence[Row]) -> None:
     """Mean and deviation over the five runs of each variant."""
-    variants = list(
-        dict.fromkeys(name.split(", seed")[0] for name in records[0]["rho"] if ", seed" in name)
-    )
-    print("\n| table | " + " | ".join(variants) + " |\n|---|" + "---|" * len(variants))
-    for r in records:
+    correlations = _by_table(rows)
+    runs = [name for name in correlations[next(iter(UNSEEN))] if ", seed" in name]
+    variants = list(dict.fromkeys(name.split(", seed")[0] for name in runs))
+    lines = []
+    for name, own in correlations.items():
         cells = []
         for variant in variants:
-            runs = [
-                one["rho"]
-                for name, one in r["rho"].items()
-                if name.split(", seed")[0] == variant and ", seed" in name
-            ]
-            cells.append(
-                " / ".join(
-                    f"{mean(values):.2f}±{stdev(values):.2f}" for values in zip(*runs, strict=True)
-                )
-            )
-        print(f"| {r['table']}, {r['split']} | " + " | ".join(cells) + " |")
+            seeds = [own[run] for run in runs if run.split(", seed")[0] == variant]
+            tops = zip(*seeds, strict=True)
+            cells.append(" / ".join(f"{mean(top):.2f}±{stdev(top):.2f}" for top in tops))
+        lines.append((_title(name), *cells))
+    print(table(("table", *variants), lines))
+
+
+def _title(name: str) -> str:
+    return f"{name}, {UNSEEN[name]}"
 
 
 def _tops(values: Sequence[float]) -> str:
     return " / ".join(f"{value:.2f}".replace("0.", ".", 1) for value in values)
 
 
-def _bold(text: str, yes: bool) -> str:
-    return f"**{text}**" if yes else text
-
-
 def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="what `emqlang experiment truth` wrote"
+    )
     folder = parser.parse_args().folder
     if folder is not None:
-        RESULT.write_text(json.dumps(list(measure(folder)), indent=1) + "\n")
-    records = json.loads(RESULT.read_text())
-    print_standings(records)
-    rivals = [name for name in LIBRARY if name not in EVOLVED]
-    cheap = [name for name in rivals if name not in FORWARDS]
-    print_claims(
-        records, "evolved", cheap, "`evolved` less the best rival that needs no N forwards"
-    )
-    print_claims(records, "evolved", rivals, "`evolved` less the best rival of all")
-    print_claims(
-        records, "evolved_forwards", rivals, "`evolved_forwards` less the best rival of all"
-    )
-    print_claims(
-        records,
-        "evolved_four",
-        cheap,
-        "`evolved_four` less the best rival that needs no N forwards",
-    )
-    print_claims(
-        records,
-        "evolved_four_forwards",
-        rivals,
-        "`evolved_four_forwards` less the best rival of all",
-    )
-    print_spread(records)
+        measure(folder)
+    rows = load("truth")
+    print_standings(rows)
+    print_claims(rows, load("truth_differences"))
+    print_spread(rows)
 
 
 if __name__ == "__main__":

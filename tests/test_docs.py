@@ -1,0 +1,113 @@
+"""The documents and scripts name what exists, and the documents' tables are whole."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+CARDS = sorted(ROOT.glob("docs/tables/*.md"))
+DOCUMENTS = [
+    path
+    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "studies/*.md")
+    for path in sorted(ROOT.glob(pattern))
+]
+SCRIPTS = sorted((*ROOT.glob("benchmarks/*.py"), *ROOT.glob("studies/*.py")))
+FOLDERS = "emqlang|grammar|evolve|quant|tests|docs|benchmarks|studies"
+PROXIES = ROOT / "grammar" / "proxies"
+EXAMPLES = {"mine.emq", "file.emq"}
+MADE = {"studies/raw"}  # by a run
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_header() -> None:
+    assert not list(chain.from_iterable(_uneven_rows(path) for path in (*DOCUMENTS, *CARDS)))
+
+
+def _uneven_rows(path: Path) -> Iterator[str]:
+    cells = 0
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.startswith("|"):
+            cells = 0
+            continue
+        count = len(re.findall(r"(?<!\\)\|", re.sub("`[^`]*`", "", line)))
+        cells = cells or count
+        if count != cells:
+            yield f"{path.relative_to(ROOT)}:{number} has {count - 1} cells, not {cells - 1}"
+
+
+def test_every_path_in_the_documents_exists() -> None:
+    """Data cards are left out: they quote the commands that built the tables, as they were."""
+    paths = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./*-]*[\w*/]")
+    missing = [
+        f"{document.relative_to(ROOT)}: {path}"
+        for document in DOCUMENTS
+        for path in paths.findall(document.read_text())
+        if path.rstrip("/") not in MADE and not list(ROOT.glob(path.rstrip("/")))
+    ]
+    assert not missing
+
+
+def test_every_file_beside_a_document_and_every_link_exists() -> None:
+    names = re.compile(r"`([\w-]+\.(?:py|md|csv|emq))`|\]\(([^)#:]+)(?:#[^)]*)?\)")
+    missing = [
+        f"{document.relative_to(ROOT)}: {name}"
+        for document in DOCUMENTS
+        for name in filter(None, chain.from_iterable(names.findall(document.read_text())))
+        if name not in EXAMPLES
+        if not any((folder / name).exists() for folder in (document.parent, PROXIES))
+    ]
+    assert not missing
+
+
+def test_every_module_in_the_documents_exists() -> None:
+    packages = "grammar|quant|evolve|cli|views|experiments|tasks|scores|compiler|store|api"
+    modules = re.compile(rf"emqlang\.(?:{packages})(?:\.[a-z_]+)*(?!/)\b")
+    named = {name for path in DOCUMENTS for name in modules.findall(path.read_text())}
+    assert not [name for name in sorted(named) if not _imports(name)]
+
+
+def _imports(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_a_script_imports_of_the_package_is_there(script: Path) -> None:
+    imports = [
+        node
+        for node in ast.walk(ast.parse(script.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("emqlang")
+    ]
+    missing = [
+        f"{node.module}.{alias.name}"
+        for node in imports
+        for alias in node.names
+        if not hasattr(importlib.import_module(node.module or ""), alias.name)
+        and not _imports(f"{node.module}.{alias.name}")
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("command", ["truth.py", "ptq_tables.py", "winner_bits.py --table"])
+def test_the_page_has_the_tables_that_a_study_prints(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies = ROOT / "studies"
+    monkeypatch.syspath_prepend(studies)
+    monkeypatch.setattr(sys, "argv", command.split())
+    runpy.run_path(str(studies / sys.argv[0]), run_name="__main__")
+    page = (ROOT / "docs" / "results.md").read_text().splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 20
+    assert not [line for line in lines if line not in page]
