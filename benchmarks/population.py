@@ -24,8 +24,9 @@ from synthetic import Synthetic, synthetic
 
 from emqlang.compiler import Cache, compile
 from emqlang.grammar.canonical.form import canonical
-from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
+from emqlang.grammar.expr import Expr, postorder
 from emqlang.grammar.files import load_file
+from emqlang.grammar.ops import INPUT, LITERAL
 
 HERE = Path(__file__).parent
 

@@ -142,7 +142,7 @@ def assign(
     problem = Problem.of(statistics.network, statistics.choices, wish)
     if isinstance(proxy, ScoreTable):
         return problem.recipe(problem.solve(problem.scores(proxy)), None)
-    (program,) = library.find(proxy)[-1:] if isinstance(proxy, str) else (proxy,)
+    program = library.find_one(proxy) if isinstance(proxy, str) else proxy
     scored = statistics.with_choices(problem.menu).evaluate([program]).scored[0]
     return problem.recipe(problem.solve(problem.scores(scored.table)), proxy_of(program))
 

@@ -325,6 +325,31 @@ class Diagnostic:
         return "\n".join(lines + [f"help: {line}" for line in self.help])
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of a source that is parsed on its own; spans count from its beginning."""
+
+    source: Source
+    text: str
+    start: int = 0
+
+    def diagnostic(
+        self, code: str, message: str, span: Span, label: str = "", help: tuple[str, ...] = ()
+    ) -> Diagnostic:
+        """A diagnostic placed in the source."""
+        placed = Span(self.start + span.start, self.start + span.end)
+        return Diagnostic(code, message, self.source, placed, label, help)
+
+    def place(self, offset: int) -> str:
+        """Line and column in the source, as `3:14`."""
+        line, column = self.source.place(self.start + offset)
+        return f"{line}:{column}"
+
+    def quote(self, span: Span) -> str:
+        """The text of a part on one line."""
+        return " ".join(self.text[span.start : span.end].split())
+
+
 @dataclass
 class EmqError(Exception):
     """Everything a user can do wrong. Carries the diagnostics of one input; `exit_status` is the worst one's."""

@@ -15,10 +15,9 @@ from typing import Any, Final
 from emqlang.grammar import signs
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.kinds import KINDS, SIGNS, kind_of, power_sign
-from emqlang.grammar.ops import OPS, VERSION
+from emqlang.grammar.ops import INPUT, LITERAL, OPS, VERSION
 from emqlang.grammar.signs import Sign
 
-INPUT, LITERAL = "input", "literal"  # the ops of leaves
 _CODES = {op: bytes((VERSION, i)) for i, op in enumerate((INPUT, LITERAL, *OPS))}
 _AXES = {Axis.NONE: 0, Axis.WEIGHT_BITS: 1, Axis.ACT_BITS: 2, Axis.CHOICE: 3}
 
@@ -68,9 +67,10 @@ class Expr:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        from emqlang.grammar.text.printer import show
-
-        return f"<{show(self)}>" if self.size <= 200 else f"<{self.op} of {self.size} nodes>"
+        if self.size > 200:
+            return f"<{self.op} of {self.size} nodes>"
+        parts = (*map(repr, self.args), *([] if self.value is None else [str(self.value)]))
+        return f"{self.op}({', '.join(parts)})" if self.args else str(self.value)
 
 
 def literal(value: float) -> Expr:

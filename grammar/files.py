@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from emqlang.grammar.diagnostics import Diagnostic, EmqError, Source, error, nearest
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, Passage, Source, error, nearest
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.ops import OPS
 from emqlang.grammar.program import Program, complete, failure
 from emqlang.grammar.text.reader import MAX_ERRORS, Reader
-from emqlang.grammar.text.syntax import Form, Node, Passage, postorder, read_binding
+from emqlang.grammar.text.syntax import Form, Node, postorder, read_binding
 from emqlang.grammar.text.tokens import BINDING
 
 MAX_FILE_BYTES = 1024 * 1024

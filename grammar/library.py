@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
-from emqlang.grammar.diagnostics import error, nearest
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, error, nearest
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.files import MAX_FILE_BYTES, EmqFile, decode, load_file, load_text, statements
 from emqlang.grammar.program import Program, parse
 
+STDIN = "-"
 SHELVES = ("paper", "baselines", "references", "evolved")  # the files of the library, in this order
 _FILE = re.compile(r"(.+\.emq)(?::(\w+))?")
 
@@ -59,25 +61,49 @@ def meanings() -> dict[str, Expr]:
     return {name: LIBRARY[name].expr for name in LIBRARY}
 
 
-def find(what: str) -> tuple[Program, ...]:
-    """The proxies that an argument means: one, or all public ones of a file.
+def find(word: str) -> tuple[Program, ...]:
+    """The proxies that a word means: one, or all public ones of a file.
 
-    `hawq_v2` is of the library, `mine.emq` and `mine.emq:name` are of a file, `-` is standard input (an expression, or
-    a file's text), and anything else is an expression over the library's names, whose own name is empty. Raises EmqError.
+    `hawq_v2` is of the library, `mine.emq` and `mine.emq:name` are of a file, which may have an `@` in front, `-` is
+    standard input (an expression, or a file's text), and anything else is an expression over the library's names, whose
+    own name is empty. Raises EmqError.
     """
-    if what == "-":
-        return read(decode(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), "<stdin>"), "<stdin>")
-    if match := _FILE.fullmatch(what):
+    if word == STDIN:
+        text = decode(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), "<stdin>")
+        if any(statement.name for statement in statements(text)):
+            return _public(load_text(text, "<stdin>"))
+        return (parse(text, "<stdin>", meanings()),)
+    word = word.removeprefix("@")
+    if match := _FILE.fullmatch(word):
         file = load_file(match[1])
         return (file[match[2]],) if match[2] else _public(file)
-    return (LIBRARY[what] if what in LIBRARY else parse(what, names=meanings()),)
+    return (LIBRARY[word] if word in LIBRARY else parse(word, names=meanings()),)
 
 
-def read(text: str, source_name: str) -> tuple[Program, ...]:
-    """What a text holds: the public proxies of a file if any line binds a name, or else one expression."""
-    if any(statement.name for statement in statements(text)):
-        return _public(load_text(text, source_name))
-    return (parse(text, source_name, meanings()),)
+def find_one(word: str) -> Program:
+    """The proxy that a word means; of a file with several, the last. Raises EmqError."""
+    return find(word)[-1]
+
+
+def find_all(words: Iterable[str], names: Iterable[str] = ()) -> tuple[Program, ...]:
+    """The proxies that words mean, and those of the library by name. Raises EmqError."""
+    return (*(proxy for word in words for proxy in find(word)), *(LIBRARY[name] for name in names))
+
+
+def diagnose(word: str) -> Sequence[Diagnostic]:
+    """Every error of a file or an expression, or else its warnings."""
+    try:
+        if _is_file(word):
+            return load_file(word.removeprefix("@")).warnings
+        return [warning for proxy in find(word) for warning in proxy.warnings]
+    except EmqError as mistakes:
+        return mistakes.diagnostics
+
+
+def _is_file(word: str) -> bool:
+    return word.endswith(".emq") or (
+        word != STDIN and len(word) < 256 and Path(word.removeprefix("@")).is_file()
+    )
 
 
 def _public(file: EmqFile) -> tuple[Program, ...]:

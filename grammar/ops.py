@@ -36,6 +36,8 @@ class Op:
     expansion: str = ""  # of a composite, in the language, over x
 
 
+INPUT, LITERAL = "input", "literal"  # the ops of leaves
+
 E, R, C, S = Class.ELEMENTWISE, Class.REDUCTION, Class.COMPOSITE, Class.STRUCTURED
 _TABLE = (
     Op("add", 2, E, "x + y", infix="+", commutative=True, associative=True),

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from emqlang.grammar.diagnostics import Diagnostic, EmqError, Source
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, Passage, Source
 from emqlang.grammar.expr import Expr, elaborate
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.text.reader import MAX_ERRORS, Reader
-from emqlang.grammar.text.syntax import Node, Passage, read_expression
+from emqlang.grammar.text.syntax import Node, read_expression
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import (
     POSITIVE,
@@ -20,6 +19,7 @@ from emqlang.cli.options import (
     network,
     parted,
 )
+from emqlang.grammar import library
 from emqlang.views import render
 
 
@@ -91,7 +91,7 @@ def command(
         ctx.fail("give an EXPR, or bits with --config")
     if sweep and (max_drop is not None or out is not None or config is not None):
         ctx.fail("--sweep prints a front, and goes with neither --max-drop, --out nor --config")
-    program = programs.find_one(word or "bits")
+    program = library.find_one(word or "bits")
     from emqlang.tasks.assign import Bits, Choosing, Sweep, Walked
     from emqlang.tasks.quantize import Method
     from emqlang.views import assign as bits

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, as_json
+from emqlang.grammar import library
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.views import render
 
@@ -25,7 +25,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], as_json: bool) -> Non
 
     Exits with 1 if there is one, with 3 if a file cannot be read; warnings alone exit with 0.
     """
-    found = [diagnostic for word in words for diagnostic in programs.diagnose(word)]
+    found = [diagnostic for word in words for diagnostic in library.diagnose(word)]
     errors = [diagnostic for diagnostic in found if diagnostic.is_error]
     render.diagnostics(found)
     if as_json:

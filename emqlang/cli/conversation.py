@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TextIO
 
 from emqlang.cli.terminal import line_editing
-from emqlang.grammar.diagnostics import EXIT_OK, EmqError, Source, error, nearest
+from emqlang.grammar.diagnostics import EXIT_OK, EmqError, Passage, Source, error, nearest
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.library import LIBRARY
@@ -18,7 +18,7 @@ from emqlang.grammar.ops import CALLS, OPS
 from emqlang.grammar.program import Program, complete, failure, parse
 from emqlang.grammar.text.printer import show
 from emqlang.grammar.text.reader import Reader
-from emqlang.grammar.text.syntax import Passage, read_binding
+from emqlang.grammar.text.syntax import read_binding
 from emqlang.grammar.text.tokens import BINDING, open_bracket
 from emqlang.tasks.workbench import Workbench
 from emqlang.views import eval as report

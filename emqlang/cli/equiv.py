@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, as_json
+from emqlang.grammar import library
 from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK
-from emqlang.views import equiv as identity
+from emqlang.grammar.proof.equivalence import Identity
+from emqlang.views import equiv
 
 
 @declare(
@@ -33,6 +34,6 @@ def command(first: str, second: str, seconds: float, as_json: bool) -> None:
     The answer comes from four levels, each of which is shown: the canonical key, the Weisfeiler-Lehman hash of the graph as
     it is built, a numeric fingerprint, which can only prove a difference, and sympy.
     """
-    found = identity.Identity.of(programs.find_one(first), programs.find_one(second), seconds)
-    identity.as_json(found) if as_json else identity.screen(found)
+    found = Identity.of(library.find_one(first), library.find_one(second), seconds)
+    equiv.as_json(found) if as_json else equiv.screen(found)
     click.get_current_context().exit(EXIT_OK if found.same else EXIT_NO)

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, Words, as_csv, as_json, layout, library_names, network
+from emqlang.grammar import library
 from emqlang.views import render
 
 
@@ -52,7 +52,7 @@ def command(
     if not words and not proxies:
         ctx.fail("give an EXPR or --proxy NAME")
     form = layout(ctx, as_json, as_csv)
-    found = programs.find(words, proxies)
+    found = library.find_all(words, proxies)
     render.diagnostics(warning for program in found for warning in program.warnings)
     from emqlang.tasks.workbench import Settings, Workbench
     from emqlang.views import eval as report

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
+from emqlang.grammar.library import STDIN
+from emqlang.grammar.text.formatter import reformat, reformat_stdin
 from emqlang.views import render
 
 
@@ -27,14 +28,10 @@ def command(ctx: click.Context, /, files: tuple[str, ...], check: bool) -> None:
 
     Only spaces, blank lines and indentation change. A file with a mistake is left alone.
     """
-    loose = [
-        path
-        for path in files
-        if path != programs.STDIN and programs.reformat(path, write=not check)
-    ]
-    if programs.STDIN in files:
-        laid, changed = programs.reformat_stdin()
-        loose += [programs.STDIN] * (check and changed)
+    loose = [path for path in files if path != STDIN and reformat(path, write=not check)]
+    if STDIN in files:
+        laid, changed = reformat_stdin()
+        loose += [STDIN] * (check and changed)
         render.raw("" if check else laid)
     for path in loose:
         render.note(f"{'would reformat' if check else 'reformatted'} {path}")

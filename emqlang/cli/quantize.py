@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, Expression, as_json, budgets, network, parted
+from emqlang.grammar import library
 from emqlang.views import render
 
 
@@ -105,7 +105,7 @@ def command(
     """
     if sum(given is not None for given in (word, recipe_path, config)) != 1:
         ctx.fail("give one of --recipe, --config, and an EXPR with a budget")
-    program = programs.find_one(word or "bits")
+    program = library.find_one(word or "bits")
     from emqlang.quant.ptq.recipe import load_recipe
     from emqlang.quant.ptq.splits import Splits
     from emqlang.tasks.assign import Choosing

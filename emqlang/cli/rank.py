@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import (
     POSITIVE,
@@ -20,6 +19,7 @@ from emqlang.cli.options import (
     measuring,
     table_names,
 )
+from emqlang.grammar import library
 from emqlang.views import render
 
 
@@ -112,7 +112,7 @@ def command(
     trivial baselines are in every ranking. EXPR is a text, a library name, file.emq:name, or - for stdin.
     """
     form = layout(ctx, as_json, as_csv)
-    given = programs.find(words, proxies)
+    given = library.find_all(words, proxies)
     render.diagnostics(warning for program in given for warning in program.warnings)
     from emqlang.quant.tables.shelf import DEFAULT
     from emqlang.quant.tables.table import load

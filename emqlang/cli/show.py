@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression
+from emqlang.grammar import library
 from emqlang.views import render
 from emqlang.views import show as stages
 
@@ -35,6 +35,6 @@ def command(word: str, stage: str) -> None:
     canonical  the canonical program and its key
     plan       the passes over memory that evaluate it
     """
-    program = programs.find_one(word)
+    program = library.find_one(word)
     render.diagnostics(program.warnings)
     render.tree(stages.STAGES[stage](program))

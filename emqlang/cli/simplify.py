@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression
+from emqlang.grammar import library
 from emqlang.views import render
 
 
@@ -40,7 +40,7 @@ def command(word: str, trace: bool, latex: bool, with_sympy: bool, seconds: floa
     from emqlang.grammar.text.printer import show
 
     steps: list[Step] = []
-    form = canonical(programs.find_one(word).elaborated, trace=steps)
+    form = canonical(library.find_one(word).elaborated, trace=steps)
     if trace:
         render.steps((step.rule, show(step.before), show(step.after)) for step in steps)
     if with_sympy:

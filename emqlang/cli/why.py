@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from emqlang import programs
 from emqlang.cli.base import declare
 from emqlang.cli.options import Expression, as_json, run_folder
+from emqlang.grammar import library
 from emqlang.grammar.diagnostics import EXIT_NO
 from emqlang.views import render
 
@@ -28,7 +28,7 @@ def command(ctx: click.Context, /, run: Path, what: str, as_json: bool) -> None:
     found = (
         entry(ledger, int(what))
         if what.isdecimal()
-        else of_program(ledger, programs.find_one(what).elaborated)
+        else of_program(ledger, library.find_one(what).elaborated)
     )
     if found is None:
         render.note("the run has never come upon this program")

@@ -17,8 +17,8 @@ from emqlang.compiler.kernels import narrow
 from emqlang.compiler.lower import TileProgram, Value, lower
 from emqlang.compiler.plan import chain
 from emqlang.compiler.statistics import Statistics
-from emqlang.grammar.expr import INPUT
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
+from emqlang.grammar.ops import INPUT
 
 Array = NDArray[Any]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emqlang.compiler.form import TOTAL, PlanningForm
-from emqlang.grammar.expr import INPUT, Expr, postorder, rebuild
+from emqlang.grammar.expr import Expr, postorder, rebuild
 from emqlang.grammar.inputs import Kind
-from emqlang.grammar.ops import OPS, Class
+from emqlang.grammar.ops import INPUT, OPS, Class
 from emqlang.grammar.signs import ANY
 from emqlang.grammar.text.printer import show
 

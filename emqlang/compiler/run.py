@@ -21,8 +21,9 @@ from emqlang.compiler.kernels import kernel, wide
 from emqlang.compiler.lower import Value
 from emqlang.compiler.plan import Plan, chain, is_reduction, is_structured, scalars
 from emqlang.compiler.statistics import Statistics
-from emqlang.grammar.expr import INPUT, LITERAL, Expr
+from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import INPUT, LITERAL
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from emqlang.grammar import signs
-from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
-from emqlang.grammar.ops import OPS
+from emqlang.grammar.expr import Expr, postorder
+from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.program import Program
 from emqlang.grammar.text.printer import number, show
 

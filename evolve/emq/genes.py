@@ -18,12 +18,12 @@ from itertools import pairwise
 from random import Random
 from types import MappingProxyType
 
-from emqlang.grammar.diagnostics import Source
+from emqlang.grammar.diagnostics import Passage, Source
 from emqlang.grammar.expr import Expr, apply, literal, statistic
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.paper import NAMES
 from emqlang.grammar.text.reader import Reader
-from emqlang.grammar.text.syntax import Node, Passage, read_expression
+from emqlang.grammar.text.syntax import Node, read_expression
 
 UNARY = tuple(name for name, op in NAMES.items() if op.arity == 1)
 BINARY = tuple(name for name, op in NAMES.items() if op.arity == 2)

@@ -8,8 +8,9 @@ from random import Random
 from types import MappingProxyType
 
 from emqlang.evolve.typed.space import Space
-from emqlang.grammar.expr import LITERAL, Expr, apply, literal, rebuild
+from emqlang.grammar.expr import Expr, apply, literal, rebuild
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import LITERAL
 
 Path = tuple[int, ...]  # which operand to take at each step down from the root
 SPREAD = 0.3  # of the logarithm of a constant when it is mutated

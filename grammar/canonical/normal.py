@@ -16,8 +16,9 @@ from functools import lru_cache
 
 from emqlang.grammar.canonical import rules as rewrite
 from emqlang.grammar.canonical.literals import folded, power_of, sound
-from emqlang.grammar.expr import LITERAL, Expr, apply, literal
+from emqlang.grammar.expr import Expr, apply, literal
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import LITERAL
 from emqlang.grammar.signs import NEGATIVE, NONNEGATIVE, POSITIVE, ZERO
 
 Factors = list[tuple[Expr, float]]  # bases and exponents

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from emqlang.grammar.expr import INPUT, Expr, postorder
+from emqlang.grammar.expr import Expr, postorder
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import INPUT
 from emqlang.grammar.signs import ANY, NEGATIVE, NONNEGATIVE, NONZERO, POSITIVE, ZERO, Sign
 
 Make = Callable[..., Expr]  # (op, *canonical operands, exponent=...) -> canonical expression

@@ -16,8 +16,8 @@ from typing import Any
 
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import error
-from emqlang.grammar.expr import LITERAL, Expr, apply, literal, postorder, rebuild
-from emqlang.grammar.ops import OPS, Class
+from emqlang.grammar.expr import Expr, apply, literal, postorder, rebuild
+from emqlang.grammar.ops import LITERAL, OPS, Class
 from emqlang.grammar.program import parse
 from emqlang.grammar.signs import ANY, NEGATIVE, NONNEGATIVE, NONZERO, POSITIVE, ZERO, Sign
 from emqlang.grammar.text.printer import show

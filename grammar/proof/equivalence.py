@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import Expr
+from emqlang.grammar.program import Program
 from emqlang.grammar.proof.algebra import prove
 
 SMALL_LAYERS, CHOICES = 16, (2, 3, 4)
@@ -37,6 +38,39 @@ class Level:
     verdict: Verdict
     detail: str
     proof: bool
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Two programs, and every level's answer."""
+
+    first: Program
+    second: Program
+    levels: tuple[Level, ...]
+
+    @classmethod
+    def of(cls, first: Program, second: Program, seconds: float) -> Identity:
+        return cls(first, second, tuple(compare(first.elaborated, second.elaborated, seconds)))
+
+    @property
+    def same(self) -> bool:
+        """Whether a proof says so."""
+        return any(level.proof and level.verdict is Verdict.SAME for level in self.levels)
+
+    @property
+    def answer(self) -> str:
+        if self.same:
+            return "the same proxy"
+        verdicts = {level.verdict for level in self.levels}
+        if Verdict.DIFFERENT in verdicts:
+            return "different proxies"
+        if Verdict.OPPOSITE in verdicts:
+            return "opposite proxies, as far as small layers tell: one ranks as the negative of the other"
+        return (
+            "not proven, though no small layer tells them apart"
+            if Verdict.SAME in verdicts
+            else "nothing proves it either way"
+        )
 
 
 def compare(a: Expr, b: Expr, seconds: float) -> Iterator[Level]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 
-from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
+from emqlang.grammar.expr import Expr, postorder
 from emqlang.grammar.inputs import INPUTS, Kind
-from emqlang.grammar.ops import OPS
+from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.signs import NEGATIVE, POSITIVE, ZERO
 
 

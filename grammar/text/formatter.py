@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from emqlang.grammar.files import load_text
+import sys
+from pathlib import Path
+
+from emqlang.grammar.files import decode, load_text, read_text
 from emqlang.grammar.text.tokens import starts_value, tokens
 
 INDENT = "    "
@@ -21,6 +24,22 @@ def fmt(text: str, source_name: str = "<text>") -> str:
         lines.append((indent + laid + ("  " if laid and hash else "") + hash + comment).rstrip())
         depth, previous = after, last
     return _spaced(lines)
+
+
+def reformat(path: str, write: bool) -> bool:
+    """Whether a file is not in the standard layout; `write` rewrites it. Raises EmqError if the file has a mistake."""
+    text = read_text(path)
+    laid = fmt(text, path)
+    if laid != text and write:
+        Path(path).write_text(laid, encoding="utf-8", newline="\n")
+    return laid != text
+
+
+def reformat_stdin() -> tuple[str, bool]:
+    """Standard input in the standard layout, and whether it was in another. Raises EmqError."""
+    text = decode(sys.stdin.buffer.read(), "<stdin>")
+    laid = fmt(text, "<stdin>")
+    return laid, laid != text
 
 
 def layout(code: str, previous: str = "") -> tuple[str, str]:

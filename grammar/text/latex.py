@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
+from emqlang.grammar.expr import Expr, postorder
 from emqlang.grammar.inputs import INPUTS
-from emqlang.grammar.ops import OPS
+from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.text.printer import number
 
 SYMBOLS: Mapping[str, str] = MappingProxyType(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from emqlang.grammar.diagnostics import Diagnostic, Span
+from emqlang.grammar.diagnostics import Diagnostic, Passage, Span
 from emqlang.grammar.text.tokens import open_bracket
 
 if TYPE_CHECKING:
     from lark.exceptions import UnexpectedInput
 
-    from emqlang.grammar.text.syntax import Passage
 
 END = "$END"
 _OPERATOR = {"PLUS", "MINUS", "STAR", "SLASH", "AT", "POWER", "LPAR"}  # what goes on after one

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from emqlang.grammar.expr import INPUT, LITERAL, Expr
-from emqlang.grammar.ops import OPS
+from emqlang.grammar.expr import Expr
+from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.signs import NEGATIVE
 
 SUM, PRODUCT, UNARY, POWER, ATOM = range(5)

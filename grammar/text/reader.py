@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from emqlang.grammar import signs
-from emqlang.grammar.diagnostics import Diagnostic, Span, nearest
-from emqlang.grammar.expr import LITERAL, Expr, apply, literal, statistic
+from emqlang.grammar.diagnostics import Diagnostic, Passage, Span, nearest
+from emqlang.grammar.expr import Expr, apply, literal, statistic
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.kinds import KindError
-from emqlang.grammar.ops import CALLS, INFIX, OPS
+from emqlang.grammar.ops import CALLS, INFIX, LITERAL, OPS
 from emqlang.grammar.signs import NEGATIVE
-from emqlang.grammar.text.syntax import Form, Node, Passage, postorder
+from emqlang.grammar.text.syntax import Form, Node, postorder
 
 MAX_SIZE = 10_000
 MAX_ERRORS = 5

@@ -6,12 +6,12 @@ Limits are checked on the text before Lark sees it, so that nothing large or dee
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emqlang.grammar.diagnostics import Diagnostic, EmqError, Source, Span
+from emqlang.grammar.diagnostics import EmqError, Passage, Span
+from emqlang.grammar.text.mistakes import describe
 from emqlang.grammar.text.tokens import too_deep
 
 if TYPE_CHECKING:
@@ -42,31 +42,6 @@ class Node(NamedTuple):
     operands: tuple[Node, ...]
     span: Span
     mark: Span
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A stretch of a source that is parsed on its own; spans count from its beginning."""
-
-    source: Source
-    text: str
-    start: int = 0
-
-    def diagnostic(
-        self, code: str, message: str, span: Span, label: str = "", help: tuple[str, ...] = ()
-    ) -> Diagnostic:
-        """A diagnostic placed in the source."""
-        placed = Span(self.start + span.start, self.start + span.end)
-        return Diagnostic(code, message, self.source, placed, label, help)
-
-    def place(self, offset: int) -> str:
-        """Line and column in the source, as `3:14`."""
-        line, column = self.source.place(self.start + offset)
-        return f"{line}:{column}"
-
-    def quote(self, span: Span) -> str:
-        """The text of a part on one line."""
-        return " ".join(self.text[span.start : span.end].split())
 
 
 def read_expression(passage: Passage) -> Node:
@@ -107,8 +82,6 @@ def _read(passage: Passage, start: str) -> Node:
     try:
         tree: Node = _parser().parse(text, start=start)  # type: ignore[assignment]  # _Build makes nodes, not lark trees
     except UnexpectedInput as error:
-        from emqlang.grammar.text.mistakes import describe
-
         raise EmqError(describe(error, passage, binding=start == "binding")) from None
     return tree
 

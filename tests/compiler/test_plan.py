@@ -17,10 +17,10 @@ from emqlang.compiler.kernels import KERNELS
 from emqlang.compiler.lower import IN_PLACE, POOL, Step, Value, lower
 from emqlang.compiler.plan import Plan, is_reduction
 from emqlang.compiler.structured import STRUCTURED
-from emqlang.grammar.expr import INPUT, LITERAL, Expr, elaborate, postorder, statistic
+from emqlang.grammar.expr import Expr, elaborate, postorder, statistic
 from emqlang.grammar.files import load_file
 from emqlang.grammar.inputs import Kind
-from emqlang.grammar.ops import OPS, Class
+from emqlang.grammar.ops import INPUT, LITERAL, OPS, Class
 from emqlang.grammar.text.printer import show
 
 STATISTICS = fake()

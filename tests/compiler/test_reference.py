@@ -14,8 +14,8 @@ import torch
 from fakes import Bits, compile, fake
 from numpy.typing import NDArray
 
-from emqlang.compiler import kernels, structured
 from emqlang.compiler import gpu as segments
+from emqlang.compiler import kernels, structured
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.gpu import Segments
 from emqlang.compiler.run import run

@@ -10,8 +10,9 @@ import pytest
 from emqlang.grammar import parse
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.canonical.rules import RULES, Rule, dispatch, find
-from emqlang.grammar.expr import INPUT, Expr, apply, literal, postorder, rebuild, statistic
+from emqlang.grammar.expr import Expr, apply, literal, postorder, rebuild, statistic
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import INPUT
 from emqlang.grammar.proof.exact import GRID, Unclear, close, evaluate
 from emqlang.grammar.signs import ANY, NEGATIVE, NONNEGATIVE, NONZERO, POSITIVE, ZERO, Sign
 

@@ -11,8 +11,9 @@ import reference
 from numpy.typing import NDArray
 
 from emqlang.compiler.statistics import Statistics
-from emqlang.grammar.expr import LITERAL, Expr
+from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import LITERAL
 
 Array = NDArray[Any]
 EXACT = {LITERAL, "neg", "abs", "sign", "relu", "min", "max"}  # ops that never round

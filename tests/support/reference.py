@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emqlang.compiler.statistics import Statistics
-from emqlang.grammar.expr import INPUT, LITERAL, Expr, postorder
+from emqlang.grammar.expr import Expr, postorder
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
-from emqlang.grammar.ops import OPS, Class
+from emqlang.grammar.ops import INPUT, LITERAL, OPS, Class
 
 Array = NDArray[np.float64]
 
