@@ -30,9 +30,9 @@ from emqlang.quant.ptq import quantize as quantization
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Recipe
 from emqlang.scores.table import ScoreTable
-from emqlang.tasks.assign import proxy_of
-from emqlang.tasks.problem import Problem, Wish
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.eval import evaluate as evaluate_programs
+from emqlang.tasks.problem import Constraints, Problem
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 Model = nn.Module | Network | str
 Data = Iterable[Any] | str
@@ -60,20 +60,27 @@ def collect(
     bits    weight bits to choose from; `menu` instead gives pairs such as 'W2A8,W4A8'
     Raises E301 to E309, E401, E403.
     """
-    settings = Settings(
-        bits=None if menu else bits, menu=menu, loss=loss, stat_images=images, hessian_samples=hessian_samples,
-        device=device, seed=seed, cache=False, model=model if isinstance(model, str) else "resnet18-fmnist",
+    options = WorkbenchOptions(
+        model=model if isinstance(model, str) else "resnet18-fmnist",
         data=data if isinstance(data, str) else None,
-    )  # fmt: skip
+        bits=None if menu else bits,
+        menu=menu,
+        loss=loss,
+        stat_images=images,
+        hessian_samples=hessian_samples,
+        device=device,
+        seed=seed,
+        cache=False,
+    )
     if data is None or isinstance(data, str):
         return Workbench(
-            settings, network=None if isinstance(model, str) else _ready(model, None, forward)
+            options, network=None if isinstance(model, str) else _ready(model, None, forward)
         )
     data = _held(data)
     first = next(iter(data), None)
     if first is None:
         raise error("E304", "the data has no batches")
-    return Workbench(settings, network=_ready(model, first, forward), data=_stream(data))
+    return Workbench(options, network=_ready(model, first, forward), data=_stream(data))
 
 
 def score(
@@ -91,7 +98,7 @@ def score(
         for program in (library.find(one) if isinstance(one, str) else (one,))
     ]
     tables: list[ScoreTable] = [
-        scored.table for scored in statistics.evaluate(programs, tied=tied).scored
+        scored.table for scored in evaluate_programs(statistics, programs, tied=tied).scored
     ]
     return tables[0] if isinstance(proxy, str | Program) and len(tables) == 1 else tables
 
@@ -104,8 +111,8 @@ def costs(
     Each has `costs` (groups, choices) and `base` in integers; `cost(choices)` adds up a configuration. `accounting` is 'full',
     'weights' or 'emq'.
     """
-    wish = Wish(accounting=accounting, act_bits=act_bits)
-    problem = Problem.of(statistics.network, statistics.choices, wish)
+    constraints = Constraints(accounting=accounting, act_bits=act_bits)
+    problem = Problem.of(statistics.network, statistics.choices, constraints)
     return {budget.quantity.name: budget for budget in problem.measures()}
 
 
@@ -131,20 +138,26 @@ def assign(
     'sample' for the paper's. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the least each can
     be, E402 for `fix`, E501 for scores that are not finite.
     """
-    given = {
-        "size": size,
-        "bops": bops,
-        "latency": latency,
-        "avg-bits": None if avg_bits is None else str(avg_bits),
-    }
-    limits = {name: text for name, text in given.items() if text is not None}
-    wish = Wish(limits, fix, accounting, act_bits, latency_table, method, samples, seed)
-    problem = Problem.of(statistics.network, statistics.choices, wish)
+    constraints = Constraints(
+        size=size,
+        bops=bops,
+        latency=latency,
+        avg_bits=None if avg_bits is None else str(avg_bits),
+        latency_table=latency_table,
+        fix=fix,
+        accounting=accounting,
+        act_bits=act_bits,
+        method=method,
+        samples=samples,
+        seed=seed,
+    )
+    problem = Problem.of(statistics.network, statistics.choices, constraints)
     if isinstance(proxy, ScoreTable):
-        return problem.recipe(problem.solve(problem.scores(proxy)), None)
+        return problem.recipe(problem.solve(problem.scores(proxy)))
     program = library.find_one(proxy) if isinstance(proxy, str) else proxy
-    scored = statistics.with_choices(problem.menu).evaluate([program]).scored[0]
-    return problem.recipe(problem.solve(problem.scores(scored.table)), proxy_of(program))
+    workbench = statistics.with_choices(problem.menu)
+    table = evaluate_programs(workbench, [program]).scored[0].table
+    return problem.recipe(problem.solve(problem.scores(table)), program)
 
 
 def quantize(

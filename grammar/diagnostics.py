@@ -7,10 +7,10 @@ rendered (rustc's layout, with a caret) or dumped to JSON only at the edge.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_DATA, EXIT_NOT_FINITE = 0, 1, 2, 3, 4
 EXIT_INTERNAL, EXIT_INTERRUPTED = 70, 130
@@ -269,6 +269,10 @@ class Source:
         return self.text.split("\n")[number - 1] if self.text else ""
 
 
+Role = Literal["severity", "message", "gutter", "mark", "help"]
+Paint = Callable[[Role, str], str]
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One mistake or warning: a stable code, one lowercase sentence, a place, and how to mend it."""
@@ -305,24 +309,27 @@ class Diagnostic:
             record["file"] = self.path
         return record
 
-    def render(self) -> str:
-        """rustc's layout, plain text."""
-        lines = [f"{'error' if self.is_error else 'warning'}[{self.code}]: {self.message}"]
+    def render(self, paint: Paint = lambda role, text: text) -> str:
+        """rustc's layout; `paint` may colour each part by its role."""
+        severity = "error" if self.is_error else "warning"
+        head = paint("severity", f"{severity}[{self.code}]")
+        lines = [head + paint("message", f": {self.message}")]
         if self.source and self.span:
             number, column = self.source.place(self.span.start)
-            shown, before, marked = _excerpt(
-                self.source.line(number), column - 1, column - 1 + self.span.end - self.span.start
-            )
-            gutter = " " * len(str(number))
+            start, end = column - 1, column - 1 + self.span.end - self.span.start
+            shown, before, marked = _excerpt(self.source.line(number), start, end)
+            indent = " " * len(str(number))
+            bar = paint("gutter", f"{indent} |")
+            mark = f"{'^' * max(1, _columns(marked))} {self.label}".rstrip()
             lines += [
-                f"{gutter}--> {self.source.name}:{number}:{column}",
-                f"{gutter} |",
-                f"{number} | {shown}".rstrip(),
-                f"{gutter} | {_blank(before)}{'^' * max(1, _columns(marked))} {self.label}".rstrip(),
+                paint("gutter", f"{indent}-->") + f" {self.source.name}:{number}:{column}",
+                bar,
+                paint("gutter", f"{number} |") + f" {shown}".rstrip(),
+                f"{bar} {_blank(before)}{paint('mark', mark)}",
             ]
         elif self.path:
-            lines.append(f" --> {self.path}")
-        return "\n".join(lines + [f"help: {line}" for line in self.help])
+            lines.append(paint("gutter", " -->") + f" {self.path}")
+        return "\n".join([*lines, *(paint("help", "help:") + f" {line}" for line in self.help)])
 
 
 @dataclass(frozen=True, slots=True)

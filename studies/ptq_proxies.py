@@ -25,8 +25,9 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
 from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, input_scheme, weight_scheme
-from emqlang.tasks.problem import Problem, Wish
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.eval import evaluate
+from emqlang.tasks.problem import Constraints, Problem
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 BITS, WIDTH, RANDOM, SEED = 3.0, 0.02, 100, 0
 SETS = {"free": "", "ends": "conv1=4,fc=4"}
@@ -34,7 +35,7 @@ SETS = {"free": "", "ends": "conv1=4,fc=4"}
 
 def configurations(bench: Workbench, fix: str) -> Iterator[tuple[str, list[int]]]:
     """Names, and the weight bits of every group: uniform, by each proxy, and random ones."""
-    problem = Problem.of(bench.network, bench.choices, Wish({"avg-bits": str(BITS)}, fix=fix))
+    problem = Problem.of(bench.network, bench.choices, Constraints(avg_bits=str(BITS), fix=fix))
     fixed = {group: choice.weight_bits for group, choice in problem.fixed.items()}
     yield "uniform", [fixed.get(group, 3) for group in range(len(problem.allowed))]
     yield from assigned(bench, problem)
@@ -52,7 +53,7 @@ def assigned(bench: Workbench, problem: Problem) -> Iterator[tuple[str, list[int
     """Each proxy of the library, and the weight bits of every group that it chooses."""
     widths = np.array([choice.weight_bits for choice in problem.menu])
     for name, program in LIBRARY.items():
-        table = bench.evaluate([program]).scored[0].table
+        table = evaluate(bench, [program]).scored[0].table
         yield name, widths[list(problem.solve(problem.scores(table)).choices)].tolist()
 
 
@@ -75,7 +76,7 @@ def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=RAW / "proxies.jsonl")
     out = parser.parse_args().out
-    bench = Workbench(Settings())
+    bench = Workbench(WorkbenchOptions())
     images = load_data("fashion-mnist", FASHION_MNIST, 10, count=CALIBRATION)
     for name, fix in SETS.items():
         for method, bits in configurations(bench, fix):

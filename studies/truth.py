@@ -24,7 +24,7 @@ from emqlang.grammar.program import Program, parse
 from emqlang.quant.tables import table as tables
 from emqlang.tasks.rank import Terms, contenders, judge
 from emqlang.tasks.truth import ceilings
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 UNSEEN = {
     "resnet18-fmnist-all": "heldout",
@@ -61,7 +61,7 @@ def measure(folder: Path) -> None:
     differences: dict[tuple[str, str, str], Row] = {}
     for name, split in UNSEEN.items():
         bench_table = tables.load(name)
-        bench = Workbench.of_table(bench_table, Settings(stat_images=256))
+        bench = Workbench.of_table(bench_table, WorkbenchOptions(stat_images=256))
         programs = [*contenders([], bench_table), *runs.values()]
         correlations: dict[str, Sequence[float]] = {}
         for winner in EVOLVED:

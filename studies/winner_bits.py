@@ -23,8 +23,9 @@ from rows import RAW, Row, append, load, raw, save, table
 from emqlang.grammar.library import LIBRARY
 from emqlang.quant.models.training import DEBIAN_DIR
 from emqlang.quant.ptq.quantize import quantize
-from emqlang.tasks.problem import Problem, Wish
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.eval import evaluate
+from emqlang.tasks.problem import Constraints, Problem
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 MODELS = ("resnet18-fmnist", "resnet18-fmnist-s1", "vgg-fmnist", "mobilenetv2-fmnist")
 EVOLVED = tuple(name for name in LIBRARY if LIBRARY.shelf(name) == "evolved")
@@ -34,8 +35,8 @@ OTHERS = tuple(name for name in LIBRARY if name not in EVOLVED)
 def measure(out: Path, folder: Path) -> None:
     """A row for every network, proxy and draw; equal bits are quantized once."""
     for model in MODELS:
-        bench = Workbench(Settings(model=model, stat_images=256))
-        problem = Problem.of(bench.network, bench.choices, Wish({"avg-bits": str(BITS)}))
+        bench = Workbench(WorkbenchOptions(model=model, stat_images=256))
+        problem = Problem.of(bench.network, bench.choices, Constraints(avg_bits=str(BITS)))
         for method, bits in assigned(bench, problem):
             for draw in DRAWS:
                 known = [row for row in raw(out) if row["model"] == model and row["draw"] == draw]

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import (
-    POSITIVE,
-    Expression,
-    Share,
-    as_csv,
-    as_json,
-    budgets,
-    layout,
-    network,
-    parted,
-)
+from emqlang.cli.options import FILE, Expression, Share, budgets, calib_images, network, pick, shown
 from emqlang.grammar import library
 from emqlang.views import render
+
+if TYPE_CHECKING:
+    from emqlang.tasks.assign import Bits, Sweep, Walk
 
 
 @declare(
@@ -43,30 +36,18 @@ from emqlang.views import render
 @click.option(
     "--over",
     type=click.Choice(["size", "bops", "latency", "avg-bits"]),
-    help="What --sweep and --max-drop go along.  [default: the budget's, or size]",
+    help="The quantity of --sweep and --max-drop.  [default: the budget's, or size]",
 )
 @click.option(
     "--config",
     metavar="LIST|FILE",
-    help="Take these bits: one a group or layer, or a JSON file of names to bits.",
+    help="Take these bits: one per group or layer, or a JSON file of names to bits.",
 )
-@click.option(
-    "--calib-images",
-    type=POSITIVE,
-    default=1024,
-    show_default=True,
-    help="Images that calibrate, for --max-drop.",
-)
-@click.option("--test", metavar="WHAT", help="Images to validate on, as --data, for --max-drop.")
-@click.option(
-    "--out",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the recipe here.",
-)
+@calib_images
+@click.option("--test", metavar="WHAT", help="Validation images of --max-drop, as --data.")
+@click.option("--out", metavar="FILE", type=FILE, help="Write the recipe here.")
 @network
-@as_json
-@as_csv
+@shown("assign", csv=True)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -76,13 +57,10 @@ def command(
     max_drop: float | None,
     over: str | None,
     config: str | None,
-    calib_images: int,
     test: str | None,
     out: Path | None,
-    as_json: bool,
-    as_csv: bool,
     **options: Any,
-) -> None:
+) -> Bits | Sweep | Walk:
     """Choose the bits of every layer: the greatest total score within every budget, proven.
 
     EXPR is a text, a library name, file.emq:name, or - for stdin.
@@ -91,28 +69,23 @@ def command(
         ctx.fail("give an EXPR, or bits with --config")
     if sweep and (max_drop is not None or out is not None or config is not None):
         ctx.fail("--sweep prints a front, and goes with neither --max-drop, --out nor --config")
-    program = library.find_one(word or "bits")
-    from emqlang.tasks.assign import Bits, Choosing, Sweep, Walked
-    from emqlang.tasks.quantize import Method
-    from emqlang.views import assign as bits
+    program = None if word is None else library.find_one(word)
+    from emqlang.tasks.assign import Chooser, Sweep
+    from emqlang.tasks.problem import Constraints
+    from emqlang.tasks.quantize import QuantizeOptions
+    from emqlang.tasks.workbench import WorkbenchOptions
 
-    settings, wish = parted(options)
-    found: Bits | Sweep | Walked
+    result: Bits | Sweep | Walk
     with render.progress() as progress:
-        choosing = Choosing(settings, wish, progress)
-        if config is not None:
-            found, notices = choosing.given(config)
+        chooser = Chooser(pick(WorkbenchOptions, options), pick(Constraints, options), progress)
+        if program is None:
+            result = chooser.given(config or "")
         elif sweep:
-            found, notices = choosing.sweep(program, over)
+            result = chooser.sweep(program, over)
         elif max_drop is not None:
-            found, notices = choosing.walk(
-                program, over, max_drop, test, Method(calib_images=calib_images)
-            )
+            result = chooser.walk(program, over, max_drop, test, pick(QuantizeOptions, options))
         else:
-            found, notices = choosing.best(program)
-    render.diagnostics(notices)
-    chosen = found.bits if isinstance(found, Walked) else found
-    if out is not None and isinstance(chosen, Bits):
-        chosen.recipe.save(out)
-    bits.FORMATS[type(found)][layout(ctx, as_json, as_csv)](found)
-    ctx.exit(found.exit_status)
+            result = chooser.best(program)
+    if out is not None and not isinstance(result, Sweep) and result.recipe is not None:
+        result.recipe.save(out)
+    return result

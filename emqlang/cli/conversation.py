@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TextIO
+from typing import Final, TextIO
 
-from emqlang.cli.terminal import line_editing
+from emqlang import views
 from emqlang.grammar.diagnostics import EXIT_OK, EmqError, Passage, Source, error, nearest
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.ops import CALLS, OPS
 from emqlang.grammar.program import Program, complete, failure, parse
-from emqlang.grammar.text.printer import show
+from emqlang.grammar.text import printer
 from emqlang.grammar.text.reader import Reader
 from emqlang.grammar.text.syntax import read_binding
 from emqlang.grammar.text.tokens import BINDING, open_bracket
+from emqlang.tasks.eval import evaluate
 from emqlang.tasks.workbench import Workbench
-from emqlang.views import eval as report
-from emqlang.views import ops as reference
-from emqlang.views import render
-from emqlang.views import show as stages
+from emqlang.views import eval as evaluation
+from emqlang.views import explain, ops, render, show
 
 SOURCE, LAST = "<repl>", "_"
 PROMPT, MORE = "emq> ", "...> "
+HISTORY = 10_000  # lines that are kept
 
 
 class Repl:
@@ -61,9 +62,7 @@ class Repl:
         """Score an expression on the loaded network, show the table, and keep the expression as `_`."""
         program = self.program(text)
         render.diagnostics(program.warnings)
-        done = self.workbench.evaluate([program])
-        render.diagnostics(done.diagnostics)
-        report.screen(done)
+        views.present(evaluate(self.workbench, [program]), "eval", "screen")
         self.last = {LAST: program.expr}
 
     def _bind(self, statement: str) -> None:
@@ -109,54 +108,42 @@ def _model(repl: Repl, rest: str) -> None:
     if rest:
         name, _, weights = rest.partition(" ")
         another = Workbench(
-            replace(repl.workbench.settings, model=name, weights=weights.strip() or None)
+            replace(repl.workbench.options, model=name, weights=weights.strip() or None)
         )
-        report.network(another.network)
+        evaluation.network(another.network)
         repl.workbench = another
     else:
-        report.network(repl.workbench.network)
+        evaluation.network(repl.workbench.network)
 
 
 def _ops(repl: Repl, rest: str) -> None:
     """:ops [NAME]              list ops and statistics, or explain one"""
     if rest:
-        title, fields = reference.explain(rest)
-        render.heading(title)
-        render.fields(fields)
+        explain.screen(explain.explain(rest))
     else:
-        render.table(*reference.op_table())
-        render.text()
-        render.table(*reference.input_table())
-
-
-def _stage(stage: str) -> Callable[[Repl, str], None]:
-    def command(repl: Repl, rest: str) -> None:
-        render.tree(stages.STAGES[stage](repl.program(rest)))
-
-    return command
+        ops.screen()
 
 
 def _kind(repl: Repl, rest: str) -> None:
     """:kind [EXPR]             kinds, signs and choices of every part"""
-    _stage("kinds")(repl, rest)
+    render.tree(show.kinds(repl.program(rest)))
 
 
 def _canonical(repl: Repl, rest: str) -> None:
     """:canonical [EXPR]        the canonical form and its key"""
-    _stage("canonical")(repl, rest)
+    render.tree(show.canonical(repl.program(rest)))
 
 
 def _graph(repl: Repl, rest: str) -> None:
     """:graph [EXPR]            the canonical form as a graph"""
-    _stage("graph")(repl, rest)
+    render.tree(show.graph(repl.program(rest)))
 
 
 def _time(repl: Repl, rest: str) -> None:
     """:time [EXPR]             evaluate, and say how long it took"""
-    done = repl.workbench.evaluate([repl.program(rest)])
-    render.note(
-        f"statistics {done.statistics_seconds:.3f} s, evaluation {done.evaluation_seconds:.6f} s"
-    )
+    timed = evaluate(repl.workbench, [repl.program(rest)])
+    statistics, evaluation = timed.statistics_seconds, timed.evaluation_seconds
+    render.note(f"statistics {statistics:.3f} s, evaluation {evaluation:.6f} s")
 
 
 def _save(repl: Repl, rest: str) -> None:
@@ -165,7 +152,7 @@ def _save(repl: Repl, rest: str) -> None:
         raise error("E403", "':save' needs a file name", ":save proxies.emq")
     if Path(rest).exists():
         raise error("E403", "there is such a file already", "give another name", path=rest)
-    lines = [f"{name} = {show(expr)}\n" for name, expr in repl.bound.items()]
+    lines = [f"{name} = {printer.show(expr)}\n" for name, expr in repl.bound.items()]
     try:
         Path(rest).write_text("".join(lines), encoding="utf-8")
     except OSError as problem:
@@ -190,17 +177,24 @@ def _quit(repl: Repl, rest: str) -> None:
     repl.leaving = True
 
 
-COMMANDS: Mapping[str, Callable[[Repl, str], None]] = MappingProxyType({
-    "model": _model, "ops": _ops, "kind": _kind, "canonical": _canonical, "graph": _graph,
-    "time": _time, "save": _save, "help": _help, "quit": _quit,
-})  # fmt: skip
+COMMANDS: Final[Mapping[str, Callable[[Repl, str], None]]] = {
+    "model": _model,
+    "ops": _ops,
+    "kind": _kind,
+    "canonical": _canonical,
+    "graph": _graph,
+    "time": _time,
+    "save": _save,
+    "help": _help,
+    "quit": _quit,
+}
 
 
 def start(repl: Repl, stream: TextIO) -> int:
     """Talk if both ends are a terminal, and otherwise run what is piped in."""
     if not (stream.isatty() and sys.stdout.isatty()):
         return batch(repl, stream)
-    render.note(f"{repl.workbench.settings.model}; :help lists the commands, Ctrl-D leaves")
+    render.note(f"{repl.workbench.options.model}; :help lists the commands, Ctrl-D leaves")
     with line_editing(lambda: words(repl)) as read:
         return converse(repl, read)
 
@@ -258,3 +252,41 @@ def _unfinished(text: str) -> bool:
 def words(repl: Repl) -> tuple[str, ...]:
     """What TAB offers."""
     return (*CALLS, *INPUTS, *LIBRARY, *repl.bound, *(f":{name}" for name in COMMANDS))
+
+
+def history_path() -> Path:
+    """Where history lies: under XDG_STATE_HOME, or ~/.local/state."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "emqlang" / "history"
+
+
+@contextmanager
+def line_editing(words: Callable[[], Iterable[str]]) -> Iterator[Callable[[str], str]]:
+    """A function that reads one line after a prompt; plain `input` where there is no readline."""
+    try:
+        import readline
+    except ImportError:  # Windows
+        yield input
+        return
+    path = history_path()
+    if path.is_file():
+        readline.read_history_file(path)
+    readline.set_history_length(HISTORY)
+    readline.set_completer(lambda stem, index: _candidate(words(), stem, index))
+    readline.set_completer_delims(" \t\n()+-*/@,=")
+    readline.parse_and_bind(
+        "bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete"
+    )
+    try:
+        yield input
+    finally:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            readline.write_history_file(path)
+        except OSError as problem:
+            render.note(f"the history is not kept: {problem}")
+
+
+def _candidate(words: Iterable[str], stem: str, index: int) -> str | None:
+    matching = sorted({word for word in words if word.startswith(stem)})
+    return matching[index] if index < len(matching) else None

@@ -5,11 +5,9 @@ from __future__ import annotations
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import Expression, as_json
+from emqlang.cli.options import Expression, shown
 from emqlang.grammar import library
-from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK
 from emqlang.grammar.proof.equivalence import Identity
-from emqlang.views import equiv
 
 
 @declare(
@@ -27,13 +25,13 @@ from emqlang.views import equiv
     show_default=True,
     help="Time limit of sympy.",
 )
-@as_json
-def command(first: str, second: str, seconds: float, as_json: bool) -> None:
-    """Tell whether two expressions are the same proxy; exits with 0 if they are and with 1 if not, or if nothing proves it.
+@shown("equiv")
+def command(first: str, second: str, seconds: float) -> Identity:
+    """Tell whether two expressions are the same proxy.
 
-    The answer comes from four levels, each of which is shown: the canonical key, the Weisfeiler-Lehman hash of the graph as
-    it is built, a numeric fingerprint, which can only prove a difference, and sympy.
+    Exits with 0 if they are, and with 1 if not, or if nothing proves it.
+
+    The answer comes from four levels, each of which is shown: the canonical key, the Weisfeiler-Lehman
+    hash of the graph as it is built, a numeric fingerprint, which can only prove a difference, and sympy.
     """
-    found = Identity.of(library.find_one(first), library.find_one(second), seconds)
-    equiv.as_json(found) if as_json else equiv.screen(found)
-    click.get_current_context().exit(EXIT_OK if found.same else EXIT_NO)
+    return Identity.of(library.find_one(first), library.find_one(second), seconds)

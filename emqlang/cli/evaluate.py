@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import as_json, network_only
+from emqlang.cli.options import network_only, pick, shown
 from emqlang.views import render
+
+if TYPE_CHECKING:
+    from emqlang.tasks.evaluate import Evaluated
 
 
 @declare(
@@ -27,17 +30,14 @@ from emqlang.views import render
     help="Images to test on, as --data.  [default: the network's own test images]",
 )
 @network_only
-@as_json
-def command(checkpoint: Path | None, test: str | None, as_json: bool, **options: Any) -> None:
+@shown("evaluate")
+def command(checkpoint: Path | None, test: str | None, **options: Any) -> Evaluated:
     """Score a network on test images, or a quantized one, CHECKPOINT, beside it.
 
     Without labels there is agreement with the float network, and the KL divergence from it.
     """
-    from emqlang.tasks.quantize import evaluate_checkpoint
-    from emqlang.tasks.workbench import Settings
-    from emqlang.views import quantize as outcome
+    from emqlang.tasks.evaluate import evaluate
+    from emqlang.tasks.workbench import WorkbenchOptions
 
     with render.progress():
-        net, found, source = evaluate_checkpoint(checkpoint, Settings(**options), test)
-    what = "the float network" if checkpoint is None else str(checkpoint)
-    (outcome.evaluated_json if as_json else outcome.evaluated_screen)(net, found, what, source)
+        return evaluate(checkpoint, pick(WorkbenchOptions, options), test)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import as_json
-from emqlang.views import ops as reference
-from emqlang.views import render
+from emqlang.views import models, render
 
 
 @declare("models", "emqlang models", "emqlang models --json")
@@ -15,7 +14,4 @@ def command(as_json: bool) -> None:
 
     Any other module is loaded as package.module:factory or file.py:factory.
     """
-    if as_json:
-        render.json_object(reference.models_record())
-    else:
-        render.table(*reference.model_table())
+    render.json_object(models.record()) if as_json else models.screen()

@@ -6,8 +6,7 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import as_json
-from emqlang.views import ops as reference
-from emqlang.views import render
+from emqlang.views import ops, render
 
 
 @declare("ops", "emqlang ops", "emqlang ops --paper", "emqlang ops --json")
@@ -19,11 +18,8 @@ def command(paper: bool, as_json: bool) -> None:
     Ops are total: where mathematics has no value, the one under `protection` holds.
     """
     if as_json:
-        render.json_object(reference.paper_record() if paper else reference.language_record())
+        render.json_object(ops.paper_record() if paper else ops.record())
     elif paper:
-        render.table(*reference.paper_table())
-        render.note(reference.PAPER_NOTE)
+        ops.paper_screen()
     else:
-        render.table(*reference.op_table())
-        render.text()
-        render.table(*reference.input_table())
+        ops.screen()

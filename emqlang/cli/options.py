@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import fields
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-if TYPE_CHECKING:
-    from emqlang.tasks.problem import Wish
-    from emqlang.tasks.workbench import Settings
+from emqlang import views
+from emqlang.grammar.diagnostics import EXIT_OK
 
 POSITIVE = click.IntRange(min=1)
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+Parameter = click.Parameter | None
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _LAST_NAME = re.compile(r"\w*$")
-
-
 _PROTECTION = "\N{WORD JOINER}"  # before a leading minus, which click would take for an option's
 
 
@@ -33,7 +36,7 @@ class Expression(click.types.StringParamType):
 
     name = "expr"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: Parameter, ctx: click.Context | None) -> Any:
         return super().convert(value, param, ctx).removeprefix(_PROTECTION)
 
     def shell_complete(
@@ -122,7 +125,7 @@ def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
 class Listed(Words):
     """Several words, separated by commas; the command itself judges them."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: Parameter, ctx: click.Context | None) -> Any:
         return tuple(filter(None, (word.strip() for word in str(value).split(","))))
 
 
@@ -131,12 +134,10 @@ class Duration(click.types.FloatParamType):
 
     name = "time"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    def convert(self, value: Any, param: Parameter, ctx: click.Context | None) -> float:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", str(value).strip())
         if match is None or not float(match[1]):
-            self.fail(f"'{value}' is no time; write 90s, 5m or 2h", param, ctx)
+            self.fail(f"'{value}' is not a duration; write 90s, 5m or 2h", param, ctx)
         return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
@@ -145,28 +146,39 @@ class Share(click.types.FloatParamType):
 
     name = "percent"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    def convert(self, value: Any, param: Parameter, ctx: click.Context | None) -> float:
         try:
             share = float(str(value).strip().removesuffix("%")) / 100
         except ValueError:
             share = -1.0
         if not 0 <= share <= 1:
-            self.fail(f"'{value}' is no percentage; write 1%", param, ctx)
+            self.fail(f"'{value}' is not a percentage; write 1%", param, ctx)
         return share
 
+
+def choice(flag: str, *words: str, default: str, help: str) -> Callable[[F], F]:
+    """An option that takes one of a few words."""
+    return click.option(
+        flag, type=click.Choice(words), default=default, show_default=True, help=help
+    )
+
+
+count = partial(click.option, type=POSITIVE, show_default=True)
 
 as_csv = click.option("--csv", "as_csv", is_flag=True, help="Comma-separated lines.")
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on stdout; errors as records too."
 )
 
-_MODEL = "A name of `emqlang models`, package.module:factory or file.py:factory."
-_WEIGHTS = (
-    "pretrained, random, or a checkpoint's path.  [default: trained ones where they can be had]"
+expression = click.argument("word", metavar="EXPR", type=Expression())
+expressions = click.argument("words", metavar="[EXPR...]", type=Expression(), nargs=-1)
+library_proxies = click.option(
+    "--proxy",
+    "proxies",
+    type=Words("name", library_names),
+    multiple=True,
+    help="A proxy of the library; repeat it for several.",
 )
-_DATA = "A folder of images, package.module:loader, file.py:loader or noise:N.  [default: the network's own]"
 
 network_only = stack(
     click.option(
@@ -174,47 +186,46 @@ network_only = stack(
         type=Words("name", model_names),
         default="resnet18-fmnist",
         show_default=True,
-        help=_MODEL,
+        help="A name of `emqlang models`, package.module:factory or file.py:factory.",
     ),
-    click.option("--weights", metavar="WHICH", help=_WEIGHTS),
-    click.option("--data", metavar="WHAT", help=_DATA),
+    click.option(
+        "--weights",
+        metavar="WHICH",
+        help="pretrained, random, or a checkpoint's path.  [default: trained ones if available]",
+    ),
+    click.option(
+        "--data",
+        metavar="WHAT",
+        help="A folder of images, package.module:loader, file.py:loader or noise:N.  "
+        "[default: the network's own]",
+    ),
     click.option(
         "--seed",
         type=int,
         default=0,
         show_default=True,
-        help="Of random weights, chosen images and probes.",
+        help="Seed of random weights, chosen images and probes.",
     ),
 )
 
 measuring = stack(
-    click.option(
-        "--stat-images",
-        type=POSITIVE,
-        default=64,
-        show_default=True,
-        help="Images that statistics are taken on.",
-    ),
-    click.option(
+    count("--stat-images", default=64, help="Images that statistics are taken on."),
+    choice(
         "--loss",
-        type=click.Choice(["label", "self"]),
+        "label",
+        "self",
         default="label",
-        show_default=True,
         help="On the data's labels, or on labels drawn from the network's own softmax.",
     ),
     click.option("--hessian-samples", type=POSITIVE, help="Probes for hess and hess_trace."),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="Where to compute.",
-    ),
-    click.option(
+    choice("--device", "auto", "cpu", "cuda", default="auto", help="Where to compute."),
+    choice(
         "--tied",
-        type=click.Choice(["auto", "sum", "main", "mean"]),
+        "auto",
+        "sum",
+        "main",
+        "mean",
         default="auto",
-        show_default=True,
         help="How layers that share a choice make one score.",
     ),
     click.option(
@@ -224,36 +235,6 @@ measuring = stack(
         flag_value=False,
         default=True,
         help="Neither read nor write cached statistics.",
-    ),
-)
-
-table = click.argument("name", metavar="TABLE", type=Words("table", table_names))
-partial_table = click.option(
-    "--partial", is_flag=True, help="Take the rows there are of a table that is still being built."
-)
-
-run_folder = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-emq_file = click.option(
-    "--emq",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the programs as a .emq file, too.",
-)
-
-workers = stack(
-    click.option(
-        "--workers",
-        type=POSITIVE,
-        default=1,
-        show_default=True,
-        help="Tasks at a time; they change no result.",
-    ),
-    click.option(
-        "--backend",
-        type=click.Choice(["local", "dask", "ray"]),
-        default="local",
-        show_default=True,
-        help="Processes here, or the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names.",
     ),
 )
 
@@ -269,7 +250,7 @@ network = stack(
 budgets = stack(
     click.option("--size", metavar="AMOUNT", help="At most this size, as 4.5MiB."),
     click.option(
-        "--bops", metavar="AMOUNT", help="At most so many bit operations an image, as 72G."
+        "--bops", metavar="AMOUNT", help="At most this many bit operations per image, as 72G."
     ),
     click.option(
         "--latency",
@@ -279,7 +260,7 @@ budgets = stack(
     click.option(
         "--avg-bits",
         metavar="BITS",
-        help="At most so many bits a weight on average, over the layers in the menu.",
+        help="At most this many bits per weight on average, over the layers in the menu.",
     ),
     click.option("--latency-table", metavar="FILE", help="CSV of layer,choice,milliseconds."),
     click.option(
@@ -288,11 +269,12 @@ budgets = stack(
         default="",
         help="Layers whose bits are given, as 'conv1=8,layer4.*=4'.",
     ),
-    click.option(
+    choice(
         "--accounting",
-        type=click.Choice(["full", "weights", "emq"]),
+        "full",
+        "weights",
+        "emq",
         default="full",
-        show_default=True,
         help="What a size counts: all that is stored, no scales and zero points, or as the paper.",
     ),
     click.option(
@@ -300,40 +282,92 @@ budgets = stack(
         type=click.IntRange(2, 8),
         default=8,
         show_default=True,
-        help="Of activations that --menu does not choose.",
+        help="Bits of activations that --menu does not choose.",
     ),
-    click.option(
+    choice(
         "--method",
-        type=click.Choice(["exact", "sample"]),
+        "exact",
+        "sample",
         default="exact",
-        show_default=True,
-        help="Exact, or the paper's.",
+        help="Exact solver, or the paper's sampling.",
     ),
-    click.option(
-        "--samples",
-        type=POSITIVE,
-        default=50_000,
-        show_default=True,
-        help="Configurations that `sample` draws.",
+    count("--samples", default=50_000, help="Configurations that `sample` draws."),
+)
+
+rounding = choice(
+    "--rounding",
+    "nearest",
+    "adaround",
+    "brecq",
+    default="nearest",
+    help="To the nearest value, or learned layer by layer, or block by block.",
+)
+iterations = count(
+    "--iters", "iterations", default=20_000, help="Iterations of learned rounding per unit."
+)
+ranges = choice(
+    "--range",
+    "mse",
+    "minmax",
+    "percentile",
+    default="mse",
+    help="How ranges of weights and activations are found.",
+)
+calib_images = count("--calib-images", default=1024, help="Calibration images.")
+test_images = click.option(
+    "--test",
+    metavar="WHAT",
+    help="Images to test on, as --data.  [default: the network's own, or all of --data]",
+)
+
+table = click.argument("name", metavar="TABLE", type=Words("table", table_names))
+partial_table = click.option(
+    "--partial", is_flag=True, help="Accept the rows so far of a table that is still being built."
+)
+
+run_folder = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+emq_file = click.option(
+    "--emq", metavar="FILE", type=FILE, help="Also write the programs as a .emq file."
+)
+
+workers = stack(
+    count("--workers", default=1, help="Tasks at a time; they change no result."),
+    choice(
+        "--backend",
+        "local",
+        "dask",
+        "ray",
+        default="local",
+        help="Processes here, or the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names.",
     ),
 )
 
 
-def parted(options: dict[str, Any]) -> tuple[Settings, Wish]:
-    """The options of `network` and of `budgets` as what they set."""
-    from emqlang.tasks.problem import Wish
-    from emqlang.tasks.workbench import Settings
+def pick(kind: Callable[..., T], options: dict[str, Any]) -> T:
+    """An options object, a dataclass, of those command-line options that its fields name."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: options[name] for name in names if name in options})
 
-    limits = {
-        name: options.pop(name.replace("-", "_"))
-        for name in ("size", "bops", "latency", "avg-bits")
-    }
-    own = {
-        name: options.pop(name) for name in ("fix", "accounting", "act_bits", "method", "samples")
-    }
-    table = options.pop("latency_table")
-    given = {name: text for name, text in limits.items() if text is not None}
-    return Settings(**options), Wish(given, latency=table, seed=options["seed"], **own)
+
+def shown(name: str, csv: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--json, and --csv where results have rows: what the command returns is shown by `views/<name>.py`.
+
+    The result's exit status, if it has one, is the command's.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def command(*args: Any, as_json: bool, as_csv: bool = False, **options: Any) -> None:
+            context = click.get_current_context()
+            if as_json and as_csv:
+                context.fail("--json and --csv exclude each other")
+            result = function(*args, **options)
+            views.present(result, name, "json" if as_json else "csv" if as_csv else "screen")
+            context.exit(getattr(result, "exit_status", EXIT_OK))
+
+        return stack(as_json, *([as_csv] if csv else []))(command)
+
+    return decorate
 
 
 def layout(ctx: click.Context, as_json: bool, as_csv: bool = False) -> str:

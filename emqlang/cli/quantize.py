@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import POSITIVE, Expression, as_json, budgets, network, parted
+from emqlang.cli.options import (
+    FILE,
+    FOLDER,
+    Expression,
+    budgets,
+    calib_images,
+    iterations,
+    pick,
+    ranges,
+    rounding,
+    shown,
+    test_images,
+)
+from emqlang.cli.options import network as network_options
 from emqlang.grammar import library
 from emqlang.views import render
+
+if TYPE_CHECKING:
+    from emqlang.tasks.quantize import Comparison
 
 
 @declare(
@@ -21,49 +37,24 @@ from emqlang.views import render
 )
 @click.argument("word", metavar="[EXPR]", type=Expression(), required=False)
 @click.option(
-    "--recipe",
-    "recipe_path",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Bits that `assign` chose.",
+    "--recipe", "recipe_path", metavar="FILE", type=FILE, help="Bits that `assign` chose."
 )
 @click.option(
     "--config",
     metavar="LIST|FILE",
-    help="Bits of your own: one for all, a group or a layer, or a JSON of names to bits.",
+    help="Bits of your own: one for all, per group or per layer, or a JSON of names to bits.",
 )
-@click.option(
-    "--rounding",
-    type=click.Choice(["nearest", "adaround", "brecq"]),
-    default="nearest",
-    show_default=True,
-    help="To the nearest value, or learned layer by layer, or block by block.",
-)
-@click.option(
-    "--iters",
-    "iterations",
-    type=POSITIVE,
-    default=20_000,
-    show_default=True,
-    help="Of learned rounding, a unit.",
-)
-@click.option(
-    "--range",
-    type=click.Choice(["mse", "minmax", "percentile"]),
-    default="mse",
-    show_default=True,
-    help="How ranges of weights and activations are found.",
-)
-@click.option(
-    "--calib-images", type=POSITIVE, default=1024, show_default=True, help="Images that calibrate."
-)
+@rounding
+@iterations
+@ranges
+@calib_images
 @click.option(
     "--bias-correction", is_flag=True, help="Move biases so that mean outputs are the float ones."
 )
 @click.option(
     "--fisher",
     is_flag=True,
-    help="Weigh output errors by the gradient of the network's own answer.",
+    help="Weight output errors by the gradient of the network's own answer.",
 )
 @click.option(
     "--no-check",
@@ -73,20 +64,13 @@ from emqlang.views import render
     default=True,
     help="Leave out the 8-bit check.",
 )
+@test_images
 @click.option(
-    "--test",
-    metavar="WHAT",
-    help="Images to test on, as --data.  [default: the network's own, or all of --data]",
-)
-@click.option(
-    "--out",
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write recipe.json and model.safetensors.",
+    "--out", metavar="FOLDER", type=FOLDER, help="Write recipe.json and model.safetensors."
 )
 @budgets
-@network
-@as_json
+@network_options
+@shown("quantize")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -96,39 +80,36 @@ def command(
     config: str | None,
     test: str | None,
     out: Path | None,
-    as_json: bool,
     **options: Any,
-) -> None:
+) -> Comparison:
     """Quantize a network after training, and say what that costs.
 
     The bits come from a recipe, from a configuration, or from a proxy, EXPR, and a budget.
     """
-    if sum(given is not None for given in (word, recipe_path, config)) != 1:
+    if sum(source is not None for source in (word, recipe_path, config)) != 1:
         ctx.fail("give one of --recipe, --config, and an EXPR with a budget")
-    program = library.find_one(word or "bits")
+    program = None if word is None else library.find_one(word)
     from emqlang.quant.ptq.recipe import load_recipe
     from emqlang.quant.ptq.splits import Splits
-    from emqlang.tasks.assign import Choosing
-    from emqlang.tasks.quantize import MODEL, RECIPE, Method, Quantization
-    from emqlang.views import quantize as outcome
+    from emqlang.tasks.assign import Chooser
+    from emqlang.tasks.problem import Constraints
+    from emqlang.tasks.quantize import Quantization, QuantizeOptions
+    from emqlang.tasks.workbench import WorkbenchOptions
 
-    method = Method(**{name: options.pop(name) for name in Method.__dataclass_fields__})
-    settings, wish = parted(options)
+    workbench, quantization = pick(WorkbenchOptions, options), pick(QuantizeOptions, options)
+
+    def estimate(seconds: float) -> None:
+        render.note(f"{quantization.rounding} will take about {render.duration(seconds)}")
+
     with render.progress() as progress:
-        choosing = Choosing(settings, wish, progress)
-        net = choosing.problem.network
+        chooser = Chooser(workbench, pick(Constraints, options), progress)
+        network = chooser.problem.network
         if recipe_path is not None:
             recipe = load_recipe(recipe_path)
         else:
-            bits, notices = choosing.best(program) if config is None else choosing.given(config)
+            bits = chooser.given(config or "") if program is None else chooser.best(program)
+            render.diagnostics(bits.diagnostics)
             recipe = bits.recipe
-            render.diagnostics(notices)
-        splits = Splits.of(net, settings.data, test, method.calib_images, settings.seed)
-        estimate = lambda seconds: render.note(
-            f"{method.rounding} will take about {render.duration(seconds)}"
-        )  # noqa: E731
-        done = Quantization(net, splits, method, progress).run(recipe, out, estimate)
-    if out is not None:
-        done.quantized.recipe.save(out / RECIPE)
-        done.quantized.save(out / MODEL)
-    (outcome.as_json if as_json else outcome.screen)(net, done, out)
+        images = quantization.calib_images
+        splits = Splits.of(network, workbench.data, test, images, workbench.seed)
+        return Quantization(network, splits, quantization, progress).run(recipe, out, estimate)

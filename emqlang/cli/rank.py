@@ -117,7 +117,7 @@ def command(
     from emqlang.quant.tables.shelf import DEFAULT
     from emqlang.quant.tables.table import load
     from emqlang.tasks.rank import Terms, contenders, judge
-    from emqlang.tasks.workbench import Settings, Workbench
+    from emqlang.tasks.workbench import Workbench, WorkbenchOptions
     from emqlang.views import rank
 
     if plot is not None:
@@ -131,7 +131,10 @@ def command(
         loaded = [load(name) for name in tables or (DEFAULT,)]
         found = [
             judge(
-                t, Workbench.of_table(t, Settings(**options), progress), contenders(given, t), terms
+                t,
+                Workbench.of_table(t, WorkbenchOptions(**options), progress),
+                contenders(given, t),
+                terms,
             )
             for t in loaded
         ]

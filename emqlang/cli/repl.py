@@ -19,13 +19,13 @@ from emqlang.cli.options import network
 )
 @network
 @click.pass_context
-def command(ctx: click.Context, /, **settings: Any) -> None:
+def command(ctx: click.Context, /, **options: Any) -> None:
     """Try expressions on a network that stays loaded.
 
     A line is an expression, `name = expression`, or a command; :help lists them. Piped lines run without a prompt and
     stop at the first mistake.
     """
     from emqlang.cli.conversation import Repl, start
-    from emqlang.tasks.workbench import Settings, Workbench
+    from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
-    ctx.exit(start(Repl(Workbench(Settings(**settings))), sys.stdin))
+    ctx.exit(start(Repl(Workbench(WorkbenchOptions(**options))), sys.stdin))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import Expression
+from emqlang.cli.options import expression
 from emqlang.grammar import library
-from emqlang.views import render
-from emqlang.views import show as stages
+from emqlang.views import render, show
 
 
 @declare(
@@ -17,10 +16,10 @@ from emqlang.views import show as stages
     "emqlang show --stage plan hawq_v2",
     "emqlang show --stage kinds @proxies.emq:syn",
 )
-@click.argument("word", metavar="EXPR", type=Expression())
+@expression
 @click.option(
     "--stage",
-    type=click.Choice(list(stages.STAGES)),
+    type=click.Choice(list(show.STAGES)),
     default="kinds",
     show_default=True,
     help="Where to look.",
@@ -37,4 +36,4 @@ def command(word: str, stage: str) -> None:
     """
     program = library.find_one(word)
     render.diagnostics(program.warnings)
-    render.tree(stages.STAGES[stage](program))
+    render.tree(show.STAGES[stage](program))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import Expression
+from emqlang.cli.options import expression
 from emqlang.grammar import library
 from emqlang.views import render
 
@@ -16,7 +16,7 @@ from emqlang.views import render
     'emqlang simplify --trace "log(square(w)) / 2"',
     "emqlang simplify --latex emq",
 )
-@click.argument("word", metavar="EXPR", type=Expression())
+@expression
 @click.option(
     "--trace", is_flag=True, help="Show each step, with the rule or the normal form that made it."
 )
@@ -27,7 +27,7 @@ from emqlang.views import render
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Time limit for sympy.",
+    help="Time limit of sympy.",
 )
 def command(word: str, trace: bool, latex: bool, with_sympy: bool, seconds: float) -> None:
     """Rewrite an expression to its simplest known form.

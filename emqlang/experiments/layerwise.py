@@ -21,7 +21,7 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.tables.table import load
 from emqlang.scores.correlation import Array, spearman
 from emqlang.scores.table import tabulate
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 VARIANTS = (
     "emq",
@@ -38,7 +38,7 @@ VARIANTS = (
 def trial(given: Trial) -> Result:
     """Spearman's correlation with the accuracy of `size` rows, both ways, and the seconds that a configuration takes."""
     table = load(given.judged.tables[0])
-    settings = Settings(stat_images=given.judged.stat_images, seed=given.seed)
+    settings = WorkbenchOptions(stat_images=given.judged.stat_images, seed=given.seed)
     bench = Workbench.of_table(table, settings)
     rows = np.random.default_rng(given.seed).choice(
         len(table), min(given.size, len(table)), replace=False
@@ -68,13 +68,13 @@ def _recomputed(bench: Workbench, form: Expr, choices: Sequence[int]) -> float:
 def _table(bench: Workbench, network: Network, form: Expr) -> Array:
     """S (groups, choices) of a program on a network, by statistics taken for it alone."""
     own = Workbench(
-        replace(bench.settings, cache=False),
+        replace(bench.options, cache=False),
         network=network,
         data=bench.data,
         choices=bench.choices,
     )
     (found,) = tabulate(
-        [form], own.statistics(inputs(form)), network.collection.groups, bench.settings.tied
+        [form], own.statistics(inputs(form)), network.collection.groups, bench.options.tied
     )
     return found.scores
 

@@ -10,7 +10,7 @@ from emqlang.evolve.arena import Arena, Court
 from emqlang.quant.statistics.subject import Progress
 from emqlang.quant.tables.table import Table, load
 from emqlang.tasks.truth import truth_of
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ArenaDoor:
     inputs: tuple[str, ...]
     split: str = "search"
     by: str = "top1"
-    settings: Settings = field(default_factory=Settings)
+    settings: WorkbenchOptions = field(default_factory=WorkbenchOptions)
 
     def open(self) -> Arena:
         """This process's own. Raises E301, E314, E315, and what collecting statistics raises."""

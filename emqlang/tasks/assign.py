@@ -1,4 +1,4 @@
-"""From a proxy and budgets to bits, in the words of the command line: one assignment, the whole front, or a walk along it."""
+"""From a proxy and constraints to bits: one assignment, the whole front, or a walk along it with real quantization."""
 
 from __future__ import annotations
 
@@ -7,36 +7,39 @@ from functools import cached_property
 
 from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK, Diagnostic, error
 from emqlang.grammar.program import Program
-from emqlang.grammar.text.printer import show
 from emqlang.quant.bits.fixed import read_configuration
 from emqlang.quant.bits.knapsack import Floats
 from emqlang.quant.bits.solver import Assignment
-from emqlang.quant.ptq.evaluate import Evaluation, evaluate
-from emqlang.quant.ptq.recipe import Proxy, Recipe
+from emqlang.quant.networks.network import Network
+from emqlang.quant.ptq.evaluate import Evaluation
+from emqlang.quant.ptq.evaluate import evaluate as measure
+from emqlang.quant.ptq.recipe import Recipe
 from emqlang.quant.ptq.splits import Splits
 from emqlang.quant.statistics.subject import Progress
-from emqlang.tasks.problem import Front, Problem, Wish
-from emqlang.tasks.quantize import Method, Quantization
-from emqlang.tasks.walk import Walk, walk
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.eval import evaluate
+from emqlang.tasks.problem import Constraints, Front, Problem
+from emqlang.tasks.quantize import Quantization, QuantizeOptions
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 
 @dataclass(frozen=True)
 class Bits:
-    """One choice a group, and by which proxy; None if they were given by hand."""
+    """One choice per group, and the proxy that chose them; None if they were given by hand.
+
+    data  which images the proxy's statistics were taken on, in words
+    """
 
     problem: Problem
     program: Program | None
-    found: Assignment
-    data: str
+    assignment: Assignment
+    data: str = ""
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     exit_status = EXIT_OK
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
-        return self.problem.recipe(
-            self.found, None if self.program is None else proxy_of(self.program)
-        )
+        return self.problem.recipe(self.assignment, self.program)
 
 
 @dataclass(frozen=True)
@@ -47,112 +50,163 @@ class Sweep:
     program: Program
     front: Front
     data: str
+    diagnostics: tuple[Diagnostic, ...]
 
     exit_status = EXIT_OK
 
 
 @dataclass(frozen=True)
-class Walked:
-    """The cheapest bits that lose no more than `most`, as `validation` tells; `final` is measured on `reported`.
+class Trial:
+    """One point of the front: what it costs, and what its network loses when quantized.
 
-    `bits` and `final` are None if even the dearest lose more.
+    drop  of accuracy, or 1 - agreement with float where there are no labels
     """
 
-    walk: Walk
+    cost: int
+    assignment: Assignment
+    drop: float
+    enough: bool
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The points of a front that were tried, in that order, and the cheapest that loses at most `max_drop`.
+
+    validation  the images that `drop` is measured on; `final` is measured on `reported`
+    chosen      None, as `bits` and `final` are, if even the most expensive bits lose more
+    """
+
     front: Front
-    most: float
+    max_drop: float
+    trials: tuple[Trial, ...]
     validation: str
     reported: str
+    chosen: Trial | None
     bits: Bits | None
     final: Evaluation | None
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def recipe(self) -> Recipe | None:
+        return None if self.bits is None else self.bits.recipe
 
     @property
     def exit_status(self) -> int:
         return EXIT_NO if self.bits is None else EXIT_OK
 
 
-class Choosing:
-    """One network, with a wish, for which bits are chosen."""
+class Chooser:
+    """One network under constraints, for which bits are chosen."""
 
-    def __init__(self, settings: Settings, wish: Wish, progress: Progress) -> None:
-        self.wish, self.progress = wish, progress
-        self._first = Workbench(settings, progress)
+    def __init__(
+        self, options: WorkbenchOptions, constraints: Constraints, progress: Progress
+    ) -> None:
+        self.options, self.constraints, self.progress = options, constraints, progress
+        self._workbench = Workbench(options, progress)
+
+    @property
+    def network(self) -> Network:
+        return self._workbench.network
 
     @cached_property
     def problem(self) -> Problem:
-        return Problem.of(self._first.network, self._first.choices, self.wish)
+        return Problem.of(self.network, self._workbench.choices, self.constraints)
 
     @cached_property
-    def bench(self) -> Workbench:
-        """With a menu that holds what is fixed."""
-        return self._first.with_choices(self.problem.menu)
+    def workbench(self) -> Workbench:
+        """The network with a menu that holds what is fixed."""
+        return self._workbench.with_choices(self.problem.menu)
 
-    def given(self, configuration: str) -> tuple[Bits, tuple[Diagnostic, ...]]:
-        """Bits of one's own: one a group or layer, or a JSON file. Raises E301, E402."""
-        chosen = read_configuration(configuration, self.problem.network.collection)
+    def given(self, configuration: str) -> Bits:
+        """Bits of one's own: one per group or layer, or a JSON file. Raises E301, E402."""
+        chosen = read_configuration(configuration, self.network.collection)
         menu = tuple(dict.fromkeys((*self.problem.menu, *chosen)))
-        problem = Problem.of(self.problem.network, menu, self.wish)
-        found = Assignment(tuple(map(problem.menu.index, chosen)), 0.0, "given", 0.0, 0.0)
-        return Bits(problem, None, found, ""), ()
+        problem = Problem.of(self.network, menu, self.constraints)
+        choices = tuple(map(problem.menu.index, chosen))
+        return Bits(problem, None, Assignment(choices, 0.0, "given", 0.0, 0.0))
 
-    def best(self, program: Program) -> tuple[Bits, tuple[Diagnostic, ...]]:
+    def best(self, program: Program) -> Bits:
         """The greatest score within the budgets. Raises E403 without one, E405, E501."""
-        if not self.wish.limits:
+        if not self.constraints.limits:
             raise error(
                 "E403",
                 "there is no budget",
                 "give --size, --bops, --latency or --avg-bits; or --sweep",
             )
-        scores, data, notices = self._scores(program)
-        return Bits(self.problem, program, self.problem.solve(scores), data), notices
+        scores, data, warnings = self._scores(program)
+        return Bits(self.problem, program, self.problem.solve(scores), data, warnings)
 
-    def sweep(self, program: Program, over: str | None) -> tuple[Sweep, tuple[Diagnostic, ...]]:
+    def sweep(self, program: Program, over: str | None) -> Sweep:
         """The front over one quantity, up to its limit if it has one. Raises E403, E405, E501."""
-        scores, data, notices = self._scores(program)
-        return Sweep(
-            self.problem, program, self.problem.front(scores, self._over(over)), data
-        ), notices
+        scores, data, warnings = self._scores(program)
+        front = self.problem.front(scores, over or next(iter(self.constraints.limits), "size"))
+        return Sweep(self.problem, program, front, data, warnings)
 
     def walk(
-        self, program: Program, over: str | None, most: float, test: str | None, method: Method
-    ) -> tuple[Walked, tuple[Diagnostic, ...]]:
-        """The cheapest bits on the front that lose at most `most`, a share, of accuracy or agreement."""
-        swept, notices = self.sweep(program, over)
-        settings = self._first.settings
-        network = self.problem.network
-        splits = Splits.of(network, settings.data, test, method.calib_images, settings.seed)
-        validation, reported = splits.halves(settings.seed)
-        quantization = Quantization(
-            network, validation, replace(method, check=False), self.progress
-        )
-        done = walk(
-            self.problem,
-            swept.front,
-            quantization,
-            most,
-            lambda step, steps: self.progress("walk", step, steps),
-        )
+        self,
+        program: Program,
+        over: str | None,
+        max_drop: float,
+        test: str | None,
+        options: QuantizeOptions,
+    ) -> Walk:
+        """The cheapest bits on the front that lose at most `max_drop`, a share, of accuracy or agreement."""
+        sweep = self.sweep(program, over)
+        seed = self.options.seed
+        splits = Splits.of(self.network, self.options.data, test, options.calib_images, seed)
+        validation, reported = splits.halves(seed)
+        options = replace(options, check=False)
+        quantization = Quantization(self.network, validation, options, self.progress)
+        trials = self._bisect(sweep.front, quantization, max_drop)
+        chosen = min((t for t in trials if t.enough), key=lambda t: t.cost, default=None)
         bits = final = None
-        if done.best is not None:
-            bits = Bits(self.problem, program, done.best.assignment, swept.data)
-            quantized = quantization.run(bits.recipe).quantized
-            final = evaluate(quantized.module, reported.test, reference=network.module)
-        return Walked(
-            done, swept.front, most, validation.test.source, reported.test.source, bits, final
-        ), notices
+        if chosen is not None:
+            bits = Bits(self.problem, program, chosen.assignment, sweep.data)
+            module = quantization.quantize(bits.recipe).module
+            final = measure(module, reported.test, reference=self.network.module)
+        return Walk(
+            sweep.front,
+            max_drop,
+            tuple(trials),
+            validation.test.source,
+            reported.test.source,
+            chosen,
+            bits,
+            final,
+            sweep.diagnostics,
+        )
 
-    def _over(self, over: str | None) -> str:
-        return over or next(iter(self.wish.limits), "size")
+    def _bisect(self, front: Front, quantization: Quantization, max_drop: float) -> list[Trial]:
+        """Bisection by cost, as if accuracy rose with it: the most expensive point first, then halves."""
+        trials: list[Trial] = []
+        points = front.points
+        steps = 1 + len(points).bit_length()
+
+        def enough(index: int) -> bool:
+            cost, assignment = points[index]
+            after = quantization.run(self.problem.recipe(assignment)).after
+            drop = _drop(quantization.before, after)
+            trials.append(Trial(cost, assignment, drop, drop <= max_drop))
+            self.progress("walk", len(trials), steps)
+            return trials[-1].enough
+
+        low, high = 0, len(points) - 1
+        if not enough(high):
+            return trials
+        while low < high:  # points[high] loses little enough
+            middle = (low + high) // 2
+            low, high = (low, middle) if enough(middle) else (middle + 1, high)
+        return trials
 
     def _scores(self, program: Program) -> tuple[Floats, str, tuple[Diagnostic, ...]]:
-        done = self.bench.evaluate([program])
-        return (
-            self.problem.scores(done.scored[0].table),
-            done.data,
-            (*program.warnings, *done.diagnostics),
-        )
+        """A proxy's scores (groups, menu), the images it was measured on, and every warning."""
+        evaluation = evaluate(self.workbench, [program])
+        scores = self.problem.scores(evaluation.scored[0].table)
+        return scores, evaluation.data, (*program.warnings, *evaluation.diagnostics)
 
 
-def proxy_of(program: Program) -> Proxy:
-    """What a recipe says of the proxy."""
-    return Proxy(show(program.elaborated), program.canonical.digest.hex())
+def _drop(before: Evaluation, after: Evaluation) -> float:
+    if before.accuracy is not None and after.accuracy is not None:
+        return before.accuracy - after.accuracy
+    assert after.agreement is not None
+    return 1 - after.agreement

@@ -17,7 +17,7 @@ from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.quant.statistics.subject import Progress as Tell
 from emqlang.quant.tables.shelf import DEFAULT
 from emqlang.tasks.arenas import ArenaDoor
-from emqlang.tasks.workbench import Settings as Statistics
+from emqlang.tasks.workbench import WorkbenchOptions
 from emqlang.tasks.workers import Workers
 from emqlang.views import evolve as runs
 from emqlang.views import render
@@ -75,7 +75,9 @@ def door_of(settings: Settings, judged: runs.Judged) -> ArenaDoor:
     """The arena that a run is judged on, with what its programs may read, and what their canonical forms may."""
     own = (settings.inputs or emq.INPUTS) if settings.algorithm == "emq" else settings.space.inputs
     inputs = tuple(name for name, row in INPUTS.items() if name in own or row.cost is Cost.FREE)
-    taken = Statistics(stat_images=judged.stat_images, device=judged.device, cache=judged.cache)
+    taken = WorkbenchOptions(
+        stat_images=judged.stat_images, device=judged.device, cache=judged.cache
+    )
     return ArenaDoor(judged.tables, inputs, judged.split, judged.by, taken)
 
 

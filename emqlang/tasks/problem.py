@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,39 +11,50 @@ import numpy as np
 
 from emqlang import __version__
 from emqlang.grammar.diagnostics import error
+from emqlang.grammar.program import Program
+from emqlang.grammar.text.printer import show
 from emqlang.quant.bits import costs
 from emqlang.quant.bits.budget import QUANTITIES, Budget, parse_limit
 from emqlang.quant.bits.fixed import Fixed, allowed, extended, parse_fixed
 from emqlang.quant.bits.knapsack import Bools, Floats
 from emqlang.quant.bits.menu import Choice
-from emqlang.quant.bits.solver import Assignment, assign, pareto, sample, shortfalls
+from emqlang.quant.bits.solver import Assignment, Shortfall, assign, pareto, sample, shortfalls
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import identity
 from emqlang.quant.ptq.recipe import LayerRecipe, Proxy, Recipe, Solver, input_scheme, weight_scheme
 from emqlang.scores.table import ScoreTable
 
-METHODS = ("exact", "sample")
+LIBRARIES = ("torch", "numpy", "scipy")  # whose versions a recipe records
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the bits must satisfy, in the words of the command line's options.
+class Constraints:
+    """What the bits must satisfy, and how they are searched, in the words of the command line's options.
 
-    limits    quantity -> limit: {'size': '4.5MiB', 'avg-bits': '3'}
-    fix       `conv1=8,fc=8`
-    act_bits  of every layer's input where the menu does not choose them
-    latency   the CSV of per-layer times, if latency is limited
-    samples   how many random configurations `method='sample'` draws
+    size, bops, latency, avg_bits  limits, as '4.5MiB', '72G', '3ms', '3'
+    latency_table                  the CSV of per-layer times, if latency is limited
+    fix                            `conv1=8,fc=8`
+    act_bits                       of every layer's input where the menu does not choose them
+    samples                        how many random configurations `method='sample'` draws
     """
 
-    limits: Mapping[str, str] = field(default_factory=dict)
+    size: str | None = None
+    bops: str | None = None
+    latency: str | None = None
+    avg_bits: str | None = None
+    latency_table: str | None = None
     fix: str = ""
     accounting: str = "full"
     act_bits: int = 8
-    latency: str | None = None
     method: str = "exact"
     samples: int = 50_000
     seed: int = 0
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """Quantity -> limit, for every quantity that is limited."""
+        limits = {name: getattr(self, name.replace("-", "_")) for name in QUANTITIES}
+        return {name: text for name, text in limits.items() if text is not None}
 
 
 @dataclass(frozen=True)
@@ -56,30 +67,49 @@ class Front:
 
 @dataclass(frozen=True)
 class Problem:
-    """A wish over one network: the menu with what is fixed, what each group may take, and the budgets in integers."""
+    """Constraints on one network: the menu with what is fixed, what each group may take, and integer budgets."""
 
     network: Network
-    wish: Wish
+    constraints: Constraints
     menu: tuple[Choice, ...]
     fixed: Fixed
     allowed: Bools
-    budgets: tuple[Budget, ...]
+    budgets: tuple[Budget, ...] = ()
 
     @classmethod
-    def of(cls, network: Network, menu: Sequence[Choice], wish: Wish) -> Problem:
+    def of(cls, network: Network, menu: Sequence[Choice], constraints: Constraints) -> Problem:
         """Raises E301, E402, E403, E404, E313."""
-        joint = menu[0].act_bits is not None
-        fixed = parse_fixed(wish.fix, network.collection, joint)
-        choices = extended(menu, fixed)
+        fixed = parse_fixed(constraints.fix, network.collection, menu[0].act_bits is not None)
         table = allowed(menu, fixed, len(network.collection.groups))
-        free = [group for group in range(len(table)) if group not in fixed]
-        budgets = tuple(
-            _budget(name, text, network, choices, wish, free) for name, text in wish.limits.items()
-        )
-        return cls(network, wish, choices, fixed, table, budgets)
+        unlimited = cls(network, constraints, extended(menu, fixed), fixed, table)
+        limits = constraints.limits.items()
+        return replace(unlimited, budgets=tuple(unlimited.budget(*limit) for limit in limits))
+
+    def budget(self, name: str, text: str | None = None) -> Budget:
+        """What the choices cost in one quantity, under a limit as it is written, or 0 for none. Raises E301, E403, E404, E313."""
+        if name not in QUANTITIES:
+            raise error("E403", f"there is no budget '{name}'", f"one of {', '.join(QUANTITIES)}")
+        net, menu, terms = self.network, self.menu, self.constraints
+        groups = net.collection.groups
+        free = [group for group in range(len(groups)) if group not in self.fixed]
+        weights = sum(net.collection.layers[i].numel for g in free for i in groups[g].layers)
+        limit = 0 if text is None else parse_limit(name, text, weights)
+        if name == "size":
+            return costs.size(net, menu, terms.accounting, limit)
+        if name == "bops":
+            return costs.bops(net, menu, terms.accounting, limit, terms.act_bits)
+        if name == "avg-bits":
+            return costs.average_bits(net, menu, limit, free)
+        if terms.latency_table is None:
+            raise error(
+                "E403",
+                "a latency budget needs a table",
+                "give --latency-table FILE.csv: layer,choice,milliseconds",
+            )
+        return costs.latency(net, menu, Path(terms.latency_table), limit)
 
     def scores(self, table: ScoreTable) -> Floats:
-        """A proxy's scores for this menu: (groups, choices). Raises E402 for a fixed choice that the table lacks."""
+        """A proxy's scores (groups, menu). Raises E402 for a fixed choice that the table lacks."""
         missing = [choice for choice in self.menu if choice not in table.choices]
         if missing:
             raise error(
@@ -90,25 +120,23 @@ class Problem:
         return table.scores[:, [table.choices.index(choice) for choice in self.menu]]
 
     def solve(self, scores: Floats) -> Assignment:
-        """The best choices. scores: (groups, menu). Raises E405 where the budgets cannot be met, E501 for scores not finite."""
-        finite = _finite(scores, self)
-        if self.wish.method == "sample":
-            rng = np.random.default_rng(self.wish.seed)
-            found = sample(finite, self.budgets, self.allowed, self.wish.samples, rng)
+        """The best choices by scores (groups, menu). Raises E405 where the budgets cannot be met, E501."""
+        finite, terms = _finite(scores, self), self.constraints
+        if terms.method == "sample":
+            rng = np.random.default_rng(terms.seed)
+            best = sample(finite, self.budgets, self.allowed, terms.samples, rng)
         else:
-            found = assign(finite, self.budgets, self.allowed)
-        if found is None:
-            raise error(
-                "E405",
-                "no choice of bits meets the budget" + "s" * (len(self.budgets) > 1),
-                *self._why(),
-            )
-        return found
+            best = assign(finite, self.budgets, self.allowed)
+        if best is None:
+            budgets = "budget" + "s" * (len(self.budgets) > 1)
+            raise error("E405", f"no choice of bits meets the {budgets}", *self._why())
+        return best
 
     def front(self, scores: Floats, over: str) -> Front:
-        """Every undominated (cost, assignment) over one quantity, cheapest first, up to its limit if it has one.
+        """Every undominated (cost, assignment) over one quantity, cheapest first, up to its limit if any.
 
-        Raises E403 for a limit on another quantity, or a latency without a table; E405 where nothing is within the limit.
+        Raises E403 for a limit on another quantity, or a latency without a table; E405 where nothing is within
+        the limit; E501.
         """
         others = [budget.quantity.option for budget in self.budgets if budget.quantity.name != over]
         if others:
@@ -117,16 +145,12 @@ class Problem:
                 f"a front over {over} cannot keep {others[0]} as well",
                 f"draw it over {others[0].removeprefix('--')}",
             )
-        budget = next(iter(self.budgets), None) or self._measure(over)
+        budget = next(iter(self.budgets), None) or self.budget(over)
         points = pareto(_finite(scores, self), budget, self.allowed)
         within = [point for point in points if not budget.limit or point[0] <= budget.limit]
         if not within:
             raise error("E405", "no choice of bits meets the budget", *self._why())
         return Front(budget, tuple(within))
-
-    def _measure(self, name: str) -> Budget:
-        free = [group for group in range(len(self.allowed)) if group not in self.fixed]
-        return _budget(name, None, self.network, self.menu, self.wish, free)
 
     def achieved(self, choices: Sequence[int]) -> dict[str, int]:
         """What a configuration costs, in smallest units: size, bit operations and average bits, and what is limited."""
@@ -135,88 +159,57 @@ class Problem:
 
     def measures(self) -> tuple[Budget, ...]:
         """Size, bit operations and average bits of every choice, whether limited or not."""
-        return tuple(map(self._measure, ("size", "bops", "avg-bits")))
+        return tuple(map(self.budget, ("size", "bops", "avg-bits")))
 
-    def recipe(self, found: Assignment, proxy: Proxy | None) -> Recipe:
-        """The recipe of an assignment."""
+    def recipe(self, assignment: Assignment, program: Program | None = None) -> Recipe:
+        """The recipe of an assignment, and of the program whose scores it adds up, if any."""
+        network, terms = self.network, self.constraints
         layers: dict[str, LayerRecipe] = {}
-        for group, choice in zip(self.network.collection.groups, found.choices, strict=True):
+        for group, choice in zip(network.collection.groups, assignment.choices, strict=True):
             bits = self.menu[choice]
-            schemes = LayerRecipe(
-                weight_scheme(bits.weight_bits), input_scheme(bits.act_bits or self.wish.act_bits)
-            )
-            layers |= {self.network.collection.layers[i].name: schemes for i in group.layers}
+            inputs = input_scheme(bits.act_bits or terms.act_bits)
+            schemes = LayerRecipe(weight_scheme(bits.weight_bits), inputs)
+            layers |= {network.collection.layers[i].name: schemes for i in group.layers}
+        gap = assignment.gap if np.isfinite(assignment.gap) else None
+        achieved = self.achieved(assignment.choices)
         return Recipe(
-            model=identity(self.network),
-            layers={layer.name: layers[layer.name] for layer in self.network.collection.layers},
-            proxy=proxy,
-            budget=dict(self.wish.limits),
-            accounting=self.wish.accounting,
-            achieved={name: float(cost) for name, cost in self.achieved(found.choices).items()},
-            solver=Solver(
-                self.wish.method, found.status, found.gap if np.isfinite(found.gap) else None
-            ),
-            seed=self.wish.seed,
-            versions={
-                "emqlang": __version__,
-                **{name: version(name) for name in ("torch", "numpy", "scipy")},
-            },
+            model=identity(network),
+            layers={layer.name: layers[layer.name] for layer in network.collection.layers},
+            proxy=None if program is None else proxy_of(program),
+            budget=terms.limits,
+            accounting=terms.accounting,
+            achieved={name: float(cost) for name, cost in achieved.items()},
+            solver=Solver(terms.method, assignment.status, gap),
+            seed=terms.seed,
+            versions={"emqlang": __version__, **{name: version(name) for name in LIBRARIES}},
         )
 
     def _why(self) -> list[str]:
         """For every budget, the least it can be; and whether releasing what is fixed would do."""
-        lines = []
-        for gap in shortfalls(self.budgets, self.allowed):
-            budget = gap.budget
-            line = f"{budget.quantity.name} is {budget.show(gap.alone)} at least, {budget.show(budget.limit)} are allowed"
-            if len(self.budgets) > 1 and gap.alone <= budget.limit:
-                held = (
-                    "cannot be met at all"
-                    if gap.held is None
-                    else f"leave {budget.show(gap.held)} at least"
-                )
-                line = f"{budget.quantity.name} could be {budget.show(gap.alone)} alone, but the other budgets {held}"
-            lines.append(line)
+        lines = [self._shortfall(gap) for gap in shortfalls(self.budgets, self.allowed)]
         if self.fixed:
             released = allowed(self.menu, {}, len(self.allowed))
-            frees = assign(np.zeros(released.shape), self.budgets, released) is not None
-            lines.append(
-                "without --fix there is an assignment"
-                if frees
-                else "releasing --fix would not help"
-            )
+            feasible = assign(np.zeros(released.shape), self.budgets, released) is not None
+            helps = "without --fix there is an assignment"
+            lines.append(helps if feasible else "releasing --fix would not help")
         return lines
 
-
-def _budget(
-    name: str,
-    text: str | None,
-    network: Network,
-    menu: Sequence[Choice],
-    wish: Wish,
-    free: Sequence[int],
-) -> Budget:
-    if name not in QUANTITIES:
-        raise error("E403", f"there is no budget '{name}'", f"one of {', '.join(QUANTITIES)}")
-    weights = sum(
-        network.collection.layers[i].numel
-        for group in free
-        for i in network.collection.groups[group].layers
-    )
-    limit = 0 if text is None else parse_limit(name, text, weights)
-    if name == "size":
-        return costs.size(network, menu, wish.accounting, limit)
-    if name == "bops":
-        return costs.bops(network, menu, wish.accounting, limit, wish.act_bits)
-    if name == "avg-bits":
-        return costs.average_bits(network, menu, limit, free)
-    if wish.latency is None:
-        raise error(
-            "E403",
-            "a latency budget needs a table",
-            "give --latency-table FILE.csv: layer,choice,milliseconds",
+    def _shortfall(self, gap: Shortfall) -> str:
+        budget, name = gap.budget, gap.budget.quantity.name
+        least, limit = budget.show(gap.alone), budget.show(budget.limit)
+        if len(self.budgets) == 1 or gap.alone > budget.limit:
+            return f"{name} is {least} at least, {limit} are allowed"
+        others = (
+            "cannot be met at all"
+            if gap.held is None
+            else f"leave {budget.show(gap.held)} at least"
         )
-    return costs.latency(network, menu, Path(wish.latency), limit)
+        return f"{name} could be {least} alone, but the other budgets {others}"
+
+
+def proxy_of(program: Program) -> Proxy:
+    """What a recipe records of the program whose scores it adds up."""
+    return Proxy(show(program.elaborated), program.canonical.digest.hex())
 
 
 def _finite(scores: Floats, problem: Problem) -> Floats:

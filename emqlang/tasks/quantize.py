@@ -1,4 +1,4 @@
-"""A recipe to a quantized network with its accuracy: what `quantize`, `evaluate` and `assign --max-drop` share."""
+"""A recipe to a quantized network with its accuracy: what `quantize` and `assign --max-drop` share."""
 
 from __future__ import annotations
 
@@ -14,27 +14,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emqlang.quant.networks.network import Network, load
+from emqlang.quant.networks.network import Network
+from emqlang.quant.ptq import quantize as ptq
 from emqlang.quant.ptq.check import Check, check
-from emqlang.quant.ptq.evaluate import Evaluation, Reference, evaluate, predict
-from emqlang.quant.ptq.quantize import quantize
-from emqlang.quant.ptq.quantized import Quantized, load_quantized
+from emqlang.quant.ptq.evaluate import Evaluation, evaluate, predict
+from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, Scheme
-from emqlang.quant.ptq.rounding import Progress
+from emqlang.quant.ptq.rounding import Progress as RoundingProgress
 from emqlang.quant.ptq.splits import Splits
+from emqlang.quant.statistics.subject import Progress
 from emqlang.store import write_atomically
-from emqlang.tasks.workbench import Settings
 
-RECIPE, MODEL, UNFINISHED = (
-    "recipe.json",
-    "model.safetensors",
-    "unfinished.safetensors",
-)  # in the folder of a result
-Tell = Callable[[str, int, int], None]
+# in the folder of a result
+RECIPE, MODEL, UNFINISHED = "recipe.json", "model.safetensors", "unfinished.safetensors"
 
 
 @dataclass(frozen=True)
-class Method:
+class QuantizeOptions:
     """How to quantize, in the words of the command line's options."""
 
     rounding: str = "nearest"
@@ -47,15 +43,95 @@ class Method:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """A quantized network beside the float one, on the same test images; `check` is None if it was not asked for."""
+class Comparison:
+    """A quantized network beside the float one, on the same test images.
 
+    check  None if it was not made
+    out    the folder that the network was written to
+    """
+
+    network: Network
     quantized: Quantized
     before: Evaluation
     after: Evaluation
     check: Check | None
     splits: Splits
     seconds: float
+    out: Path | None
+
+
+class Quantization:
+    """One network and its splits, float evaluated once, on which recipes are tried."""
+
+    def __init__(
+        self, network: Network, splits: Splits, options: QuantizeOptions, progress: Progress
+    ) -> None:
+        self.network, self.splits = network, splits
+        self.options, self.progress = options, progress
+        self.reference = predict(network.module, splits.test)
+        self.before = self.reference.evaluate(splits.test)
+
+    def run(
+        self,
+        recipe: Recipe,
+        out: Path | None = None,
+        estimate: Callable[[float], None] = lambda seconds: None,
+    ) -> Comparison:
+        """Quantizes, evaluates, and writes recipe and model.
+
+        out       a folder, also for what is learned so far: a run that was interrupted goes on from there
+        estimate  told how many seconds learned rounding will take, before it begins
+        """
+        began = perf_counter()
+        checked = self._check() if self.options.check else None
+        quantized = self.quantize(recipe, out, estimate)
+        after = evaluate(quantized.module, self.splits.test, reference=self.reference)
+        seconds = perf_counter() - began
+        if out is not None:
+            quantized.recipe.save(out / RECIPE)
+            quantized.save(out / MODEL)
+        return Comparison(
+            self.network, quantized, self.before, after, checked, self.splits, seconds, out
+        )
+
+    def quantize(
+        self,
+        recipe: Recipe,
+        out: Path | None = None,
+        estimate: Callable[[float], None] = lambda seconds: None,
+    ) -> Quantized:
+        """The network by a recipe, its ranges found as the options say; `out` and `estimate` as in `run`."""
+        options, recipe = self.options, with_range(recipe, self.options.range)
+        learned = out is not None and options.rounding != "nearest"
+        unfinished = _Unfinished(out / UNFINISHED, recipe, options) if out and learned else None
+
+        def report(progress: RoundingProgress) -> None:
+            if not progress.done:
+                estimate(progress.seconds_left)
+            name = f"{options.rounding} {progress.unit}"
+            self.progress(name, progress.done, progress.total)
+
+        quantized = ptq.quantize(
+            self.network,
+            recipe,
+            self.splits.calibration,
+            rounding=options.rounding,
+            images=options.calib_images,
+            iterations=options.iterations,
+            bias_correction=options.bias_correction,
+            fisher=options.fisher,
+            progress=report,
+            save=unfinished.save if unfinished else _forget,
+            finished=unfinished.load() if unfinished else None,
+        )
+        if unfinished:
+            unfinished.path.unlink(missing_ok=True)
+        return quantized
+
+    def _check(self) -> Check:
+        calibration, test = self.splits.calibration, self.splits.test
+        images = self.options.calib_images
+        return check(self.network, calibration, test, images=images, tell=self.progress)
 
 
 def with_range(recipe: Recipe, observer: str) -> Recipe:
@@ -71,90 +147,15 @@ def with_range(recipe: Recipe, observer: str) -> Recipe:
     return replace(recipe, layers=layers)
 
 
-class Quantization:
-    """One network and its splits, float evaluated once, on which recipes are tried. `tell` hears where the work stands."""
-
-    def __init__(self, network: Network, splits: Splits, method: Method, tell: Tell) -> None:
-        self.network, self.splits, self.method, self.tell = network, splits, method, tell
-        self.reference: Reference = predict(network.module, splits.test)
-        self.before = self.reference.evaluate(splits.test)
-
-    def run(
-        self,
-        recipe: Recipe,
-        keep: Path | None = None,
-        estimate: Callable[[float], None] = lambda seconds: None,
-    ) -> Outcome:
-        """Quantizes and evaluates. `estimate` is told how long learned rounding will take before it begins.
-
-        keep  a folder for what is learned so far: a run that was interrupted goes on from there
-        """
-        began = perf_counter()
-        checked = self._check() if self.method.check else None
-        quantized = self._quantized(with_range(recipe, self.method.range), keep, estimate)
-        after = evaluate(quantized.module, self.splits.test, reference=self.reference)
-        return Outcome(quantized, self.before, after, checked, self.splits, perf_counter() - began)
-
-    def _check(self) -> Check:
-        return check(
-            self.network,
-            self.splits.calibration,
-            self.splits.test,
-            images=self.method.calib_images,
-            tell=self.tell,
-        )
-
-    def _quantized(
-        self, recipe: Recipe, keep: Path | None, estimate: Callable[[float], None]
-    ) -> Quantized:
-        method = self.method
-        kept = (
-            None
-            if keep is None or method.rounding == "nearest"
-            else _Kept(keep / UNFINISHED, recipe, method)
-        )
-
-        def report(progress: Progress) -> None:
-            if not progress.done:
-                estimate(progress.seconds_left)
-            self.tell(f"{method.rounding} {progress.unit}", progress.done, progress.total)
-
-        done = quantize(
-            self.network, recipe, self.splits.calibration,
-            rounding=method.rounding, images=method.calib_images, iterations=method.iterations,
-            bias_correction=method.bias_correction, fisher=method.fisher, progress=report,
-            save=kept.save if kept else _forget, finished=kept.load() if kept else None,
-        )  # fmt: skip
-        if kept:
-            kept.path.unlink(missing_ok=True)
-        return done
-
-
-def evaluate_checkpoint(
-    path: Path | None, settings: Settings, test: str | None
-) -> tuple[Network, Evaluation, str]:
-    """A checkpoint of a quantized network, or the float network itself, on test images: with what they were, in words.
-
-    `path` may be the folder that `quantize` wrote. Raises E301 to E304, E308, E310 to E312.
-    """
-    network = load(settings.model, settings.weights, seed=settings.seed, data=settings.data or "")
-    images = Splits.of(network, settings.data, test, 1, settings.seed).test
-    reference = predict(network.module, images)
-    if path is None:
-        return network, reference.evaluate(images), images.source
-    module = load_quantized(path / MODEL if path.is_dir() else path, network).module
-    return network, evaluate(module, images, reference=reference), images.source
-
-
 def _forget(codes: Mapping[str, Tensor]) -> None: ...
 
 
-class _Kept:
-    """The integers of the units that are finished, in a file that only the same recipe and method read."""
+class _Unfinished:
+    """The integers of the units that are finished, in a file that only the same recipe and options read."""
 
-    def __init__(self, path: Path, recipe: Recipe, method: Method) -> None:
+    def __init__(self, path: Path, recipe: Recipe, options: QuantizeOptions) -> None:
         self.path = path
-        facts = dumps([recipe.as_json(), asdict(method), torch.__version__])
+        facts = dumps([recipe.as_json(), asdict(options), torch.__version__])
         self.facts = {"of": blake2b(facts.encode(), digest_size=16).hexdigest()}
 
     def save(self, codes: Mapping[str, Tensor]) -> None:
@@ -163,10 +164,8 @@ class _Kept:
     def load(self) -> Mapping[str, Tensor]:
         try:
             with safe_open(self.path, framework="pt") as file:
-                return (
-                    {name: file.get_tensor(name) for name in file.keys()}
-                    if file.metadata() == self.facts
-                    else {}
-                )  # noqa: SIM118
+                if file.metadata() != self.facts:
+                    return {}
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
             return {}

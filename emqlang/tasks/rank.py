@@ -137,7 +137,7 @@ def judge(table: Table, bench: Workbench, programs: Sequence[Program], terms: Te
     for program in programs:
         began = perf_counter()
         (scored,) = tabulate(
-            [program.canonical], statistics, bench.network.collection.groups, bench.settings.tied
+            [program.canonical], statistics, bench.network.collection.groups, bench.options.tied
         )
         took = perf_counter() - began
         totals = scored.totals(rows.choices)

@@ -9,27 +9,23 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from time import perf_counter
 from typing import Any, Literal, TextIO
 
 import click
 
-from emqlang.grammar.diagnostics import Diagnostic
+from emqlang.grammar.diagnostics import Diagnostic, Paint
 
 _TICK, _REPORT = 0.1, 10.0  # seconds between two signs of progress, on a terminal and elsewhere
 _BAR = 24  # characters of a progress bar
 _GAP = 3  # characters between two columns
-_HEAD = re.compile(r"^(error|warning)(\[\w+\])(: .*)$")
-_PLACE = re.compile(r"^( *-->)(.*)$")
-_SOURCE = re.compile(r"^( *\d* +\|)(.*)$")
-_ADVICE = re.compile(r"^(help:)(.*)$")
-
+_HUE = {True: "red", False: "yellow"}  # of errors, and of warnings
 
 Cell = str | tuple[str, str]  # a text, or one with a dim remark below it
 
@@ -102,16 +98,25 @@ def fields(pairs: Iterable[tuple[str, str]]) -> None:
             text(" " * indent + line)
 
 
-def json_object(value: dict[str, Any] | list[Any]) -> None:
-    """One JSON document; numbers that are not finite must be None by now."""
-    text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+def json_object(value: dict[str, Any]) -> None:
+    """One JSON document; numbers that are not finite are null."""
+    text(json.dumps(_nulled(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def csv_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """RFC 4180 with a header line and plain newlines; None is an empty cell."""
+    """RFC 4180 with a header line and plain newlines; None, and what is not finite, is an empty cell."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows(_nulled(row) for row in rows)
+
+
+def _nulled(value: Any) -> Any:
+    """The value with every number in it that is not finite replaced by None."""
+    if isinstance(value, dict):
+        return {key: _nulled(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nulled(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
@@ -148,7 +153,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
         console.print(grid)
     raw("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
     if left_out:
-        text(f"\nwithout {', '.join(left_out)}, for which the terminal is too narrow")
+        text(f"\nhidden (terminal too narrow): {', '.join(left_out)}")
 
 
 def _fitting(
@@ -173,10 +178,7 @@ def _fitting(
 
 def diagnostics(records: Iterable[Diagnostic]) -> None:
     """Errors and warnings in rustc's layout on stderr, a blank line between two."""
-    blocks = [
-        "\n".join(_painted(line, record.is_error) for line in record.render().split("\n")) + "\n"
-        for record in records
-    ]
+    blocks = [record.render(_painter(record)) + "\n" for record in records]
     sys.stderr.write("\n".join(blocks))
 
 
@@ -290,22 +292,11 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
             sys.stderr.write("\r\x1b[K")
 
 
-def _painted(line: str, is_error: bool) -> str:
-    """One line of a rendered diagnostic, coloured by its role."""
-    hue = "red" if is_error else "yellow"
-    if match := _HEAD.match(line):
-        return _styled(sys.stderr, match[1] + match[2], fg=hue, bold=True) + _styled(
-            sys.stderr, match[3], bold=True
-        )
-    if match := _PLACE.match(line):
-        return _styled(sys.stderr, match[1], fg="blue", bold=True) + match[2]
-    if match := _SOURCE.match(line):
-        carets = match[2].lstrip().startswith("^")
-        rest = _styled(sys.stderr, match[2], fg=hue, bold=True) if carets else match[2]
-        return _styled(sys.stderr, match[1], fg="blue", bold=True) + rest
-    if match := _ADVICE.match(line):
-        return _styled(sys.stderr, match[1], fg="cyan", bold=True) + match[2]
-    return line
+def _painter(record: Diagnostic) -> Paint:
+    """How the parts of a diagnostic are coloured."""
+    hue = _HUE[record.is_error]
+    colours = {"severity": hue, "message": None, "gutter": "blue", "mark": hue, "help": "cyan"}
+    return lambda role, part: _styled(sys.stderr, part, fg=colours[role], bold=True)
 
 
 def _styled(stream: TextIO, chunk: str, **style: Any) -> str:

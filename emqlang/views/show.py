@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import MappingProxyType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from emqlang.grammar import signs
 from emqlang.grammar.expr import Expr, postorder
@@ -76,6 +75,10 @@ def _preorder(root: T, operands: Callable[[T], tuple[T, ...]]) -> Iterator[tuple
         stack += [(depth + 1, operand) for operand in reversed(operands(node))]
 
 
-STAGES = MappingProxyType(
-    {"tree": tree, "kinds": kinds, "graph": graph, "canonical": canonical, "plan": plan}
-)
+STAGES: Final = {
+    "tree": tree,
+    "kinds": kinds,
+    "graph": graph,
+    "canonical": canonical,
+    "plan": plan,
+}

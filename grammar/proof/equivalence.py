@@ -15,6 +15,7 @@ from math import isfinite
 from types import MappingProxyType
 
 from emqlang.grammar.canonical.form import canonical
+from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.program import Program
 from emqlang.grammar.proof.algebra import prove
@@ -56,6 +57,10 @@ class Identity:
     def same(self) -> bool:
         """Whether a proof says so."""
         return any(level.proof and level.verdict is Verdict.SAME for level in self.levels)
+
+    @property
+    def exit_status(self) -> int:
+        return EXIT_OK if self.same else EXIT_NO
 
     @property
     def answer(self) -> str:

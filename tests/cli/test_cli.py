@@ -131,7 +131,7 @@ def test_a_bug_of_ours_is_one_line_and_70(emq: Emq, monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr("emqlang.reference.explain", broken)
+    monkeypatch.setattr("emqlang.cli.explain.explain", broken)
     result = emq("explain", "log")
     assert result.status == 70 and result.out == ""
     assert result.err.startswith("internal error: KeyError: 'x'") and result.err.count("\n") == 1
@@ -145,7 +145,7 @@ def test_an_interruption_is_130(emq: Emq, monkeypatch: pytest.MonkeyPatch) -> No
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("emqlang.reference.explain", interrupted)
+    monkeypatch.setattr("emqlang.cli.explain.explain", interrupted)
     assert emq("explain", "log").status == 130
 
 

@@ -13,12 +13,12 @@ from emqlang.cli import conversation as repl
 from emqlang.cli.conversation import COMMANDS, Repl, converse
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.grammar.expr import statistic
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 
 @pytest.fixture(scope="module")
 def workbench() -> Workbench:
-    return Workbench(Settings(weights="random", cache=False))
+    return Workbench(WorkbenchOptions(weights="random", cache=False))
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_piped_statements_may_quit(emq: Emq) -> None:
 def test_history_lies_in_the_state_directory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from emqlang.cli.terminal import history_path, line_editing
+    from emqlang.cli.conversation import history_path, line_editing
 
     pytest.importorskip("readline")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

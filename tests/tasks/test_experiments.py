@@ -16,7 +16,7 @@ from emqlang.cli import run as emqlang
 from emqlang.experiments import NAMES, layerwise
 from emqlang.experiments.catalogue import EXPERIMENTS
 from emqlang.quant.tables.table import load
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_both_ways_of_scoring(emq: Emq, table: Path, tmp_path: Path) -> None:
 
 
 def test_a_quantized_network_has_few_values_a_channel(table: Path) -> None:
-    bench = Workbench.of_table(load(str(table)), Settings(stat_images=16, cache=False))
+    bench = Workbench.of_table(load(str(table)), WorkbenchOptions(stat_images=16, cache=False))
     choices = [0, 1, 2, 0]  # 2, 3, 4, 2 bits
     network = layerwise._quantized(bench, choices)
     for layer, before, choice in zip(

@@ -21,6 +21,7 @@ from emqlang.grammar.diagnostics import EmqError
 from emqlang.grammar.inputs import Cost
 from emqlang.quant.tables.table import Rerun, Table, load
 from emqlang.scores.correlation import spearman
+from emqlang.tasks.eval import evaluate
 from emqlang.tasks.rank import Terms, contenders, judge
 from emqlang.tasks.truth import (
     ENOUGH,
@@ -33,7 +34,7 @@ from emqlang.tasks.truth import (
     stratified,
     truth_of,
 )
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 IMAGES = 2000
 
@@ -136,7 +137,7 @@ def test_the_truth_may_be_the_loss() -> None:
 
 def test_judging_is_arithmetic_on_the_score_table(path: Path) -> None:
     table = load(str(path))
-    bench = Workbench.of_table(table, Settings(cache=False))
+    bench = Workbench.of_table(table, WorkbenchOptions(cache=False))
     programs = [
         library.find(text)[0]
         for text in ("fisher_error", "bits", "sqrt(numel)", "1e300 * 1e10 * bits * numel ** 3")
@@ -144,7 +145,7 @@ def test_judging_is_arithmetic_on_the_score_table(path: Path) -> None:
     found = judge(table, bench, programs, Terms(draws=50))
     assert [problem.code for problem in found.problems] == ["E501"] and found.exit_status == 4
     assert {s.name for s in found.standings} == {"fisher_error", "bits", "sqrt(numel)"}
-    (scored,) = bench.evaluate([programs[0]]).scored
+    (scored,) = evaluate(bench, [programs[0]]).scored
     own = next(s for s in found.standings if s.name == "fisher_error")
     expected = [scored.table.score(row) for row in table.choices.tolist()]
     assert own.scores == pytest.approx(expected) and own.cost is Cost.BACKWARDS

@@ -14,7 +14,8 @@ from emqlang.grammar import parse
 from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, EmqError
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import parse_bits
-from emqlang.tasks.workbench import Settings, Workbench
+from emqlang.tasks.eval import evaluate
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 
 def net() -> nn.Module:
@@ -40,7 +41,7 @@ def programs(*texts: str) -> list[Program]:
 
 
 def values(made: Workbench, *texts: str) -> list[bytes]:
-    return [scored.table.values.tobytes() for scored in made.evaluate(programs(*texts)).scored]
+    return [scored.table.values.tobytes() for scored in evaluate(made, programs(*texts)).scored]
 
 
 def codes(caught: pytest.ExceptionInfo[EmqError]) -> list[str]:
@@ -96,39 +97,39 @@ def test_what_the_canonical_form_cancels_is_not_collected() -> None:
 
 def test_images_are_named_where_they_were_read() -> None:
     made = bench()
-    assert made.evaluate(programs("mean(w)")).data == ""
-    assert made.evaluate(programs("mean(grad)")).data
-    assert made.evaluate(programs("mean(w)")).data == ""
+    assert evaluate(made, programs("mean(w)")).data == ""
+    assert evaluate(made, programs("mean(grad)")).data
+    assert evaluate(made, programs("mean(w)")).data == ""
 
 
 def test_warnings_are_given_once() -> None:
-    made = Workbench(Settings(weights="random", data="noise:2", cache=False))
-    first = made.evaluate(programs("mean(grad)"))
+    made = Workbench(WorkbenchOptions(weights="random", data="noise:2", cache=False))
+    first = evaluate(made, programs("mean(grad)"))
     assert [notice.code for notice in first.notices] == ["W603", "W607"]
-    assert made.evaluate(programs("mean(grad) * numel")).notices == ()
+    assert evaluate(made, programs("mean(grad) * numel")).notices == ()
 
 
 def test_diagnostics_are_notices_then_falls_then_what_is_not_finite() -> None:
     made = bench()
-    done = made.evaluate(programs("exp(numel ** 2)", "-numel", "numel"))
+    done = evaluate(made, programs("exp(numel ** 2)", "-numel", "numel"))
     assert [diagnostic.code for diagnostic in done.diagnostics] == ["W602", "E501", "E501"]
     assert done.exit_status == EXIT_NOT_FINITE
-    assert made.evaluate(programs("-numel")).exit_status == EXIT_OK
+    assert evaluate(made, programs("-numel")).exit_status == EXIT_OK
 
 
 def test_the_score_of_a_configuration() -> None:
-    done = bench().evaluate(programs("mean(abs(w))", "exp(numel ** 2)"), config="2,4")
+    done = evaluate(bench(), programs("mean(abs(w))", "exp(numel ** 2)"), config="2,4")
     first, second = done.scored
     assert done.config is not None and [str(choice) for choice in done.config] == ["W2", "W4"]
     assert first.config_score == math.fsum((first.table.scores[0, 0], first.table.scores[1, 2]))
     assert second.config_score is None
-    assert bench().evaluate(programs("mean(w)")).config is None
+    assert evaluate(bench(), programs("mean(w)")).config is None
 
 
 @pytest.mark.parametrize("config", ["2,3,4", "2,8", "two,2"])
 def test_configurations_that_do_not_fit(config: str) -> None:
     with pytest.raises(EmqError) as caught:
-        bench().evaluate(programs("mean(w)"), config=config)
+        evaluate(bench(), programs("mean(w)"), config=config)
     assert codes(caught) == ["E402"]
     assert caught.value.exit_status == 2
 
@@ -136,16 +137,16 @@ def test_configurations_that_do_not_fit(config: str) -> None:
 def test_a_menu_of_pairs_needs_a_program_that_reads_activation_bits() -> None:
     made = bench("W2A4,W4A8")
     with pytest.raises(EmqError) as caught:
-        made.evaluate(programs("mean(qerr ** 2) * act_bits", "mean(w)"))
+        evaluate(made, programs("mean(qerr ** 2) * act_bits", "mean(w)"))
     assert codes(caught) == ["E204"]
     assert "'mean(w)'" in caught.value.diagnostics[0].message
-    (scored,) = made.evaluate(programs("bits * act_bits")).scored
+    (scored,) = evaluate(made, programs("bits * act_bits")).scored
     assert scored.table.scores.tolist() == [[8, 32], [8, 32]]
 
 
 def test_bits_and_a_menu_exclude_each_other() -> None:
     with pytest.raises(EmqError) as caught:
-        Settings(bits="2,3", menu="W2A4").choices()
+        WorkbenchOptions(bits="2,3", menu="W2A4").choices()
     assert codes(caught) == ["E403"]
 
 
@@ -154,16 +155,17 @@ def test_another_menu_on_the_same_network() -> None:
     assert made.with_choices(made.choices) is made
     other = made.with_choices(parse_bits("8,2"))
     assert other.network is made.network and other.data is made.data
-    eight, two = other.evaluate(programs("-mean(qerr ** 2)")).scored[0].table.values.T
+    eight, two = evaluate(other, programs("-mean(qerr ** 2)")).scored[0].table.values.T
     assert (
         two.tobytes()
-        == made.evaluate(programs("-mean(qerr ** 2)")).scored[0].table.values[:, 0].tobytes()
+        == evaluate(made, programs("-mean(qerr ** 2)")).scored[0].table.values[:, 0].tobytes()
     )
     assert (eight > two).all()
 
 
 def test_layers_know_their_groups() -> None:
-    done = Workbench(Settings(weights="random", cache=False)).evaluate(programs("numel"))
+    made = Workbench(WorkbenchOptions(weights="random", cache=False))
+    done = evaluate(made, programs("numel"))
     tied = {
         name: group
         for name, group in zip((layer.name for layer in done.layers), done.group_of, strict=True)
@@ -176,7 +178,7 @@ def test_layers_know_their_groups() -> None:
 def test_a_device_that_is_not_there() -> None:
     made = bench()
     with pytest.raises(EmqError) as caught:
-        Workbench(
-            replace(made.settings, device="cuda"), network=made.network, data=made.data
-        ).evaluate(programs("mean(w)"))
+        options = replace(made.options, device="cuda")
+        elsewhere = Workbench(options, network=made.network, data=made.data)
+        evaluate(elsewhere, programs("mean(w)"))
     assert codes(caught) == ["E403"]

@@ -1,0 +1,143 @@
+"""Programs on a workbench to score tables: what `eval`, the REPL, `assign` and `emqlang.score` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from time import perf_counter
+
+from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, Diagnostic, error
+from emqlang.grammar.expr import inputs
+from emqlang.grammar.program import Program
+from emqlang.quant.bits.fixed import read_configuration
+from emqlang.quant.bits.menu import Choice
+from emqlang.quant.networks.layers import Group, Layer
+from emqlang.quant.networks.network import Network
+from emqlang.scores.table import ScoreTable, tabulate
+from emqlang.tasks.workbench import Workbench, needs_data
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One proxy on one network: its table, and the score of the configuration, None if that is not finite."""
+
+    program: Program
+    table: ScoreTable
+    config_score: float | None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return inputs(self.program.elaborated)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Several proxies on one network.
+
+    data                which images were read, in words; empty if none were
+    config              the configuration to score, one choice per group
+    notices             warnings about the network, its data and the cache, each given once
+    statistics_seconds  loading the network and its images, and collecting
+    """
+
+    network: Network
+    data: str
+    choices: tuple[Choice, ...]
+    config: tuple[Choice, ...] | None
+    scored: tuple[Scored, ...]
+    notices: tuple[Diagnostic, ...]
+    statistics_seconds: float
+    evaluation_seconds: float
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self.network.collection.layers
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return self.network.collection.groups
+
+    @cached_property
+    def group_of(self) -> tuple[str, ...]:
+        """The group's name for each layer."""
+        names = {index: group.name for group in self.groups for index in group.layers}
+        return tuple(names[index] for index in range(len(self.layers)))
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Notices, then scores that fall as bits rise, then scores that are not finite."""
+        tables = [scored.table for scored in self.scored]
+        falling = [warning for table in tables for warning in table.warnings]
+        problems = [problem for table in tables for problem in table.problems]
+        return (*self.notices, *falling, *problems)
+
+    @property
+    def exit_status(self) -> int:
+        return EXIT_NOT_FINITE if any(scored.table.problems for scored in self.scored) else EXIT_OK
+
+
+def evaluate(
+    workbench: Workbench,
+    programs: Sequence[Program],
+    config: str | None = None,
+    tied: str | None = None,
+) -> Evaluation:
+    """Score tables of programs, evaluated together. Raises EmqError.
+
+    config  one choice per group, as 4,4,2,...
+    tied    how tied layers make one score, where not as the workbench's options say
+    """
+    workbench.check_menu(programs)
+    started = perf_counter()
+    network = workbench.network
+    chosen = None if config is None else _configuration(config, workbench)
+    forms = [program.canonical for program in programs]
+    names = inputs(*forms)
+    statistics = workbench.statistics(names)
+    collected = perf_counter()
+    tables = tabulate(
+        forms,
+        statistics,
+        network.collection.groups,
+        tied or workbench.options.tied,
+        workbench.reduced,
+    )
+    finished = perf_counter()
+    images = workbench.data if needs_data(names) else None
+    warnings = (*network.warnings, *(images.warnings if images else ()), *statistics.warnings)
+    return Evaluation(
+        network=network,
+        data=images.source if images else "",
+        choices=workbench.choices,
+        config=chosen,
+        scored=tuple(
+            Scored(program, table, _score(table, chosen))
+            for program, table in zip(programs, tables, strict=True)
+        ),
+        notices=workbench.new(warnings),
+        statistics_seconds=collected - started,
+        evaluation_seconds=finished - collected,
+    )
+
+
+def _configuration(text: str, workbench: Workbench) -> tuple[Choice, ...]:
+    """One choice of the menu per group. Raises E402."""
+    collection, choices = workbench.network.collection, workbench.choices
+    config = read_configuration(text, collection)
+    for group, choice in zip(collection.groups, config, strict=True):
+        if choice not in choices:
+            raise error(
+                "E402",
+                f"'{group.name}' is given {choice}, which is not in the menu",
+                f"the menu is {', '.join(map(str, choices))}",
+            )
+    return config
+
+
+def _score(table: ScoreTable, config: Sequence[Choice] | None) -> float | None:
+    if config is None:
+        return None
+    score = table.score([table.choices.index(choice) for choice in config])
+    return score if isfinite(score) else None

@@ -1,0 +1,97 @@
+"""What an error code, an op or a statistic means."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from emqlang.grammar import signs
+from emqlang.grammar.diagnostics import CODES, error, nearest
+from emqlang.grammar.inputs import INPUTS, Input, Kind
+from emqlang.grammar.ops import CALLS, OPS, Op
+from emqlang.grammar.paper import NAMES
+from emqlang.views import View, render
+from emqlang.views.ops import signatures, written
+
+_VALUES: Final = {
+    Kind.LAYER: "one number per layer",
+    Kind.WEIGHT: "one for each weight, in the weight's shape",
+}
+
+
+class Explanation(NamedTuple):
+    """A title, and names with their explanations."""
+
+    topic: str
+    title: str
+    fields: list[tuple[str, str]]
+
+
+def screen(explanation: Explanation) -> None:
+    render.heading(explanation.title)
+    render.fields(explanation.fields)
+
+
+def record(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "schema": "emqlang.explain/1",
+        "topic": explanation.topic,
+        "title": explanation.title,
+        **dict(explanation.fields),
+    }
+
+
+VIEWS: Final = {Explanation: View(screen, record)}
+
+
+def explain(topic: str) -> Explanation:
+    """A code, an op or a statistic, explained. Raises E102 for anything else."""
+    op = OPS.get(topic) or next((op for op in OPS.values() if op.infix == topic), None)
+    if topic.upper() in CODES:
+        title, fields = _code(topic.upper())
+    elif op is not None:
+        title, fields = _op(op)
+    elif topic in INPUTS:
+        title, fields = _input(INPUTS[topic])
+    else:
+        raise error(
+            "E102",
+            f"nothing is called '{topic}'",
+            *nearest(topic, (*CODES, *CALLS, *INPUTS, *NAMES)),
+            "emqlang ops lists the ops and the statistics",
+        )
+    return Explanation(topic, title, fields)
+
+
+def _code(code: str) -> tuple[str, list[tuple[str, str]]]:
+    row = CODES[code]
+    severity = "error" if code[0] == "E" else "warning"
+    return f"{severity}[{code}]: {row.title}", [
+        ("meaning", row.text),
+        ("exit status", str(row.exit) if row.exit else "not changed"),
+    ]
+
+
+def _op(op: Op) -> tuple[str, list[tuple[str, str]]]:
+    laws = [law for law in ("commutative", "associative", "idempotent") if getattr(op, law)]
+    kinds = [f"{', '.join(takes)} -> {gives}" for takes, gives in signatures(op)]
+    return f"{op.name}: {op.cls} op", [
+        ("written", written(op)),
+        ("computes", op.formula),
+        ("protection", op.protection),
+        ("stands for", op.expansion),
+        ("kinds", "; ".join(kinds)),
+        ("laws", ", ".join(laws)),
+    ]
+
+
+def _input(row: Input) -> tuple[str, list[tuple[str, str]]]:
+    return f"{row.name}: statistic", [
+        ("definition", row.definition),
+        ("values", _VALUES.get(row.kind, "sampled elements of the layer's output")),
+        ("depends on", str(row.axis)),
+        ("sign", signs.describe(row.sign)),
+        ("unit", row.unit),
+        ("cost", str(row.cost)),
+        ("images", "needed" if row.needs_data else "not needed"),
+        ("source", row.source.strip("-")),
+    ]
