@@ -10,8 +10,8 @@ LOADER = """
 import torch
 
 def few():  # test images with their labels
-    from emqlang.quant.data import load_data
-    from emqlang.quant.images import FASHION_MNIST
+    from emqlang.quant.data.datasets import load_data
+    from emqlang.quant.data.images import FASHION_MNIST
 
     return load_data("fashion-mnist", FASHION_MNIST, 10, count=400, split="test").batches()
 
