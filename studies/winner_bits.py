@@ -23,7 +23,6 @@ from rows import RAW, Row, append, load, raw, save, table
 from emqlang.grammar.library import LIBRARY
 from emqlang.quant.models.training import DEBIAN_DIR
 from emqlang.quant.ptq.quantize import quantize
-from emqlang.tasks.eval import evaluate
 from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
