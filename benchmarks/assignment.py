@@ -1,17 +1,19 @@
-"""The best bits for 54 groups x 5 choices under one budget: emqlang's exact solver, and PuLP with CBC at gap 0.
+"""The best bits for 54 groups x 5 choices under one budget: emqlang, and PuLP with CBC at gap 0.
 
     pip install "pulp<4"
     python benchmarks/assignment.py
 
-The groups are ResNet-50's 54 layers, 2 to 6 bits; the cost is their size in bytes, and the budget lies at 10 to 90 % of its
-range. Three kinds of score: errors that fall fourfold a bit; the same with noise of 30 %, so that the choices are not concave;
-and scores that follow the cost to 1 %, which are the hard ones for a knapsack. Both sides get the same table. Building a
-problem and solving it are timed apart, objectives are added up again from the choices, and no limit may be passed.
+The groups are ResNet-50's 54 layers, 2 to 6 bits; the cost is their size in bytes, and the budget
+lies at 10 to 90 % of its range. Three kinds of score: errors that fall fourfold a bit; the same
+with noise of 30 %, so that the choices are not concave; and scores that follow the cost to 1 %,
+which are the hard ones for a knapsack. Both sides get the same table. Building a problem and
+solving it are timed apart, objectives are added up again from the choices, and no limit may be
+passed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import fsum
 from statistics import median
@@ -29,7 +31,13 @@ from emqlang.quant.bits.solver import assign
 from emqlang.quant.models import MODELS
 
 BITS = np.arange(2, 7)
-SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the way from the cheapest configuration to the dearest
+SHARES = (
+    0.1,
+    0.3,
+    0.5,
+    0.7,
+    0.9,
+)  # of the way from the cheapest configuration to the most expensive
 SEEDS = range(3)
 KINDS = ("fourfold", "noisy", "by cost")
 
@@ -46,7 +54,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Run:
-    """What one side needed, in seconds, and found."""
+    """What one side chose, and how many seconds it took."""
 
     building: float
     solving: float
@@ -54,7 +62,7 @@ class Run:
 
 
 def weights() -> Ints:
-    """Of every layer of ResNet-50."""
+    """Number of weights of every layer of ResNet-50."""
     with torch.device("meta"):
         modules = MODELS["resnet50"].build().modules()
     return np.array(
@@ -116,33 +124,34 @@ def value(problem: Problem, run: Run) -> float:
     return fsum(problem.scores[groups, run.choices])
 
 
+def show(name: str, runs: Sequence[Run]) -> None:
+    times = {
+        "building": [1000 * run.building for run in runs],
+        "solving": [1000 * run.solving for run in runs],
+    }
+    columns = (f"{step} {median(t):8.2f} ({max(t):8.2f})" for step, t in times.items())
+    print(name, *columns, sep="  ")
+
+
 def main() -> None:
-    runs = [
-        (problem, ours(problem), rival(problem)) for problem in (next(problems()), *problems())
-    ][1:]  # the first warms up
+    for warm_up in (ours, rival):
+        warm_up(next(problems()))
+    runs = [(problem, ours(problem), rival(problem)) for problem in problems()]
     print(describe(), f"pulp {pulp.__version__}")
-    print(
-        f"{len(runs)} problems, {runs[0][0].scores.shape[0]} groups x {len(BITS)} choices; milliseconds: median (worst)"
-    )
+    print(f"{len(runs)} problems, {len(runs[0][0].scores)} groups x {len(BITS)} choices")
+    print("milliseconds: median (worst)")
     for kind in KINDS:
-        chosen = [run for run in runs if run[0].kind == kind]
-        for name, part in (("emqlang", 1), ("PuLP", 2)):
-            sides = [run[part] for run in chosen]
-            assert all(isinstance(side, Run) for side in sides)
-            building, solving = (
-                [1000 * getattr(side, step) for side in sides] for step in ("building", "solving")
-            )
-            times = (
-                f"{step} {median(t):8.2f} ({max(t):8.2f})"
-                for step, t in (("building", building), ("solving", solving))
-            )
-            print(f"{kind:9} {name:8}", *times, sep="  ")
-        print(
-            f"{kind:9} PuLP / emqlang, solving: {median(b.solving / a.solving for _, a, b in chosen):.1f}x (target 5x)"
-        )
-    ahead = [value(problem, a) - value(problem, b) for problem, a, b in runs]
-    print(f"objective better in {sum(d > 0 for d in ahead)}, equal in {sum(d == 0 for d in ahead)}, "
-          f"worse in {sum(d < 0 for d in ahead)} (by at most {max(0.0, -min(ahead)):.2g})")  # fmt: skip
+        pairs = [(own, other) for problem, own, other in runs if problem.kind == kind]
+        show(f"{kind:9} emqlang ", [own for own, _ in pairs])
+        show(f"{kind:9} PuLP    ", [other for _, other in pairs])
+        ratio = median(other.solving / own.solving for own, other in pairs)
+        print(f"{kind:9} PuLP / emqlang, solving: {ratio:.1f}x (target 5x)")
+    ahead = np.array([value(problem, own) - value(problem, other) for problem, own, other in runs])
+    better, equal, worse = (ahead > 0).sum(), (ahead == 0).sum(), (ahead < 0).sum()
+    most = max(0.0, -ahead.min())
+    print(
+        f"objective better in {better}, equal in {equal}, worse in {worse} (by at most {most:.2g})"
+    )
 
 
 if __name__ == "__main__":

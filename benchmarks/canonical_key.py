@@ -1,10 +1,11 @@
-"""Keys and parsing: microseconds for one program's canonical key, cold and as an offspring, and for reading Eq. 5's text.
+"""Microseconds for one program's canonical key, cold and as an offspring, and for parsing Eq. 5.
 
     python benchmarks/canonical_key.py
 
-Cold: programs of 15 nodes that this process has not seen, each with an empty table, after a thousand others. Offspring: one
-node of each, drawn with a seed, gives way to another statistic or op of its kind, and the table knows the parent. Each
-figure is the median over programs, timed once.
+Cold: programs of 15 nodes that this process has not seen, each with an empty table, after a
+thousand others. Offspring: one node of each, drawn with a seed, gives way to another statistic or
+op of its kind, and the table knows the parent. Each figure is the median over programs, timed
+once.
 """
 
 from __future__ import annotations
@@ -70,9 +71,8 @@ def warm_key(parent: Expr, child: Expr) -> float:
 
 def show(title: str, times: Iterable[float], target: float) -> None:
     times = list(times)
-    print(
-        f"{title:28} {median(times):7.1f} us, 90 % under {quantiles(times, n=10)[-1]:.1f} us (target {target:g})"
-    )
+    most = quantiles(times, n=10)[-1]
+    print(f"{title:28} {median(times):7.1f} us, 90 % under {most:.1f} us (target {target:g})")
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""DEAP's typed GP as its documentation has it, over the same statistics, rows and fitness: what a search of ours is beside.
+"""DEAP's typed GP as its documentation has it, over the same statistics, rows and fitness.
 
-A weight value is a list of arrays, one a layer; a layer value is one array (layers,). It needs `pip install deap`: it is LGPL,
-and no dependency of ours.
+A weight value is a list of arrays, one a layer; a layer value is one array (layers,). It needs
+`pip install deap`: it is LGPL, and no dependency of ours.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from deap import base, creator, gp, tools
@@ -121,24 +120,32 @@ def _sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-UNARY: Mapping[str, Callable[..., object]] = MappingProxyType(
-    {
-        "neg": np.negative,
-        "abs": np.abs,
-        "sign": np.sign,
-        "relu": lambda x: np.maximum(x, 0),
-        "sqrt": lambda x: np.sqrt(np.maximum(x, 0)),
-        "inv": lambda x: np.where(x == 0, 0, 1 / x),
-        "log": lambda x: np.log(np.where(x > 0, x, 1)),
-        "exp": np.exp,
-        "sigmoid": _sigmoid,
-        "square": np.square,
-    }
-)
-BINARY: Mapping[str, Callable[..., object]] = MappingProxyType({
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": lambda x, y: x * np.where(y == 0, 0, 1 / y),
-})  # fmt: skip
-REDUCTIONS: Mapping[str, Callable[..., object]] = MappingProxyType({
-    "mean": np.mean, "sum": np.sum, "std": np.std, "var": np.var, "min": np.min, "max": np.max, "l1": lambda x: np.abs(x).sum(),
+Ops = Mapping[str, Callable[..., object]]
+UNARY: Final[Ops] = {
+    "neg": np.negative,
+    "abs": np.abs,
+    "sign": np.sign,
+    "relu": lambda x: np.maximum(x, 0),
+    "sqrt": lambda x: np.sqrt(np.maximum(x, 0)),
+    "inv": lambda x: np.where(x == 0, 0, 1 / x),
+    "log": lambda x: np.log(np.where(x > 0, x, 1)),
+    "exp": np.exp,
+    "sigmoid": _sigmoid,
+    "square": np.square,
+}
+BINARY: Final[Ops] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": lambda x, y: x * np.where(y == 0, 0, 1 / y),
+}
+REDUCTIONS: Final[Ops] = {
+    "mean": np.mean,
+    "sum": np.sum,
+    "std": np.std,
+    "var": np.var,
+    "min": np.min,
+    "max": np.max,
+    "l1": lambda x: np.abs(x).sum(),
     "l2": lambda x: np.sqrt(np.square(x).sum()),
-})  # fmt: skip
+}

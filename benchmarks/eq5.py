@@ -1,9 +1,10 @@
-"""Eq. 5 on ResNet-18's 11.2 M weights in memory, float32: emqlang, plain torch layer by layer, and numexpr.
+"""Eq. 5 on ResNet-18's 11.2 M weights, float32: emqlang, torch layer by layer, and numexpr.
 
     python benchmarks/eq5.py
 
-Every side computes all layers' values of `bits * mean(log(abs(grad_synflow)) * sqrt(mean(abs(w))))`, rounds of the three
-alternate, each side's figure is its median over the rounds, and torch and numexpr count at their best of 1 and 2 threads.
+Every side computes all layers' values of `bits * mean(log(abs(grad_synflow)) *
+sqrt(mean(abs(w))))`, rounds of the three alternate, each side's figure is its median over the
+rounds, and torch and numexpr count at their best of 1 and 2 threads.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Writes the committed lists: `programs.emq`, random programs, and `offspring.emq`, consecutive offspring of a search run.
+"""Two lists of programs for `population.py`: random ones, and a search's offspring.
 
     python benchmarks/generate_programs.py
 
-Both are functions of their seeds. Programs are well-kinded, have 3 to 15 nodes and distinct canonical keys, read at
-least one tensor and use no structured op, as in a search's default space.
+Both are functions of their seeds. Programs are well-kinded, have 3 to 15 nodes and distinct
+canonical keys, read at least one tensor and use no structured op, as in a search's default space.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Space:
         return _replaced(parent, place, self.draw(place.kind, size))
 
     def child(self, mother: Expr, father: Expr) -> Expr:
-        """The mother with one part replaced by a part of the father's of its kind, if there is one."""
+        """The mother with one part replaced by a part of the father's of its kind, if any."""
         place = self.random.choice(list(postorder(mother)))
         gifts = [node for node in postorder(father) if node.kind is place.kind]
         return _replaced(mother, place, self.random.choice(gifts)) if gifts else mother
@@ -116,9 +116,10 @@ def population(number: int, seed: int) -> list[Expr]:
 
 
 def search(seed: int) -> Iterator[Expr]:
-    """Every program that a run of regularised evolution evaluates: a population of 50, then offspring without end.
+    """Every program that a run of regularised evolution evaluates: 50 random ones, then offspring.
 
-    Fitness is the rank correlation with a hidden ranking of layers and bits; a program seen before is not evaluated again.
+    Fitness is the rank correlation with a hidden ranking of layers and bits; a program seen before
+    is not evaluated again.
     """
     space = Space(Random(seed))
     statistics = synthetic(READ, samples=256, shapes={f"layer{i}": (8, 4 + i) for i in range(12)})

@@ -1,4 +1,4 @@
-"""What a figure was measured on, who else was there, and how much memory it took. Linux."""
+"""The machine that a figure was measured on, its other load, and the memory taken. Linux."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cores() -> int:
 
 
 class Company:
-    """How much of the machine other processes took since this was made: ratios measured in company are noisy."""
+    """How much of the machine other processes took since this was made: it makes ratios noisy."""
 
     def __init__(self) -> None:
         self.start = _busy_seconds(), _own_seconds(), perf_counter()
@@ -42,7 +42,8 @@ class Company:
         busy, own, now = _busy_seconds(), _own_seconds(), perf_counter()
         others = (busy - self.start[0]) - (own - self.start[1])
         share = max(0.0, others) / ((now - self.start[2]) * (os.cpu_count() or 1))
-        return f"other processes took {share:.0%} of the processors; load {os.getloadavg()[0]:.1f} at the end"
+        load = os.getloadavg()[0]
+        return f"other processes took {share:.0%} of the processors; load {load:.1f} at the end"
 
 
 class Memory:

@@ -1,11 +1,12 @@
-"""1,000 random programs at once, and 1,000 offspring one by one with a warm cache, against plain torch layer by layer.
+"""1,000 random programs at once, and 1,000 offspring one by one with a warm cache, against torch.
 
     python benchmarks/population.py [--every N]
 
-Statistics are synthetic with ResNet-18's shapes, collected types (grad_synflow float64, the rest float32) on both sides.
-The baseline evaluates one program after another as one would write it: for each layer the ops of torch on that layer's
-tensors, equal parts of a program once, what no choice changes once; without the language's protections, so that it does
-less. It runs every Nth program of each list, at its best of 1 and 2 threads. Peak memory is this process's.
+Statistics are synthetic with ResNet-18's shapes, collected types (grad_synflow float64, the rest
+float32) on both sides. The baseline evaluates one program after another as one would write it:
+for each layer the ops of torch on that layer's tensors, equal parts of a program once, what no
+choice changes once; without the language's protections, so that it does less. It runs every Nth
+program of each list, at its best of 1 and 2 threads. Peak memory is this process's.
 """
 
 from __future__ import annotations
@@ -103,9 +104,8 @@ def baseline(programs: Sequence[Expr], statistics: Synthetic) -> float:
         for program in programs:
             torch_by_layer(program, statistics)
         seconds = (perf_counter() - start) / len(programs)
-        print(
-            f"  torch layer by layer, {threads} threads: {1000 * seconds:.1f} ms a program, over {len(programs)} programs"
-        )
+        milliseconds = f"{1000 * seconds:.1f} ms per program, over {len(programs)} programs"
+        print(f"  torch layer by layer, {threads} threads: {milliseconds}")
         best = min(best, seconds)
     return best
 
@@ -126,13 +126,11 @@ def at_once(statistics: Synthetic, every: int) -> None:
     values = compile([canonical(program) for program in programs]).run(statistics, threads=cores())
     seconds = (perf_counter() - start) / len(programs)
     finite = np.isfinite(values).all(axis=(1, 2)).mean()
-    print(
-        f"{len(programs)} random programs at once: {1000 * seconds:.2f} ms a program, {finite:.0%} finite everywhere"
-    )
+    print(f"{len(programs)} random programs at once: {1000 * seconds:.2f} ms per program")
+    print(f"  {finite:.0%} finite everywhere")
     print(f"  memory: {memory.grown():.0f} MB above the statistics (target 256 MB)")
-    print(
-        f"  ratio to torch at its best: {baseline(programs[::every], statistics) / seconds:.1f}x (target 4x)"
-    )
+    ratio = baseline(programs[::every], statistics) / seconds
+    print(f"  ratio to torch at its best: {ratio:.1f}x (target 4x)")
 
 
 def one_by_one(statistics: Synthetic, every: int) -> None:
@@ -145,12 +143,10 @@ def one_by_one(statistics: Synthetic, every: int) -> None:
         compile([canonical(program)]).run(statistics, cache, threads=cores())
     seconds = (perf_counter() - start) / len(programs)
     share = cache.hits / (cache.hits + cache.misses)
-    print(
-        f"{len(programs)} offspring one by one, warm cache: {1000 * seconds:.2f} ms a program, {share:.0%} of reductions cached"
-    )
-    print(
-        f"  ratio to torch at its best: {baseline(programs[::every], statistics) / seconds:.1f}x (target 20x)"
-    )
+    print(f"{len(programs)} offspring one by one, warm cache: {1000 * seconds:.2f} ms per program")
+    print(f"  {share:.0%} of reductions cached")
+    ratio = baseline(programs[::every], statistics) / seconds
+    print(f"  ratio to torch at its best: {ratio:.1f}x (target 20x)")
 
 
 def main() -> None:

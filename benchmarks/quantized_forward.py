@@ -1,9 +1,9 @@
-"""Evaluating a quantized network against the plain forward: `resnet18-fmnist`, 2,000 test images, W4A8, float32.
+"""A quantized network's forward against the plain one: `resnet18-fmnist`, W4A8, 2,000 images.
 
     python benchmarks/quantized_forward.py
 
-Plain is the float network, batch norms folded, at its best of the usual and the channels-last memory format. Rounds of all
-sides alternate; each side's figure is its median over the rounds.
+Plain is the float network, batch norms folded, at its best of the usual and the channels-last
+memory format. Rounds of all sides alternate; each side's figure is its median over the rounds.
 """
 
 from __future__ import annotations

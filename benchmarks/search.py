@@ -1,12 +1,13 @@
-"""The paper's whole search, what a rejected candidate costs, and scored candidates a second beside DEAP's typed GP.
+"""The paper's whole search, the cost of rejected candidates, and a race with DEAP's typed GP.
 
     python benchmarks/search.py [whole] [rejects] [deap]
 
-whole    1,000 iterations of `--algorithm emq` with the paper's settings, the branched structure and weight inputs, on
-         synthetic statistics with the shapes of ResNet-18's 11.2 M weights; 425 rows whose truth is Eq. 5's score and noise.
-         The paper evaluates a configuration in 1.02 s (Table 1) and 50 of them a fitness.
-rejects  two processes propose programs of a space that is used up, and their steps are committed to the ledger.
-deap     the same statistics, rows and fitness, for the same number of scored candidates over the same ops; one process each.
+whole 1,000 iterations of `--algorithm emq` with the paper's settings, the branched structure and
+weight inputs, on synthetic statistics with the shapes of ResNet-18's 11.2 M weights; 425 rows
+whose truth is Eq. 5's score and noise. The paper evaluates a configuration in 1.02 s (Table 1)
+and 50 of them a fitness. rejects two processes propose programs of a space that is used up, and
+their steps are committed to the ledger. deap the same statistics, rows and fitness, for the same
+number of scored candidates over the same ops; one process each.
 """
 
 from __future__ import annotations
@@ -41,16 +42,14 @@ def whole() -> None:
         progress = Search(ledger, door, Workers().run).advance(Budget(steps=1_001), lambda *_: None)
     seconds = perf_counter() - began
     assert progress is not None
-    print(
-        f"whole search: {seconds:.1f} s, {progress.evaluated:,} evaluated, best {progress.best:.3f}, {memory.grown():.0f} MB"
-    )
-    print(
-        f"  the paper's price of that many configurations: {PAPER_SECONDS / 3600:.1f} h, {PAPER_SECONDS / seconds:,.0f} times"
-    )
+    print(f"whole search: {seconds:.1f} s, {progress.evaluated:,} evaluated")
+    print(f"  best {progress.best:.3f}, {memory.grown():.0f} MB beyond the statistics")
+    hours, times = PAPER_SECONDS / 3600, PAPER_SECONDS / seconds
+    print(f"  the paper's price of that many configurations: {hours:.1f} h, {times:,.0f} times")
 
 
 def rejects() -> None:
-    """A space of few programs is used up first; from then on everything that is proposed has been seen."""
+    """A space of few programs is used up first; after that every proposal has been seen before."""
     settings = Settings(
         islands=2,
         inputs=("numel", "depth"),
@@ -71,11 +70,9 @@ def rejects() -> None:
         assert before is not None and after is not None
         evaluated = after.evaluated - before.evaluated
         rejected = sum(after.funnel.values()) - sum(before.funnel.values()) - evaluated
+    print(f"rejected before evaluation: {rejected / seconds:,.0f} per second over 2 processes")
     print(
-        f"rejected before evaluation: {rejected / seconds:,.0f} a second over 2 processes, ledger included"
-    )
-    print(
-        f"  {rejected:,} in {seconds:.1f} s and 100 steps, beside {evaluated} that were evaluated"
+        f"  {rejected:,} in {seconds:.1f} s and 100 steps, ledger included; {evaluated} evaluated"
     )
 
 
@@ -97,12 +94,9 @@ def deap(candidates: int) -> None:
     began = perf_counter()
     scored, best = deap_gp.search(scene.courts[0], WEIGHTS, candidates, settings)
     theirs = scored / (perf_counter() - began)
-    print(
-        f"emqlang: {ours:.1f} scored candidates a second ({progress.evaluated} of them, best {progress.best:.3f})"
-    )
-    print(
-        f"DEAP:    {theirs:.1f} scored candidates a second ({scored} of them, best {best:.3f}): {ours / theirs:.1f} times"
-    )
+    print("scored candidates per second")
+    print(f"emqlang: {ours:.1f} ({progress.evaluated} of them, best {progress.best:.3f})")
+    print(f"DEAP:    {theirs:.1f} ({scored} of them, best {best:.3f}): {ours / theirs:.1f} times")
 
 
 def main() -> None:
@@ -114,7 +108,7 @@ def main() -> None:
         default=("whole", "rejects", "deap"),
     )
     parser.add_argument(
-        "--candidates", type=int, default=300, help="that each of emqlang and DEAP scores"
+        "--candidates", type=int, default=300, help="how many emqlang and DEAP score each"
     )
     given = parser.parse_args()
     print(describe())

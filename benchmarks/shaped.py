@@ -1,4 +1,4 @@
-"""An arena with the shapes of a network and no images: synthetic statistics, rows drawn uniformly, and a truth that is known."""
+"""An arena without images: synthetic statistics, rows drawn uniformly, and a known ground truth."""
 
 from __future__ import annotations
 

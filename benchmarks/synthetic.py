@@ -1,4 +1,4 @@
-"""Synthetic statistics with ResNet-18's shapes, for benchmarks: seeded, in memory, spread like a trained network's."""
+"""Random statistics with ResNet-18's shapes, seeded, spread like a trained network's."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Bits:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Statistics as `emqlang.compiler.statistics.Statistics` asks for them, made of random numbers."""
+    """An `emqlang.compiler.statistics.Statistics` made of random numbers."""
 
     shapes: Mapping[str, tuple[int, ...]]
     choices: Sequence[Bits]
@@ -71,7 +71,7 @@ def synthetic(
     shapes: Mapping[str, tuple[int, ...]] = RESNET18,
     wide: bool = True,
 ) -> Synthetic:
-    """The named statistics. `wide`: grad_synflow in float64, as it is collected; float32 otherwise."""
+    """The named statistics; `wide` has grad_synflow in float64, as it is collected."""
     rng = np.random.default_rng(seed)
     offsets: dict[str, list[int]] = {
         Kind.WEIGHT: [0, *np.cumsum([prod(shape) for shape in shapes.values()]).tolist()],
