@@ -1,4 +1,4 @@
-"""Training-free proxies of mixed-precision quantization: a language, scores, bits, and the quantized network.
+"""Training-free proxies of mixed-precision quantization: scores, bits, and the quantized network.
 
     import emqlang as emq
 
@@ -42,9 +42,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 if (checkout := Path(__file__).parents[1]).joinpath("grammar", "emq.lark").is_file():
-    __path__.append(
-        str(checkout)
-    )  # `emqlang.grammar` is the checkout's `grammar/`, as in the installed package
+    __path__.append(str(checkout))  # `emqlang.grammar` is the checkout's `grammar/`
 
 _HOMES = {
     "EmqError": "grammar.diagnostics",

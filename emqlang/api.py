@@ -1,9 +1,12 @@
-"""The Python API: statistics, scores, costs, bits, and the quantized network, of any `torch.nn.Module`.
+"""The Python API: statistics, scores, costs, bits, and the quantized network.
 
-`model` is a module, the name of a built-in network, or `file.py:factory`. `data` is any iterable of batches: a tensor of
-inputs; a tuple or list of inputs, labels and anything more; or a dict, its labels under one of `labels`, `label`, `targets`,
-`target`, `y`. `forward(model, batch)` says how the network is given a batch, and `loss(outputs, batch)`, a scalar, what is to be
-small. What cannot be done raises `EmqError`.
+model    any `torch.nn.Module`, the name of a built-in network, or `file.py:factory`
+data     any iterable of batches: a tensor of inputs; a tuple or list of inputs, labels and anything
+         more; or a dict, its labels under one of `labels`, `label`, `targets`, `target`, `y`
+forward  how the network is given a batch: `forward(model, batch)`
+loss     what is to be small: `loss(outputs, batch)`, a scalar
+
+What cannot be done raises `EmqError`.
 """
 
 from __future__ import annotations
@@ -52,11 +55,11 @@ def collect(
     device: str = "auto",
     seed: int = 0,
 ) -> Workbench:
-    """The network made ready for its statistics, each of which is taken when a proxy first asks for it, and kept.
+    """The network made ready for its statistics, each of which is taken when first needed.
 
-    data    its first `images` images are looked at; a name as `--data` takes it; None for a network with its own, or if no
-            proxy reads images. A network of your own is recorded on the first batch
-    loss    'label', 'self' for labels drawn from the network's own softmax, or a function of outputs and a batch
+    data    its first `images` images are used; a name as `--data` takes it; None for a network with
+            its own, or if no proxy reads images. Your own network is recorded on the first batch
+    loss    'label', 'self' for labels drawn from the network's own softmax, or a function
     bits    weight bits to choose from; `menu` instead gives pairs such as 'W2A8,W4A8'
     Raises E301 to E309, E401, E403.
     """
@@ -86,10 +89,13 @@ def collect(
 def score(
     proxy: str | Program | Sequence[str | Program], statistics: Workbench, tied: str = "auto"
 ) -> Any:
-    """S[group, choice] of a proxy, or a list of them for a list: texts, names of the library, or `file.emq:name`.
+    """S[group, choice] of a proxy, or a list of them for a list.
 
-    A `ScoreTable`: `scores` (groups, choices), `values` (layers, choices), `q` (layers,) or None, float64; `groups`, `choices`.
-    `tied` is 'sum', 'main', 'mean' or 'auto'. Raises E1xx and E2xx for texts, E303 for a proxy that needs images and has none.
+    proxy   a text, a name of the library, or `file.emq:name`
+    tied    'sum', 'main', 'mean' or 'auto': how layers that share a choice make one score
+    Returns a `ScoreTable`: `scores` (groups, choices), `values` (layers, choices), `q` (layers,) or
+    None, float64; `groups`, `choices`. Raises E1xx and E2xx for texts, E303 for a proxy that needs
+    images and has none.
     """
     asked = [proxy] if isinstance(proxy, str | Program) else list(proxy)
     programs = [
@@ -108,8 +114,8 @@ def costs(
 ) -> Mapping[str, Budget]:
     """What choices cost: 'size' in bytes, 'bops' in bit operations, 'avg-bits' in weight bits.
 
-    Each has `costs` (groups, choices) and `base` in integers; `cost(choices)` adds up a configuration. `accounting` is 'full',
-    'weights' or 'emq'.
+    Each has `costs` (groups, choices) and `base` in integers; `cost(choices)` adds up a
+    configuration. `accounting` is 'full', 'weights' or 'emq'.
     """
     constraints = Constraints(accounting=accounting, act_bits=act_bits)
     problem = Problem.of(statistics.network, statistics.choices, constraints)
@@ -132,11 +138,12 @@ def assign(
     samples: int = 50_000,
     seed: int = 0,
 ) -> Recipe:
-    """The bits with the greatest total score within every budget, as a recipe: `recipe.bits` maps layers to weight bits.
+    """The bits with the greatest total score within every budget, as a recipe.
 
-    Budgets are written as on the command line: size='4.5MiB', bops='72G', latency='3ms', avg_bits=3. `method` is 'exact', or
-    'sample' for the paper's. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the least each can
-    be, E402 for `fix`, E501 for scores that are not finite.
+    Budgets are written as on the command line: size='4.5MiB', bops='72G', latency='3ms',
+    avg_bits=3. `method` is 'exact', or 'sample' for the paper's. `recipe.bits` maps layers to
+    weight bits. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the least each
+    can be, E402 for `fix`, E501 for scores that are not finite.
     """
     constraints = Constraints(
         size=size,
@@ -166,9 +173,10 @@ def quantize(
     """Post-training quantization by a recipe; the model itself is left as it is.
 
     data      its first `images` (default 1,024) images calibrate
-    settings  of `emqlang.quant.quantize.quantize`: rounding='nearest' | 'adaround' | 'brecq', iterations, bias_correction,
-              fisher, progress
-    Returns the quantized module, its integers, and a report of every layer. Raises E304, E308, E311, E312, E403.
+    settings  of `emqlang.quant.ptq.quantize.quantize`: rounding='nearest' | 'adaround' | 'brecq',
+              iterations, bias_correction, fisher, progress
+    Returns the quantized module, its integers, and a report of every layer. Raises E304, E308,
+    E311, E312, E403.
     """
     network, batches = _both(
         model, data, forward, "calibration", settings.get("images", quantization.CALIBRATION_IMAGES)
@@ -184,8 +192,11 @@ def evaluate(
     reference: Model | None = None,
     forward: Forward | None = None,
 ) -> evaluation.Evaluation:
-    """Accuracy and loss where there are labels; agreement and KL with `reference` where it is given; the mean of
-    `metric(outputs, batch)`. Raises E303 where there is nothing to compare with, E304, E308, E312."""
+    """Accuracy and loss where there are labels, and agreement and KL with `reference` if given.
+
+    `metric(outputs, batch)`, if given, is averaged over batches. Raises E303 where there is nothing
+    to compare with, E304, E308, E312.
+    """
     if isinstance(data, str):
         network = _ready(model, None, forward) if not isinstance(model, Quantized) else None
         data = _named(data, network, "test", None)
@@ -257,16 +268,14 @@ def _like(batch: Any, images: Tensor) -> Any:
 
 
 def _stream(data: Iterable[Any]) -> Batches:
-    """Batches as the statistics read them: one tensor of inputs each, and labels. Raises E304 for more than one."""
+    """Batches as the statistics read them: one tensor of inputs each, or E304, and labels."""
 
     def batches() -> Iterator[Batch]:
         for batch in data:
             inputs = _inputs(batch)
             if len(inputs) != 1:
-                raise error(
-                    "E304",
-                    f"a batch holds {len(inputs)} tensors of inputs, and statistics are taken on one",
-                )
+                message = f"a batch holds {len(inputs)} tensors of inputs; statistics take one"
+                raise error("E304", message)
             yield inputs[0], labels_of(batch)
 
     return Batches("the data", "the data given", None, False, batches)

@@ -1,4 +1,4 @@
-"""The Python API on modules of the user's own: what it takes, what it gives, and that it leaves the model alone."""
+"""The Python API on modules of the user's own: what it takes and gives, and leaves alone."""
 
 from __future__ import annotations
 
@@ -41,9 +41,12 @@ def network() -> nn.Module:
 
 def batches() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(0)
-    return [
-        (torch.randn(16, 3, 12, 12, generator=generator), torch.randint(5, (16,), generator=generator)) for _ in range(4)
-    ]  # fmt: skip
+
+    def batch() -> tuple[Tensor, Tensor]:
+        images = torch.randn(16, 3, 12, 12, generator=generator)
+        return images, torch.randint(5, (16,), generator=generator)
+
+    return [batch() for _ in range(4)]
 
 
 def test_from_a_module_to_the_quantized_network() -> None:
@@ -85,7 +88,7 @@ def test_the_loss_is_the_users() -> None:
     model = network().eval()
     images = torch.cat([images for images, _ in data])
     model(images).square().mean().backward()
-    # the batch norm is folded into the first layer, which scales its gradient; the last layer is as it was
+    # the batch norm is folded into the first layer, which scales its gradient; not the last
     assert emq.score("mean(abs(grad))", statistics).q[2] == pytest.approx(
         float(model[6].weight.grad.abs().mean()), rel=1e-4
     )
@@ -208,7 +211,8 @@ def test_statistics_and_quantization_do_without_torchs_compiler() -> None:
     """Loading it takes three seconds."""
     code = """
 import sys, torch, emqlang as emq
-model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3))
+from torch import nn
+model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
 batches = [torch.rand(2, 1, 8, 8)]
 recipe = emq.assign("hawq", emq.collect(model, batches, loss="self"), avg_bits=3)
 emq.evaluate(emq.quantize(model, recipe, batches, images=2), batches, reference=model)

@@ -1,4 +1,4 @@
-"""The rules of the layout, checked on the source: one test for each rule, which lists every offender."""
+"""The layout's rules, checked on the source: one test for each rule, which lists every offender."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class _Running(ast.NodeTransformer):
 
 @PENDING
 def test_every_command_has_its_three_files() -> None:
-    """`cli/X.py` reads the words, `tasks/X.py` does it, `views/X.py` shows it, but for two tables."""
+    """`cli/X` reads the words, `tasks/X` does it, `views/X` shows it; two tables except some."""
     commands = {name for section in SECTIONS.values() for name in section}
     for folder, exceptions in (("tasks", NO_TASK), ("views", NO_VIEW)):
         files = {name.split(".")[1] for name in MODULES if name.startswith(f"{folder}.")}

@@ -90,7 +90,8 @@ class Root(LazyGroup):
 def group() -> None:
     """A language, compiler and evaluator for training-free proxies of mixed-precision quantization.
 
-    A proxy maps the statistics of one layer, and a bit-width, to one number; higher means a better configuration.
+    A proxy maps the statistics of one layer, and a bit-width, to one number; higher means a better
+    configuration.
     """
 
 

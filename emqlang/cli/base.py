@@ -1,4 +1,4 @@
-"""What every command shares: help that starts with examples, errors without tracebacks, and the exit status."""
+"""What commands share: help that starts with examples, errors without tracebacks, exit status."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Context(click.Context):
 
 
 class Command(click.Command):
-    """A command whose help starts with examples that run as they stand, and whose user errors are diagnostics."""
+    """A command whose help starts with examples, and whose user errors are diagnostics."""
 
     context_class = Context
 
@@ -75,7 +75,7 @@ def _is_negative(word: str, known: Container[str]) -> bool:
 
 
 class LazyGroup(click.Group):
-    """Commands by section, each imported from a module of its name in `package` only when it is used."""
+    """Commands by section, each imported from its module in `package` only when it is used."""
 
     context_class = Context
 

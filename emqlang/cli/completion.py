@@ -16,7 +16,7 @@ from emqlang.views import render
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Print the script that completes commands, ops, statistics, models and library names in a shell."""
+    """Print the script that completes commands, ops, statistics and names in a shell."""
     from click.shell_completion import get_completion_class
 
     from emqlang.cli import group

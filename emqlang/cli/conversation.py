@@ -46,7 +46,7 @@ class Repl:
         return {name: program.expr for name, program in LIBRARY.items()} | self.bound | self.last
 
     def execute(self, statement: str) -> None:
-        """One complete statement: a command, a binding, or an expression to evaluate. Raises EmqError."""
+        """Run one complete statement: a command, a binding, or an expression. Raises EmqError."""
         if statement.lstrip().startswith(":"):
             self._command(statement.strip())
         elif BINDING.match(statement):
@@ -59,7 +59,7 @@ class Repl:
         return parse(text or LAST, SOURCE, self.names)
 
     def evaluate(self, text: str) -> None:
-        """Score an expression on the loaded network, show the table, and keep the expression as `_`."""
+        """Score an expression on the loaded network, show the table, and keep it as `_`."""
         program = self.program(text)
         render.diagnostics(program.warnings)
         views.present(evaluate(self.workbench, [program]), "eval", "screen")
@@ -200,7 +200,7 @@ def start(repl: Repl, stream: TextIO) -> int:
 
 
 def converse(repl: Repl, read: Callable[[str], str]) -> int:
-    """Prompt, read, evaluate until Ctrl-D or :quit; errors are shown and forgotten, Ctrl-C clears the line."""
+    """Prompt, read, evaluate until Ctrl-D or :quit; errors are shown, Ctrl-C clears the line."""
     while not repl.leaving:
         try:
             repl.execute(_statement(read))

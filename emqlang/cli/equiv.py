@@ -31,7 +31,8 @@ def command(first: str, second: str, seconds: float) -> Identity:
 
     Exits with 0 if they are, and with 1 if not, or if nothing proves it.
 
-    The answer comes from four levels, each of which is shown: the canonical key, the Weisfeiler-Lehman
-    hash of the graph as it is built, a numeric fingerprint, which can only prove a difference, and sympy.
+    The answer comes from four levels, each of which is shown: the canonical key, the
+    Weisfeiler-Lehman hash of the graph as it is built, a numeric fingerprint, which can only prove
+    a difference, and sympy.
     """
     return Identity.of(library.find_one(first), library.find_one(second), seconds)

@@ -32,7 +32,7 @@ def protect(expression: str) -> str:
 
 
 class Expression(click.types.StringParamType):
-    """A proxy as text, `file.emq:name` or `-`; TAB completes the last name with ops and statistics."""
+    """A proxy as text, `file.emq:name` or `-`; TAB completes the last name."""
 
     name = "expr"
 
@@ -54,7 +54,7 @@ class Expression(click.types.StringParamType):
 
 
 class Words(click.types.StringParamType):
-    """One of the words that `known` names; TAB completes them, and the command itself judges the word."""
+    """One of the words that `known` names, for TAB; the command itself judges the word."""
 
     def __init__(self, name: str, known: Callable[[], Iterable[str]]) -> None:
         self.name = name
@@ -350,7 +350,7 @@ def pick(kind: Callable[..., T], options: dict[str, Any]) -> T:
 
 
 def shown(name: str, csv: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """--json, and --csv where results have rows: what the command returns is shown by `views/<name>.py`.
+    """--json, and --csv where results have rows; `views/<name>.py` shows what the command returns.
 
     The result's exit status, if it has one, is the command's.
     """

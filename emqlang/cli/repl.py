@@ -22,8 +22,8 @@ from emqlang.cli.options import network
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Try expressions on a network that stays loaded.
 
-    A line is an expression, `name = expression`, or a command; :help lists them. Piped lines run without a prompt and
-    stop at the first mistake.
+    A line is an expression, `name = expression`, or a command; :help lists them. Piped lines run
+    without a prompt and stop at the first mistake.
     """
     from emqlang.cli.conversation import Repl, start
     from emqlang.tasks.workbench import Workbench, WorkbenchOptions

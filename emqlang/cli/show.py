@@ -29,7 +29,7 @@ def command(word: str, stage: str) -> None:
 
     \b
     tree       the text as it was understood, with the place of every part
-    kinds      the elaborated program: how many values each part has, their sign, and what choice they depend on
+    kinds      the elaborated program: values of each part, their sign, their choice
     graph      the canonical program as a graph, with its Weisfeiler-Lehman hash
     canonical  the canonical program and its key
     plan       the passes over memory that evaluate it

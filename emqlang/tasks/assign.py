@@ -1,4 +1,4 @@
-"""From a proxy and constraints to bits: one assignment, the whole front, or a walk along it with real quantization."""
+"""From a proxy and constraints to bits: one assignment, the whole front, or a walk along it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Walk:
-    """The points of a front that were tried, in that order, and the cheapest that loses at most `max_drop`.
+    """The points of a front that were quantized, and the cheapest that loses at most `max_drop`.
 
     validation  the images that `drop` is measured on; `final` is measured on `reported`
     chosen      None, as `bits` and `final` are, if even the most expensive bits lose more
@@ -150,7 +150,7 @@ class Chooser:
         test: str | None,
         options: QuantizeOptions,
     ) -> Walk:
-        """The cheapest bits on the front that lose at most `max_drop`, a share, of accuracy or agreement."""
+        """The cheapest bits that lose at most `max_drop`, a share, of accuracy or agreement."""
         sweep = self.sweep(program, over)
         seed = self.options.seed
         splits = Splits.of(self.network, self.options.data, test, options.calib_images, seed)
@@ -177,7 +177,7 @@ class Chooser:
         )
 
     def _bisect(self, front: Front, quantization: Quantization, max_drop: float) -> list[Trial]:
-        """Bisection by cost, as if accuracy rose with it: the most expensive point first, then halves."""
+        """The most expensive point first, then bisection by cost, as if accuracy rose with it."""
         trials: list[Trial] = []
         points = front.points
         steps = 1 + len(points).bit_length()

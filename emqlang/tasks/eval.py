@@ -1,4 +1,4 @@
-"""Programs on a workbench to score tables: what `eval`, the REPL, `assign` and `emqlang.score` share."""
+"""Programs on a workbench to score tables, for `eval`, the REPL, `assign` and `emqlang.score`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from emqlang.tasks.workbench import Workbench, needs_data
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One proxy on one network: its table, and the score of the configuration, None if that is not finite."""
+    """One proxy on one network: its table, and the configuration's score, None if not finite."""
 
     program: Program
     table: ScoreTable

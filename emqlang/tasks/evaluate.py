@@ -15,7 +15,7 @@ from emqlang.tasks.workbench import WorkbenchOptions
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the float network is worth, or a quantized one in a checkpoint, on test images that are named in words."""
+    """What the float network, or a checkpoint, is worth on test images; `test` names them."""
 
     network: Network
     checkpoint: Path | None
@@ -24,7 +24,10 @@ class Evaluated:
 
 
 def evaluate(checkpoint: Path | None, options: WorkbenchOptions, test: str | None) -> Evaluated:
-    """`checkpoint` may be the folder that `quantize` wrote. Raises E301 to E304, E308, E310 to E312."""
+    """Evaluate a checkpoint, a file or the folder that `quantize` wrote, or the float network.
+
+    Raises E301 to E304, E308, E310 to E312.
+    """
     network = options.network()
     images = Splits.of(network, options.data, test, 1, options.seed).test
     reference = ptq.predict(network.module, images)

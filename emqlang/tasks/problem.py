@@ -29,7 +29,7 @@ LIBRARIES = ("torch", "numpy", "scipy")  # whose versions a recipe records
 
 @dataclass(frozen=True)
 class Constraints:
-    """What the bits must satisfy, and how they are searched, in the words of the command line's options.
+    """What the bits must satisfy, and how they are searched, as the command line's options.
 
     size, bops, latency, avg_bits  limits, as '4.5MiB', '72G', '3ms', '3'
     latency_table                  the CSV of per-layer times, if latency is limited
@@ -59,7 +59,7 @@ class Constraints:
 
 @dataclass(frozen=True)
 class Front:
-    """Undominated assignments with what each costs, cheapest first, in the budget's smallest units."""
+    """Undominated assignments with their costs in the budget's smallest units, cheapest first."""
 
     budget: Budget
     points: tuple[tuple[int, Assignment], ...]
@@ -67,7 +67,7 @@ class Front:
 
 @dataclass(frozen=True)
 class Problem:
-    """Constraints on one network: the menu with what is fixed, what each group may take, and integer budgets."""
+    """Constraints on one network: the menu, what each group may take of it, and integer budgets."""
 
     network: Network
     constraints: Constraints
@@ -86,7 +86,10 @@ class Problem:
         return replace(unlimited, budgets=tuple(unlimited.budget(*limit) for limit in limits))
 
     def budget(self, name: str, text: str | None = None) -> Budget:
-        """What the choices cost in one quantity, under a limit as it is written, or 0 for none. Raises E301, E403, E404, E313."""
+        """What the choices cost in one quantity, under a limit as it is written, 0 for none.
+
+        Raises E301, E313, E403, E404.
+        """
         if name not in QUANTITIES:
             raise error("E403", f"there is no budget '{name}'", f"one of {', '.join(QUANTITIES)}")
         net, menu, terms = self.network, self.menu, self.constraints
@@ -120,7 +123,7 @@ class Problem:
         return table.scores[:, [table.choices.index(choice) for choice in self.menu]]
 
     def solve(self, scores: Floats) -> Assignment:
-        """The best choices by scores (groups, menu). Raises E405 where the budgets cannot be met, E501."""
+        """The best choices by scores (groups, menu). Raises E405 for impossible budgets, E501."""
         finite, terms = _finite(scores, self), self.constraints
         if terms.method == "sample":
             rng = np.random.default_rng(terms.seed)
@@ -133,10 +136,10 @@ class Problem:
         return best
 
     def front(self, scores: Floats, over: str) -> Front:
-        """Every undominated (cost, assignment) over one quantity, cheapest first, up to its limit if any.
+        """Every undominated assignment over one quantity, up to its limit if it has one.
 
-        Raises E403 for a limit on another quantity, or a latency without a table; E405 where nothing is within
-        the limit; E501.
+        Raises E403 for a limit on another quantity, or a latency without a table; E405 where
+        nothing is within the limit; E501.
         """
         others = [budget.quantity.option for budget in self.budgets if budget.quantity.name != over]
         if others:
@@ -153,7 +156,7 @@ class Problem:
         return Front(budget, tuple(within))
 
     def achieved(self, choices: Sequence[int]) -> dict[str, int]:
-        """What a configuration costs, in smallest units: size, bit operations and average bits, and what is limited."""
+        """What a configuration costs in `measures` and in what is limited, in smallest units."""
         every = {budget.quantity.name: budget for budget in (*self.measures(), *self.budgets)}
         return {name: budget.cost(tuple(choices)) for name, budget in every.items()}
 
@@ -213,7 +216,7 @@ def proxy_of(program: Program) -> Proxy:
 
 
 def _finite(scores: Floats, problem: Problem) -> Floats:
-    """Scores with what no group may take set to zero. Raises E501 naming groups whose other scores are not finite."""
+    """Scores, zero where a group may not choose. Raises E501 if others are not finite."""
     bad = (~np.isfinite(scores) & problem.allowed).any(axis=1)
     if bad.any():
         names = [problem.network.collection.groups[g].name for g in np.flatnonzero(bad)]

@@ -1,4 +1,4 @@
-"""A recipe to a quantized network with its accuracy: what `quantize` and `assign --max-drop` share."""
+"""A recipe to a quantized network with its accuracy, for `quantize` and `assign --max-drop`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Quantization:
     ) -> Comparison:
         """Quantizes, evaluates, and writes recipe and model.
 
-        out       a folder, also for what is learned so far: a run that was interrupted goes on from there
+        out       a folder, also for what is learned so far: an interrupted run resumes from it
         estimate  told how many seconds learned rounding will take, before it begins
         """
         began = perf_counter()
@@ -100,7 +100,7 @@ class Quantization:
         out: Path | None = None,
         estimate: Callable[[float], None] = lambda seconds: None,
     ) -> Quantized:
-        """The network by a recipe, its ranges found as the options say; `out` and `estimate` as in `run`."""
+        """The network by a recipe, with the options' ranges; `out` and `estimate` as in `run`."""
         options, recipe = self.options, with_range(recipe, self.options.range)
         learned = out is not None and options.rounding != "nearest"
         unfinished = _Unfinished(out / UNFINISHED, recipe, options) if out and learned else None
@@ -151,7 +151,7 @@ def _forget(codes: Mapping[str, Tensor]) -> None: ...
 
 
 class _Unfinished:
-    """The integers of the units that are finished, in a file that only the same recipe and options read."""
+    """The integers of the finished units, in a file that only the same recipe and options read."""
 
     def __init__(self, path: Path, recipe: Recipe, options: QuantizeOptions) -> None:
         self.path = path

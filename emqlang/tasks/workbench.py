@@ -1,4 +1,4 @@
-"""A network that stays loaded, with its images and the statistics collected so far: what every task that scores stands on."""
+"""A network that stays loaded, with its images and the statistics collected so far."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT_BITS = "2,3,4"
 
 @dataclass(frozen=True, slots=True)
 class WorkbenchOptions:
-    """A network, its choices, and how its statistics are taken, in the words of the command line's options."""
+    """A network, its choices, and how statistics are taken, as the command line's options."""
 
     model: str = "resnet18-fmnist"
     weights: str | None = None
@@ -83,7 +83,7 @@ class Workbench:
     def of_table(
         cls, table: Table, options: WorkbenchOptions, progress: Progress | None = None
     ) -> Workbench:
-        """The network that a table is of, with the table's menu. Raises E315 if its weights have changed."""
+        """A table's network, with the table's menu. Raises E315 if its weights have changed."""
         spec = table.spec
         options = replace(
             options, model=spec.model, weights=spec.weights, seed=spec.seed, data=spec.data
@@ -98,7 +98,7 @@ class Workbench:
 
     @cached_property
     def data(self) -> Batches | None:
-        """The images that statistics are taken on: those named, or the network's own; None if it has none."""
+        """The images that statistics are taken on: those named, or the network's own, or None."""
         if self._data is not None:
             return self._data
         spec, options = self.network.spec, self.options

@@ -1,4 +1,4 @@
-"""What the commands show: `views/X.py` has a table VIEWS from what `tasks/X.py` returns to how it is shown.
+"""What commands show: the table VIEWS of `views/X.py` says how results of `tasks/X.py` are shown.
 
 Only `render` prints.
 """

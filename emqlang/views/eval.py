@@ -1,4 +1,4 @@
-"""An evaluation: a table of layers and a table of groups per loss, as one JSON object, or as CSV."""
+"""An evaluation: a table of layers, and a table of groups for each loss."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def network(net: Network, data: str = "", choices: Sequence[Choice] = ()) -> Non
 
 
 def numbers(values: Iterable[float] | None) -> list[str]:
-    """One column of numbers, five digits of the largest: all plain, or all scientific where they differ much."""
+    """One column, five digits of the largest: all plain, or all scientific if they differ much."""
     values = [] if values is None else list(values)
     sizes = [abs(value) for value in values if value and isfinite(value)]
     if not sizes or (max(sizes) < 1e7 and min(sizes) >= 1e-4 and max(sizes) / min(sizes) < 1e4):
@@ -187,7 +187,7 @@ def _facts(evaluation: Evaluation, scored: Scored) -> list[tuple[str, str]]:
 
 
 def _layer_tables(evaluation: Evaluation, weighted: Sequence[Scored]) -> Iterator[list[Strip]]:
-    """A row per layer and a column of Q per proxy; as many columns in one table as the screen takes."""
+    """A row per layer and a column of Q per proxy, as many columns in a table as fit the screen."""
     single = len(evaluation.scored) == 1
     values = [
         Strip(

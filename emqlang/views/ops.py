@@ -26,7 +26,7 @@ _EACH: Final = {
 
 
 def screen() -> None:
-    """Ops with the value of each where mathematics has none, and statistics with the definition of each."""
+    """Ops with their values where mathematics has none, and statistics with their definitions."""
     columns: tuple[Column, ...] = (
         Column("op", style="bold"),
         Column("written", style="cyan"),
@@ -43,7 +43,8 @@ def screen() -> None:
     )
     rows: list[tuple[Cell, ...]] = []
     for row in INPUTS.values():
-        remark = " · ".join((row.unit, str(row.cost), *([row.source] if row.source != "-" else [])))
+        source = [row.source] if row.source != "-" else []
+        remark = " · ".join([row.unit, str(row.cost), *source])
         rows.append((row.name, f"{row.kind}{_EACH[row.axis]}", (row.definition, remark)))
     render.table(columns, rows)
 

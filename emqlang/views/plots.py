@@ -30,7 +30,7 @@ POINTS = 300  # of a curve
 def check(path: Path) -> None:
     """Raises E403 for a name that says neither SVG nor PNG, or where matplotlib is missing."""
     if path.suffix.lower() not in SUFFIXES:
-        raise error("E403", f"'{path.name}' is no picture", "end the name with .svg or .png")
+        raise error("E403", f"'{path.name}' is not a picture", "end the name with .svg or .png")
     try:
         import matplotlib
     except ImportError as reason:
@@ -51,7 +51,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def scatter(standings: Standings, path: Path) -> None:
-    """Figure 3: each proxy's score against the truth of every row, coloured by size. Raises E403."""
+    """Figure 3: each proxy's score against the truth of every row, coloured by size, or E403."""
     check(path)
     from matplotlib.figure import Figure
 
@@ -81,7 +81,7 @@ def scatter(standings: Standings, path: Path) -> None:
 
 
 def panels(study: Study, path: Path) -> None:
-    """An experiment: figures as marks with whiskers of one deviation, curves with bands of one. Raises E403."""
+    """An experiment: figures with whiskers, curves with bands, of one deviation. Raises E403."""
     check(path)
     from matplotlib.figure import Figure
 

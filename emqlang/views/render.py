@@ -1,7 +1,8 @@
-"""The only file that prints: data on stdout, everything else on stderr, colour only where it is wanted.
+"""The only file that prints: data on stdout, everything else on stderr, colour where it is wanted.
 
-Colour is decided once for each stream: `--no-color`, then NO_COLOR, then FORCE_COLOR, then TERM=dumb, then whether the
-stream is a terminal. Machine formats (`json_object`, `csv_rows`) carry full precision and never colour.
+Colour is decided once for each stream: `--no-color`, then NO_COLOR, then FORCE_COLOR, then
+TERM=dumb, then whether the stream is a terminal. Machine formats (`json_object`, `csv_rows`) carry
+full precision and never colour.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Cell = str | tuple[str, str]  # a text, or one with a dim remark below it
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column: title, side, rich style, and whether it may be folded, or left out, to fit the terminal."""
+    """A table's column; to fit the terminal its cells may be folded, or it may be left out."""
 
     title: str
     justify: Literal["left", "right"] = "left"
@@ -58,7 +59,7 @@ def coloured(stream: TextIO) -> bool:
 
 
 def width() -> int:
-    """Columns to lay stdout out for: the terminal's, or enough for any line where nobody watches."""
+    """Columns of stdout: the terminal's, or enough for any line where there is none."""
     return (
         shutil.get_terminal_size().columns
         if sys.stdout.isatty() or "COLUMNS" in os.environ
@@ -104,7 +105,7 @@ def json_object(value: dict[str, Any]) -> None:
 
 
 def csv_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """RFC 4180 with a header line and plain newlines; None, and what is not finite, is an empty cell."""
+    """RFC 4180 with a header line and plain newlines; None and NaN are empty cells."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(_nulled(row) for row in rows)
@@ -120,7 +121,7 @@ def _nulled(value: Any) -> Any:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
-    """A table for people, within the terminal's width; optional columns give way, the last one first, and are named."""
+    """A table within the terminal's width; optional columns give way, the last one first."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -159,7 +160,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
 def _fitting(
     columns: Sequence[Column], rows: list[Sequence[Cell]]
 ) -> tuple[list[Column], list[list[Cell]], list[str]]:
-    """Columns and rows that fit the width as far as optional columns can make them, and the titles of those left out."""
+    """Columns and rows without the optional columns that do not fit, and the titles of those."""
     cells = [
         [line if isinstance(line, str) else max(line, key=len) for line in column]
         for column in zip(*rows, strict=True)
@@ -264,7 +265,8 @@ class _Ticker:
         counted = f"{done:,}/{total:,}" + ("" if left is None else f", {duration(left)} left")
         if self.live:
             filled = round(_BAR * done / max(1, total))
-            sys.stderr.write(f"\r\x1b[K{name}  {'━' * filled}{'╌' * (_BAR - filled)}  {counted}")
+            bar = "━" * filled + "╌" * (_BAR - filled)
+            sys.stderr.write(f"\r\x1b[K{name}  {bar}  {counted}")
         else:
             sys.stderr.write(f"{name}: {counted}\n")
         sys.stderr.flush()
@@ -283,7 +285,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Where the work stands: one line that changes on a terminal, and a line now and then where nobody watches."""
+    """Where the work stands: one changing line on a terminal, and a line now and then elsewhere."""
     ticker = _Ticker()
     try:
         yield ticker
@@ -304,7 +306,7 @@ def _styled(stream: TextIO, chunk: str, **style: Any) -> str:
 
 
 def _stems(depths: Sequence[int]) -> list[str]:
-    """What stands before each node of a preorder: `├─`, `└─`, and `│` under nodes that have a later sibling."""
+    """What stands before each node of a preorder: `├─`, `└─`, `│` above a later sibling."""
     stems: list[str] = []
     open_levels: set[int] = set()  # levels at which a sibling is still to come
     for depth in reversed(depths):

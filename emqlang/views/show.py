@@ -24,7 +24,7 @@ def tree(program: Program) -> Iterator[Line]:
 
 
 def kinds(program: Program) -> Iterator[Line]:
-    """The elaborated program: how many values each part has, their sign, and what choice they depend on."""
+    """The elaborated program: values of each part, their sign, the choice that they depend on."""
     for depth, node in _preorder(program.elaborated, lambda node: node.args):
         facts = (str(node.kind), signs.describe(node.sign), _CHOICE[node.axes])
         yield depth, _label(node), ", ".join(filter(None, facts))
@@ -40,7 +40,7 @@ def canonical(program: Program) -> Iterator[Line]:
 
 
 def graph(program: Program) -> Iterator[Line]:
-    """The canonical program as a graph: each node once, with the nodes that it takes, and the Weisfeiler-Lehman hash."""
+    """The canonical program as a graph: each node once, with its operands; and its hash."""
     from emqlang.grammar.proof.graph import label, wl_hash
 
     form = program.canonical

@@ -20,7 +20,11 @@ from emqlang.grammar.ops import OPS
 NAMES = tuple(name for section in cli.SECTIONS.values() for name in section)
 BENCH = tuple(f"bench {name}" for section in bench.command.sections.values() for name in section)
 COMMANDS = (*(name for name in NAMES if name != "bench"), *BENCH)
-EXPORT = "syn = sum(abs(w * grad_synflow))  # Synflow\n## the same, mean\nmeans = mean(abs(w * grad_synflow))\n"
+EXPORT = """\
+syn = sum(abs(w * grad_synflow))  # Synflow
+## the same, mean
+means = mean(abs(w * grad_synflow))
+"""
 
 
 @pytest.fixture

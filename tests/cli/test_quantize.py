@@ -1,4 +1,4 @@
-"""`emqlang quantize` and `emqlang evaluate`: from bits to a checkpoint that scores the same, and back from an interruption."""
+"""`emqlang quantize` and `emqlang evaluate`: checkpoints score the same, runs resume."""
 
 from __future__ import annotations
 
