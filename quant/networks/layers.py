@@ -96,6 +96,21 @@ class Layer:
         return grouped.transpose(1, 2).reshape(self.shape)
 
 
+def readers(module: nn.Module, layers: Iterable[Layer]) -> list[tuple[str, nn.Module]]:
+    """Each layer's name with a module of this copy of the network that multiplies with its weight.
+
+    A layer whose weight several modules share comes up once for each of them.
+    """
+    parts = dict(module.named_modules())
+    candidates = [part for part in parts.values() if isinstance(part, QUANTIZABLE)]
+    return [
+        (layer.name, part)
+        for layer in layers
+        for part in candidates
+        if part.weight is parts[layer.name].weight
+    ]
+
+
 @dataclass(frozen=True)
 class Group:
     """Layers (by index) that take one choice together; named after `main`, whose statistics stand for a sensitivity."""

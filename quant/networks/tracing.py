@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from emqlang.quant.networks.hooks import listening
 from emqlang.quant.user_code import foreign
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -76,7 +77,13 @@ def observe(
     Raises E308 where its forward fails.
     """
     recorder = _Recorder(model, example, layers)
-    with torch.no_grad(), plain_kernels(), _hooked(recorder, layers, norms), recorder:
+    with (
+        torch.no_grad(),
+        plain_kernels(),
+        listening(layers.items(), on_input=recorder.enter, on_output=recorder.leave),
+        listening(norms.items(), on_input=recorder.meet),
+        recorder,
+    ):
         result = run(model, example, forward)
     for leaf in tensors(result):
         recorder.trace(leaf).uses += 1
@@ -251,12 +258,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.uncovered.update({name: macs if name == largest else 0 for name in names})
         return ""
 
-    def enter(self, layer: str) -> None:
+    def enter(self, layer: str, args: Any, kwargs: Any) -> None:
+        """The forward of a layer begins."""
         self.inside.extend(self.weights[layer].origins)
 
-    def leave(self, output: Any) -> None:
-        layer = self.owners[self.inside.pop()]
-        self.outputs[layer] += sum(leaf.numel() for leaf in tensors(output)[:1])
+    def leave(self, layer: str, output: Any) -> None:
+        """It ends; of layers that share a weight, the first is credited."""
+        owner = self.owners[self.inside.pop()]
+        self.outputs[owner] += sum(leaf.numel() for leaf in tensors(output)[:1])
+
+    def meet(self, norm: str, args: Any, kwargs: Any) -> None:
+        """A batch norm is given its input."""
+        self.norms.setdefault(norm, []).append(self.trace(tensors((args, kwargs))[0]))
 
 
 def _origins(traces: Iterable[Trace]) -> frozenset[str]:
@@ -266,30 +279,3 @@ def _origins(traces: Iterable[Trace]) -> frozenset[str]:
 def _carries(tensor: Tensor) -> bool:
     """Whether it holds values that can be multiplied, not indices or masks."""
     return tensor.is_floating_point() or tensor.is_complex()
-
-
-@contextmanager
-def _hooked(
-    recorder: _Recorder, layers: Mapping[str, nn.Module], norms: Mapping[str, nn.Module]
-) -> Iterator[None]:
-    """Tell the recorder when a layer's forward starts and ends, and what a batch norm is given."""
-
-    def enter(layer: str) -> Callable[..., None]:
-        return lambda module, args: recorder.enter(layer)
-
-    def given(norm: str) -> Callable[..., None]:
-        return lambda module, args, kwargs: recorder.norms.setdefault(norm, []).append(
-            recorder.trace(tensors((args, kwargs))[0])
-        )
-
-    with ExitStack() as stack:
-        for name, module in layers.items():
-            stack.callback(module.register_forward_pre_hook(enter(name)).remove)
-            stack.callback(
-                module.register_forward_hook(
-                    lambda module, args, output: recorder.leave(output)
-                ).remove
-            )
-        for name, module in norms.items():
-            stack.callback(module.register_forward_pre_hook(given(name), with_kwargs=True).remove)
-        yield

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import QUANTIZABLE, Layer
 from emqlang.quant.networks.tracing import Forward
-
-Hook = Callable[[nn.Module, Any, Tensor], Tensor | None]
 
 
 def correct_biases(
@@ -23,38 +21,27 @@ def correct_biases(
 
     A layer that is called more than once keeps its bias, and so does one without a bias whose forward is its own.
     """
-    wanted: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    by_name = {layer.name: layer for layer in layers}
+    wanted: dict[str, list[Tensor]] = {name: [] for name in by_name}
 
-    def note(layer: Layer) -> Hook:
-        return lambda module, args, output: wanted[layer.name].append(_channel_means(layer, output))
+    def note(name: str, output: Tensor) -> None:
+        wanted[name].append(_channel_means(by_name[name], output))
 
-    with torch.no_grad(), _on_outputs(original, layers, note):
+    modules = [(name, original.get_submodule(name)) for name in by_name]
+    with torch.no_grad(), listening(modules, on_output=note):
         pass_through(original, batch, forward)
 
-    def correct(layer: Layer) -> Hook:
-        def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-            shift = wanted[layer.name][0] - _channel_means(layer, output)
-            bias = module.bias
-            module.bias = nn.Parameter(shift if bias is None else bias + shift, requires_grad=False)  # type: ignore[operator]
-            return output + _spread(layer, shift, output)
+    def correct(name: str, output: Tensor) -> Tensor:
+        layer, module = by_name[name], quantized.get_submodule(name)
+        shift = wanted[name][0] - _channel_means(layer, output)
+        bias = module.bias
+        module.bias = nn.Parameter(shift if bias is None else bias + shift, requires_grad=False)  # type: ignore[operator]
+        return output + _spread(layer, shift, output)
 
-        return hook
-
-    once = [layer for layer in layers if len(wanted[layer.name]) == 1 and _takes_bias(layer)]
-    with torch.no_grad(), _on_outputs(quantized, once, correct):
+    once = [layer.name for layer in layers if len(wanted[layer.name]) == 1 and _takes_bias(layer)]
+    modules = [(name, quantized.get_submodule(name)) for name in once]
+    with torch.no_grad(), listening(modules, on_output=correct):
         pass_through(quantized, batch, forward)
-
-
-@contextmanager
-def _on_outputs(
-    module: nn.Module, layers: Sequence[Layer], hook: Callable[[Layer], Hook]
-) -> Iterator[None]:
-    with ExitStack() as stack:
-        for layer in layers:
-            stack.callback(
-                module.get_submodule(layer.name).register_forward_hook(hook(layer)).remove
-            )
-        yield
 
 
 def _takes_bias(layer: Layer) -> bool:

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.determinism import generator
 from emqlang.quant.networks.batches import pass_through, rows
-from emqlang.quant.networks.layers import Layer
+from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.tracing import Forward
 from emqlang.quant.ptq.grids import ActivationGrid
-from emqlang.quant.ptq.sites import Site, readers, reading
+from emqlang.quant.ptq.sites import Site, reading
 
 SAMPLES = 1 << 18  # values kept of one tensor
 PERCENTILE = 99.99
@@ -91,8 +91,7 @@ def observe(
     """One pass of all batches: what every site's tensor held. A site's sample does not depend on the other sites."""
     seen = {site.name: Observed() for site in sites}
     generators = {site.name: generator(f"sample of {site.name}", seed) for site in sites}
-    found = readers(module, layers)
-    modules = {site.name: found[site.name] for site in sites}
+    modules = readers(module, [layer for layer in layers if layer.name in seen])
     images = sum(map(rows, batches))
     with torch.no_grad():
         for batch in batches:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.tracing import Forward, tensors
 
 Given = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named arguments of one call
@@ -29,12 +30,13 @@ def capture_inputs(
     """
     seen: list[Given] = []
 
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def keep(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.append((args, kwargs) if calls == 1 else copied((args, kwargs)))
         if len(seen) % calls == 0:
             raise _Enough
 
-    _run(model, part.register_forward_pre_hook(hook, with_kwargs=True), batches, forward)
+    with listening([("", part)], on_input=keep):
+        _run(model, batches, forward)
     return seen
 
 
@@ -44,13 +46,14 @@ def capture_outputs(
     """The first tensor that each of the part's `calls` returns, for all batches in order."""
     seen: list[Tensor] = []
 
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def keep(name: str, output: Any) -> None:
         leaf = tensors(output)[0]
         seen.append(leaf if calls == 1 else leaf.clone())
         if len(seen) % calls == 0:
             raise _Enough
 
-    _run(model, part.register_forward_hook(hook), batches, forward)
+    with listening([("", part)], on_output=keep):
+        _run(model, batches, forward)
     return seen
 
 
@@ -70,11 +73,8 @@ def guard(part: nn.Module, given: Given) -> Callable[[Given], Given]:
     return copied if writes else lambda given: given
 
 
-def _run(model: nn.Module, handle: Any, batches: Sequence[Any], forward: Forward) -> None:
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                with suppress(_Enough):
-                    pass_through(model, batch, forward)
-    finally:
-        handle.remove()
+def _run(model: nn.Module, batches: Sequence[Any], forward: Forward) -> None:
+    with torch.no_grad():
+        for batch in batches:
+            with suppress(_Enough):
+                pass_through(model, batch, forward)

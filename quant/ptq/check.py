@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from emqlang.quant.networks.batches import feed, pass_through, rows, slice_rows, take
+from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.tracing import Forward
 from emqlang.quant.ptq.evaluate import Evaluation, Reference, evaluate, predict
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
 from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, uniform
-from emqlang.quant.ptq.sites import find_sites, readers, reading
+from emqlang.quant.ptq.sites import find_sites, reading
 
 ACCURACY = 0.005  # that 8 bits may cost
 AGREEMENT = 0.99  # with the float network that 8 bits must keep, where there are no labels
@@ -162,12 +163,8 @@ class _Trials:
         module, layers = self.network.module, self.network.collection.layers
         batch = slice_rows(self.calibration[0], 0, LOOKED_AT)
         seen: list[Tensor] = []
-        with (
-            torch.no_grad(),
-            reading(
-                {name: readers(module, layers)[name]}, lambda _, tensor: seen.append(tensor.clone())
-            ),
-        ):
+        modules = readers(module, [layer for layer in layers if layer.name == name])
+        with torch.no_grad(), reading(modules, lambda _, tensor: seen.append(tensor.clone())):
             pass_through(module, batch, self.forward)
         (site,) = find_sites(module, layers, batch, self.forward, {name: 8})
         return seen[0].float(), site.external

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.tracing import Forward, tensors
 from emqlang.quant.ptq.recipe import Recipe
@@ -69,13 +69,12 @@ def outputs(
 ) -> dict[str, Tensor]:
     """What every layer returns for a batch, the last time that it is called."""
     seen: dict[str, Tensor] = {}
-    with ExitStack() as stack, torch.no_grad():
-        for layer in layers:
 
-            def hook(module: nn.Module, args: Any, output: Any, name: str = layer.name) -> None:
-                seen[name] = tensors(output)[0].clone()  # what follows may work in place
+    def keep(name: str, output: Any) -> None:
+        seen[name] = tensors(output)[0].clone()  # what follows may work in place
 
-            stack.callback(module.get_submodule(layer.name).register_forward_hook(hook).remove)
+    modules = [(layer.name, module.get_submodule(layer.name)) for layer in layers]
+    with torch.no_grad(), listening(modules, on_output=keep):
         pass_through(module, batch, forward)
     return seen
 

@@ -11,6 +11,7 @@ from torch.nn.functional import kl_div
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from emqlang.quant.networks.batches import logits_of, pass_through
+from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.tracing import Forward, tensors
 from emqlang.quant.ptq.evaluate import class_axis
 from emqlang.quant.ptq.units import Unit
@@ -21,26 +22,22 @@ def output_gradients(
 ) -> list[Tensor]:
     """The squared gradient, with respect to each of the unit's outputs, of the KL divergence of the quantized network's
     softmax from the float one's; for all batches and calls in order, divided by their common mean (BRECQ's diagonal)."""
+    part = quantized.get_submodule(unit.name)
     squares: list[Tensor] = []
     for batch in batches:
         seen: list[Tensor] = []
 
-        def hook(module: nn.Module, args: Any, output: Any, seen: list[Tensor] = seen) -> Any:
+        def add_zeros(name: str, output: Any, seen: list[Tensor] = seen) -> Any:
             seen.append(torch.zeros_like(tensors(output)[0], requires_grad=True))
             return _plus(output, seen[-1])
 
-        handle = quantized.get_submodule(unit.name).register_forward_hook(hook)
-        try:
-            with torch.no_grad():
-                logits = logits_of(pass_through(original, batch, forward))
-                wanted = logits.log_softmax(class_axis(logits))
-            with torch.enable_grad():
-                found = logits_of(pass_through(quantized, batch, forward)).log_softmax(
-                    class_axis(logits)
-                )
-                loss = kl_div(found, wanted, reduction="sum", log_target=True)
-        finally:
-            handle.remove()
+        with torch.no_grad():
+            logits = logits_of(pass_through(original, batch, forward))
+            axis = class_axis(logits)
+            wanted = logits.log_softmax(axis)
+        with torch.enable_grad(), listening([(unit.name, part)], on_output=add_zeros):
+            answer = logits_of(pass_through(quantized, batch, forward)).log_softmax(axis)
+            loss = kl_div(answer, wanted, reduction="sum", log_target=True)
         squares += [
             slope.square() for slope in torch.autograd.grad(loss, seen, materialize_grads=True)
         ]

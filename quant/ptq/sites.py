@@ -6,8 +6,8 @@ given has INPUT_BITS. What lies between the layers (adds, pooling, softmax, logi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from emqlang.quant.networks.batches import pass_through
-from emqlang.quant.networks.layers import QUANTIZABLE, Layer
+from emqlang.quant.networks.hooks import listening
+from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.tracing import Forward, tensors
 from emqlang.quant.ptq.recipe import INPUT_BITS
 
@@ -34,16 +35,6 @@ class Site:
     @property
     def name(self) -> str:
         return self.layers[0]
-
-
-def readers(module: nn.Module, layers: Sequence[Layer]) -> dict[str, tuple[nn.Module, ...]]:
-    """The modules of this copy of the network that multiply with each layer's weight; several where a weight is shared."""
-    parts = dict(module.named_modules())
-    candidates = [part for part in parts.values() if isinstance(part, QUANTIZABLE)]
-    return {
-        layer.name: tuple(part for part in candidates if part.weight is parts[layer.name].weight)
-        for layer in layers
-    }
 
 
 def find_sites(
@@ -78,18 +69,11 @@ def find_sites(
     return tuple(sites.values())
 
 
-@contextmanager
-def reading(modules: Mapping[str, Iterable[nn.Module]], read: Read) -> Iterator[None]:
-    """While it lasts, `read` is told of every input of these layers."""
-    with ExitStack() as stack:
-        for name, parts in modules.items():
-            for part in parts:
-
-                def hook(module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
-                    read(name, _operand(args, kwargs))
-
-                stack.callback(part.register_forward_pre_hook(hook, with_kwargs=True).remove)
-        yield
+def reading(modules: Iterable[tuple[str, nn.Module]], read: Read) -> AbstractContextManager[None]:
+    """While it lasts, `read` is called with every input of these layers; see `readers`."""
+    return listening(
+        modules, on_input=lambda name, args, kwargs: read(name, _operand(args, kwargs))
+    )
 
 
 class SharedInput:
@@ -142,14 +126,14 @@ def attach(
     quantizers: Mapping[str, Callable[[Tensor], Tensor]],
 ) -> Callable[[], None]:
     """Put a quantizer, by site name, on the inputs of its layers; returns what takes them off again."""
-    modules = readers(module, layers)
-    placed = [(site, SharedInput(quantizers[site.name], len(site.layers))) for site in sites]
-    handles = [module.register_forward_pre_hook(NewForward([hook for _, hook in placed]))]
-    for site, hook in placed:
-        for name in site.layers:
-            handles += [
-                part.register_forward_pre_hook(hook, with_kwargs=True) for part in modules[name]
-            ]
+    shared = [(site, SharedInput(quantizers[site.name], len(site.layers))) for site in sites]
+    hooks = {name: hook for site, hook in shared for name in site.layers}
+    handles = [module.register_forward_pre_hook(NewForward([hook for _, hook in shared]))]
+    handles += [
+        part.register_forward_pre_hook(hooks[name], with_kwargs=True)
+        for name, part in readers(module, layers)
+        if name in hooks
+    ]
 
     def detach() -> None:
         for handle in handles:

@@ -6,8 +6,8 @@ type (BasicBlock, Bottleneck, InvertedResidual, transformer blocks, and whatever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.tracing import Forward
 
@@ -85,22 +86,14 @@ class _Watch(TorchFunctionMode):
             )
         return func(*args, **(kwargs or {}))
 
-    @contextmanager
-    def entering(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for name, part in self.modules.items():
-                stack.callback(part.register_forward_pre_hook(self._enter(name)).remove)
-                stack.callback(part.register_forward_hook(lambda *_: self._leave()).remove)
-            yield
+    def entering(self) -> AbstractContextManager[None]:
+        return listening(self.modules.items(), on_input=self._enter, on_output=self._leave)
 
-    def _enter(self, name: str) -> Callable[..., None]:
-        def enter(*_: Any) -> None:
-            self.calls[name] = self.calls.get(name, 0) + 1
-            self.stack.append(name)
+    def _enter(self, name: str, args: Any, kwargs: Any) -> None:
+        self.calls[name] = self.calls.get(name, 0) + 1
+        self.stack.append(name)
 
-        return enter
-
-    def _leave(self) -> None:
+    def _leave(self, name: str, output: Any) -> None:
         self.stack.pop()
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from emqlang.quant.networks.hooks import listening
+from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.tracing import plain_kernels, tensors
-from emqlang.quant.ptq.sites import readers
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
 
@@ -39,26 +39,18 @@ def _grams(subject: Subject) -> Tensor:
     grams = torch.zeros(
         len(subject.layers), count, count, dtype=torch.float64, device=subject.device
     )
+    indices = {layer.name: layer.index for layer in subject.layers}
+
+    def add(name: str, output: Any) -> None:
+        index = indices[name]
+        features = _by_image(tensors(output)[0], alone[index].pop(0), count).float()
+        centred = features - features[:1]  # features that do not vary become exact zeros
+        centred -= centred.mean(0)
+        grams[index] += (centred @ centred.T).double()
+
     modules = readers(subject.module, subject.layers)
-    with ExitStack() as stack:
-        for layer in subject.layers:
-
-            def hook(
-                module: nn.Module,
-                args: Any,
-                output: Any,
-                gram: Tensor = grams[layer.index],
-                calls: list[torch.Size] = alone[layer.index],
-            ) -> None:
-                features = _by_image(tensors(output)[0], calls.pop(0), count).float()
-                centred = features - features[:1]  # features that do not vary become exact zeros
-                centred -= centred.mean(0)
-                gram += (centred @ centred.T).double()
-
-            for part in modules[layer.name]:
-                stack.callback(part.register_forward_hook(hook).remove)
-        with torch.no_grad(), plain_kernels():
-            subject.logits(subject.images)
+    with torch.no_grad(), plain_kernels(), listening(modules, on_output=add):
+        subject.logits(subject.images)
     return grams
 
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from emqlang.quant.bits.menu import act_widths, weight_widths
+from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.ptq.calibrate import RANGES, observe
 from emqlang.quant.ptq.grids import ActivationGrid
-from emqlang.quant.ptq.sites import Site, find_sites, readers, reading
+from emqlang.quant.ptq.sites import Site, find_sites, reading
 from emqlang.quant.statistics.shape import ACT_BITS
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
@@ -101,14 +102,10 @@ def measure_inputs(subject: Subject, names: frozenset[str]) -> dict[str, Measure
             )
         sums[name][-1] += tensor.numel()
 
-    modules = readers(subject.module, subject.layers)
+    modules = readers(subject.module, [layer for layer in subject.layers if layer.name in sums])
     batches = torch.split(subject.images, BATCH)
     for number, images in enumerate(batches):
-        with (
-            torch.no_grad(),
-            plain_kernels(),
-            reading({name: modules[name] for name in sums}, read),
-        ):
+        with torch.no_grad(), plain_kernels(), reading(modules, read):
             subject.logits(images)
         subject.progress("act_qerr", number + 1, len(batches))
     first = {name: site.name for site in inputs.sites for name in site.layers}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.layers import Layer
-from emqlang.quant.ptq.sites import readers
+from emqlang.quant.networks.hooks import listening
+from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.statistics.image_pass import Observer
 from emqlang.quant.statistics.subject import Subject
 
@@ -47,13 +47,9 @@ class MeanSquare(Observer):
     @contextmanager
     def watching(self) -> Iterator[None]:
         modules = readers(self.subject.module, self.subject.layers)
-        with ExitStack() as stack:
-            for layer in self.subject.layers:
-                for part in modules[layer.name]:
-                    enter, leave = self.products.around(layer)
-                    stack.callback(part.register_forward_pre_hook(enter).remove)
-                    stack.callback(part.register_forward_hook(leave).remove)
-            yield stack.enter_context(self.products)
+        enter, leave = self.products.enter, self.products.leave
+        with listening(modules, on_input=enter, on_output=leave), self.products:
+            yield
 
     def add(self, layer: Layer, function: Any, given: dict[str, Any]) -> None:
         """One product of a layer with its input."""
@@ -78,18 +74,16 @@ class _Products(TorchFunctionMode):
     def __init__(self, observer: MeanSquare) -> None:
         super().__init__()
         self.observer = observer
+        self.layers = {layer.name: layer for layer in observer.subject.layers}
         self.inside: list[Layer] = []
 
-    def around(self, layer: Layer) -> tuple[Any, Any]:
-        """Hooks for when the layer's forward starts and ends."""
+    def enter(self, name: str, args: Any, kwargs: Any) -> None:
+        """The forward of a layer begins."""
+        self.inside.append(self.layers[name])
 
-        def enter(module: nn.Module, args: Any) -> None:
-            self.inside.append(layer)
-
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
-            self.inside.pop()
-
-        return enter, leave
+    def leave(self, name: str, output: Any) -> None:
+        """It ends."""
+        self.inside.pop()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None

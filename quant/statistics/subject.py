@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,11 +17,11 @@ from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import generator
 from emqlang.quant.networks.batches import logits_of
-from emqlang.quant.networks.layers import Layer
+from emqlang.quant.networks.hooks import listening
+from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.tracing import run, tensors
 from emqlang.quant.ptq.grids import WeightQuantizer
-from emqlang.quant.ptq.sites import readers
 from emqlang.quant.user_code import foreign
 
 CLASS_AXIS = 1  # of logits (N, classes, ...)
@@ -163,20 +163,11 @@ class Subject:
     ) -> Iterator[dict[int, list[Tensor]]]:
         """While it lasts, what these layers, or all, put out, one entry a call; safe from what follows in place."""
         layers = self.layers if indices is None else [self.layers[index] for index in indices]
-        seen: dict[int, list[Tensor]] = {layer.index: [] for layer in layers}
-        modules = readers(module or self.module, self.layers)
-        with ExitStack() as stack:
-            for layer in layers:
+        seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
 
-                def hook(
-                    module: nn.Module,
-                    args: Any,
-                    output: Any,
-                    calls: list[Tensor] = seen[layer.index],
-                ) -> Any:
-                    calls.append(tensors(output)[0])
-                    return output.clone() if isinstance(output, Tensor) else None
+        def keep(name: str, output: Any) -> Tensor | None:
+            seen[name].append(tensors(output)[0])
+            return output.clone() if isinstance(output, Tensor) else None
 
-                for part in modules[layer.name]:
-                    stack.callback(part.register_forward_hook(hook).remove)
-            yield seen
+        with listening(readers(module or self.module, layers), on_output=keep):
+            yield {layer.index: seen[layer.name] for layer in layers}

@@ -7,7 +7,7 @@ read by the time it returns, so it comes back as long as these are the same, fro
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.tracing import Forward, tensors
 
@@ -124,19 +125,17 @@ class Tape:
         wanted = {
             name
             for cut in cuts
-            for name in self.course.frontier(lambda part, cut=cut: part.last <= cut)[0]
-        }  # type: ignore[misc]
+            for name in self.course.frontier(lambda part, cut=cut: part.last <= cut)[0]  # type: ignore[misc]
+        }
         running = [
             name
             for name in wanted - self.kept.keys()
             if not any(inside(name, other) for other in gone)
         ]
         heard: dict[str, list[Tensor]] = {name: [] for name in running}
+        parts = [(name, self._part(name)) for name in running]
         with ExitStack() as stack:
-            for name in running:
-                stack.callback(
-                    self._part(name).register_forward_hook(self._hear(name, heard)).remove
-                )
+            stack.enter_context(listening(parts, on_output=self._hear(heard)))
             self._replace(stack, played, skipped)
             yield gone
         self.kept |= {name: (self._key(name, keys), outputs) for name, outputs in heard.items()}
@@ -147,19 +146,16 @@ class Tape:
     def _part(self, name: str) -> nn.Module:
         return self.course.module.get_submodule(name)
 
-    def _hear(self, name: str, heard: dict[str, list[Tensor]]) -> Callable[..., None]:
-        written, before = self.course.parts[name].written, self.bytes
+    def _hear(self, heard: dict[str, list[Tensor]]) -> Callable[[str, Tensor], None]:
+        left = self.limit - self.bytes
 
-        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+        def hear(name: str, output: Tensor) -> None:
             if name in heard:
-                heard[name].append(output.clone() if written else output)
-                if (
-                    before + sum(kept.nbytes for outputs in heard.values() for kept in outputs)
-                    > self.limit
-                ):
+                heard[name].append(output.clone() if self.course.parts[name].written else output)
+                if sum(kept.nbytes for outputs in heard.values() for kept in outputs) > left:
                     del heard[name]
 
-        return hook
+        return hear
 
     def _replace(self, stack: ExitStack, played: Sequence[str], skipped: Sequence[str]) -> None:
         """Put stand-ins into the network, and leave on the stack what takes them out again."""
@@ -236,26 +232,18 @@ class _Watch(TorchFunctionMode):
         """Whether somebody listens to the module, or to one inside it: it has to run. The network itself is never a part."""
         return not name or any(other and inside(other, name) for other in self._foreign_hooks)
 
-    @contextmanager
-    def entering(self) -> Iterator[None]:
+    def entering(self) -> AbstractContextManager[None]:
         assert self._foreign_hooks is not None  # looked for before the hooks below are there
-        with ExitStack() as stack:
-            for name, part in self.modules.items():
-                stack.callback(part.register_forward_pre_hook(self._enter(name)).remove)
-                stack.callback(part.register_forward_hook(self._leave(name)).remove)
-            yield
+        return listening(self.modules.items(), on_input=self._enter, on_output=self._leave)
 
-    def _enter(self, name: str) -> Callable[..., None]:
-        return lambda *_: self.seen.setdefault(name, []).append(_Run(len(self.order)))
+    def _enter(self, name: str, args: Any, kwargs: Any) -> None:
+        self.seen.setdefault(name, []).append(_Run(len(self.order)))
 
-    def _leave(self, name: str) -> Callable[..., None]:
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
-            run = self.seen[name][-1]
-            run.last = len(self.order)
-            if isinstance(output, Tensor):
-                run.output, run.version = output, output._version
-
-        return leave
+    def _leave(self, name: str, output: Any) -> None:
+        run = self.seen[name][-1]
+        run.last = len(self.order)
+        if isinstance(output, Tensor):
+            run.output, run.version = output, output._version
 
 
 def inside(name: str, outer: str) -> bool:
