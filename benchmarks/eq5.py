@@ -20,7 +20,8 @@ import torch
 from machine import Company, Memory, cores, describe
 from synthetic import Synthetic, synthetic
 
-from emqlang.compiler import compile
+from emqlang.compiler.plan import compile
+from emqlang.compiler.run import run
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import apply, elaborate, statistic
 
@@ -35,7 +36,7 @@ def eq5(statistics: Synthetic) -> Array:
         "mean",
         apply("mul", apply("log", apply("abs", g)), apply("sqrt", apply("mean", apply("abs", w)))),
     )
-    return compile([canonical(elaborate(q))]).run(statistics, threads=cores())[0]
+    return run(compile([canonical(elaborate(q))]), statistics, threads=cores())[0]
 
 
 def torch_by_layer(statistics: Synthetic) -> Array:

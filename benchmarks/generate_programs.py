@@ -17,7 +17,9 @@ import numpy as np
 from scipy.stats import spearmanr
 from synthetic import synthetic
 
-from emqlang.compiler import Cache, compile
+from emqlang.compiler.cache import Cache
+from emqlang.compiler.plan import compile
+from emqlang.compiler.run import run
 from emqlang.grammar.canonical.form import canonical, key
 from emqlang.grammar.expr import Expr, apply, elaborate, literal, postorder, rebuild, statistic
 from emqlang.grammar.inputs import Kind
@@ -127,7 +129,7 @@ def search(seed: int) -> Iterator[Expr]:
     hidden = np.random.default_rng(seed).standard_normal(36)
 
     def fitness(program: Expr) -> float:
-        values = compile([canonical(elaborate(program))]).run(statistics, cache, threads=1).ravel()
+        values = run(compile([canonical(elaborate(program))]), statistics, cache, threads=1).ravel()
         usable = np.isfinite(values).all() and np.ptp(values) > 0
         return float(spearmanr(values, hidden).statistic) if usable else -1.0
 

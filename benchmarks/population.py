@@ -23,7 +23,9 @@ from generate_programs import READ
 from machine import Company, Memory, cores, describe
 from synthetic import Synthetic, synthetic
 
-from emqlang.compiler import Cache, compile
+from emqlang.compiler.cache import Cache
+from emqlang.compiler.plan import compile
+from emqlang.compiler.run import run
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import Expr, postorder
 from emqlang.grammar.files import load_file
@@ -123,7 +125,7 @@ def at_once(statistics: Synthetic, every: int) -> None:
     _, programs = read("programs.emq")
     memory = Memory()
     start = perf_counter()
-    values = compile([canonical(program) for program in programs]).run(statistics, threads=cores())
+    values = run(compile([canonical(program) for program in programs]), statistics, threads=cores())
     seconds = (perf_counter() - start) / len(programs)
     finite = np.isfinite(values).all(axis=(1, 2)).mean()
     print(f"{len(programs)} random programs at once: {1000 * seconds:.2f} ms per program")
@@ -136,11 +138,11 @@ def at_once(statistics: Synthetic, every: int) -> None:
 def one_by_one(statistics: Synthetic, every: int) -> None:
     warm, programs = read("offspring.emq")
     cache = Cache()
-    compile([canonical(program) for program in warm]).run(statistics, cache)
+    run(compile([canonical(program) for program in warm]), statistics, cache)
     cache.hits = cache.misses = 0
     start = perf_counter()
     for program in programs:
-        compile([canonical(program)]).run(statistics, cache, threads=cores())
+        run(compile([canonical(program)]), statistics, cache, threads=cores())
     seconds = (perf_counter() - start) / len(programs)
     share = cache.hits / (cache.hits + cache.misses)
     print(f"{len(programs)} offspring one by one, warm cache: {1000 * seconds:.2f} ms per program")

@@ -7,10 +7,10 @@ process. Nothing here is global: two equal expressions may be two objects, and s
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from emqlang.grammar import signs
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
@@ -18,6 +18,7 @@ from emqlang.grammar.kinds import KINDS, SIGNS, kind_of, power_sign
 from emqlang.grammar.ops import INPUT, LITERAL, OPS, VERSION
 from emqlang.grammar.signs import Sign
 
+T = TypeVar("T", bound=Hashable)
 _CODES = {op: bytes((VERSION, i)) for i, op in enumerate((INPUT, LITERAL, *OPS))}
 _AXES = {Axis.NONE: 0, Axis.WEIGHT_BITS: 1, Axis.ACT_BITS: 2, Axis.CHOICE: 3}
 
@@ -126,19 +127,25 @@ def apply(op: str, *args: Expr, exponent: float | None = None) -> Expr:
 
 
 def postorder(*roots: Expr) -> Iterator[Expr]:
-    """Every distinct node once, operands before what uses them; no recursion, so any depth."""
-    seen: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
+    """Every distinct node once, operands before what uses them."""
+    return walk(roots, lambda node: node.args)
+
+
+def walk(roots: Sequence[T], operands: Callable[[T], Sequence[T]]) -> Iterator[T]:
+    """Whatever is below the roots, each once and after its operands; no recursion, so any depth."""
+    seen: set[T] = set()
+    stack = [(root, False) for root in reversed(roots)]
     while stack:
         node, ready = stack.pop()
-        if node in seen:
-            continue
-        if ready or not node.args:
-            seen.add(node)
-            yield node
-        else:
-            stack.append((node, True))
-            stack += [(arg, False) for arg in reversed(node.args)]
+        if not ready:
+            if node in seen:
+                continue
+            if below := operands(node):
+                stack.append((node, True))
+                stack += [(operand, False) for operand in reversed(below)]
+                continue
+        seen.add(node)
+        yield node
 
 
 def inputs(*roots: Expr) -> tuple[str, ...]:
@@ -149,9 +156,8 @@ def inputs(*roots: Expr) -> tuple[str, ...]:
 
 def rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
     """The same op on other operands."""
-    return (
-        apply(node.op, *args, exponent=node.value if node.op == "pow" else None) if args else node
-    )  # type: ignore[arg-type]
+    exponent = node.value if node.op == "pow" else None
+    return apply(node.op, *args, exponent=exponent) if args else node  # type: ignore[arg-type]
 
 
 def elaborate(expr: Expr) -> Expr:

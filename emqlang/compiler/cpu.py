@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from emqlang.compiler.axes import Axes
+from emqlang.compiler.form import chain
 from emqlang.compiler.job import Job, Workspace
 from emqlang.compiler.kernels import narrow
 from emqlang.compiler.lower import TileProgram, Value, lower
-from emqlang.compiler.plan import chain
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.ops import INPUT

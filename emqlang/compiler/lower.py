@@ -1,6 +1,7 @@
-"""From reductions to a tile program: a straight line of kernels over a small pool of registers that stays in cache.
+"""From reductions to a tile program: straight-line code over a small pool of registers that stays in cache.
 
-The order of the reductions and the contents of the pool change how often a shared part is computed, never its bits.
+The order of the reductions and what the pool holds change how often a shared part is computed, never
+its bits.
 """
 
 from __future__ import annotations
@@ -10,19 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from emqlang.compiler.axes import Axes
-from emqlang.grammar.expr import Expr
+from emqlang.grammar.expr import Expr, walk
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.signs import NEGATIVE
 
-POOL = 16  # registers before a value that is not needed soon is given up and computed again
-
-
-IN_PLACE = frozenset(
+POOL: Final = 16  # registers before a value that is not needed soon is dropped and computed again
+IN_PLACE: Final = frozenset(  # ops that may overwrite an operand
     {"add", "sub", "mul", "neg", "abs", "sign", "relu", "exp", "sigmoid"}
-)  # may overwrite an operand
+)
 
 
 class Fold(StrEnum):
@@ -57,7 +56,7 @@ class Value(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The node's op on operands, into target. `feeds` has a bit for each reduction that reads it, directly or not."""
+    """The node's op on operands, into target. `feeds`: the reductions that it is part of, as bits."""
 
     node: Expr
     operands: tuple[int, ...]
@@ -76,12 +75,16 @@ class End(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TileProgram:
-    """Slots are numbered inputs first, then scalars, then registers, of which the first is the folds' scratch."""
+    """Straight-line code. Slots are numbered inputs first, then scalars, then registers.
+
+    reads  for each input, then each scalar, the reductions that read it, as bits
+    The first register is the scratch space of the folds.
+    """
 
     reductions: tuple[Value, ...]
     inputs: tuple[Value, ...]
     scalars: tuple[Value, ...]
-    reads: tuple[int, ...]  # for each input, then scalar: the reductions that read it, as bits
+    reads: tuple[int, ...]
     registers: int
     code: tuple[Step | End, ...]
 
@@ -124,12 +127,9 @@ class _Lowering:
         self.chains = [chains[value] for value in self.order]
         self.uses: dict[Value, list[int]] = defaultdict(list)
         self._find_uses()
-        self.inputs = tuple(
-            value
-            for value in self.feeds
-            if not value.node.args and value.node.kind is not Kind.LAYER
-        )
-        self.scalars = tuple(value for value in self.feeds if value.node.kind is Kind.LAYER)
+        leaves = [value for value in self.feeds if not self.operands[value]]
+        self.inputs = tuple(value for value in leaves if value.node.kind is not Kind.LAYER)
+        self.scalars = tuple(value for value in leaves if value.node.kind is Kind.LAYER)
         self.fixed = {value: slot for slot, value in enumerate((*self.inputs, *self.scalars))}
         self.pool = _Pool(len(self.fixed))
         self.code: list[Step | End] = []
@@ -142,34 +142,25 @@ class _Lowering:
             tuple(self.order), self.inputs, self.scalars, reads, self.pool.size, tuple(self.code)
         )
 
-    def _value(self, node: Expr, parent: Value) -> Value:
-        return Value(node, self.axes.project(parent.node.axes, parent.row, node.axes))
-
     def _chain(self, reduction: Value) -> list[Value]:
-        """What the fold's operands need, operands first; also notes every value's operands."""
-        self.operands[reduction] = tuple(
-            self._value(node, reduction) for node in fold(reduction.node)[1]
-        )
-        seen: dict[Value, None] = {}
-        stack = [(value, False) for value in reversed(self.operands[reduction])]
-        while stack:
-            value, ready = stack.pop()
-            if value in seen:
-                continue
-            if value not in self.operands:
-                leaf = value.node.kind is Kind.LAYER
-                self.operands[value] = (
-                    () if leaf else tuple(self._value(arg, value) for arg in value.node.args)
-                )
-            if ready or not self.operands[value]:
-                seen[value] = None
-            else:
-                stack.append((value, True))
-                stack += [(operand, False) for operand in reversed(self.operands[value])]
-        return list(seen)
+        """What the fold's operands need, operands first."""
+        self.operands[reduction] = self._values(fold(reduction.node)[1], reduction)
+        return list(walk(self.operands[reduction], self._operands_of))
+
+    def _operands_of(self, value: Value) -> tuple[Value, ...]:
+        """Of a step; layer values are leaves."""
+        if value not in self.operands:
+            args = () if value.node.kind is Kind.LAYER else value.node.args
+            self.operands[value] = self._values(args, value)
+        return self.operands[value]
+
+    def _values(self, nodes: Sequence[Expr], parent: Value) -> tuple[Value, ...]:
+        """Nodes under the row that the value which reads them is under."""
+        axes, row = parent.node.axes, parent.row
+        return tuple(Value(node, self.axes.project(axes, row, node.axes)) for node in nodes)
 
     def _find_uses(self) -> None:
-        """Positions at which a value is read, were nothing ever computed twice; and the reductions that it feeds."""
+        """Where a value is read, were nothing computed twice, and the reductions that it feeds."""
         computed: set[Value] = set()
         for position, reduction in enumerate(self.order):
             for value in self.chains[position]:
@@ -199,21 +190,14 @@ class _Lowering:
     def _missing(self, reduction: Value) -> list[Value]:
         """The part of a chain that no register holds, operands first."""
         held = self.fixed.keys() | self.pool.holds.keys()
-        missing: dict[Value, None] = {}
-        stack = [(value, False) for value in reversed(self.operands[reduction])]
-        while stack:
-            value, ready = stack.pop()
-            if value in held or value in missing:
-                continue
-            if ready:
-                missing[value] = None
-            else:
-                stack.append((value, True))
-                stack += [(operand, False) for operand in reversed(self.operands[value])]
-        return list(missing)
+
+        def missing(value: Value) -> list[Value]:
+            return [operand for operand in self.operands[value] if operand not in held]
+
+        return list(walk(missing(reduction), missing))
 
     def _step(self, value: Value, waiting: Counter[Value], position: int) -> None:
-        """One kernel. Only one that may write over its operands is given the register of one that nobody needs any more."""
+        """One kernel. If it may write over its operands, it may get the register of one whose last use this is."""
         operands = self._slots(value)
         in_place = value.node.op in IN_PLACE
         target = None if in_place else self._register(waiting, position)
@@ -230,11 +214,8 @@ class _Lowering:
         )
 
     def _retire(self, value: Value, waiting: Counter[Value], position: int) -> None:
-        if (
-            value in self.pool.holds
-            and not waiting[value]
-            and self._next_use(value, position) is None
-        ):
+        in_use = waiting[value] or self._next_use(value, position) is not None
+        if value in self.pool.holds and not in_use:
             self.pool.release(value)
 
     def _next_use(self, value: Value, position: int) -> int | None:
@@ -243,7 +224,7 @@ class _Lowering:
         return uses[place] if place < len(uses) else None
 
     def _register(self, waiting: Counter[Value], position: int) -> int:
-        """A free register; where the pool is full, that of the value that is needed last (Belady)."""
+        """A free register; in a full pool, that of the value whose next use is last (Belady)."""
         register = self.pool.take()
         if register is not None:
             return register

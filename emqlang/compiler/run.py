@@ -15,11 +15,11 @@ from emqlang.compiler import structured
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.cache import Cache, Key
 from emqlang.compiler.cpu import Tiles
-from emqlang.compiler.form import TOTAL
+from emqlang.compiler.form import TOTAL, chain, is_reduction, is_structured, scalars
 from emqlang.compiler.gpu import Segments
 from emqlang.compiler.kernels import kernel, wide
 from emqlang.compiler.lower import Value
-from emqlang.compiler.plan import Plan, chain, is_reduction, is_structured, scalars
+from emqlang.compiler.plan import Plan
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import Kind

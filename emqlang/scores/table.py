@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from emqlang.compiler.cache import Cache
 from emqlang.compiler.plan import compile
+from emqlang.compiler.run import run
 from emqlang.compiler.statistics import Choice, Statistics
 from emqlang.grammar.canonical.form import multiply
 from emqlang.grammar.diagnostics import Diagnostic, error
@@ -161,9 +162,8 @@ def tabulate(
             "E403", f"'{tied}' is not a way to score tied layers", f"use one of {', '.join(TIED)}"
         )
     weighted = [without_bits(program) for program in programs]
-    values = compile([*programs, *(q for q in weighted if q is not None)]).run(
-        statistics, cache, threads
-    )
+    plan = compile([*programs, *(q for q in weighted if q is not None)])
+    values = run(plan, statistics, cache, threads)
     qs = iter(values[len(programs) :, 0])
     shared = tuple(statistics.layers), tuple(statistics.choices), tuple(groups)
     return [

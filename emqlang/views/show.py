@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
+from emqlang.compiler.form import TOTAL, is_reduction, is_structured
+from emqlang.compiler.plan import Plan, compile
 from emqlang.grammar import signs
-from emqlang.grammar.expr import Expr, postorder
+from emqlang.grammar.expr import Expr, postorder, rebuild
+from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.program import Program
+from emqlang.grammar.signs import ANY
 from emqlang.grammar.text.printer import number, show
 
 Line = tuple[int, str, str]
@@ -53,11 +57,50 @@ def graph(program: Program) -> Iterator[Line]:
 
 
 def plan(program: Program) -> Iterator[Line]:
-    """The passes over memory that evaluate it."""
-    from emqlang.compiler.plan import compile, describe
-
-    for line in describe(compile([program.canonical])).split("\n"):
+    """The passes over memory that evaluate it, and what is computed from their results."""
+    for line in describe(compile([program.canonical])):
         yield 0, line, ""
+
+
+def describe(plan: Plan) -> list[str]:
+    """The lines of a plan in words."""
+    names = {
+        leaf: _stand_in(f"total({leaf.value})")
+        for leaf in postorder(*plan.programs)
+        if leaf.op == TOTAL
+    }
+    totals, lines = len(names), list[str]()
+    for level, nodes in enumerate(plan.levels):
+        for node in sorted((n for n in nodes if n.op in OPS), key=lambda n: _title(level, n)):
+            title = _title(level, node)
+            if title not in lines:
+                lines.append(title)
+            text = show(_with_names(node, names))
+            names[node] = _stand_in(f"%{len(names) - totals + 1}")
+            lines.append(f"  {names[node].value} = {text}")
+    results = [f"  {show(names.get(program, program))}" for program in plan.programs]
+    return [*lines, "results", *results]
+
+
+def _title(level: int, node: Expr) -> str:
+    if not is_reduction(node):
+        return f"then {level}, one number per layer"
+    return f"pass {level} over " + (
+        "whole layers" if is_structured(node) else f"tiles of {node.args[0].kind} values"
+    )
+
+
+def _stand_in(name: str) -> Expr:
+    """A leaf that prints as a name."""
+    return Expr(INPUT, (), name, name.encode(), Kind.LAYER, ANY, 0)
+
+
+def _with_names(node: Expr, names: dict[Expr, Expr]) -> Expr:
+    """The node with what has a name already replaced by it."""
+    replaced: dict[Expr, Expr] = {}
+    for part in postorder(node):
+        replaced[part] = names.get(part) or rebuild(part, tuple(replaced[arg] for arg in part.args))
+    return replaced[node]
 
 
 def _label(node: Expr) -> str:

@@ -19,8 +19,8 @@ from fakes import Bits, Fake, compile, fake, program
 from numpy.typing import NDArray
 from places import FIXTURES, PROGRAMS
 
-from emqlang.compiler import Cache
 from emqlang.compiler.axes import Axes
+from emqlang.compiler.cache import Cache
 from emqlang.compiler.gpu import Segments
 from emqlang.compiler.kernels import TILE
 from emqlang.compiler.run import run
@@ -50,7 +50,7 @@ def population() -> list[Expr]:
 @pytest.fixture(scope="module")
 def values(population: list[Expr]) -> Array:
     """On the big statistics, all 1,000 at once, cold, on one thread."""
-    return compile(population).run(BIG, threads=1)
+    return run(compile(population), BIG, threads=1)
 
 
 def same(a: Array, b: Array) -> bool:
@@ -59,34 +59,34 @@ def same(a: Array, b: Array) -> bool:
 
 def test_threads_change_no_bit(population: list[Expr], values: Array) -> None:
     for threads in (2, 3):
-        assert same(compile(population).run(BIG, threads=threads), values)
+        assert same(run(compile(population), BIG, threads=threads), values)
 
 
 def test_a_warm_cache_changes_no_bit(population: list[Expr], values: Array) -> None:
     cache = Cache()
-    assert same(compile(population[500:]).run(BIG, cache), values[500:])
-    assert same(compile(population[:700]).run(BIG, cache), values[:700])
+    assert same(run(compile(population[500:]), BIG, cache), values[500:])
+    assert same(run(compile(population[:700]), BIG, cache), values[:700])
     misses = cache.misses
-    assert same(compile(population).run(BIG, cache), values)
+    assert same(run(compile(population), BIG, cache), values)
     assert (cache.misses, cache.hits > 1000) == (misses, True)
 
 
 def test_company_changes_no_bit(population: list[Expr], values: Array) -> None:
     for at in range(0, len(population), 25):
-        assert same(compile([population[at]]).run(BIG, threads=1)[0], values[at])
-    together = compile(population).run(SMALL)
+        assert same(run(compile([population[at]]), BIG, threads=1)[0], values[at])
+    together = run(compile(population), SMALL)
     for one, row in zip(population, together, strict=True):
-        assert same(compile([one]).run(SMALL, threads=1)[0], row)
+        assert same(run(compile([one]), SMALL, threads=1)[0], row)
 
 
 def test_order_changes_no_bit(population: list[Expr], values: Array) -> None:
-    assert same(compile(population[::-1]).run(BIG)[::-1], values)
+    assert same(run(compile(population[::-1]), BIG)[::-1], values)
 
 
 SCRIPT = """
-from test_compiler import SMALL, compile, digest, load_file, PROGRAMS
+from test_compiler import SMALL, compile, digest, load_file, PROGRAMS, run
 programs = [proxy.elaborated for proxy in load_file(PROGRAMS).proxies.values()]
-print(digest(compile(programs).run(SMALL)))
+print(digest(run(compile(programs), SMALL)))
 """
 
 
@@ -95,7 +95,7 @@ def digest(values: Array) -> str:
 
 
 def test_processes_change_no_bit(population: list[Expr]) -> None:
-    here = digest(compile(population).run(SMALL))
+    here = digest(run(compile(population), SMALL))
     for seed, threads in (("1", "1"), ("2", "2")):
         environment = {
             **os.environ,
@@ -128,18 +128,18 @@ def test_spelling_changes_no_bit() -> None:
     left, right = ([pair[side] for pair in pairs] for side in (0, 1))
     assert [key(expr) for expr in left] == [key(expr) for expr in right]
     for statistics in (SMALL, SMALL.in_float64()):
-        assert same(compile(left).run(statistics), compile(right).run(statistics))
+        assert same(run(compile(left), statistics), run(compile(right), statistics))
 
 
 def test_a_cache_that_is_full_forgets_and_changes_no_bit(population: list[Expr]) -> None:
-    expected = compile(population).run(SMALL)
+    expected = run(compile(population), SMALL)
     cache = Cache(capacity=20_000)
     for start in range(0, len(population), 100):
         part = slice(start, start + 100)
-        assert same(compile(population[part]).run(SMALL, cache), expected[part])
+        assert same(run(compile(population[part]), SMALL, cache), expected[part])
         assert cache.bytes <= cache.capacity
     assert 0 < len(cache) < 60
-    assert same(compile(population).run(SMALL, cache), expected)
+    assert same(run(compile(population), SMALL, cache), expected)
     cache.clear()
     assert (len(cache), cache.bytes) == (0, 0)
 
@@ -149,22 +149,22 @@ def test_what_is_cached_is_told_apart_by_statistics_and_bits() -> None:
     cache = Cache()
     other = replace(fake(seed=1), fingerprint="other")
     for statistics in (SMALL, other):
-        assert same(compile([expr]).run(statistics, cache), compile([expr]).run(statistics))
+        assert same(run(compile([expr]), statistics, cache), run(compile([expr]), statistics))
     turned = replace(
         SMALL.with_arrays(qerr=SMALL.array("qerr").numpy()[::-1].copy()), choices=(Bits(4), Bits(2))
     )
-    four, two = compile([expr]).run(turned, cache)[0]
-    assert same(two, compile([expr]).run(SMALL)[0, 0])
-    assert same(four, compile([expr]).run(SMALL)[0, 2])
+    four, two = run(compile([expr]), turned, cache)[0]
+    assert same(two, run(compile([expr]), SMALL)[0, 0])
+    assert same(four, run(compile([expr]), SMALL)[0, 2])
 
 
 def test_results_may_be_written_to() -> None:
     cache = Cache()
     plan = compile([program("mean(qerr)"), program("bits")])
-    first = plan.run(SMALL, cache)
+    first = run(plan, SMALL, cache)
     expected = first.copy()
     first[:] = 0
-    assert same(plan.run(SMALL, cache), expected)
+    assert same(run(plan, SMALL, cache), expected)
 
 
 # degenerate layers
@@ -206,7 +206,7 @@ def test_layers_of_equal_weights(constant: float, text: str, expected: Any) -> N
 def test_a_layer_of_one_weight(population: list[Expr]) -> None:
     statistics = fake(shapes={"one": (1, 1), "two": (2, 1)}, sampled=1).in_float64()
     for values, expr in zip(
-        compile(population[::10]).run(statistics), population[::10], strict=True
+        run(compile(population[::10]), statistics), population[::10], strict=True
     ):
         form = canonical(expr)
         unclear = movement(form, statistics, FLOAT64) > 1e-10
@@ -249,7 +249,7 @@ def test_what_float32_cannot_hold_is_done_in_float64(text: str) -> None:
     """Beyond 3e38 and below 1e-38, in some layers."""
     scale = np.repeat([1e-4, 1.0, 5.0], np.diff(SMALL.offsets["weight"]))
     statistics = SMALL.with_arrays(w=(SMALL.array("w").numpy() * scale).astype(np.float32))
-    (values,) = compile([program(text)]).run(statistics)
+    (values,) = run(compile([program(text)]), statistics)
     assert np.isfinite(values).all()
     np.testing.assert_allclose(values, reference.evaluate(program(text), statistics), rtol=1e-4)
 
@@ -269,7 +269,7 @@ def test_sampled_activations_know_their_true_count() -> None:
         "mean(act)": [np.mean(x) for x in act],
         "var(act)": [np.var(x) for x in act],
     }
-    values = compile([program(f"bits * ({text})") for text in kept]).run(SMALL)
+    values = run(compile([program(f"bits * ({text})") for text in kept]), SMALL)
     np.testing.assert_allclose(values[:, 0], 2 * np.array(list(kept.values())), rtol=1e-5)
 
 
@@ -293,7 +293,7 @@ STRUCTURED = {
 @pytest.mark.parametrize("text", STRUCTURED)
 def test_structured_ops_are_those_of_numpy(text: str) -> None:
     statistics = fake(shapes={"wide": (20, 300), "square": (130, 150), "conv": (6, 5, 3, 3)})
-    (values,) = compile([program(f"bits * ({text})")]).run(statistics)
+    (values,) = run(compile([program(f"bits * ({text})")]), statistics)
     for layer, rows in enumerate(statistics.rows):
         start, stop = statistics.offsets["weight"][layer : layer + 2]
         w, grad = (
@@ -315,9 +315,9 @@ def on_gpu(statistics: Fake) -> Fake:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_agrees_and_repeats_itself(population: list[Expr]) -> None:
     some = population[::5]
-    together = compile(some).run(on_gpu(SMALL))
+    together = run(compile(some), on_gpu(SMALL))
     for values, expr in zip(together, some, strict=True):
         form = canonical(expr)
         unclear = movement(form, SMALL, FLOAT32) > 3e-5
         assert not (difference(values, reference.evaluate(form, SMALL)) > 1e-4)[~unclear].any()
-        assert same(compile([expr]).run(on_gpu(SMALL))[0], values)
+        assert same(run(compile([expr]), on_gpu(SMALL))[0], values)

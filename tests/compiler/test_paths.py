@@ -52,7 +52,7 @@ def population() -> list[Expr]:
 
 def test_tiles_agree_with_the_reference_on_random_programs(population: list[Expr]) -> None:
     some = population[::2]
-    values = compile(some).run(STATISTICS)
+    values = run(compile(some), STATISTICS)
     excused = [check(v, p, STATISTICS, FLOAT32) for v, p in zip(values, some, strict=True)]
     assert np.mean(excused) < EXCUSED
 
@@ -60,12 +60,12 @@ def test_tiles_agree_with_the_reference_on_random_programs(population: list[Expr
 def test_float64_paths_agree_on_random_programs_without_excuse(population: list[Expr]) -> None:
     statistics = STATISTICS.in_float64()
     expected = np.array([reference.evaluate(canonical(expr), statistics) for expr in population])
-    for values in (compile(population).run(statistics), segments(population, statistics)):
+    for values in (run(compile(population), statistics), segments(population, statistics)):
         assert difference(values, expected).max() < TOLERANCE[FLOAT64]
 
 
 def tiles(programs: Sequence[Expr], statistics: Fake) -> NDArray[Any]:
-    return compile(programs).run(statistics)
+    return run(compile(programs), statistics)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_paths_agree_on_anything_well_kinded(
 
 
 def test_a_value_that_no_choice_changes_is_the_same_in_all_rows() -> None:
-    (values,) = compile([program("bits * mean(abs(w))")]).run(STATISTICS)
+    (values,) = run(compile([program("bits * mean(abs(w))")]), STATISTICS)
     assert np.array_equal(values[0], values[1])
     assert np.array_equal(values[2], 2 * values[0])
 
@@ -105,7 +105,7 @@ def test_a_value_that_no_choice_changes_is_the_same_in_all_rows() -> None:
 )
 def test_rows_follow_the_axes_of_a_menu(text: str) -> None:
     expr = program(text)
-    values = compile([expr]).run(STATISTICS)[0]
+    values = run(compile([expr]), STATISTICS)[0]
     np.testing.assert_allclose(values, reference.evaluate(expr, STATISTICS), rtol=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_a_menu_without_activation_bits() -> None:
     statistics = fake(choices=(Bits(2), Bits(3)))
     expr = program("mean(square(qerr)) * act_bits")
     np.testing.assert_allclose(
-        compile([expr]).run(statistics)[0], reference.evaluate(expr, statistics), rtol=1e-6
+        run(compile([expr]), statistics)[0], reference.evaluate(expr, statistics), rtol=1e-6
     )
 
 
@@ -133,7 +133,7 @@ def test_structured_ops_agree_closely(text: str) -> None:
     statistics = fake(shapes={"a": (70, 90), "b": (5, 3, 2, 2), "c": (3, 1)})
     expr = program(text)
     expected = reference.evaluate(canonical(expr), statistics)
-    for values in (compile([expr]).run(statistics), segments([expr], statistics)):
+    for values in (run(compile([expr]), statistics), segments([expr], statistics)):
         np.testing.assert_allclose(values[0], expected, rtol=1e-9)
 
 
@@ -141,7 +141,7 @@ def test_a_singular_matrix_has_log_determinant_0() -> None:
     statistics = fake(shapes={"tall": (9, 4), "zero": (3, 5)})
     statistics.array("w")[36:] = 0
     expr = program("slogdet(gram(w))")
-    assert not compile([expr]).run(statistics).any()
+    assert not run(compile([expr]), statistics).any()
     assert not reference.evaluate(expr, statistics).any()
 
 
@@ -172,7 +172,7 @@ def test_eq5_on_the_shapes_of_resnet18() -> None:
     for dtype in (np.float32, np.float64):
         arrays = {"w": w, "grad_synflow": synflow.astype(dtype), "bits": bits}
         statistics = replace(base.with_arrays(**arrays), choices=(MENU[0], MENU[2]))
-        (values,) = compile([eq5]).run(statistics)
+        (values,) = run(compile([eq5]), statistics)
         for layer, (start, stop) in enumerate(
             zip(offsets["weight"], offsets["weight"][1:], strict=False)
         ):

@@ -10,18 +10,20 @@ from hypothesis import given, settings
 from places import PROGRAMS
 from strategies import exprs
 
-from emqlang.compiler import describe, plan
+from emqlang.compiler import plan
 from emqlang.compiler.axes import Axes
-from emqlang.compiler.form import REDUCTIONS, TOTAL, PlanningForm
+from emqlang.compiler.form import REDUCTIONS, TOTAL, is_reduction, planning_form
 from emqlang.compiler.kernels import KERNELS
 from emqlang.compiler.lower import IN_PLACE, POOL, Step, Value, lower
-from emqlang.compiler.plan import Plan, is_reduction
+from emqlang.compiler.plan import Plan
+from emqlang.compiler.run import run
 from emqlang.compiler.structured import STRUCTURED
 from emqlang.grammar.expr import Expr, elaborate, postorder, statistic
 from emqlang.grammar.files import load_file
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import INPUT, LITERAL, OPS, Class
 from emqlang.grammar.text.printer import show
+from emqlang.views.show import describe
 
 STATISTICS = fake()
 
@@ -82,7 +84,7 @@ def test_only_what_no_identity_takes_out_is_reduced(text: str, rest: str) -> Non
     planned = compile([expr])
     assert [show(node) for node in reductions(planned)] == [rest]
     for statistics in (STATISTICS.in_float64(), fake(seed=1).in_float64()):
-        (values,) = planned.run(statistics)
+        (values,) = run(planned, statistics)
         np.testing.assert_allclose(values, reference.evaluate(expr, statistics), rtol=1e-9)
 
 
@@ -97,7 +99,7 @@ def test_factors_and_offsets_of_nothing_and_of_one_value(text: str) -> None:
     )
     expr = program(text)
     np.testing.assert_allclose(
-        compile([expr]).run(statistics)[0],
+        run(compile([expr]), statistics)[0],
         reference.evaluate(expr, statistics),
         rtol=1e-9,
         atol=1e-15,
@@ -148,13 +150,13 @@ def test_a_tensor_is_no_program() -> None:
 def test_a_plan_in_words() -> None:
     assert describe(
         compile([program("log(abs(grad_synflow)) * sqrt(mean(abs(w)))"), program("sum(act)")])
-    ).splitlines() == [
+    ) == [
         "pass 1 over tiles of activation values",
         "  %1 = mean(act)",
         "pass 1 over tiles of weight values",
         "  %2 = mean(log(grad_synflow))",
         "  %3 = mean(abs(w))",
-        "then 1, one number a layer",
+        "then 1, one number per layer",
         "  %4 = %2 * bits",
         "  %5 = sqrt(%3)",
         "  %6 = %4 * %5",
@@ -164,12 +166,13 @@ def test_a_plan_in_words() -> None:
         "  %6",
         "  %8",
     ]
-    assert "whole layers" in describe(compile([program("slogdet(gram(w))")]))
+    lines = describe(compile([program("slogdet(gram(w))")]))
+    assert any("whole layers" in line for line in lines)
 
 
 def test_values_of_nothing() -> None:
-    assert compile([]).run(STATISTICS).shape == (0, 3, 3)
-    assert describe(compile([])) == "results"
+    assert run(compile([]), STATISTICS).shape == (0, 3, 3)
+    assert describe(compile([])) == ["results"]
 
 
 def test_axes_have_a_row_for_each_distinct_part_of_a_choice() -> None:
@@ -207,7 +210,7 @@ def test_tile_programs_use_few_registers_and_overwrite_only_what_may_be() -> Non
 @settings(max_examples=200)
 def test_planning_form_needs_no_canonical_form(expr: Expr) -> None:
     """Where literals would overflow the canonical form leaves any op as written."""
-    form = PlanningForm()(expr)
+    (form,) = planning_form([expr])
     assert {node.op for node in postorder(form)} <= {
         INPUT,
         LITERAL,
@@ -228,7 +231,7 @@ def test_programs_that_are_not_canonical_mean_the_same() -> None:
         for x, y in SIDES
     ]
     programs = [program(text) for text in texts]
-    for values, expr in zip(plan.compile(programs).run(statistics), programs, strict=True):
+    for values, expr in zip(run(plan.compile(programs), statistics), programs, strict=True):
         np.testing.assert_allclose(values, reference.evaluate(expr, statistics), rtol=1e-9)
 
 

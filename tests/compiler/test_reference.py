@@ -155,8 +155,8 @@ def evaluated(
     plan = compile([apply("mul", statistic("bits"), text_of)])
     wide = statistics.in_float64()
     found = (
-        plan.run(statistics),
-        plan.run(wide),
+        run(plan, statistics),
+        run(plan, wide),
         run(plan, wide, engine=Segments(wide, Axes(wide.choices))),
     )
     return [values[0, 0] for values in found]

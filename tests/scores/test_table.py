@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import plain_exprs
 
-from emqlang.compiler import Cache
+from emqlang.compiler.cache import Cache
 from emqlang.grammar import parse
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import EmqError
