@@ -20,7 +20,7 @@ from emqlang.quant.data.datasets import load_data
 from emqlang.quant.networks.network import Network, load
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
-from emqlang.quant.ptq.recipe import uniform
+from emqlang.quant.ptq.recipe import Procedure, uniform
 
 IMAGES, CALIBRATION, BATCH = 2000, 256, 64
 ROUNDS = 11
@@ -53,7 +53,10 @@ def main() -> None:
             deepcopy(network.module).to(memory_format=torch.channels_last),
             last,
         ),
-        "quantized": (quantize(network, recipe, batches, images=CALIBRATION).module, batches),
+        "quantized": (
+            quantize(network, recipe, batches, Procedure(images=CALIBRATION)).module,
+            batches,
+        ),
     }
     for threads in (1, 2):
         torch.set_num_threads(threads)

@@ -31,7 +31,8 @@ from emqlang.quant.networks.tracing import Forward, tensors
 from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization
 from emqlang.quant.ptq.quantized import Quantized
-from emqlang.quant.ptq.recipe import Recipe
+from emqlang.quant.ptq.recipe import Procedure, Recipe
+from emqlang.quant.ptq.rounding import Progress
 from emqlang.scores.table import ScoreTable
 from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.problem import Constraints, Problem
@@ -168,20 +169,26 @@ def assign(
 
 
 def quantize(
-    model: Model, recipe: Recipe, data: Data, *, forward: Forward | None = None, **settings: Any
+    model: Model,
+    recipe: Recipe,
+    data: Data,
+    *,
+    forward: Forward | None = None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    **procedure: Any,
 ) -> Quantized:
     """Post-training quantization by a recipe; the model itself is left as it is.
 
-    data      its first `images` (default 1,024) images calibrate
-    settings  of `emqlang.quant.ptq.quantize.quantize`: rounding='nearest' | 'adaround' | 'brecq',
-              iterations, bias_correction, fisher, progress
+    procedure  rounding='nearest' | 'adaround' | 'brecq', images=1024 that calibrate, the data's
+               first, iterations=20_000 of learned rounding, bias_correction, fisher
     Returns the quantized module, its integers, and a report of every layer. Raises E304, E308,
     E311, E312, E403.
     """
-    network, batches = _both(
-        model, data, forward, "calibration", settings.get("images", quantization.CALIBRATION_IMAGES)
+    how = Procedure(**procedure)
+    network, batches = _both(model, data, forward, "calibration", how.images)
+    return quantization.quantize(
+        network, recipe, batches, how, forward=forward or feed, progress=progress
     )
-    return quantization.quantize(network, recipe, batches, forward=forward or feed, **settings)
 
 
 def evaluate(

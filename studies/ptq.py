@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import replace
 from time import perf_counter
 
+from msgspec.structs import replace
 from ptq_task import CALIBRATION, DRAWS, arguments, calibration, correct, measured, network, record
 
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
-from emqlang.quant.ptq.recipe import uniform
+from emqlang.quant.ptq.recipe import Procedure, uniform
 
 LONG = 10_000  # iterations of the one longer run, of 3 bits
 
@@ -47,9 +47,7 @@ def measure(args: Namespace, method: str, bits: int, iterations: int, draw: int)
     recipe = replace(uniform(identity(net), [layer.name for layer in layers], bits, 8), seed=draw)
     batches = calibration(args.data, draw)
     began = perf_counter()
-    quantized = quantize(
-        net, recipe, batches, rounding=method, images=CALIBRATION, iterations=iterations or 1
-    )
+    quantized = quantize(net, recipe, batches, Procedure(method, CALIBRATION, iterations or 1))
     seconds = perf_counter() - began
     parts = dict(quantized.module.named_modules())
     errors = {

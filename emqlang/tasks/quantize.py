@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from json import dumps
 from pathlib import Path
 from time import perf_counter
 
 import torch
+from msgspec.structs import replace
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq import quantize as ptq
 from emqlang.quant.ptq.check import Check, check
 from emqlang.quant.ptq.evaluate import Evaluation, evaluate, predict
 from emqlang.quant.ptq.quantized import Quantized
-from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, Scheme
+from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme
+from emqlang.quant.ptq.rounding import Codes, Finished
 from emqlang.quant.ptq.rounding import Progress as RoundingProgress
 from emqlang.quant.ptq.splits import Splits
 from emqlang.quant.statistics.subject import Progress
@@ -40,6 +41,11 @@ class QuantizeOptions:
     bias_correction: bool = False
     fisher: bool = False
     check: bool = True
+
+    @property
+    def procedure(self) -> Procedure:
+        images, iterations = self.calib_images, self.iterations
+        return Procedure(self.rounding, images, iterations, self.bias_correction, self.fisher)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +108,9 @@ class Quantization:
     ) -> Quantized:
         """The network by a recipe, with the options' ranges; `out` and `estimate` as in `run`."""
         options, recipe = self.options, with_range(recipe, self.options.range)
-        learned = out is not None and options.rounding != "nearest"
-        unfinished = _Unfinished(out / UNFINISHED, recipe, options) if out and learned else None
+        finished = Finished()
+        if out is not None and options.procedure.learned:
+            finished = _InFile(out / UNFINISHED, recipe, options)
 
         def report(progress: RoundingProgress) -> None:
             if not progress.done:
@@ -115,17 +122,11 @@ class Quantization:
             self.network,
             recipe,
             self.splits.calibration,
-            rounding=options.rounding,
-            images=options.calib_images,
-            iterations=options.iterations,
-            bias_correction=options.bias_correction,
-            fisher=options.fisher,
+            options.procedure,
+            finished=finished,
             progress=report,
-            save=unfinished.save if unfinished else _forget,
-            finished=unfinished.load() if unfinished else None,
         )
-        if unfinished:
-            unfinished.path.unlink(missing_ok=True)
+        finished.forget()
         return quantized
 
     def _check(self) -> Check:
@@ -147,21 +148,21 @@ def with_range(recipe: Recipe, observer: str) -> Recipe:
     return replace(recipe, layers=layers)
 
 
-def _forget(codes: Mapping[str, Tensor]) -> None: ...
-
-
-class _Unfinished:
-    """The integers of the finished units, in a file that only the same recipe and options read."""
+class _InFile(Finished):
+    """Finished units in a file that only the same recipe and options read."""
 
     def __init__(self, path: Path, recipe: Recipe, options: QuantizeOptions) -> None:
         self.path = path
         facts = dumps([recipe.as_json(), asdict(options), torch.__version__])
         self.facts = {"of": blake2b(facts.encode(), digest_size=16).hexdigest()}
 
-    def save(self, codes: Mapping[str, Tensor]) -> None:
+    def save(self, codes: Codes) -> None:
         write_atomically(self.path, lambda file: save_file(dict(codes), file, self.facts))
 
-    def load(self) -> Mapping[str, Tensor]:
+    def forget(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def load(self) -> Codes:
         try:
             with safe_open(self.path, framework="pt") as file:
                 if file.metadata() != self.facts:

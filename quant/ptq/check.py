@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from emqlang.quant.networks.batches import feed, pass_through, rows, slice_rows, take
@@ -17,7 +18,7 @@ from emqlang.quant.networks.tracing import Forward
 from emqlang.quant.ptq.evaluate import Evaluation, Reference, evaluate, predict
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
-from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, uniform
+from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, uniform
 from emqlang.quant.ptq.sites import find_sites, reading
 
 ACCURACY = 0.005  # that 8 bits may cost
@@ -99,12 +100,9 @@ class _Trials:
         """With these layers alone at 8 bits."""
         self.tried += 1
         self.tell("8-bit check", self.tried, self.tried)
+        recipe, procedure = self._only(layers), Procedure(images=self.images)
         quantized = quantize(
-            self.network,
-            self._only(layers),
-            self.calibration,
-            images=self.images,
-            forward=self.forward,
+            self.network, recipe, self.calibration, procedure, forward=self.forward
         )
         return _score(
             evaluate(quantized.module, self.test, reference=self.reference, forward=self.forward)

@@ -1,4 +1,4 @@
-"""The recipe: which bits every layer of which network gets, why, and what came of it, as one JSON file.
+"""The recipe: which bits every layer of which network gets, why, and what came of it, in one JSON file.
 
 PTQ, QAT and export read the same recipe. Field names of a layer's quantizers are those of compressed-tensors.
 """
@@ -6,29 +6,38 @@ PTQ, QAT and export read the same recipe. Field names of a layer's quantizers ar
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
-from emqlang.grammar.diagnostics import EmqError, error, nearest
+from msgspec import Struct, field, to_builtins
+from msgspec.structs import replace
+
+from emqlang.grammar.diagnostics import error, nearest
+from emqlang.quant.records import read_json, typed
 from emqlang.store import write_atomically
 
 SCHEMA = "emqlang-recipe"
 SCHEMA_VERSION = 1
+ROUNDINGS = ("nearest", "adaround", "brecq")
 INPUT_BITS = 8  # of the tensor that the network itself is given
 PLACEMENTS = ("operands",)
 BITS = range(2, 9)
-Kind = TypeVar("Kind")
+ALLOWED: Mapping[str, tuple[Any, ...]] = {  # field of a scheme -> its values
+    "num_bits": tuple(BITS),
+    "strategy": ("channel", "tensor"),
+    "type": ("int",),
+    "dynamic": (False,),
+    "observer": ("mse", "minmax", "percentile"),
+}
 
 
-@dataclass(frozen=True)
-class Scheme:
+class Scheme(Struct, frozen=True, forbid_unknown_fields=True):
     """How one tensor is quantized.
 
     strategy  'channel': a scale for every output channel; 'tensor': one for all
     observer  how the range is found: 'mse', 'minmax' or 'percentile'
+    Raises ValueError for values that are not ALLOWED.
     """
 
     num_bits: int
@@ -38,59 +47,85 @@ class Scheme:
     dynamic: bool = False
     observer: str = "mse"
 
+    def __post_init__(self) -> None:
+        for name, allowed in ALLOWED.items():
+            if (value := getattr(self, name)) not in allowed:
+                choices = ", ".join(map(json.dumps, allowed))
+                raise ValueError(f"{name} is {json.dumps(value)}; it may be {choices}")
+        if self.strategy == "tensor" and self.symmetric:
+            raise ValueError("activations are quantized asymmetrically")
 
-@dataclass(frozen=True)
-class LayerRecipe:
+
+class LayerRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     """A layer's weight and its input; None is left in floating point."""
 
     weight: Scheme | None
     input: Scheme | None
 
+    def __post_init__(self) -> None:
+        for name, strategy in (("weight", "channel"), ("input", "tensor")):
+            scheme = getattr(self, name)
+            if scheme is not None and scheme.strategy != strategy:
+                raise ValueError(f"strategy of the {name} is '{scheme.strategy}', not '{strategy}'")
 
-@dataclass(frozen=True)
-class ModelIdentity:
+
+class ModelIdentity(Struct, frozen=True, forbid_unknown_fields=True):
     """Which network the recipe is for; the hash is of its weights before folding."""
 
     name: str
     weights_sha256: str
 
 
-@dataclass(frozen=True)
-class Proxy:
+class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
     """What the bits were chosen by: its text, and its canonical key."""
 
     text: str
     key: str
 
 
-@dataclass(frozen=True)
-class Solver:
-    """How the bits were found: `gap` is how much better another choice could score; None if unknown."""
+class Solver(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the bits were found: `gap` is how much better another choice could score, if known."""
 
     method: str
     status: str
     gap: float | None = None
 
 
-@dataclass(frozen=True)
-class Procedure:
-    """How the network was quantized with these bits."""
+class Procedure(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a network is quantized with a recipe's bits.
 
-    rounding: str
-    images: int
-    iterations: int = 0
+    rounding         'nearest', 'adaround' (learned layer by layer) or 'brecq' (unit by unit)
+    images           how many of the data's first images calibrate
+    iterations       of learned rounding, per unit
+    bias_correction  move biases so that every channel's mean output is the float one
+    fisher           weigh a unit's output errors by the gradient of the network's own answer
+    step_iterations  of learned activation scales: 0 but in files of older versions
+    """
+
+    rounding: str = "nearest"
+    images: int = 1024
+    iterations: int = 20_000
     bias_correction: bool = False
     fisher: bool = False
     step_iterations: int = 0
 
+    @property
+    def learned(self) -> bool:
+        """Whether rounding is learned."""
+        return self.rounding != "nearest"
 
-@dataclass(frozen=True)
-class Recipe:
+    def recorded(self) -> Procedure:
+        """As a recipe records it: what has no part in nearest rounding is off."""
+        procedure = replace(self, step_iterations=0)
+        return procedure if self.learned else replace(procedure, iterations=0, fisher=False)
+
+
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """See the file's own docstring.
 
     budget     quantity -> limit as written ('size' -> '4.5MiB')
     achieved   quantity -> what the choice costs, in the quantity's smallest unit
-    procedure  None until the network is quantized
+    procedure  how the network was quantized; None until it is
     versions   package -> version
     """
 
@@ -108,6 +143,10 @@ class Recipe:
     schema: str = SCHEMA
     schema_version: int = SCHEMA_VERSION
 
+    def __post_init__(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise ValueError(f"placement '{self.placement}' is unknown: {', '.join(PLACEMENTS)}")
+
     @property
     def bits(self) -> dict[str, int]:
         """Layer -> weight bits, of the layers that are quantized."""
@@ -118,36 +157,35 @@ class Recipe:
         }
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+        return json.dumps(to_builtins(self), indent=2, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
         write_atomically(path, lambda file: file.write_text(self.as_json(), encoding="utf-8"))
 
 
-def scheme(bits: int, strategy: str, **settings: Any) -> Scheme:
-    """A scheme of 2 to 8 bits; anything else is E310."""
-    built = Scheme(bits, strategy, **settings)
-    _check_scheme(built, "the scheme")
-    return built
-
-
-def weight_scheme(bits: int, *, symmetric: bool = False) -> Scheme:
-    return scheme(bits, "channel", symmetric=symmetric)
+def weight_scheme(bits: int, *, observer: str = "mse", symmetric: bool = False) -> Scheme:
+    """Raises E310 for bits that no scheme may have."""
+    return _scheme(bits, "channel", observer=observer, symmetric=symmetric)
 
 
 def input_scheme(bits: int, *, observer: str = "mse") -> Scheme:
-    return scheme(bits, "tensor", observer=observer)
+    """Raises E310 for bits that no scheme may have."""
+    return _scheme(bits, "tensor", observer=observer)
+
+
+def _scheme(bits: int, strategy: str, **settings: Any) -> Scheme:
+    try:
+        return Scheme(bits, strategy, **settings)
+    except ValueError as reason:
+        raise error("E310", f"the scheme's {reason}") from reason
 
 
 def uniform(
-    model: ModelIdentity,
-    layers: Mapping[str, Any] | list[str],
-    weight_bits: int,
-    act_bits: int | None,
+    model: ModelIdentity, layers: Iterable[str], weight_bits: int, act_bits: int | None
 ) -> Recipe:
     """The same bits for every layer; `act_bits` None leaves the activations in floating point."""
-    given = None if act_bits is None else input_scheme(act_bits)
-    return Recipe(model, {name: LayerRecipe(weight_scheme(weight_bits), given) for name in layers})
+    inputs = None if act_bits is None else input_scheme(act_bits)
+    return Recipe(model, {name: LayerRecipe(weight_scheme(weight_bits), inputs) for name in layers})
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -161,14 +199,19 @@ def load_recipe(path: Path) -> Recipe:
 
 def parse_recipe(text: str, path: str = "") -> Recipe:
     """The recipe that `as_json` wrote. E310 names the field that is wrong."""
-    try:
-        record = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as reason:
-        raise error("E310", f"this is not JSON: {reason}", path=path) from reason
-    try:
-        return _read_recipe(record)
-    except EmqError as failure:
-        raise EmqError(*(_at(diagnostic, path) for diagnostic in failure.diagnostics)) from None
+    record = read_json(text, "E310", "the recipe", path)
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        help = f'a recipe is a JSON object with "schema": "{SCHEMA}"'
+        raise error("E310", "this is not a recipe", help, path=path)
+    if (version := record.get("schema_version")) != SCHEMA_VERSION:
+        message = (
+            f"the recipe's schema_version is {version}, and this program reads {SCHEMA_VERSION}"
+        )
+        raise error("E310", message, path=path)
+    layers = record.get("layers")
+    for name, layer in layers.items() if isinstance(layers, dict) else ():
+        typed(layer, LayerRecipe, "E310", f"layer '{name}'", path)  # an error names the layer
+    return typed(record, Recipe, "E310", "the recipe", path)
 
 
 def check_fits(recipe: Recipe, model: ModelIdentity, layers: list[str]) -> None:
@@ -195,151 +238,3 @@ def check_fits(recipe: Recipe, model: ModelIdentity, layers: list[str]) -> None:
             f"the recipe lacks layer '{missing[0]}'{others}",
             "a layer that stays in float is written as null",
         )
-
-
-def _read_recipe(record: Any) -> Recipe:
-    _check_schema(record)
-    values = _values(Recipe, record, "the recipe")
-    layers = {
-        name: _read_layer(value, f"layer '{name}'")
-        for name, value in _mapping(values["layers"], "layers").items()
-    }
-    nested: dict[str, Any] = {
-        name: None if values[name] is None else _simple(kind, values[name], name)
-        for name, kind in (("proxy", Proxy), ("solver", Solver), ("procedure", Procedure))
-        if name in values
-    }
-    maps: dict[str, Any] = {
-        name: _amounts(values[name], name, kinds) for name, kinds in _MAPS.items() if name in values
-    }
-    model = _simple(ModelIdentity, values["model"], "model")
-    plain: dict[str, Any] = {
-        name: values[name] for name in ("accounting", "placement", "seed") if name in values
-    }
-    _check_types(Recipe, plain, "the recipe")
-    recipe = Recipe(model=model, layers=layers, **nested, **maps, **plain)
-    if recipe.placement not in PLACEMENTS:
-        raise error(
-            "E310",
-            f"placement '{recipe.placement}' is unknown",
-            f"placements: {', '.join(PLACEMENTS)}",
-        )
-    return recipe
-
-
-_MAPS: dict[str, tuple[type, ...]] = {
-    "budget": (str,),
-    "achieved": (int, float),
-    "versions": (str,),
-}
-
-
-def _check_schema(record: Any) -> None:
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise error(
-            "E310", "this is not a recipe", f'a recipe is a JSON object with "schema": "{SCHEMA}"'
-        )
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise error(
-            "E310",
-            f"the recipe's schema_version is {record.get('schema_version')}, and this program reads {SCHEMA_VERSION}",
-        )
-
-
-def _read_layer(record: Any, where: str) -> LayerRecipe:
-    values = _values(LayerRecipe, record, where)
-    schemes: dict[str, Scheme | None] = {}
-    for part, value in values.items():
-        schemes[part] = None if value is None else _simple(Scheme, value, f"the {part} of {where}")
-        if (given := schemes[part]) is not None:
-            _check_scheme(
-                given, f"the {part} of {where}", "channel" if part == "weight" else "tensor"
-            )
-    return LayerRecipe(schemes["weight"], schemes["input"])
-
-
-_ALLOWED: dict[str, tuple[Any, ...]] = {
-    "num_bits": tuple(BITS),
-    "strategy": ("channel", "tensor"),
-    "type": ("int",),
-    "dynamic": (False,),
-    "observer": ("mse", "minmax", "percentile"),
-}
-
-
-def _check_scheme(scheme: Scheme, where: str, strategy: str | None = None) -> None:
-    for name, allowed in _ALLOWED.items():
-        value = getattr(scheme, name)
-        if value not in allowed:
-            choices = ", ".join(json.dumps(choice) for choice in allowed)
-            raise error("E310", f"{name} of {where} is {json.dumps(value)}", f"it may be {choices}")
-    if strategy is not None and scheme.strategy != strategy:
-        raise error(
-            "E310", f"strategy of {where} is '{scheme.strategy}'", f"it may be '{strategy}'"
-        )
-    if scheme.strategy == "tensor" and scheme.symmetric:
-        raise error("E310", f"{where} is symmetric", "activations are quantized asymmetrically")
-
-
-def _simple(kind: type[Kind], record: Any, where: str) -> Kind:
-    """An instance of a dataclass whose fields are plain values."""
-    values = _values(kind, record, where)
-    _check_types(kind, values, where)
-    return kind(**values)
-
-
-def _values(kind: type, record: Any, where: str) -> dict[str, Any]:
-    """The fields of a record: none unknown, none missing that has no default."""
-    values = _mapping(record, where)
-    known = {spec.name: spec for spec in fields(kind)}
-    for name in values:
-        if name not in known:
-            raise error("E310", f"{where} has an unknown field '{name}'", *nearest(name, known))
-    needed = [name for name, spec in known.items() if _required(spec) and name not in values]
-    if needed:
-        raise error("E310", f"{where} lacks the field '{needed[0]}'")
-    return values
-
-
-def _required(spec: Any) -> bool:
-    return spec.default is MISSING and spec.default_factory is MISSING
-
-
-def _check_types(kind: type, values: Mapping[str, Any], where: str) -> None:
-    hints = get_type_hints(kind)
-    for name, value in values.items():
-        hint = hints[name]
-        accepted = {float | None: (float, int, type(None)), float: (float, int)}.get(hint, hint)
-        wrong_bool = isinstance(value, bool) and hint is not bool
-        if (
-            wrong_bool
-            or not isinstance(value, accepted)
-            or (isinstance(value, float) and not math.isfinite(value))
-        ):
-            raise error(
-                "E310", f"{name} of {where} is {json.dumps(value)[:40]}, which is not of its type"
-            )
-
-
-def _mapping(record: Any, where: str) -> dict[str, Any]:
-    if not isinstance(record, dict):
-        raise error("E310", f"{where} is not a JSON object")
-    return record
-
-
-def _amounts(record: Any, where: str, kinds: tuple[type, ...]) -> dict[str, Any]:
-    values = _mapping(record, where)
-    for name, value in values.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, kinds)
-            or (isinstance(value, float) and not math.isfinite(value))
-        ):
-            raise error(
-                "E310", f"'{name}' of {where} is {json.dumps(value)[:40]}, which is not of its type"
-            )
-    return values
-
-
-def _at(diagnostic: Any, path: str) -> Any:
-    return replace(diagnostic, path=path)

@@ -20,6 +20,8 @@ from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.tracing import Forward, tensors
 from emqlang.quant.ptq.capture import Given, capture_inputs, capture_outputs, guard
 from emqlang.quant.ptq.grids import Grid
+from emqlang.quant.ptq.quantized import install
+from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.ptq.units import Unit
 
 GAMMA, ZETA = -0.1, 1.1  # how far the sigmoid is stretched, so that h reaches 0 and 1
@@ -29,23 +31,28 @@ REPORT_EVERY = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """BRECQ's settings. `rate` is Adam's; `weight` is the regularisation's, whose exponent falls linearly from beta[0] to
-    beta[1] after the `warmup` share of all iterations without it."""
+    """BRECQ's settings of learned rounding.
 
-    iterations: int = 20_000
+    rate    Adam's
+    weight  of the regularisation, which is off for the `warmup` share of all iterations
+    beta    its exponent, which then falls linearly from the first value to the second
+    """
+
     rate: float = 1e-3
     weight: float = 0.01
     warmup: float = 0.2
     beta: tuple[float, float] = (20.0, 2.0)
 
-    def exponent(self, step: int) -> float | None:
-        """The regularisation's exponent at a step; None while it is off."""
-        start = self.warmup * self.iterations
+    def exponent(self, step: int, iterations: int) -> float | None:
+        """The regularisation's exponent at one of the steps; None while it is off."""
+        start = self.warmup * iterations
         if step < start:
             return None
-        return self.beta[1] + (self.beta[0] - self.beta[1]) * (
-            1 - (step - start) / (self.iterations - start)
-        )
+        left = 1 - (step - start) / (iterations - start)
+        return self.beta[1] + (self.beta[0] - self.beta[1]) * left
+
+
+SCHEDULE = Schedule()
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,27 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-Codes = dict[str, Tensor]  # layer -> integers in [0, levels - 1], uint8 (C_out, fan_in)
+Codes = Mapping[str, Tensor]  # layer -> integers in [0, levels - 1], uint8 (C_out, fan_in)
+
+
+class Finished:
+    """The codes of the units that are done, from which an interrupted run goes on.
+
+    This one holds them in memory; `emqlang quantize --out` keeps them in a file.
+    """
+
+    def __init__(self) -> None:
+        self.codes: Codes = {}
+
+    def load(self) -> Codes:
+        return self.codes
+
+    def save(self, codes: Codes) -> None:
+        self.codes = dict(codes)
+
+    def forget(self) -> None:
+        """The whole network is done."""
+        self.codes = {}
 
 
 class SoftRounding:
@@ -121,48 +148,37 @@ def _flat(parts: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One job: the float network, the copy whose weights it rounds in place, and everything it needs.
+    """Learned rounding of one network: a copy's weights are rounded in place.
 
-    Both run without activation quantizers. `layers` are the float network's.
+    original   the float network, which `layers` are of
+    quantized  the copy; both run without activation quantizers
+    batches    of at most BATCH images each
     """
 
     original: nn.Module
     quantized: nn.Module
     layers: Mapping[str, Layer]
     grids: Mapping[str, Grid]
-    batches: Sequence[Any]  # of at most BATCH images each
+    batches: Sequence[Any]
     forward: Forward
-    schedule: Schedule
-    fisher: bool
+    procedure: Procedure
     seed: int
+    schedule: Schedule = SCHEDULE
 
-    def run(
-        self,
-        units: Sequence[Unit],
-        *,
-        finished: Mapping[str, Tensor],
-        report: Report,
-        save: Callable[[Codes], None],
-    ) -> Codes:
-        """Rounds every unit; `finished` ones are taken as they are, `save` is given all codes after each unit."""
-        codes: Codes = {
-            name: finished[name]
-            for unit in units
-            for name in unit.layers
-            if _all_in(unit, finished)
-        }
-        left = [unit for unit in units if not _all_in(unit, finished)]
-        for name, code in codes.items():
-            self._install(name, code)
-        clock = _Clock(self.schedule.iterations * len(left), self.estimate(left), report)
+    def run(self, units: Sequence[Unit], finished: Finished, report: Report) -> Codes:
+        """Rounds every unit but the finished ones, and saves all codes after each."""
+        known = finished.load()
+        left = [unit for unit in units if not all(name in known for name in unit.layers)]
+        codes = {name: known[name] for unit in units if unit not in left for name in unit.layers}
+        self._install(codes)
+        clock = _Clock(self.procedure.iterations * len(left), self.estimate(left), report)
         for position, unit in enumerate(units):
             if unit in left:
                 generator = torch.Generator().manual_seed(self.seed * 100_003 + position)
                 rounded = self._round(unit, generator, clock)
-                for name, code in rounded.items():
-                    self._install(name, code)
+                self._install(rounded)
                 codes |= rounded
-                save(codes)
+                finished.save(codes)
         return codes
 
     def estimate(self, units: Sequence[Unit]) -> float:
@@ -177,22 +193,22 @@ class Reconstruction:
             began = time.perf_counter()
             for _ in range(trial):
                 rounding.step(loss, self.schedule.weight, 2.0)
-            seconds += (time.perf_counter() - began) / trial * self.schedule.iterations
+            seconds += (time.perf_counter() - began) / trial * self.procedure.iterations
         return seconds
 
     def _round(self, unit: Unit, generator: torch.Generator, clock: _Clock) -> Codes:
         given, targets = self._captured(unit, self.batches)
-        weights = self._fisher(unit) if self.fisher else None
+        weights = self._fisher(unit) if self.procedure.fisher else None
         rounding = self._soft(unit)
         fresh = self._guard(unit, given)
         order: list[int] = []
-        for step in range(self.schedule.iterations):
+        iterations = self.procedure.iterations
+        for step in range(iterations):
             order = order or torch.randperm(len(given), generator=generator).tolist()
             i = order.pop()
-            loss = self._loss(
-                unit, fresh, given[i], targets[i], None if weights is None else weights[i]
-            )
-            rounding.step(loss, self.schedule.weight, self.schedule.exponent(step))
+            weight = None if weights is None else weights[i]
+            loss = self._loss(unit, fresh, given[i], targets[i], weight)
+            rounding.step(loss, self.schedule.weight, self.schedule.exponent(step, iterations))
             clock.tick(unit.name)
         return rounding.codes()
 
@@ -254,12 +270,9 @@ class Reconstruction:
 
         return output_gradients(self.original, self.quantized, unit, self.batches, self.forward)
 
-    def _install(self, name: str, codes: Tensor) -> None:
-        layer = self.layers[name]
-        weight = self.quantized.get_submodule(name).weight
-        assert isinstance(weight, nn.Parameter)
-        with torch.no_grad():
-            weight.copy_(layer.unrows(self.grids[name].values(codes)))
+    def _install(self, codes: Codes) -> None:
+        for name, code in codes.items():
+            install(self.quantized, self.layers[name], self.grids[name].values(code))
 
 
 class _Clock:
@@ -281,7 +294,3 @@ class _Clock:
                     unit, self.done, self.total, share * measured + (1 - share) ** 2 * self.estimate
                 )
             )
-
-
-def _all_in(unit: Unit, finished: Mapping[str, Tensor]) -> bool:
-    return all(name in finished for name in unit.layers)

@@ -19,11 +19,9 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.grids import Grid, WeightQuantizer
 from emqlang.quant.ptq.quantize import EXAMPLES
 from emqlang.quant.ptq.quantized import blank, install
-from emqlang.quant.ptq.rounding import BATCH, Reconstruction, Schedule
+from emqlang.quant.ptq.rounding import BATCH, Codes, Finished, Reconstruction
 from emqlang.quant.ptq.units import find_units
 from emqlang.quant.tables.spec import Spec
-
-Codes = Mapping[str, Tensor]  # layer -> integers, uint8 (C_out, fan_in)
 
 
 class Blockwise:
@@ -75,13 +73,10 @@ class Blockwise:
         for name, grid in grids.items():
             rows = self.layers[name].rows(self.layers[name].weight.detach())
             install(copy, self.layers[name], grid.values(grid.codes(rows)))
-        job = Reconstruction(
-            original, copy, {name: self.layers[name] for name in names}, grids, chunks(self.calibration, BATCH), feed,
-            Schedule(self.spec.iterations), False, self.spec.seed,
-        )  # fmt: skip
-        return job.run(
-            [self.units[unit]], finished={}, report=lambda progress: None, save=lambda codes: None
-        )
+        layers = {name: self.layers[name] for name in names}
+        small, spec = chunks(self.calibration, BATCH), self.spec
+        job = Reconstruction(original, copy, layers, grids, small, feed, spec.procedure, spec.seed)
+        return job.run([self.units[unit]], Finished(), lambda progress: None)
 
     def _grid(self, name: str, bits: int) -> Grid:
         if (name, bits) not in self._grids:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -21,8 +20,9 @@ from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
 from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, input_scheme, weight_scheme
+from emqlang.quant.ptq.rounding import Codes
 from emqlang.quant.ptq.splits import Splits
-from emqlang.quant.tables.blockwise import Blockwise, Codes
+from emqlang.quant.tables.blockwise import Blockwise
 from emqlang.quant.tables.composition import Composition, Nearest, Rounding
 from emqlang.quant.tables.outcome import Outcome, judge
 from emqlang.quant.tables.spec import Spec
@@ -122,7 +122,7 @@ class Workshop:
         observer = self.spec.range
         schemes = {
             layer.name: LayerRecipe(
-                replace(weight_scheme(choice.weight_bits), observer=observer),
+                weight_scheme(choice.weight_bits, observer=observer),
                 input_scheme(choice.act_bits or self.spec.act_bits, observer=observer),
             )
             for layer, choice in zip(
@@ -142,11 +142,8 @@ class Workshop:
         return judge(logits, labels, answers, perf_counter() - began, saved)
 
     def _sequential(self, configuration: Configuration) -> list[Tensor]:
-        spec = self.spec
-        quantized = quantize(
-            self.network, self.recipe(configuration), self.calibration,
-            rounding=spec.rounding, images=spec.calib_images, iterations=spec.iterations,
-        )  # fmt: skip
+        recipe, procedure = self.recipe(configuration), self.spec.procedure
+        quantized = quantize(self.network, recipe, self.calibration, procedure)
         return self._logits(quantized.module)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
+from emqlang.quant.ptq.recipe import Procedure
 
 ROWS = 425  # as MQ-Bench-101 has
-ROUNDINGS = ("nearest", "adaround", "brecq")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Spec:
     def choices(self) -> tuple[Choice, ...]:
         """The menu. Raises E401."""
         return parse_menu(self.menu) if "A" in self.menu.upper() else parse_bits(self.menu)
+
+    @property
+    def procedure(self) -> Procedure:
+        """How each row is quantized."""
+        return Procedure(self.rounding, self.calib_images, self.iterations)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import Quantized, identity
-from emqlang.quant.ptq.recipe import Recipe, uniform
+from emqlang.quant.ptq.recipe import Procedure, Recipe, uniform
+from emqlang.quant.ptq.rounding import SCHEDULE, Finished, Report, Schedule
 
 KINDS: tuple[type[nn.Module], ...] = (
     networks.Chain, networks.Sequence1d, networks.PreActivation, networks.Shared, networks.Subclasses,
@@ -44,12 +45,23 @@ def recipe_for(network: Network, bits: int = 3, act_bits: int | None = 8) -> Rec
 
 
 def quantized(
-    network: Network, data: list[Any], bits: int = 3, act_bits: int | None = 8, **settings: Any
+    network: Network,
+    data: list[Any],
+    bits: int = 3,
+    act_bits: int | None = 8,
+    *,
+    schedule: Schedule = SCHEDULE,
+    finished: Finished | None = None,
+    progress: Report = lambda progress: None,
+    **procedure: Any,
 ) -> Quantized:
-    """By nearest rounding, calibrated on all of the data, unless the settings say otherwise."""
+    """By nearest rounding, calibrated on all of the data, unless the procedure says otherwise."""
     return quantize(
         network,
         recipe_for(network, bits, act_bits),
         data,
-        **{"images": sum(map(len, data)), **settings},
+        Procedure(**{"images": sum(map(len, data)), **procedure}),
+        schedule=schedule,
+        finished=finished,
+        progress=progress,
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.ptq.recipe import (
@@ -23,7 +23,6 @@ from emqlang.quant.ptq.recipe import (
     input_scheme,
     load_recipe,
     parse_recipe,
-    scheme,
     uniform,
     weight_scheme,
 )
@@ -79,6 +78,12 @@ def test_a_layer_may_stay_in_float() -> None:
     assert parse_recipe(recipe.as_json()).bits == {"b": 2}
 
 
+def test_a_recipe_of_an_older_version_is_read() -> None:
+    record = json.loads(replace(uniform(MODEL, ["a"], 4, 8), procedure=Procedure()).as_json())
+    record["procedure"] |= {"step_iterations": 200}
+    assert parse_recipe(json.dumps(record)).procedure == Procedure(step_iterations=200)
+
+
 def damaged(**changes: Any) -> str:
     """A recipe as JSON with some entries changed: `layers__a__weight__num_bits=9`; ... takes one away."""
     record = json.loads(uniform(MODEL, ["a"], 4, 8).as_json())
@@ -97,49 +102,37 @@ def damaged(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "this is not JSON"),
-        ("[" * 100_000, "this is not JSON"),
+        ("{", "the recipe is not JSON"),
+        ("[" * 100_000, "the recipe is not JSON"),
         ("[]", "this is not a recipe"),
         ("{}", "this is not a recipe"),
         (damaged(schema="other"), "this is not a recipe"),
         (damaged(schema_version=2), "the recipe's schema_version is 2, and this program reads 1"),
-        (damaged(layers=...), "the recipe lacks the field 'layers'"),
-        (damaged(model__weights_sha256=...), "model lacks the field 'weights_sha256'"),
-        (damaged(model__name=3), "name of model is 3, which is not of its type"),
-        (damaged(extra=1), "the recipe has an unknown field 'extra'"),
-        (damaged(layers__a__weigth=None), "layer 'a' has an unknown field 'weigth'"),
-        (damaged(layers__a__weight__num_bits=9), "num_bits of the weight of layer 'a' is 9"),
-        (damaged(layers__a__weight__num_bits=1), "num_bits of the weight of layer 'a' is 1"),
-        (damaged(layers__a__weight__num_bits=True), "num_bits of the weight of layer 'a' is true"),
-        (damaged(layers__a__weight__num_bits="4"), "num_bits of the weight of layer 'a' is \"4\""),
+        (damaged(layers=...), "the recipe: object missing required field `layers`"),
+        (damaged(model__weights_sha256=...), "the recipe, model: object missing required field"),
+        (damaged(model__name=3), "the recipe, model.name: expected `str`, got `int`"),
+        (damaged(extra=1), "the recipe: object contains unknown field `extra`"),
+        (damaged(layers__a__weigth=None), "layer 'a': object contains unknown field `weigth`"),
         (
-            damaged(layers__a__weight__strategy="tensor"),
-            "strategy of the weight of layer 'a' is 'tensor'",
+            damaged(layers__a__weight__num_bits=9),
+            "layer 'a', weight: num_bits is 9; it may be 2, 3",
         ),
-        (
-            damaged(layers__a__input__strategy="channel"),
-            "strategy of the input of layer 'a' is 'channel'",
-        ),
-        (damaged(layers__a__input__symmetric=True), "the input of layer 'a' is symmetric"),
-        (
-            damaged(layers__a__input__observer="luck"),
-            "observer of the input of layer 'a' is \"luck\"",
-        ),
-        (damaged(layers__a__input__dynamic=True), "dynamic of the input of layer 'a' is true"),
-        (damaged(layers__a=3), "layer 'a' is not a JSON object"),
-        (damaged(layers=[]), "layers is not a JSON object"),
-        (damaged(budget={"size": 4.5}), "'size' of budget is 4.5, which is not of its type"),
-        (
-            damaged(achieved={"size": "much"}),
-            "'size' of achieved is \"much\", which is not of its type",
-        ),
-        (
-            damaged().replace('"achieved": {}', '"achieved": {"size": NaN}'),
-            "'size' of achieved is NaN",
-        ),
-        (damaged(seed=1.5), "seed of the recipe is 1.5"),
-        (damaged(placement="all"), "placement 'all' is unknown"),
-        (damaged(solver={"method": "exact"}), "solver lacks the field 'status'"),
+        (damaged(layers__a__weight__num_bits=1), "layer 'a', weight: num_bits is 1"),
+        (damaged(layers__a__weight__num_bits=True), "layer 'a', weight.num_bits: expected `int`"),
+        (damaged(layers__a__weight__num_bits="4"), "layer 'a', weight.num_bits: expected `int`"),
+        (damaged(layers__a__weight__strategy="tensor"), "layer 'a': strategy of the weight is"),
+        (damaged(layers__a__input__strategy="channel"), "layer 'a': strategy of the input is"),
+        (damaged(layers__a__input__symmetric=True), "layer 'a', input: activations are quantized"),
+        (damaged(layers__a__input__observer="luck"), "layer 'a', input: observer is \"luck\"; it"),
+        (damaged(layers__a__input__dynamic=True), "layer 'a', input: dynamic is true"),
+        (damaged(layers__a=3), "layer 'a': expected `object`, got `int`"),
+        (damaged(layers=[]), "the recipe, layers: expected `object`, got `array`"),
+        (damaged(budget={"size": 4.5}), "the recipe, budget[...]: expected `str`, got `float`"),
+        (damaged(achieved={"size": "much"}), "the recipe, achieved[...]: expected `float`"),
+        (damaged().replace('"achieved": {}', '"achieved": {"a": NaN}'), "the recipe is not JSON"),
+        (damaged(seed=1.5), "the recipe, seed: expected `int`, got `float`"),
+        (damaged(placement="all"), "the recipe: placement 'all' is unknown"),
+        (damaged(solver={"method": "exact"}), "the recipe, solver: object missing required field"),
     ],
 )
 def test_a_damaged_recipe_says_where(text: str, message: str) -> None:
@@ -166,7 +159,7 @@ def test_widths_go_from_2_to_8(bits: int) -> None:
     with pytest.raises(EmqError, match="num_bits"):
         weight_scheme(bits)
     with pytest.raises(EmqError, match="num_bits"):
-        scheme(bits, "tensor")
+        input_scheme(bits)
 
 
 @pytest.mark.parametrize(

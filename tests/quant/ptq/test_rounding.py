@@ -1,10 +1,9 @@
-"""Learned rounding and what it stands on: units, captured tensors, the written-out gradient, Fisher weights, learned steps."""
+"""Learned rounding and what it stands on: units, captured tensors, the written-out gradient, Fisher weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +12,7 @@ import networks
 import pytest
 import torch
 import torch.nn.functional as F
+from msgspec.structs import replace
 from subjects import batches, quantized, ready, recipe_for
 from torch import Tensor, nn
 
@@ -23,8 +23,8 @@ from emqlang.quant.ptq.capture import capture_inputs, capture_outputs
 from emqlang.quant.ptq.fisher import output_gradients
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.quantize import quantize
-from emqlang.quant.ptq.recipe import LayerRecipe, weight_scheme
-from emqlang.quant.ptq.rounding import GAMMA, ZETA, Progress, Schedule, SoftRounding
+from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, weight_scheme
+from emqlang.quant.ptq.rounding import GAMMA, SCHEDULE, ZETA, Progress, Schedule, SoftRounding
 from emqlang.quant.ptq.units import Unit, find_units
 
 FAST = Schedule(rate=1e-2)  # for a few hundred iterations
@@ -53,18 +53,6 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.blocks(self.stem(x)).mean((2, 3)))
         return logits
-
-
-class Branching(nn.Module):
-    """Two layers, each a unit of its own, that read one tensor. (N, 4)"""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left, self.right = nn.Linear(4, 4), nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.cat([self.left(x), self.right(x)], 1)
-        return y
 
 
 def images(count: int = 32, seed: int = 0) -> Tensor:
@@ -135,9 +123,7 @@ def test_symmetric_grids_keep_to_their_levels(rounding: str) -> None:
         network,
         replace(recipe, layers=layers),
         data,
-        rounding=rounding,
-        images=32,
-        iterations=30,
+        Procedure(rounding, images=32, iterations=30),
         schedule=FAST,
     )
     assert all(row.distinct <= 3 for row in found.report)
@@ -191,9 +177,8 @@ def test_rounding_begins_at_the_weights_themselves() -> None:
 
 
 def test_the_regularisation_follows_the_schedule() -> None:
-    schedule = Schedule(iterations=1000)
-    assert schedule.exponent(0) is schedule.exponent(199) is None
-    exponents = [schedule.exponent(step) for step in range(200, 1000)]
+    assert SCHEDULE.exponent(0, 1000) is SCHEDULE.exponent(199, 1000) is None
+    exponents = [SCHEDULE.exponent(step, 1000) for step in range(200, 1000)]
     assert exponents[0] == 20 and exponents[-1] == pytest.approx(2, abs=0.03)
     steps = [a - b for a, b in pairwise(exponents)]  # type: ignore[operator]
     assert steps == pytest.approx([18 / 800] * 799)
@@ -209,15 +194,19 @@ def test_progress_starts_with_an_estimate_and_ends_at_the_end() -> None:
     assert told[-1].seconds_left == 0 and all(one.seconds_left >= 0 for one in told)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"rounding": "brecq"}, {"rounding": "brecq", "fisher": True}, {"step_iterations": 20}],
-)
-def test_blocks_that_write_to_their_inputs_are_learned_alike(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("fisher", [False, True])
+def test_blocks_that_write_to_their_inputs_are_learned_alike(fisher: bool) -> None:
     """ReLU in place on a block's input, or beside it: the same network, the same result."""
     data = [images(16)]
     first, second = (
-        quantized(residual(inplace), data, **{"iterations": 40, "schedule": FAST, **settings})
+        quantized(
+            residual(inplace),
+            data,
+            rounding="brecq",
+            iterations=40,
+            fisher=fisher,
+            schedule=FAST,
+        )
         for inplace in (True, False)
     )
     assert all(
@@ -326,29 +315,6 @@ def test_fisher_weights_change_what_is_learned() -> None:
     assert weighted.recipe.procedure is not None and weighted.recipe.procedure.fisher
 
 
-def test_learned_steps_lower_the_error_of_coarse_activations() -> None:
-    network, data = residual(), [images(seed=i) for i in range(2)]
-    plain = quantized(network, data, bits=8, act_bits=2)
-    learned = quantized(network, data, bits=8, act_bits=2, step_iterations=200)
-    assert [grid.zero_point for _, grid in plain.inputs] == [
-        grid.zero_point for _, grid in learned.inputs
-    ]
-    assert any(
-        a.scale != b.scale for (_, a), (_, b) in zip(plain.inputs, learned.inputs, strict=True)
-    )
-    name = "blocks.1"
-    assert output_error(network, learned.module, name, data) < output_error(
-        network, plain.module, name, data
-    )
-
-
-def test_steps_of_an_input_that_several_units_share_are_learned() -> None:
-    network = prepare(Branching(), torch.randn(2, 4))
-    data = [torch.randn(32, 4, generator=torch.Generator().manual_seed(0))]
-    found = quantized(network, data, act_bits=3, step_iterations=10)
-    assert [site.layers for site, _ in found.inputs] == [("left", "right")]
-
-
 @pytest.mark.parametrize(
     ("kind", "layer", "calls"),
     [(networks.Shared, "conv", 2), (networks.Chain, "body.6", 1), (networks.Sequence1d, "mix", 1)],
@@ -378,7 +344,10 @@ def test_layers_in_float_are_left_alone() -> None:
         for name, entry in recipe.layers.items()
     }
     found = quantize(
-        network, replace(recipe, layers=layers), data, rounding="brecq", images=32, iterations=20
+        network,
+        replace(recipe, layers=layers),
+        data,
+        Procedure("brecq", images=32, iterations=20),
     )
     parts = dict(found.module.named_modules())
     assert all(torch.equal(parts[name].weight, layer.weight) for name, layer in kept.items())

@@ -21,6 +21,7 @@ from small_table import options
 
 from emqlang.quant.ptq.evaluate import evaluate
 from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.tables.blockwise import Blockwise
 from emqlang.quant.tables.build import CHECKED, SEQUENTIAL
 from emqlang.quant.tables.ledger import Ledger
@@ -52,7 +53,7 @@ def test_rows_are_what_quantize_gives(emq: Emq, tmp_path: Path) -> None:
     shop = Workshop(table.spec)
     for row in range(3):
         recipe = shop.recipe(tuple(table.choices[row].tolist()))
-        module = quantize(shop.network, recipe, shop.calibration, images=64).module
+        module = quantize(shop.network, recipe, shop.calibration, Procedure(images=64)).module
         found = evaluate(module, shop.splits.test, reference=shop.network.module)
         assert found.accuracy == pytest.approx(table.accuracy[row]) and found.loss == pytest.approx(
             table.loss[row], rel=1e-5
@@ -218,9 +219,8 @@ def test_a_learned_table_is_what_quantize_learns(emq: Emq, tmp_path: Path) -> No
     )
     shop = Workshop(table.spec)
     recipe = shop.recipe(tuple(table.choices[1].tolist()))
-    module = quantize(
-        shop.network, recipe, shop.calibration, rounding="adaround", images=64, iterations=20
-    ).module
+    procedure = Procedure("adaround", images=64, iterations=20)
+    module = quantize(shop.network, recipe, shop.calibration, procedure).module
     assert evaluate(module, shop.splits.test).accuracy == pytest.approx(table.accuracy[1])
 
 

@@ -28,7 +28,7 @@ from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import blank, identity
-from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, input_scheme, weight_scheme
+from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, input_scheme, weight_scheme
 from emqlang.quant.tables import sampling
 from emqlang.quant.tables.composition import Composition, Nearest
 from emqlang.quant.tables.replay import Course, Tape
@@ -124,7 +124,9 @@ def directly(network: Network, choices: list[Choice], batches: list[Tensor]) -> 
         )
         for layer, choice in zip(network.collection.layers, choices, strict=True)
     }
-    module = quantize(network, Recipe(identity(network), schemes), batches[:2], images=16).module
+    module = quantize(
+        network, Recipe(identity(network), schemes), batches[:2], Procedure(images=16)
+    ).module
     with torch.no_grad():
         return torch.cat([feed(module, batch) for batch in batches])
 
