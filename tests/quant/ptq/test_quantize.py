@@ -389,7 +389,7 @@ def test_the_users_model_is_left_as_it_was(kind: type[nn.Module], tmp_path: Path
 
 def test_the_same_seed_gives_the_same_network() -> None:
     network, data = ready(networks.PreActivation), batches(networks.PreActivation)
-    procedure, schedule = Procedure("brecq", images=32, iterations=60), Schedule(rate=1e-2)
+    procedure, schedule = Procedure("brecq", images=32, iterations=30), Schedule(rate=0.1)
     first, same, other = (
         quantize(
             network,
