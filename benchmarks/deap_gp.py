@@ -15,8 +15,8 @@ import numpy as np
 from deap import base, creator, gp, tools
 from deap.algorithms import varAnd
 
-from emqlang.evolve.arena import Court
-from emqlang.evolve.settings import Settings
+from emqlang.evolve.arena import Benchmark
+from emqlang.evolve.settings import SearchSettings
 
 Array = np.ndarray[Any, np.dtype[np.floating]]
 CROSSOVER, MUTATION = 0.5, 0.3
@@ -29,10 +29,10 @@ class Layer: ...
 
 
 def search(
-    court: Court, names: tuple[str, ...], candidates: int, settings: Settings
+    benchmark: Benchmark, names: tuple[str, ...], candidates: int, settings: SearchSettings
 ) -> tuple[int, float]:
     """How many candidates were scored, and the best fitness."""
-    toolbox = _toolbox(court, names, settings)
+    toolbox = _toolbox(benchmark, names, settings)
     random.seed(settings.seed)
     population = [toolbox.individual() for _ in range(settings.population)]
     scored, best = 0, -1.0
@@ -46,14 +46,16 @@ def search(
         population = varAnd(chosen, toolbox, CROSSOVER, MUTATION)
 
 
-def _toolbox(court: Court, names: tuple[str, ...], settings: Settings) -> base.Toolbox:
-    primitives = _primitives(court, names)
+def _toolbox(
+    benchmark: Benchmark, names: tuple[str, ...], settings: SearchSettings
+) -> base.Toolbox:
+    primitives = _primitives(benchmark, names)
     creator.create("Fitness", base.Fitness, weights=(1.0,))
     creator.create("Individual", gp.PrimitiveTree, fitness=creator.Fitness)
     toolbox = base.Toolbox()
     toolbox.register("expr", gp.genHalfAndHalf, pset=primitives, min_=1, max_=5, type_=Layer)
     toolbox.register("individual", tools.initIterate, creator.Individual, toolbox.expr)
-    toolbox.register("evaluate", _fitness(court, names, primitives))
+    toolbox.register("evaluate", _fitness(benchmark, names, primitives))
     toolbox.register("mate", gp.cxOnePoint)
     toolbox.register("expr_mut", gp.genFull, min_=0, max_=2)
     toolbox.register("mutate", gp.mutUniform, expr=toolbox.expr_mut, pset=primitives)
@@ -62,7 +64,7 @@ def _toolbox(court: Court, names: tuple[str, ...], settings: Settings) -> base.T
     return toolbox
 
 
-def _primitives(court: Court, names: tuple[str, ...]) -> gp.PrimitiveSetTyped:
+def _primitives(benchmark: Benchmark, names: tuple[str, ...]) -> gp.PrimitiveSetTyped:
     primitives = gp.PrimitiveSetTyped("main", [Weight] * len(names), Layer)
     primitives.renameArguments(**{f"ARG{i}": name for i, name in enumerate(names)})
     for name, op in UNARY.items():
@@ -76,30 +78,32 @@ def _primitives(court: Court, names: tuple[str, ...]) -> gp.PrimitiveSetTyped:
         primitives.addPrimitive(_reduced(op), [Weight], Layer, name)
     for value in (0.5, 1.0, 2.0, 3.0):
         primitives.addTerminal(
-            np.full(len(court.statistics.layers), value), Layer, f"c{str(value).replace('.', '_')}"
+            np.full(len(benchmark.statistics.layers), value),
+            Layer,
+            f"c{str(value).replace('.', '_')}",
         )
     return primitives
 
 
 def _fitness(
-    court: Court, names: tuple[str, ...], primitives: gp.PrimitiveSetTyped
+    benchmark: Benchmark, names: tuple[str, ...], primitives: gp.PrimitiveSetTyped
 ) -> Callable[[Any], tuple[float]]:
-    offsets = court.statistics.offsets["weight"]
+    offsets = benchmark.statistics.offsets["weight"]
     values = [
-        [court.statistics.array(name).numpy()[a:b] for a, b in pairwise(offsets)] for name in names
+        [benchmark.statistics.array(name).numpy()[a:b] for a, b in pairwise(offsets)]
+        for name in names
     ]
-    bits = np.array([choice.weight_bits for choice in court.statistics.choices], np.float64)
-    mains = [group.main for group in court.groups]
+    mains = [group.main for group in benchmark.groups]
 
     def fitness(individual: Any) -> tuple[float]:
         with np.errstate(all="ignore"):
             q = np.broadcast_to(
-                gp.compile(individual, primitives)(*values), len(court.statistics.layers)
+                gp.compile(individual, primitives)(*values), len(benchmark.statistics.layers)
             )
-        scores = q[mains, None] * bits
+        scores = q[mains, None] * benchmark.bits
         if not np.isfinite(scores).all():
             return (-1.0,)
-        return (abs(float(court.rho(court.totals(scores[None]))[0].mean())),)
+        return (abs(float(benchmark.rho(benchmark.totals(scores[None]))[0].mean())),)
 
     return fitness
 

@@ -23,34 +23,33 @@ from machine import Company, Memory, describe
 from shaped import WEIGHTS, Shaped
 from synthetic import RESNET18
 
-from emqlang.evolve.arena import Open
 from emqlang.evolve.ledger import Ledger
 from emqlang.evolve.search import Budget, Search
-from emqlang.evolve.settings import Settings, papers
+from emqlang.evolve.settings import SearchSettings, paper_settings
 from emqlang.tasks.workers import Workers
 
 PAPER_SECONDS = 1_000 * 2 * 50 * 1.02  # two contenders an iteration, 50 configurations each
 
 
 def whole() -> None:
-    settings = papers(inputs=WEIGHTS)
-    door = Shaped()
-    door.open()
+    settings = paper_settings(inputs=WEIGHTS)
+    source = Shaped()
+    source.open()
     memory, began = Memory(), perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.create(Path(folder), {"settings": settings.as_dict()})
-        progress = Search(ledger, door, Workers().run).advance(Budget(steps=1_001), lambda *_: None)
+        status = Search(ledger, source, Workers().run).advance(Budget(steps=1_001), lambda *_: None)
     seconds = perf_counter() - began
-    assert progress is not None
-    print(f"whole search: {seconds:.1f} s, {progress.evaluated:,} evaluated")
-    print(f"  best {progress.best:.3f}, {memory.grown():.0f} MB beyond the statistics")
+    assert status is not None
+    print(f"whole search: {seconds:.1f} s, {status.evaluated:,} evaluated")
+    print(f"  best {status.best:.3f}, {memory.grown():.0f} MB beyond the statistics")
     hours, times = PAPER_SECONDS / 3600, PAPER_SECONDS / seconds
     print(f"  the paper's price of that many configurations: {hours:.1f} h, {times:,.0f} times")
 
 
 def rejects() -> None:
     """A space of few programs is used up first; after that every proposal has been seen before."""
-    settings = Settings(
+    settings = SearchSettings(
         islands=2,
         inputs=("numel", "depth"),
         ops=("add", "log"),
@@ -59,12 +58,12 @@ def rejects() -> None:
         immigrants=0.2,
     )
     shapes = tuple((name, (4, 4)) for name in list(RESNET18)[:18])
-    door = Shaped(("depth", *WEIGHTS), shapes)
+    source = Shaped(("depth", *WEIGHTS), shapes)
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.create(Path(folder), {"settings": settings.as_dict()})
-        search = Search(ledger, door, Workers(2).run)
+        search = Search(ledger, source, Workers(2).run)
         search.advance(Budget(steps=150), lambda *_: None)
-        before, began = ledger.progress(), perf_counter()
+        before, began = ledger.status(), perf_counter()
         after = search.advance(Budget(steps=250), lambda *_: None)
         seconds = perf_counter() - began
         assert before is not None and after is not None
@@ -79,23 +78,22 @@ def rejects() -> None:
 def deap(candidates: int) -> None:
     import deap_gp
 
-    door = Shaped()
-    scene = door.open()
-    settings = Settings(inputs=WEIGHTS, choice_dependent=False, islands=1, migrate=0)
+    scene = Shaped().open()
+    settings = SearchSettings(inputs=WEIGHTS, choice_dependent=False, islands=1, migrate=0)
     began = perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.create(Path(folder), {"settings": settings.as_dict()})
-        fresh = Open(replace(scene, cache=type(scene.cache)()))
-        progress = Search(ledger, fresh, Workers().run).advance(
+        fresh = replace(scene, cache=type(scene.cache)())
+        status = Search(ledger, fresh, Workers().run).advance(
             Budget(evals=candidates), lambda *_: None
         )
-    assert progress is not None
-    ours = progress.evaluated / (perf_counter() - began)
+    assert status is not None
+    ours = status.evaluated / (perf_counter() - began)
     began = perf_counter()
-    scored, best = deap_gp.search(scene.courts[0], WEIGHTS, candidates, settings)
+    scored, best = deap_gp.search(scene.benchmarks[0], WEIGHTS, candidates, settings)
     theirs = scored / (perf_counter() - began)
     print("scored candidates per second")
-    print(f"emqlang: {ours:.1f} ({progress.evaluated} of them, best {progress.best:.3f})")
+    print(f"emqlang: {ours:.1f} ({status.evaluated} of them, best {status.best:.3f})")
     print(f"DEAP:    {theirs:.1f} ({scored} of them, best {best:.3f}): {ours / theirs:.1f} times")
 
 

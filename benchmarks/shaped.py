@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from synthetic import RESNET18, Synthetic, synthetic
 
-from emqlang.evolve.arena import Arena, Court
+from emqlang.evolve.arena import Arena, Benchmark
 from emqlang.grammar.program import parse
 from emqlang.quant.networks.layers import Group
 from emqlang.scores.table import tabulate
@@ -41,15 +41,13 @@ def arena(shapes: tuple[tuple[str, tuple[int, ...]], ...], names: tuple[str, ...
     (table,) = tabulate([parse(EQ5).canonical], statistics, own)
     clean = table.totals(choices)
     truth = clean + NOISE * clean.std() * rng.standard_normal(ROWS)
-    return Arena(
-        [Court("synthetic", statistics, own, choices, truth, list(statistics.shapes.values()))],
-        "synthetic",
-    )
+    shapes = list(statistics.shapes.values())
+    return Arena([Benchmark("synthetic", statistics, own, choices, truth, shapes)], "synthetic")
 
 
 @dataclass(frozen=True)
 class Shaped:
-    """Leads to the arena in any process."""
+    """Opens the arena in any process."""
 
     names: tuple[str, ...] = WEIGHTS
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = tuple(RESNET18.items())

@@ -1,4 +1,4 @@
-"""Everything that a run has seen: canonical keys and fingerprints, with the number of the program that was first."""
+"""The programs that a run has seen, by canonical key and by fingerprint of their scores."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from emqlang.grammar.expr import Expr
 
 @dataclass
 class Archive:
-    """What is known of programs, by number. `last` is the largest number.
+    """Each dictionary has the number of the program that came first.
 
-    graphs  Weisfeiler-Lehman hash -> the programs with it, for the paper's search, which knows programs by it alone
+    graphs  Weisfeiler-Lehman hash -> programs, by which alone the paper's search knows them
+    last    the largest number; `last_variant` likewise, of other graphs of a program
     """
 
     keys: dict[bytes, int] = field(default_factory=dict)
@@ -21,7 +22,7 @@ class Archive:
     last_variant: int = 0
 
     def add(self, number: int, key: bytes, fingerprint: bytes) -> None:
-        """Numbers rise; who was first stays."""
+        """Adds a program; numbers rise."""
         self.keys.setdefault(key, number)
         if fingerprint:
             self.fingerprints.setdefault(fingerprint, number)

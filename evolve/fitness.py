@@ -1,4 +1,4 @@
-"""How good candidates are: the mean of Spearman's correlation over the best 20 %, 50 % and all rows, and over the courts.
+"""How good candidates are: the mean of Spearman's correlation over the best 20 %, 50 % and all rows, and over benchmarks.
 
 S and -S are scored at once: their correlations are opposite, so that a candidate is taken with the better sign.
 """
@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
+from math import nan
 
 import numpy as np
 
-from emqlang.evolve.arena import Arena, Court
+from emqlang.evolve.arena import Arena, Benchmark
 from emqlang.grammar.expr import Expr, apply
 from emqlang.scores.correlation import Array
 
-NOISE = 1e-12  # of the largest entry: what is less is rounding, as in `Court.totals`
-BITS = 20  # of a fingerprint's entries, each for itself (1e-6): a small one decides between rows that tie in the large ones
+NOISE = 1e-12  # relative to the largest entry: less is rounding, as in `Benchmark.totals`
+# Of the mantissa of a fingerprint's entries (1e-6), each by itself: a small one decides between rows that tie in large ones.
+BITS = 20
 
 
 class Combine(StrEnum):
-    """How the courts' fitnesses make one."""
+    """How the fitnesses of several benchmarks make one."""
 
     MEAN = "mean"
     LEAST = "least"
@@ -32,10 +34,10 @@ class Score:
     """What a candidate is worth.
 
     fitness      NaN for scores that are not finite
-    rho          a court and ratio: flat, court by court
-    negative     whether that is of -S
-    fingerprint  of what tells configurations apart, whatever the sign; empty where nothing does
-    counts_bits  whether it is the bit-sum's
+    rho          per benchmark and ratio, flat, benchmark by benchmark
+    negative     whether it is -S that has this fitness
+    fingerprint  of what distinguishes configurations, whatever the sign; empty where nothing does
+    counts_bits  whether that is what the sum of bits says
     """
 
     fitness: float
@@ -44,66 +46,77 @@ class Score:
     fingerprint: bytes
     counts_bits: bool
 
+    @property
+    def finite(self) -> bool:
+        return self.fitness == self.fitness
+
 
 def score(arena: Arena, programs: Sequence[Expr], combine: Combine = Combine.MEAN) -> list[Score]:
     """Scores of canonical programs, evaluated together."""
-    return judge(arena, arena.tables(programs), combine) if programs else []
+    return score_tables(arena, arena.tables(programs), combine) if programs else []
 
 
-def judge(
+def score_tables(
     arena: Arena,
     tables: Sequence[Array],
     combine: Combine = Combine.MEAN,
     *,
     either_sign: bool = True,
 ) -> list[Score]:
-    """Scores of programs by their S (programs, groups, choices) on each court; `either_sign` takes the better of S and -S."""
-    marks = fingerprints(tables)
-    (bits,) = fingerprints([card[None] for card in arena.cards()])
-    rhos = np.stack(
-        [_rho(court, table) for court, table in zip(arena.courts, tables, strict=True)], axis=1
-    )
+    """Scores of programs by their S (programs, groups, choices) on each benchmark.
+
+    either_sign  take the better of S and -S
+    """
+    pairs = list(zip(arena.benchmarks, tables, strict=True))
+    rhos = np.stack([_rho(benchmark, table) for benchmark, table in pairs], axis=1)
     finite = np.all([np.isfinite(table).all(axis=(1, 2)) for table in tables], axis=0)
-    fitness = rhos.mean(-1)  # (programs, courts)
+    fitness = rhos.mean(-1)  # (programs, benchmarks)
     signs = np.where((fitness.mean(-1) < 0) & either_sign, -1.0, 1.0)
     each = fitness * signs[:, None]
     values = each.min(-1) if combine is Combine.LEAST else each.mean(-1)
+    prints, bits = fingerprints(tables), bits_fingerprint(arena)
     return [
         Score(
-            float(values[i]) if finite[i] else float("nan"),
+            float(values[i]) if finite[i] else nan,
             tuple((rhos[i] * signs[i]).ravel().tolist()) if finite[i] else (),
             bool(signs[i] < 0),
-            marks[i],
-            marks[i] == bits,
+            prints[i],
+            prints[i] == bits,
         )
         for i in range(len(values))
     ]
 
 
-def signed(program: Expr, found: Score) -> Expr:
-    """The program, or its negative, whose fitness was found."""
-    if not found.negative:
+def signed(program: Expr, negative: bool) -> Expr:
+    """The program, or its negative."""
+    if not negative:
         return program
     return program.args[0] if program.op == "neg" else apply("neg", program)
 
 
-def fingerprints(tables: Sequence[Array]) -> list[bytes]:
-    """A digest for each program: S less its first column, over the largest entry, whatever its sign; empty if that is all 0.
+def bits_fingerprint(arena: Arena) -> bytes:
+    """The fingerprint of programs that only count bits."""
+    (digest,) = fingerprints([benchmark.bit_sums[None] for benchmark in arena.benchmarks])
+    return digest
 
-    A constant a group moves all configurations alike, and a factor changes no ranking; so does a sign, once both are scored.
+
+def fingerprints(tables: Sequence[Array]) -> list[bytes]:
+    """A digest for each program: S less its first column, over the largest entry, whatever its sign.
+
+    A constant per group moves all configurations alike, and a factor changes no ranking; nor does a sign, since both are
+    scored. Empty if nothing is left.
     """
-    flat = np.concatenate([_moved(table) for table in tables], axis=1)
-    found = []
-    for row in flat:
+    digests = []
+    for row in np.concatenate([_moved(table) for table in tables], axis=1):
         first = next(iter(row[row != 0]), 0.0)
         mantissas, exponents = np.frexp(row * np.sign(first))
         rounded = np.ldexp(np.round(np.ldexp(mantissas, BITS)), exponents) + 0.0
-        found.append(blake2b(rounded.tobytes(), digest_size=16).digest() if first else b"")
-    return found
+        digests.append(blake2b(rounded.tobytes(), digest_size=16).digest() if first else b"")
+    return digests
 
 
 def _moved(table: Array) -> Array:
-    """(programs, groups x choices): what tells a court's configurations apart, the largest entry 1; 0 for what is not finite."""
+    """(programs, groups x choices): what distinguishes configurations, the largest entry 1; 0 for what is not finite."""
     with np.errstate(all="ignore"):
         moved = (table - table[:, :, :1]).reshape(len(table), -1)
         moved[np.abs(moved) <= NOISE * np.abs(table).max(axis=(1, 2))[:, None]] = 0.0
@@ -112,7 +125,7 @@ def _moved(table: Array) -> Array:
     return np.where(np.isfinite(scaled), scaled, 0.0)
 
 
-def _rho(court: Court, table: Array) -> Array:
+def _rho(benchmark: Benchmark, table: Array) -> Array:
     """(programs, ratios); 0 where a score is not finite."""
     with np.errstate(invalid="ignore"):
-        return court.rho(np.nan_to_num(court.totals(np.nan_to_num(table))))
+        return benchmark.rho(np.nan_to_num(benchmark.totals(np.nan_to_num(table))))

@@ -1,4 +1,4 @@
-"""What a run's ledger tells afterwards: its front, its best, where a program comes from, and why another does not count."""
+"""What a run's ledger says afterwards: its best programs, where one comes from, and why another does not count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from emqlang.grammar.inputs import Cost
 
 @dataclass(frozen=True)
 class Entry:
-    """One program of a run; `rho` a court and ratio, flat; `same` is the program whose scores it has."""
+    """One program of a run.
+
+    rho   per benchmark and ratio, flat
+    same  the program that has the same scores
+    """
 
     number: int
     text: str
@@ -44,32 +48,31 @@ _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(-?\d+(?:\.\d+)?)\s*"
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    (
+    number, text, operator, parents, island, step, nodes, cost, *outcome = row
+    fitness, rho, reason, same, repeats = outcome
+    return Entry(
         number,
         text,
         operator,
-        parents,
+        tuple(json.loads(parents)),
         island,
         step,
         nodes,
-        cost,
+        COSTS[cost],
         fitness,
-        rho,
-        reason,
+        tuple(json.loads(rho)) if rho else (),
+        Reason(reason),
         same,
         repeats,
-    ) = row
-    return Entry(
-        number, text, operator, tuple(json.loads(parents)), island, step, nodes, COSTS[cost], fitness,
-        tuple(json.loads(str(rho))) if rho else (), Reason(reason), same, repeats,
-    )  # fmt: skip
+    )
 
 
 def top(ledger: Ledger, count: int, where: str = "") -> list[Entry]:
-    """The best programs that meet a condition such as 'nodes <= 8 and cost < 3'. Raises E403 for one that is none."""
+    """The best programs that meet a condition such as 'nodes <= 8 and cost < 3'. Raises E403 for a wrong one."""
     conditions, values = _conditions(where)
-    clause = "".join(f" AND {condition}" for condition in conditions)
-    query = f"SELECT {_NAMES} FROM programs WHERE reason = ''{clause} ORDER BY fitness DESC, nodes, id LIMIT ?"
+    clause = " AND ".join(("reason = ''", *conditions))
+    order = "fitness DESC, nodes, id"
+    query = f"SELECT {_NAMES} FROM programs WHERE {clause} ORDER BY {order} LIMIT ?"
     return [_entry(row) for row in ledger.select(query, (*values, count))]
 
 
@@ -78,19 +81,12 @@ def _conditions(where: str) -> tuple[list[str], list[float]]:
     for part in re.split(r"\band\b", where) if where.strip() else ():
         match = _CONDITION.fullmatch(part)
         if match is None:
-            raise error(
-                "E403",
-                f"'{part.strip()}' is no condition",
-                "write --where 'nodes <= 8 and cost < 3'",
-            )
+            message = f"'{part.strip()}' is not a condition"
+            raise error("E403", message, "write --where 'nodes <= 8 and cost < 3'")
         name, comparison, value = match.groups()
         if name not in FIELDS:
-            raise error(
-                "E403",
-                f"programs have no '{name}'",
-                *nearest(name, FIELDS),
-                f"one of {', '.join(FIELDS)}",
-            )
+            help = (*nearest(name, FIELDS), f"one of {', '.join(FIELDS)}")
+            raise error("E403", f"programs have no '{name}'", *help)
         conditions.append(f"{name} {'=' if comparison == '==' else comparison} ?")
         values.append(float(value))
     return conditions, values
@@ -98,35 +94,31 @@ def _conditions(where: str) -> tuple[list[str], list[float]]:
 
 def front(ledger: Ledger) -> list[Entry]:
     """For each size, the best program, if none that is as small is better: small ones first."""
-    query = f"SELECT {_NAMES}, max(fitness) FROM programs WHERE reason = '' GROUP BY nodes ORDER BY nodes"
-    found: list[Entry] = []
-    for *row, _ in ledger.select(query):
+    names, clause = f"{_NAMES}, max(fitness)", "WHERE reason = '' GROUP BY nodes ORDER BY nodes"
+    entries: list[Entry] = []
+    for *row, _ in ledger.select(f"SELECT {names} FROM programs {clause}"):
         entry = _entry(row)
-        if not found or (entry.fitness or 0.0) > (found[-1].fitness or 0.0):
-            found.append(entry)
-    return found
+        if not entries or (entry.fitness or 0.0) > (entries[-1].fitness or 0.0):
+            entries.append(entry)
+    return entries
 
 
 def entry(ledger: Ledger, number: int) -> Entry:
-    """A program by its number. Raises E403 for a number that is none."""
-    found = ledger.select(f"SELECT {_NAMES} FROM programs WHERE id = ?", (number,))
-    if not found:
-        (last,) = ledger.select("SELECT max(id) FROM programs")[0]
-        raise error(
-            "E403",
-            f"the run has no program {number}",
-            f"its programs are numbered 1 to {last or 0:,}",
-        )
-    return _entry(found[0])
+    """A program by its number. Raises E403 if there is none."""
+    rows = ledger.select(f"SELECT {_NAMES} FROM programs WHERE id = ?", (number,))
+    if not rows:
+        ((last,),) = ledger.select("SELECT max(id) FROM programs")
+        help = f"its programs are numbered 1 to {last or 0:,}"
+        raise error("E403", f"the run has no program {number}", help)
+    return _entry(rows[0])
 
 
 def of_program(ledger: Ledger, program: Expr) -> Entry | None:
     """The run's entry of an elaborated program, or of its negative; None if it never came up."""
     digest = key(program)
-    found = ledger.select(
-        f"SELECT {_NAMES} FROM programs WHERE key = ? OR opposite = ?", (digest, digest)
-    )
-    return _entry(found[0]) if found else None
+    query = f"SELECT {_NAMES} FROM programs WHERE key = ? OR opposite = ?"
+    rows = ledger.select(query, (digest, digest))
+    return _entry(rows[0]) if rows else None
 
 
 def lineage(ledger: Ledger, number: int) -> Iterator[tuple[int, Entry]]:
@@ -138,6 +130,6 @@ def lineage(ledger: Ledger, number: int) -> Iterator[tuple[int, Entry]]:
         if current in seen:
             continue
         seen.add(current)
-        found = entry(ledger, current)
-        yield depth, found
-        stack += [(depth + 1, parent) for parent in reversed(found.parents) if parent > 0]
+        program = entry(ledger, current)
+        yield depth, program
+        stack += [(depth + 1, parent) for parent in reversed(program.parents) if parent > 0]

@@ -1,12 +1,14 @@
-"""Why a candidate is not scored, or does not count: the reject ladder, cheapest first, with its reasons."""
+"""Why a candidate is not scored, or does not count: the reject ladder, cheapest reason first."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
-    """One rung; `SCORED` is the ground that is left."""
+    """What became of a candidate; `SCORED` counts."""
 
     SEEN = "seen"
     CONSTANT = "constant"
@@ -21,7 +23,7 @@ class Reason(StrEnum):
     SCORED = ""
 
 
-MEANINGS: dict[Reason, str] = {
+MEANINGS: Final[Mapping[Reason, str]] = {
     Reason.SEEN: "it has been seen",
     Reason.CONSTANT: "its canonical form reads nothing of the network but the bits",
     Reason.KINDS: "its parts are of kinds that do not go together",

@@ -1,4 +1,4 @@
-"""A run: steps of all islands, each committed whole, until the budget is used up or somebody wants it to end.
+"""A run: steps of all islands, each committed whole, until the budget is spent or Ctrl-C is pressed.
 
 Islands are independent within a step, so that any number of them may run at once; between steps everything is in the ledger.
 """
@@ -11,82 +11,82 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from emqlang.evolve.archive import Archive
-from emqlang.evolve.arena import Door
-from emqlang.evolve.candidate import Member, Outcome
+from emqlang.evolve.arena import ArenaSource
+from emqlang.evolve.candidate import Member, StepResult
 from emqlang.evolve.emq import step as emq
-from emqlang.evolve.ledger import Ledger, Progress, Ranked
-from emqlang.evolve.settings import Settings
-from emqlang.evolve.typed import step as island
+from emqlang.evolve.ledger import Ledger, Population, Status
+from emqlang.evolve.settings import SearchSettings
+from emqlang.evolve.typed import step as typed
 
 # Runs a task on each tuple of arguments and gives the results in the order in which they are done.
 Run = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[Any]]
-STEPS: dict[str, Callable[..., Outcome]] = {"grammar": island.step, "emq": emq.step}
+STEPS: dict[str, Callable[..., StepResult]] = {"grammar": typed.step, "emq": emq.step}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Where a run ends, whichever comes first: programs evaluated, steps, seconds of this call; None is no limit."""
+    """Where a run stops, whichever comes first: evaluated programs, steps, seconds of this call."""
 
     evals: int | None = None
     steps: int | None = None
     seconds: float | None = None
 
-    def spent(self, progress: Progress | None, seconds: float) -> bool:
-        if progress is None:
+    def spent(self, status: Status | None, seconds: float) -> bool:
+        if status is None:
             return False
-        done = (
-            (self.evals, progress.evaluated),
-            (self.steps, progress.step + 1),
-            (self.seconds, seconds),
+        limits = (self.evals, self.steps, self.seconds)
+        reached = (status.evaluated, status.step + 1, seconds)
+        return any(
+            limit is not None and value >= limit
+            for limit, value in zip(limits, reached, strict=True)
         )
-        return any(limit is not None and value >= limit for limit, value in done)
 
 
 @dataclass
 class Search:
-    """A run that is going on. `door` leads to its arena, `run` says where islands run."""
+    """A run and the means to continue it: `source` opens its arena, `run` says where islands run."""
 
     ledger: Ledger
-    door: Door
+    source: ArenaSource
     run: Run
-    stopped: bool = False  # by Ctrl-C: the step was finished first
+    stopped: bool = False  # by Ctrl-C, after a finished step
 
-    def advance(self, budget: Budget, tell: Callable[[Progress, float], None]) -> Progress | None:
-        """Steps until the budget is spent or Ctrl-C is pressed; `tell` hears where the run stands, and the seconds so far."""
-        settings, began = self.ledger.settings, perf_counter()
-        progress = self.ledger.progress()
-        with self._listening():
-            while not self.stopped and not budget.spent(progress, perf_counter() - began):
-                self._step(settings)
-                progress = self.ledger.progress()
-                if progress is not None:
-                    tell(progress, perf_counter() - began)
-        return progress
+    def advance(self, budget: Budget, report: Callable[[Status, float], None]) -> Status | None:
+        """Steps until the budget is spent or Ctrl-C is pressed.
 
-    def _step(self, settings: Settings) -> None:
-        began, number = perf_counter(), self.ledger.next_step()
+        report  is called after each step with where the run stands, and the seconds so far
+        """
+        began, status = perf_counter(), self.ledger.status()
+        with self._interruptible():
+            while not self.stopped and not budget.spent(status, perf_counter() - began):
+                self._step()
+                status = self.ledger.status()
+                if status is not None:
+                    report(status, perf_counter() - began)
+        return status
+
+    def _step(self) -> None:
+        ledger, settings = self.ledger, self.ledger.settings
+        began, number = perf_counter(), ledger.next_step()
         tasks = [
-            (settings, self.ledger.members(place), self.ledger.folder, self.door, place, number)
-            for place in range(settings.islands)
+            (settings, ledger.members(island), ledger.folder, self.source, island, number)
+            for island in range(settings.islands)
         ]
-        outcomes = dict(self.run(work, tasks))
-        exchange = (
-            migration(settings)
-            if settings.migrate and (number + 1) % settings.migrate == 0
-            else _stay
-        )
-        ordered = [outcomes[place] for place in range(settings.islands)]
-        self.ledger.commit(number, ordered, exchange, perf_counter() - began, peak_memory())
+        results = dict(self.run(work, tasks))
+        ordered = [results[island] for island in range(settings.islands)]
+        migrating = settings.migrate and (number + 1) % settings.migrate == 0
+        exchange = partial(migrated, settings.migrants) if migrating else _stay
+        ledger.commit(number, ordered, exchange, perf_counter() - began, peak_memory())
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Ctrl-C is heard between two steps; a second one is not waited for."""
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C ends the run after the current step; a second one at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -103,16 +103,22 @@ class Search:
 
 
 def work(
-    settings: Settings, members: Sequence[Member], folder: Path, door: Door, place: int, number: int
-) -> tuple[int, Outcome]:
+    settings: SearchSettings,
+    members: Sequence[Member],
+    folder: Path,
+    source: ArenaSource,
+    island: int,
+    number: int,
+) -> tuple[int, StepResult]:
     """The task of one island for one step, wherever it runs."""
-    ledger = Ledger.open(folder, read_only=True)
+    ledger = Ledger(folder, read_only=True)
     archive = _archive(folder, ledger.path.stat().st_ino)
     if settings.algorithm == "emq":
         emq.remember(settings, archive, ledger.genotypes(archive))
     ledger.extend(archive)
     ledger.close()
-    return place, STEPS[settings.algorithm](settings, members, archive, door.open(), place, number)
+    step, arena = STEPS[settings.algorithm], source.open()
+    return island, step(settings, members, archive, arena, island, number)
 
 
 @lru_cache(maxsize=4)
@@ -121,29 +127,22 @@ def _archive(folder: Path, file: int) -> Archive:
     return Archive()
 
 
-def migration(settings: Settings) -> Callable[[list[Ranked]], list[Ranked]]:
-    """Each island's best join the next one's population."""
-
-    def exchange(populations: list[Ranked]) -> list[Ranked]:
-        best = [
-            sorted(own, key=lambda member: -member[1])[: settings.migrants] for own in populations
-        ]
-        return [
-            own + [new for new in best[place - 1] if new not in own]
-            for place, own in enumerate(populations)
-        ]
-
-    return exchange if settings.islands > 1 else _stay
+def migrated(migrants: int, populations: list[Population]) -> list[Population]:
+    """Each island's best have joined the next island's population."""
+    if len(populations) == 1:
+        return populations
+    best = [sorted(each, key=lambda member: -member[1])[:migrants] for each in populations]
+    return [
+        each + [new for new in best[island - 1] if new not in each]
+        for island, each in enumerate(populations)
+    ]
 
 
-def _stay(populations: list[Ranked]) -> list[Ranked]:
+def _stay(populations: list[Population]) -> list[Population]:
     return populations
 
 
 def peak_memory() -> int:
-    """Bytes that this process or one of its workers has held at most."""
-    own, workers = (
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return max(own, workers) * 1024
+    """The most bytes that this process or one of its workers has held."""
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return 1024 * max(resource.getrusage(who).ru_maxrss for who in whose)

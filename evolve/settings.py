@@ -1,11 +1,12 @@
-"""What a run is: everything that its result depends on, besides what it is judged on."""
+"""Everything that the result of a search depends on: how it searches, and what its candidates are scored on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any
+from random import Random
+from typing import Any, Self
 
 from emqlang.evolve.fitness import Combine
 from emqlang.evolve.typed.space import Space
@@ -16,29 +17,59 @@ from emqlang.grammar.inputs import INPUTS, Axis
 ALGORITHMS = ("grammar", "emq")
 STRUCTURES = ("sequential", "branched", "dag")
 SELECTIONS = ("pareto", "fitness")
-PARTS = (
-    "evolution",
-    "osp",
-    "dps",
-    "equivalence",
-    "sensitivity",
-    "conflicts",
-    "invalid",
-)  # of the paper's search
+# Of the paper's search.
+PARTS = ("evolution", "osp", "dps", "equivalence", "sensitivity", "conflicts", "invalid")
 SEMANTICS = ("protected", "paper")
 AGGREGATIONS = ("mean", "sum", "l2", "max")
+PAPER_INPUTS = ("act", "w", "grad", "grad_synflow", "hess")
 
 
 @dataclass(frozen=True)
-class Settings:
+class _Record:
+    """Settings that a ledger keeps as JSON."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Of plain values."""
+        values = asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """What `as_dict` gave. Raises E316 for a record of another version."""
+        if set(record) != {field.name for field in fields(cls)}:
+            raise error("E316", "the run was begun by another version", "begin a new one")
+        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in record.items()})
+
+
+@dataclass(frozen=True)
+class EvaluationOptions(_Record):
+    """What candidates are scored on.
+
+    tables       names of shipped tables, or paths
+    split        'search' rows, or 'all'
+    by           ground truth: 'top1' or 'loss'
+    stat_images  images that statistics are taken on
+    cache        whether statistics are read from the cache and written to it
+    """
+
+    tables: tuple[str, ...]
+    split: str = "search"
+    by: str = "top1"
+    stat_images: int = 64
+    device: str = "auto"
+    cache: bool = True
+
+
+@dataclass(frozen=True)
+class SearchSettings(_Record):
     """Of the typed grammar's search (`algorithm` 'grammar'), of the paper's ('emq'), and of both.
 
-    inputs, ops       what programs are made of; all that the default space has where nothing is named
+    inputs, ops       what programs are made of; if none is named, all of the default space
     choice_dependent  whether `bits`, `qerr` and the like are inputs; the paper's search has none of them
-    population        individuals of one island; `offspring` are scored a step
+    population        individuals of one island; `offspring` are scored per step
     migrate           steps between two migrations, of `migrants` individuals to the next island; 0 for none
     immigrants        share of the offspring that is random
-    selection         who survives: 'pareto', by NSGA-II over fitness, size and cost, or 'fitness', by fitness alone
+    selection         who survives: 'pareto', by NSGA-II over fitness, size and cost, or 'fitness' alone
     parents           who wins a tournament, in the same words
     operators         of variation
 
@@ -60,7 +91,7 @@ class Settings:
     ops: tuple[str, ...] = ()
     choice_dependent: bool = True
     combine: str = Combine.MEAN.value
-    # the typed grammar's
+    # of the typed grammar
     offspring: int = 32
     migrate: int = 10
     migrants: int = 3
@@ -71,7 +102,7 @@ class Settings:
     tournament: int = 5
     max_nodes: int = 24
     max_depth: int = 9
-    # the paper's
+    # of the paper
     structure: str = "branched"
     rows: int = 0
     without: tuple[str, ...] = ()
@@ -84,81 +115,58 @@ class Settings:
     mutation: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raises E403 for a word that is none of those allowed, E102 and E408 for the space."""
-        for name, allowed in _WORDS.items():
-            given = getattr(self, name)
-            for word in given if isinstance(given, tuple) else (given,):
-                if word not in allowed:
-                    raise error(
-                        "E403",
-                        f"'{word}' is no {name}",
-                        *nearest(str(word), allowed),
-                        f"one of {', '.join(allowed)}",
-                    )
-        Space.of(
+        """Raises E403 for a word that is not allowed, E102 and E408 for the space."""
+        for name, (noun, known) in _WORDS.items():
+            value = getattr(self, name)
+            for word in value if isinstance(value, tuple) else (value,):
+                if word not in known:
+                    help = (*nearest(str(word), known), f"one of {', '.join(known)}")
+                    raise error("E403", f"there is no {noun} '{word}'", *help)
+        _ = self.space
+        dependent = [name for name in self.inputs if INPUTS[name].axis is not Axis.NONE]
+        if self.semantics == "paper" and dependent:
+            message = (
+                f"'{dependent[0]}' depends on the choice, which the paper's formulas do not know"
+            )
+            raise error("E403", message)
+
+    @cached_property
+    def space(self) -> Space:
+        """The programs of the typed grammar's search."""
+        return Space.of(
             self.inputs,
             self.ops,
             choice_dependent=self.choice_dependent,
             max_nodes=self.max_nodes,
             max_depth=self.max_depth,
         )
-        if self.semantics == "paper" and (
-            dependent := [name for name in self.inputs if INPUTS[name].axis is not Axis.NONE]
-        ):
-            raise error(
-                "E403",
-                f"'{dependent[0]}' depends on the choice, which the paper's formulas do not know",
-            )
 
-    @cached_property
-    def space(self) -> Space:
-        """The programs of the typed grammar's search."""
-        nodes, depth = self.max_nodes, self.max_depth
-        return Space.of(
-            self.inputs,
-            self.ops,
-            choice_dependent=self.choice_dependent,
-            max_nodes=nodes,
-            max_depth=depth,
-        )
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The names of what programs may read."""
+        if self.algorithm == "emq":
+            return self.inputs or PAPER_INPUTS
+        return self.space.inputs
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Settings:
-        """What `as_dict` gave. Raises E316 for a record of another version."""
-        if set(record) != {field.name for field in fields(cls)}:
-            raise error("E316", "the run was begun by another version", "begin a new one")
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in record.items()
-        }
-        return cls(**given)
+    def generator(self, island: int, step: int) -> Random:
+        """The source of all randomness in one step of one island."""
+        return Random(f"{self.seed} {island} {step}")
 
 
-_WORDS: dict[str, tuple[str, ...]] = {
-    "algorithm": ALGORITHMS,
-    "structure": STRUCTURES,
-    "selection": SELECTIONS,
-    "parents": SELECTIONS,
-    "without": PARTS,
-    "semantics": SEMANTICS,
-    "aggregation": (*AGGREGATIONS, ""),
-    "operators": tuple(OPERATORS),
-    "combine": tuple(Combine),
+_WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "algorithm": ("algorithm", ALGORITHMS),
+    "structure": ("structure", STRUCTURES),
+    "selection": ("selection", SELECTIONS),
+    "parents": ("selection of parents", SELECTIONS),
+    "without": ("part of the search", PARTS),
+    "semantics": ("semantics", SEMANTICS),
+    "aggregation": ("aggregation", (*AGGREGATIONS, "")),
+    "operators": ("operator", tuple(OPERATORS)),
+    "combine": ("combination", tuple(Combine)),
 }
 
 
-def papers(**changes: Any) -> Settings:
+def paper_settings(**changes: Any) -> SearchSettings:
     """The paper's settings (section 4.1): population 20, ratio 0.25, crossover and mutation 0.5."""
-    own: dict[str, Any] = {
-        "algorithm": "emq",
-        "islands": 1,
-        "population": 20,
-        "choice_dependent": False,
-    }
-    return Settings(**{**own, **changes})
+    values = {"algorithm": "emq", "islands": 1, "population": 20, "choice_dependent": False}
+    return SearchSettings(**{**values, **changes})

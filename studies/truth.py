@@ -22,7 +22,7 @@ from rows import Row, load, save, table
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program, parse
 from emqlang.quant.tables import table as tables
-from emqlang.tasks.rank import Terms, contenders, judge
+from emqlang.tasks.rank import RankOptions, contenders, rank_on
 from emqlang.tasks.truth import ceilings
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
@@ -65,7 +65,8 @@ def measure(folder: Path) -> None:
         programs = [*contenders([], bench_table), *runs.values()]
         correlations: dict[str, Sequence[float]] = {}
         for winner in EVOLVED:
-            ranking = judge(bench_table, bench, programs, Terms(split=split, against=winner))
+            options = RankOptions(split=split, against=winner)
+            ranking = rank_on(bench_table, bench, programs, options)
             for standing in ranking.standings:
                 correlations[names.get(standing.name, standing.name)] = standing.rho
                 if standing.name in RIVALS and standing.difference is not None:

@@ -17,6 +17,7 @@ from emqlang.cli.options import (
     Words,
     as_json,
     input_names,
+    layout,
     op_names,
     table_names,
     workers,
@@ -34,107 +35,111 @@ from emqlang.views import render
     "--out",
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The run.  [default: runs/evolve-N]",
+    help="Folder of the run.  [default: runs/evolve-N]",
 )
 @click.option(
     "--resume",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="Go on with a run, as it was begun.",
+    help="Resume a run with its settings.",
 )
 @click.option(
     "--evals",
     type=POSITIVE,
-    help="End after so many programs are evaluated.  [default: 20000; 1000 steps of emq]",
+    help="Stop after this many evaluated programs.  [default: 20000; 1000 steps with emq]",
 )
-@click.option("--steps", type=POSITIVE, help="End after so many steps.")
+@click.option("--steps", type=POSITIVE, help="Stop after this many steps.")
 @click.option(
     "--budget",
     "seconds",
     type=Duration(),
     metavar="TIME",
-    help="End after this time, as 90s, 5m or 2h.",
+    help="Stop after this time, such as 90s, 5m or 2h.",
 )
 @click.option(
     "--table",
     "tables",
     type=Words("table", table_names),
     multiple=True,
-    help="What judges; repeat it for several, whose fitnesses are combined.  [default: resnet18-fmnist-all]",
+    help="Table that fitness is measured on; repeat it to combine several.  [default: resnet18-fmnist-all]",
 )
 @click.option(
     "--split",
     type=click.Choice(["search", "all"]),
     default="search",
     show_default=True,
-    help="Which rows judge.",
+    help="Rows used for fitness.",
 )
 @click.option(
     "--by",
     type=click.Choice(["top1", "loss"]),
     default="top1",
     show_default=True,
-    help="What is true of a row.",
+    help="Ground truth: top-1 accuracy or loss.",
 )
 @click.option(
     "--combine",
     type=click.Choice(["mean", "least"]),
-    help="How several tables make one fitness.  [default: mean]",
+    help="How the fitnesses of several tables make one.  [default: mean]",
 )
 @click.option(
     "--algorithm",
     type=click.Choice(["grammar", "emq"]),
     default="grammar",
     show_default=True,
-    help="Ours, or the paper's.",
+    help="Our search over the typed grammar, or the paper's.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search.")
 @click.option(
-    "--islands", type=POSITIVE, help="Populations that exchange their best.  [default: 4; 1 of emq]"
+    "--islands",
+    type=POSITIVE,
+    help="Populations that exchange their best.  [default: 4; 1 with emq]",
 )
-@click.option("--population", type=POSITIVE, help="Of one island.  [default: 64; 20 of emq]")
+@click.option(
+    "--population", type=POSITIVE, help="Individuals per island.  [default: 64; 20 with emq]"
+)
 @click.option(
     "--inputs",
     type=Listed("statistics", input_names),
-    help="What programs read.  [default: all but those of N forwards]",
+    help="Statistics that programs read.  [default: all but those of N forwards]",
 )
 @click.option(
     "--ops",
     type=Listed("ops", op_names),
-    help="What they are made of.  [default: all but structured ones]",
+    help="Ops that programs are made of.  [default: all but structured ones]",
 )
 @click.option(
     "--no-choice",
     is_flag=True,
-    help="Leave out bits, qerr and whatever else depends on the choice.",
+    help="Leave out bits, qerr and everything else that depends on the choice.",
 )
-@click.option("--max-nodes", type=POSITIVE, help="Of a program.  [default: 24]")
+@click.option("--max-nodes", type=POSITIVE, help="Largest size of a program.  [default: 24]")
 @click.option(
     "--selection",
     type=click.Choice(["pareto", "fitness"]),
-    help="Who survives: by fitness, size and cost, or fitness alone.",
+    help="Survival by fitness, size and cost, or by fitness alone.  [default: pareto]",
 )
 @click.option(
     "--structure",
     type=click.Choice(["sequential", "branched", "dag"]),
-    help="Of emq.  [default: branched]",
+    help="Structure of programs with emq.  [default: branched]",
 )
 @click.option(
     "--fitness",
     type=click.Choice(["whole", "paper50"]),
     default="whole",
     show_default=True,
-    help="Of emq: all rows, or 50.",
+    help="Rows per fitness with emq: all, or 50 drawn.",
 )
 @click.option(
     "--semantics",
     type=click.Choice(["protected", "paper"]),
-    help="Of emq: the language's, or the authors' formulas.",
+    help="Formulas with emq: the language's, or the authors'.  [default: protected]",
 )
 @click.option(
     "--without",
     type=Listed("parts", lambda: ()),
-    help="Parts of emq left out: evolution, osp, dps, equivalence, ...",
+    help="Parts of emq to leave out: evolution, osp, dps, equivalence, ...",
 )
 @click.option(
     "--stat-images",
@@ -154,6 +159,10 @@ def command(
     evals: int | None,
     steps: int | None,
     seconds: float | None,
+    tables: tuple[str, ...],
+    split: str,
+    by: str,
+    stat_images: int,
     workers: int,
     backend: str,
     as_json: bool,
@@ -164,14 +173,24 @@ def command(
     A run is a folder; every step is committed whole. Ctrl-C finishes the step, saves, and prints the front.
     """
     if resume is not None and out is not None:
-        ctx.fail("--resume goes on in the run's own folder")
+        ctx.fail("--resume continues in the run's own folder")
     from emqlang.evolve.search import Budget
-    from emqlang.tasks import evolve as evolution
+    from emqlang.evolve.settings import EvaluationOptions
+    from emqlang.quant.tables.shelf import DEFAULT
+    from emqlang.tasks import evolve
+    from emqlang.tasks.workers import Workers
+    from emqlang.views import evolve as view
 
-    wish = evolution.Wish.of(options)
-    limits = Budget(evals, steps, seconds)
+    settings = evolve.search_settings(options)
+    evaluation = EvaluationOptions(tables or (DEFAULT,), split, by, stat_images)
+    command = shlex.join(["emqlang", *sys.argv[1:]])
+    pool = Workers(workers, backend)
     with render.progress() as progress:
-        told = shlex.join(["emqlang", *sys.argv[1:]])
-        done = evolution.run(wish, resume, out, limits, workers, backend, told, progress)
-    (evolution.as_json if as_json else evolution.screen)(done)
-    ctx.exit(done.exit_status)
+        if resume is not None:
+            search = evolve.resume(resume, pool, progress)
+        else:
+            folder = out or evolve.free_folder()
+            search = evolve.begin(settings, evaluation, folder, command, pool, progress)
+        result = evolve.advance(search, Budget(evals, steps, seconds), progress)
+    view.FORMATS[layout(ctx, as_json)](result)
+    ctx.exit(result.exit_status)

@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import POSITIVE, Words, as_json, experiment_names, table_names, workers
+from emqlang.cli.options import (
+    POSITIVE,
+    Words,
+    as_json,
+    experiment_names,
+    layout,
+    table_names,
+    workers,
+)
 from emqlang.views import render
 
 
@@ -27,14 +35,14 @@ from emqlang.views import render
     help="Draws, evaluations or rows of one trial.  [default: the experiment's own]",
 )
 @click.option(
-    "--only", multiple=True, metavar="VARIANT", help="This variant alone; repeat it for several."
+    "--only", multiple=True, metavar="VARIANT", help="Only this variant; repeat it for several."
 )
 @click.option(
     "--table",
     "tables",
     type=Words("table", table_names),
     multiple=True,
-    help="What judges.  [default: resnet18-fmnist-all]",
+    help="Table that fitness is measured on; repeat it to combine several.  [default: resnet18-fmnist-all]",
 )
 @click.option(
     "--stat-images",
@@ -47,17 +55,20 @@ from emqlang.views import render
     "--out",
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The trials.  [default: experiments/NAME]",
+    help="Folder of the trials.  [default: experiments/NAME]",
 )
 @click.option(
     "--plot",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A picture: SVG or PNG.",
+    help="Plot of the results: SVG or PNG.",
 )
 @workers
 @as_json
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     name: str,
     seeds: int | None,
     size: int | None,
@@ -70,28 +81,26 @@ def command(
     backend: str,
     as_json: bool,
 ) -> None:
-    """Do one of the paper's experiments, or of ours; without a name, list them.
+    """Run one of the paper's experiments, or of ours; without a name, list them.
 
-    Every trial is kept as soon as it is done: the same command goes on where it was stopped.
+    Every trial is kept as soon as it is finished: the same command resumes where it was stopped.
     """
-    from emqlang.experiments import study
+    from emqlang.evolve.settings import EvaluationOptions
+    from emqlang.experiments.study import StudyPlan, conduct
     from emqlang.quant.tables.shelf import DEFAULT
     from emqlang.tasks.workers import Workers
-    from emqlang.views import experiment as report
+    from emqlang.views import experiment as view
     from emqlang.views import plots
-    from emqlang.views.evolve import Judged
 
     if not name:
-        return report.listing()
+        return view.listing()
     if plot is not None:
         plots.check(plot)
-    plan = study.Plan.of(
-        name, seeds, size, Judged(tables or (DEFAULT,), stat_images=stat_images), only
-    )
+    options = EvaluationOptions(tables or (DEFAULT,), stat_images=stat_images)
+    plan = StudyPlan.of(name, seeds, size, options, only)
+    folder = out or Path("experiments") / name
     with render.progress() as progress:
-        found = study.conduct(
-            plan, out or Path("experiments") / name, Workers(workers, backend), progress
-        )
-    (report.as_json if as_json else report.screen)(found)
+        study = conduct(plan, folder, Workers(workers, backend), progress)
+    view.FORMATS[layout(ctx, as_json)](study)
     if plot is not None:
-        plots.panels(found, plot)
+        plots.panels(study, plot)

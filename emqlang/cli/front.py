@@ -6,7 +6,6 @@ from pathlib import Path
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import as_json, emq_file, run_folder
-from emqlang.views import render
 
 
 @declare("front", "emqlang front runs/evolve-1", "emqlang front runs/evolve-1 --emq winners.emq")
@@ -15,16 +14,12 @@ from emqlang.views import render
 @as_json
 def command(run: Path, emq: Path | None, as_json: bool) -> None:
     """Print the best program of each size, where no smaller one is as good."""
-    from emqlang.evolve.history import front
+    from emqlang.evolve import history
     from emqlang.evolve.ledger import Ledger
-    from emqlang.store import write_atomically
-    from emqlang.views import evolve as runs
+    from emqlang.views import history as view
 
-    ledger = Ledger.open(run, read_only=True)
-    found = front(ledger)
+    ledger = Ledger(run, read_only=True)
+    programs = history.front(ledger)
     if emq is not None:
-        write_atomically(
-            emq, lambda part: part.write_text(runs.as_emq(ledger, found), encoding="utf-8")
-        )
-        render.note(f"{len(found)} programs in {emq}")
-    runs.entries_json("front", found) if as_json else runs.entries(found)
+        view.write_emq(emq, ledger, programs)
+    view.as_json("front", programs) if as_json else view.entries(programs)

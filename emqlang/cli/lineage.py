@@ -20,9 +20,12 @@ from emqlang.cli.options import as_json, run_folder
 @as_json
 def command(run: Path, number: int, as_json: bool) -> None:
     """Print where a program comes from: its parents, theirs, and by which operator each was made."""
-    from emqlang.evolve.history import lineage
+    from emqlang.evolve import history
     from emqlang.evolve.ledger import Ledger
-    from emqlang.views import evolve as runs
+    from emqlang.views import history as view
 
-    found = list(lineage(Ledger.open(run, read_only=True), number))
-    runs.entries_json("lineage", (entry for _, entry in found)) if as_json else runs.lineage(found)
+    generations = list(history.lineage(Ledger(run, read_only=True), number))
+    if as_json:
+        view.as_json("lineage", [entry for _, entry in generations])
+    else:
+        view.lineage(generations)

@@ -32,7 +32,7 @@ from emqlang.views import render
 @click.argument("words", metavar="[EXPR...]", type=Expression(), nargs=-1)
 @click.option(
     "--proxy",
-    "proxies",
+    "names",
     type=Words("name", library_names),
     multiple=True,
     help="A proxy of the library; repeat it for several.",
@@ -49,21 +49,21 @@ from emqlang.views import render
     type=click.Choice(["search", "heldout", "all"]),
     default="all",
     show_default=True,
-    help="Which rows.",
+    help="Rows to rank on.",
 )
 @click.option(
     "--by",
     type=click.Choice(["top1", "loss"]),
     default="top1",
     show_default=True,
-    help="What is true of a row.",
+    help="Ground truth: top-1 accuracy or loss.",
 )
 @click.option(
     "--topk-by",
     type=click.Choice(["truth", "score"]),
     default="truth",
     show_default=True,
-    help="The best rows by the truth, or, as the authors' code has it, by each proxy's own score.",
+    help="Take the best rows by truth, or, as the authors' code does, by each proxy's own score.",
 )
 @click.option(
     "--stratify", is_flag=True, help="Hold layers fixed whose own bits reach |Spearman| > 0.3."
@@ -79,17 +79,17 @@ from emqlang.views import render
     "--against",
     metavar="NAME",
     default="",
-    help="Compare all to this proxy: intervals of the difference.",
+    help="Proxy to compare all others with: intervals of the difference.",
 )
 @click.option(
     "--draws", type=POSITIVE, default=1000, show_default=True, help="Resamples of rows and images."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the resamples.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resamples.")
 @click.option(
     "--plot",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Scatter of score and truth: SVG or PNG.",
+    help="Scatter plot of score and truth: SVG or PNG.",
 )
 @measuring
 @as_json
@@ -99,7 +99,7 @@ def command(
     ctx: click.Context,
     /,
     words: tuple[str, ...],
-    proxies: tuple[str, ...],
+    names: tuple[str, ...],
     tables: tuple[str, ...],
     plot: Path | None,
     as_json: bool,
@@ -112,36 +112,25 @@ def command(
     trivial baselines are in every ranking. EXPR is a text, a library name, file.emq:name, or - for stdin.
     """
     form = layout(ctx, as_json, as_csv)
-    given = library.find_all(words, proxies)
-    render.diagnostics(warning for program in given for warning in program.warnings)
+    proxies = library.find_all(words, names)
+    render.diagnostics(warning for program in proxies for warning in program.warnings)
     from emqlang.quant.tables.shelf import DEFAULT
-    from emqlang.quant.tables.table import load
-    from emqlang.tasks.rank import Terms, contenders, judge
-    from emqlang.tasks.workbench import Workbench, WorkbenchOptions
-    from emqlang.views import rank
+    from emqlang.tasks.rank import RankOptions, rank
+    from emqlang.tasks.workbench import WorkbenchOptions
+    from emqlang.views import plots
+    from emqlang.views import rank as view
 
     if plot is not None:
-        from emqlang.views import plots
-
         plots.check(plot)
         if len(tables) > 1:
             ctx.fail("--plot is of one table")
-    terms = Terms(**{name: options.pop(name) for name in Terms.__dataclass_fields__})
+    terms = RankOptions(**{name: options.pop(name) for name in RankOptions.__dataclass_fields__})
+    settings = WorkbenchOptions(**options)
     with render.progress() as progress:
-        loaded = [load(name) for name in tables or (DEFAULT,)]
-        found = [
-            judge(
-                t,
-                Workbench.of_table(t, WorkbenchOptions(**options), progress),
-                contenders(given, t),
-                terms,
-            )
-            for t in loaded
-        ]
-    render.diagnostics(
-        dict.fromkeys(notice for one in found for notice in (*one.notices, *one.problems))
-    )
-    rank.FORMATS[form](found)
+        rankings = rank(proxies, tables or (DEFAULT,), terms, settings, progress)
+    notices = [notice for one in rankings for notice in (*one.notices, *one.problems)]
+    render.diagnostics(dict.fromkeys(notices))
+    view.FORMATS[form](rankings)
     if plot is not None:
-        plots.scatter(found[0], plot)
-    ctx.exit(max(one.exit_status for one in found))
+        plots.scatter(rankings[0], plot)
+    ctx.exit(max(ranking.exit_status for ranking in rankings))

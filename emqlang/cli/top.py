@@ -8,7 +8,6 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import POSITIVE, as_json, emq_file, run_folder
-from emqlang.views import render
 
 
 @declare(
@@ -21,23 +20,19 @@ from emqlang.views import render
     "--where",
     metavar="CONDITION",
     default="",
-    help="Of id, nodes, cost (0 free to 4), fitness, island, step, repeats.",
+    help="A condition on id, nodes, cost (0 free to 4), fitness, island, step, repeats.",
 )
 @click.option("--count", type=POSITIVE, default=20, show_default=True, help="How many.")
 @emq_file
 @as_json
 def command(run: Path, where: str, count: int, emq: Path | None, as_json: bool) -> None:
     """Print the best programs of a run."""
-    from emqlang.evolve.history import top
+    from emqlang.evolve import history
     from emqlang.evolve.ledger import Ledger
-    from emqlang.store import write_atomically
-    from emqlang.views import evolve as runs
+    from emqlang.views import history as view
 
-    ledger = Ledger.open(run, read_only=True)
-    found = top(ledger, count, where)
+    ledger = Ledger(run, read_only=True)
+    programs = history.top(ledger, count, where)
     if emq is not None:
-        write_atomically(
-            emq, lambda part: part.write_text(runs.as_emq(ledger, found), encoding="utf-8")
-        )
-        render.note(f"{len(found)} programs in {emq}")
-    runs.entries_json("top", found) if as_json else runs.entries(found)
+        view.write_emq(emq, ledger, programs)
+    view.as_json("top", programs) if as_json else view.entries(programs)

@@ -19,18 +19,17 @@ from emqlang.views import render
 @as_json
 @click.pass_context
 def command(ctx: click.Context, /, run: Path, what: str, as_json: bool) -> None:
-    """Say what became of a program: scored, or on which rung of the reject ladder it was caught."""
-    from emqlang.evolve.history import entry, of_program
+    """Say what became of a program: whether it was scored, and if not, why."""
+    from emqlang.evolve import history
     from emqlang.evolve.ledger import Ledger
-    from emqlang.views import evolve as runs
+    from emqlang.views import history as view
 
-    ledger = Ledger.open(run, read_only=True)
-    found = (
-        entry(ledger, int(what))
-        if what.isdecimal()
-        else of_program(ledger, library.find_one(what).elaborated)
-    )
-    if found is None:
-        render.note("the run has never come upon this program")
+    ledger = Ledger(run, read_only=True)
+    if what.isdecimal():
+        entry: history.Entry | None = history.entry(ledger, int(what))
+    else:
+        entry = history.of_program(ledger, library.find_one(what).elaborated)
+    if entry is None:
+        render.note("this program never came up in the run")
         ctx.exit(EXIT_NO)
-    runs.entries_json("why", [found]) if as_json else runs.why(found)
+    view.as_json("why", [entry]) if as_json else view.why(entry)

@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
-from emqlang.evolve.emq import step as emq
-from emqlang.evolve.settings import Settings, papers
+from emqlang.evolve.settings import (
+    PAPER_INPUTS,
+    EvaluationOptions,
+    SearchSettings,
+    paper_settings,
+)
 from emqlang.evolve.typed.space import default_inputs
 from emqlang.evolve.typed.variation import OPERATORS
 from emqlang.experiments import NAMES, layerwise, validity
-from emqlang.experiments.races import Runner, doors, racing
+from emqlang.experiments.races import Runner, racing, sources
 from emqlang.experiments.trial import Task
 from emqlang.grammar.inputs import INPUTS, Cost
-from emqlang.tasks.arenas import ArenaDoor
-from emqlang.views.evolve import Judged
+from emqlang.tasks.evolve import TableArena
 
 SHARE, NUMBER, WHOLE, TIME = "{:.1%}", "{:.3f}", "{:,.0f}", "{:,.2g}"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A column: the name of a trial's figure, its heading, and its format; `paper` has what the paper says, by variant."""
+    """A column: the name of a trial's figure, its heading, its format, and the paper's values by variant."""
 
     name: str
     title: str
@@ -34,7 +36,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of the picture: figures as marks with whiskers, or, if none is named, curves with bands."""
+    """One part of the plot: figures as marks with whiskers, or, if none is named, curves with bands."""
 
     title: str
     variants: tuple[str, ...]
@@ -43,7 +45,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Experiment:
-    """`size` is what one trial does unless something else is asked for, in `unit`s; `doors` lead to what its trials share."""
+    """A question, and the trials that answer it.
+
+    size     what one trial does by default, in `unit`s
+    sources  of the arenas that its trials share
+    """
 
     question: str
     variants: tuple[str, ...]
@@ -52,25 +58,27 @@ class Experiment:
     unit: str
     figures: tuple[Figure, ...]
     panels: tuple[Panel, ...]
-    doors: Callable[[Judged], Iterable[ArenaDoor]] = lambda judged: ()
+    sources: Callable[[EvaluationOptions], Iterable[TableArena]] = lambda options: ()
     seeds: int = 5
 
 
 EARLY = ("sensitivity", "conflicts", "invalid")
 _FIGURE4 = {
-    "evolution with DPS": papers(),
-    "evolution": papers(without=("dps",)),
-    "random search": papers(without=("evolution",)),
-    "sequential": papers(structure="sequential"),
-    "dag": papers(structure="dag"),
-    "typed grammar, the paper's inputs": Settings(inputs=emq.INPUTS, choice_dependent=False),
-    "typed grammar": Settings(),
+    "evolution with DPS": paper_settings(),
+    "evolution": paper_settings(without=("dps",)),
+    "random search": paper_settings(without=("evolution",)),
+    "sequential": paper_settings(structure="sequential"),
+    "dag": paper_settings(structure="dag"),
+    "typed grammar, the paper's inputs": SearchSettings(
+        inputs=PAPER_INPUTS, choice_dependent=False
+    ),
+    "typed grammar": SearchSettings(),
 }
 _TABLE8 = {  # with the authors' formulas, where what torch refuses is found out by evaluating it
-    "neither": papers(semantics="paper", without=("equivalence", *EARLY)),
-    "early rejection": papers(semantics="paper", without=("equivalence",)),
-    "equivalence checking": papers(semantics="paper", without=EARLY),
-    "both": papers(semantics="paper"),
+    "neither": paper_settings(semantics="paper", without=("equivalence", *EARLY)),
+    "early rejection": paper_settings(semantics="paper", without=("equivalence",)),
+    "equivalence checking": paper_settings(semantics="paper", without=EARLY),
+    "both": paper_settings(semantics="paper"),
 }
 _JOINT = ("resnet18-fmnist-all", "vgg-fmnist-all")
 _FOUR = (*_JOINT, "resnet18-fmnist-inner", "vgg-fmnist-inner")
@@ -79,12 +87,12 @@ _WITH_FORWARDS = (
     *(name for name, row in INPUTS.items() if row.cost is Cost.FORWARDS),
 )
 _TRUTH = {
-    "one table": Runner(Settings(), _JOINT[:1]),
-    "two networks": Runner(Settings(), _JOINT),
-    "two networks, N forwards": Runner(Settings(inputs=_WITH_FORWARDS), _JOINT),
-    "four tables, 12 nodes": Runner(Settings(max_nodes=12), _FOUR),
+    "one table": Runner(SearchSettings(), _JOINT[:1]),
+    "two networks": Runner(SearchSettings(), _JOINT),
+    "two networks, N forwards": Runner(SearchSettings(inputs=_WITH_FORWARDS), _JOINT),
+    "four tables, 12 nodes": Runner(SearchSettings(max_nodes=12), _FOUR),
     "four tables, 12 nodes, N forwards": Runner(
-        Settings(max_nodes=12, inputs=_WITH_FORWARDS), _FOUR
+        SearchSettings(max_nodes=12, inputs=_WITH_FORWARDS), _FOUR
     ),
 }
 _VARIANTS: dict[str, dict[str, Any]] = {
@@ -125,12 +133,12 @@ def _race(
         "evaluations",
         figures,
         panels,
-        partial(doors, runners),
+        partial(sources, runners),
     )
 
 
-def _runners(settings: Mapping[str, Settings]) -> dict[str, Runner]:
-    return {name: Runner(own) for name, own in settings.items()}
+def _runners(settings: Mapping[str, SearchSettings]) -> dict[str, Runner]:
+    return {name: Runner(each) for name, each in settings.items()}
 
 
 FITNESS, NODES, SECONDS = (
@@ -141,10 +149,13 @@ FITNESS, NODES, SECONDS = (
 _DRAWN = ("evolution with DPS", "evolution", "random search")
 _BUILT = ("evolution with DPS", "sequential", "dag")
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({
+EXPERIMENTS: Final[Mapping[str, Experiment]] = {
     "table3": Experiment(
         "How many random programs of each structure are valid, and why are the others not?",
-        validity.VARIANTS, validity.trial, 400, "draws",
+        validity.VARIANTS,
+        validity.check,
+        400,
+        "draws",
         (
             Figure("valid, paper", "valid, authors' formulas", SHARE, validity.PAPER),
             Figure("clash, paper", "refused", SHARE),
@@ -153,11 +164,12 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({
             Figure("valid, ours", "valid here", SHARE),
         ),
         (Panel("valid programs", validity.VARIANTS, ("valid, paper", "valid, ours")),),
-        validity.doors,
+        validity.sources,
     ),
     "table8": _race(
         "What do equivalence checking and early rejection save?",
-        _runners(_TABLE8), 2_000,
+        _runners(_TABLE8),
+        2_000,
         (
             Figure("proposals", "proposals", WHOLE),
             Figure("failed", "failed", WHOLE),
@@ -165,39 +177,56 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({
             Figure("in full", "evaluated in full", WHOLE),
             Figure("useful", "of them useful", SHARE),
             Figure("hours at the paper's price", "hours at the paper's price", "{:.1f}"),
-            SECONDS, FITNESS,
+            SECONDS,
+            FITNESS,
         ),
         Panel("evaluations in full that were useful", tuple(_TABLE8), ("useful",)),
         Panel("best fitness so far", tuple(_TABLE8)),
     ),
     "figure4": _race(
         "Evolution against random search, and structures against each other",
-        _runners(_FIGURE4), 2_000, (FITNESS, NODES, SECONDS),
+        _runners(_FIGURE4),
+        2_000,
+        (FITNESS, NODES, SECONDS),
         Panel("evolution and random search", (*_DRAWN, *tuple(_FIGURE4)[-2:])),
         Panel("structures", _BUILT),
     ),
     "layerwise": Experiment(
         "Is a proxy better when it is recomputed on every quantized network?",
-        layerwise.VARIANTS, layerwise.trial, 50, "rows",
+        layerwise.VARIANTS,
+        layerwise.compare,
+        50,
+        "rows",
         (
             Figure("separable", "a sum over layers", NUMBER),
             Figure("recomputed", "recomputed", NUMBER),
             Figure("agreement", "between the two", NUMBER),
-            Figure("separable, s", "s a configuration", "{:.2g}"),
+            Figure("separable, s", "s per configuration", "{:.2g}"),
             Figure("recomputed, s", "recomputed", "{:.2g}"),
         ),
-        (Panel("Spearman's correlation with accuracy", layerwise.VARIANTS, ("separable", "recomputed")),),
+        (
+            Panel(
+                "Spearman's correlation with accuracy",
+                layerwise.VARIANTS,
+                ("separable", "recomputed"),
+            ),
+        ),
         seeds=3,
     ),
     "variants": _race(
         "Which parts of the search earn their place?",
-        _runners({name: Settings(**own) for name, own in _VARIANTS.items()}), 5_000, (FITNESS, NODES, SECONDS),
+        _runners({name: SearchSettings(**changes) for name, changes in _VARIANTS.items()}),
+        5_000,
+        (FITNESS, NODES, SECONDS),
         Panel("best fitness after equal numbers of evaluations", tuple(_VARIANTS), ("fitness",)),
     ),
     "truth": _race(
-        "What does the search find on one table, on two networks, on four tables, and with statistics that cost N forwards?",
-        _TRUTH, 50_000, (FITNESS, NODES, SECONDS, Figure("MiB", "memory, MiB", WHOLE)),
+        "What does the search find on one table, on two networks, on four tables, "
+        "and with statistics that cost N forwards?",
+        _TRUTH,
+        50_000,
+        (FITNESS, NODES, SECONDS, Figure("MiB", "memory, MiB", WHOLE)),
         Panel("best fitness so far", tuple(_TRUTH)),
     ),
-})  # fmt: skip
+}
 assert tuple(EXPERIMENTS) == NAMES

@@ -23,41 +23,32 @@ from emqlang.scores.correlation import Array, spearman
 from emqlang.scores.table import tabulate
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
-VARIANTS = (
-    "emq",
-    "snip",
-    "synflow",
-    "plain",
-    "fisher_channel",
-    "qe",
-    "ompq",
-    "hawq_v2_bits",
-)  # none reads the choice itself
+# None of them reads the choice itself.
+VARIANTS = ("emq", "snip", "synflow", "plain", "fisher_channel", "qe", "ompq", "hawq_v2_bits")
 
 
-def trial(given: Trial) -> Result:
-    """Spearman's correlation with the accuracy of `size` rows, both ways, and the seconds that a configuration takes."""
-    table = load(given.judged.tables[0])
-    settings = WorkbenchOptions(stat_images=given.judged.stat_images, seed=given.seed)
-    bench = Workbench.of_table(table, settings)
-    rows = np.random.default_rng(given.seed).choice(
-        len(table), min(given.size, len(table)), replace=False
-    )
+def compare(trial: Trial) -> Result:
+    """Spearman's correlation with the accuracy of `size` rows, both ways, and the seconds per configuration."""
+    table = load(trial.options.tables[0])
+    bench = Workbench.of_table(table, WorkbenchOptions(stat_images=trial.options.stat_images))
+    size, random = min(trial.size, len(table)), np.random.default_rng(trial.seed)
+    rows = random.choice(len(table), size, replace=False)
     chosen, truth = table.choices[rows], table.accuracy[rows]
-    form = LIBRARY[given.variant].canonical
+    form = LIBRARY[trial.variant].canonical
     began = perf_counter()
     separable = _table(bench, bench.network, form)[np.arange(chosen.shape[1]), chosen].sum(1)
     halfway = perf_counter()
     recomputed = np.array([_recomputed(bench, form, row) for row in chosen])
     ended = perf_counter()
     both = spearman(np.stack([separable, recomputed]), truth)
-    return Result({
+    figures = {
         "separable": float(both[0]),
         "recomputed": float(both[1]),
         "agreement": float(spearman(separable[None], recomputed)[0]),
         "separable, s": (halfway - began) / len(rows),
         "recomputed, s": (ended - halfway) / len(rows),
-    })  # fmt: skip
+    }
+    return Result(figures)
 
 
 def _recomputed(bench: Workbench, form: Expr, choices: Sequence[int]) -> float:
@@ -67,16 +58,11 @@ def _recomputed(bench: Workbench, form: Expr, choices: Sequence[int]) -> float:
 
 def _table(bench: Workbench, network: Network, form: Expr) -> Array:
     """S (groups, choices) of a program on a network, by statistics taken for it alone."""
-    own = Workbench(
-        replace(bench.options, cache=False),
-        network=network,
-        data=bench.data,
-        choices=bench.choices,
-    )
-    (found,) = tabulate(
-        [form], own.statistics(inputs(form)), network.collection.groups, bench.options.tied
-    )
-    return found.scores
+    settings = replace(bench.options, cache=False)
+    fresh = Workbench(settings, network=network, data=bench.data, choices=bench.choices)
+    statistics, groups = fresh.statistics(inputs(form)), network.collection.groups
+    (table,) = tabulate([form], statistics, groups, settings.tied)
+    return table.scores
 
 
 def _quantized(bench: Workbench, choices: Sequence[int]) -> Network:
@@ -87,7 +73,8 @@ def _quantized(bench: Workbench, choices: Sequence[int]) -> Network:
         for index in group.layers:
             weight = collection.layers[index].weight
             start, stop = errors.offsets["weight"][index : index + 2]
-            row = errors.array("qerr")[widths.index(bench.choices[choice].weight_bits), start:stop]
+            width = widths.index(bench.choices[choice].weight_bits)
+            row = errors.array("qerr")[width, start:stop]
             with torch.no_grad():
                 weight.add_(row.reshape(weight.shape).to(weight.dtype))
     return replace(bench.network, module=module, collection=collection)

@@ -1,4 +1,4 @@
-"""One repetition of one variant of an experiment: what it is told, and what comes of it."""
+"""One repetition of one variant of an experiment, and its result."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emqlang.views.evolve import Judged
+from emqlang.evolve.settings import EvaluationOptions
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """size    how much is done: draws, evaluations or rows, as the experiment says
-    folder  a place of its own, for what is to outlive an interruption
+    """One trial.
+
+    size    how much is done: draws, evaluations or rows, as the experiment says
+    folder  of this trial alone, for what is to outlive an interruption
     """
 
     variant: str
     seed: int
     size: int
-    judged: Judged
+    options: EvaluationOptions
     folder: Path
 
 

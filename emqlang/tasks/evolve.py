@@ -1,68 +1,172 @@
-"""A search from the command line's words to its front."""
+"""A search on benchmark tables: begun, resumed and advanced."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from emqlang.evolve.emq import step as emq
-from emqlang.evolve.history import Entry, front
-from emqlang.evolve.ledger import Ledger, Progress
-from emqlang.evolve.search import Budget, Search
-from emqlang.evolve.settings import Settings, papers
-from emqlang.grammar.diagnostics import EXIT_INTERRUPTED, EXIT_OK
-from emqlang.grammar.inputs import INPUTS, Cost
-from emqlang.quant.statistics.subject import Progress as Tell
-from emqlang.quant.tables.shelf import DEFAULT
-from emqlang.tasks.arenas import ArenaDoor
-from emqlang.tasks.workbench import WorkbenchOptions
-from emqlang.tasks.workers import Workers
-from emqlang.views import evolve as runs
-from emqlang.views import render
+import torch
 
-EVALS, EMQ_STEPS = 20_000, 1_000  # where a run ends if nothing is said
-PAPER_ROWS = 50
+from emqlang import __version__
+from emqlang.evolve.arena import Arena, Benchmark
+from emqlang.evolve.history import Entry, front
+from emqlang.evolve.ledger import Ledger, Status
+from emqlang.evolve.search import Budget, Search
+from emqlang.evolve.settings import EvaluationOptions, SearchSettings, paper_settings
+from emqlang.grammar.diagnostics import EXIT_INTERRUPTED, EXIT_OK, error
+from emqlang.grammar.inputs import INPUTS, Cost
+from emqlang.grammar.ops import VERSION
+from emqlang.quant.statistics.subject import Progress
+from emqlang.quant.tables.table import Table, load
+from emqlang.scores.correlation import PAPER_ROWS
+from emqlang.tasks.truth import truth_of
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
+from emqlang.tasks.workers import Workers
+
+RUNS = Path("runs")  # where runs go that are given no folder
+EVALS, EMQ_STEPS = 20_000, 1_000  # where a run stops if nothing is said
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a new run is to be."""
+class TableArena:
+    """The source of an arena of benchmark tables: other processes open it from files and cached statistics.
 
-    settings: Settings
-    judged: runs.Judged
+    inputs  statistics that programs may read, and their canonical forms
+    """
+
+    options: EvaluationOptions
+    inputs: tuple[str, ...]
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Wish:
-        """The options of `emqlang evolve`. Raises E102, E403, E408."""
-        given = {name: value for name, value in options.items() if value is not None}
-        own: dict[str, Any] = {
-            name: tuple(v) if isinstance(v := given[name], list) else v
-            for name in _OWN
-            if name in given
-        }
-        if given.get("no_choice"):
-            own["choice_dependent"] = False
-        if given.get("fitness") == "paper50":
-            own["rows"] = PAPER_ROWS
-        settings = papers(**own) if own.get("algorithm") == "emq" else Settings(**own)
-        judged = runs.Judged(
-            tuple(given["tables"]) or (DEFAULT,), given["split"], given["by"], given["stat_images"]
+    def of(cls, settings: SearchSettings, options: EvaluationOptions) -> TableArena:
+        """The arena of a search."""
+        names = settings.statistics
+        inputs = [name for name, row in INPUTS.items() if name in names or row.cost is Cost.FREE]
+        return cls(options, tuple(inputs))
+
+    def open(self, progress: Progress | None = None) -> Arena:
+        """This process's own, made once: networks are loaded and missing statistics collected.
+
+        Raises E301, E314, E315, and what collecting statistics raises.
+        """
+        if self not in _ARENAS:
+            if len(_ARENAS) == KEPT:
+                del _ARENAS[next(iter(_ARENAS))]  # the oldest
+            _ARENAS[self] = self._arena(progress)
+        return _ARENAS[self]
+
+    def _arena(self, progress: Progress | None) -> Arena:
+        tables = [load(name) for name in self.options.tables]
+        benchmarks = [self._benchmark(table, progress) for table in tables]
+        parts = [
+            part
+            for benchmark, table in zip(benchmarks, tables, strict=True)
+            for part in (benchmark.statistics.fingerprint, _digest(table))
+        ]
+        text = " ".join((*parts, self.options.split, self.options.by))
+        return Arena(benchmarks, blake2b(text.encode(), digest_size=16).hexdigest())
+
+    def _benchmark(self, table: Table, progress: Progress | None) -> Benchmark:
+        options = self.options
+        settings = WorkbenchOptions(
+            stat_images=options.stat_images, device=options.device, cache=options.cache
         )
-        return cls(settings, judged)
+        bench = Workbench.of_table(table, settings, progress)
+        rows, collection = table.split(options.split), bench.network.collection
+        return Benchmark(
+            name=table.name,
+            statistics=bench.statistics(self.inputs),
+            groups=collection.groups,
+            choices=rows.choices,
+            truth=truth_of(rows, options.by).values,
+            shapes=tuple(layer.shape for layer in collection.layers),
+            tied=settings.tied,
+        )
 
 
-_OWN = ("algorithm", "seed", "islands", "population", "inputs", "ops", "combine", "max_nodes", "selection", "structure",
-        "semantics", "without")  # fmt: skip
+KEPT = 2  # arenas per process
+_ARENAS: dict[TableArena, Arena] = {}
+
+
+def _digest(table: Table) -> str:
+    data = table.choices.tobytes() + table.accuracy.tobytes() + table.search.tobytes()
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def search_settings(options: Mapping[str, Any]) -> SearchSettings:
+    """Settings by the names of `emqlang evolve`'s options; None is the default. Raises E102, E403, E408."""
+    values = {name: options[name] for name in _NAMES if options.get(name) is not None}
+    if options.get("no_choice"):
+        values["choice_dependent"] = False
+    if options.get("fitness") == "paper50":
+        values["rows"] = PAPER_ROWS
+    emq = values.get("algorithm") == "emq"
+    return paper_settings(**values) if emq else SearchSettings(**values)
+
+
+_NAMES = (
+    *("algorithm", "seed", "islands", "population", "inputs", "ops", "combine", "max_nodes"),
+    *("selection", "structure", "semantics", "without"),
+)
+
+
+def free_folder() -> Path:
+    """The first of runs/evolve-1, runs/evolve-2, ... that is not taken."""
+    return next(path for n in count(1) if not (path := RUNS / f"evolve-{n}").exists())
+
+
+def begin(
+    settings: SearchSettings,
+    options: EvaluationOptions,
+    folder: Path,
+    command: str,
+    workers: Workers,
+    progress: Progress | None = None,
+) -> Search:
+    """A new run. Raises E301 where there is one, and what its tables raise."""
+    source = TableArena.of(settings, options)
+    facts = {
+        "settings": settings.as_dict(),
+        "judged": options.as_dict(),
+        "arena": source.open(progress).fingerprint,
+        "op_table": VERSION,
+        "versions": {"emqlang": __version__, "torch": torch.__version__},
+        "command": command,
+    }
+    return Search(Ledger.create(folder, facts), source, workers.run)
+
+
+def resume(folder: Path, workers: Workers, progress: Progress | None = None) -> Search:
+    """A run to continue. Raises E301, what its tables raise, and E316, naming what has changed since it was begun."""
+    ledger = Ledger(folder)
+    facts, source = ledger.facts, TableArena.of(ledger.settings, ledger.options)
+    arena = source.open(progress)
+    versions = {
+        "the op table": (facts["op_table"], VERSION),
+        "emqlang": (facts["versions"]["emqlang"], __version__),
+        "torch": (facts["versions"]["torch"], torch.__version__),
+    }
+    changed = [
+        f"{name} was {was}, and is {now}" for name, (was, now) in versions.items() if was != now
+    ]
+    if facts["arena"] != arena.fingerprint:
+        changed.append("the tables, their networks, or the images of the statistics have changed")
+    if changed:
+        message = f"the run cannot be resumed: {'; '.join(changed)}"
+        raise error("E316", message, "begin a new one", path=str(ledger.folder))
+    return Search(ledger, source, workers.run)
 
 
 @dataclass(frozen=True)
-class Done:
-    """A run after this call; `progress` is None if it has not had a step yet."""
+class EvolveResult:
+    """A run after an advance; `status` is None if it has not had a step yet."""
 
     ledger: Ledger
-    progress: Progress | None
+    status: Status | None
     front: Sequence[Entry]
     stopped: bool
 
@@ -71,77 +175,22 @@ class Done:
         return EXIT_INTERRUPTED if self.stopped else EXIT_OK
 
 
-def door_of(settings: Settings, judged: runs.Judged) -> ArenaDoor:
-    """The arena that a run is judged on, with what its programs may read, and what their canonical forms may."""
-    own = (settings.inputs or emq.INPUTS) if settings.algorithm == "emq" else settings.space.inputs
-    inputs = tuple(name for name, row in INPUTS.items() if name in own or row.cost is Cost.FREE)
-    taken = WorkbenchOptions(
-        stat_images=judged.stat_images, device=judged.device, cache=judged.cache
-    )
-    return ArenaDoor(judged.tables, inputs, judged.split, judged.by, taken)
+def advance(search: Search, budget: Budget, progress: Progress) -> EvolveResult:
+    """Steps of a run until its budget is spent, or a default one where it has no limit."""
+    ledger = search.ledger
+    if budget == Budget():
+        emq = ledger.settings.algorithm == "emq"
+        budget = Budget(steps=EMQ_STEPS) if emq else Budget(evals=EVALS)
+    before = ledger.status()
 
+    def report(status: Status, seconds: float) -> None:
+        evaluated = status.evaluated - (before.evaluated if before else 0)
+        done, goal = status.evaluated, budget.evals
+        if goal is None:
+            done, goal = status.step + 1, budget.steps
+        if goal is None:
+            done, goal = int(seconds), int(budget.seconds or seconds)
+        progress(status.line(evaluated / max(seconds, 1e-9)), min(done, goal), goal)
 
-def run(
-    wish: Wish,
-    resume: Path | None,
-    out: Path | None,
-    budget: Budget,
-    workers: int,
-    backend: str,
-    command: str,
-    tell: Tell,
-) -> Done:
-    """Begins a run, or goes on with one, until its budget is spent. Raises E301, E316, and what its tables raise."""
-    ledger = None if resume is None else Ledger.open(resume)
-    settings = wish.settings if ledger is None else ledger.settings
-    judged = wish.judged if ledger is None else runs.judged_of(ledger)
-    door = door_of(settings, judged)
-    door.prepare(tell)
-    if ledger is None:
-        ledger = runs.begin(out or runs.free_place(), settings, judged, door, command)
-    else:
-        runs.check_same(ledger, door)
-    search = Search(ledger, door, Workers(workers, backend).run)
-    before = ledger.progress()
-    already = before.evaluated if before else 0
-    limits = _limits(budget, settings)
-    goal = limits.evals or limits.steps
-
-    def told(progress: Progress, seconds: float) -> None:
-        done = progress.evaluated if limits.evals else progress.step + 1
-        if goal:
-            tell(runs.line(progress, seconds, already), min(done, goal), goal)
-        else:
-            tell(
-                runs.line(progress, seconds, already), int(seconds), int(limits.seconds or seconds)
-            )
-
-    progress = search.advance(limits, told)
-    return Done(ledger, progress, front(ledger), search.stopped)
-
-
-def _limits(budget: Budget, settings: Settings) -> Budget:
-    if budget != Budget():
-        return budget
-    return Budget(steps=EMQ_STEPS) if settings.algorithm == "emq" else replace(budget, evals=EVALS)
-
-
-def screen(done: Done) -> None:
-    if done.progress is None:
-        return render.heading("the run has had no step yet")
-    runs.finished(done.ledger, done.progress, done.front)
-    render.note(f"go on with: emqlang evolve --resume {done.ledger.folder}")
-
-
-def as_json(done: Done) -> None:
-    progress = done.progress
-    render.json_object({
-        "schema": f"{runs.SCHEMA}/1",
-        "run": str(done.ledger.folder),
-        "facts": done.ledger.facts(),
-        "evaluated": progress.evaluated if progress else 0,
-        "steps": progress.step + 1 if progress else 0,
-        "funnel": dict(progress.funnel) if progress else {},
-        "front": [runs.entry_record(entry) for entry in done.front],
-        "interrupted": done.stopped,
-    })  # fmt: skip
+    status = search.advance(budget, report)
+    return EvolveResult(ledger, status, front(ledger), search.stopped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -13,7 +13,8 @@ from emqlang.grammar.expr import inputs
 from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program
-from emqlang.quant.tables.table import Table
+from emqlang.quant.statistics.subject import Progress
+from emqlang.quant.tables.table import Table, load
 from emqlang.scores.bootstrap import DRAWS, bootstrap
 from emqlang.scores.correlation import (
     RATIOS,
@@ -27,20 +28,20 @@ from emqlang.scores.correlation import (
 )
 from emqlang.scores.table import tabulate
 from emqlang.tasks.truth import stratified, truth_of
-from emqlang.tasks.workbench import ACTIVATION, Workbench
+from emqlang.tasks.workbench import ACTIVATION, Workbench, WorkbenchOptions
 
-SHELF = "baselines"  # the library's file of proxies that stand in every ranking
+SHELF = "baselines"  # the library's file of proxies that are in every ranking
 COSTS = tuple(Cost)
 
 
 @dataclass(frozen=True)
-class Terms:
-    """How proxies are judged, in the words of the command line.
+class RankOptions:
+    """How proxies are ranked, in the words of the command line.
 
     split     'search' rows, 'heldout' ones, or 'all'
-    by        what is true: 'top1' or 'loss'
+    by        ground truth: 'top1' or 'loss'
     topk_by   whether the best rows are the truly best ones, or those of each proxy's own score
-    stratify  rows are kept in which layers whose own bits decide much have one width
+    stratify  keep only rows in which layers whose own bits decide much have one width
     protocol  'rows': all of them, with bootstrap intervals; 'paper': mean and deviation over five draws of 50
     against   the name of the proxy to which all are compared
     """
@@ -60,11 +61,11 @@ class Standing:
     """One proxy on one table. Arrays have an entry for each of RATIOS.
 
     rho         Spearman's correlation; under the paper's protocol its mean over the draws
-    low, high   of the 95 % interval; under the paper's protocol the mean less and plus the deviation
+    low, high   of the 95 % interval; under the paper's protocol the mean minus and plus the deviation
     precision   the share of the truly best fifth that is among the proxy's best fifth
     partial     Spearman's correlation at fixed size
-    difference  (2, ratios): the interval of rho minus that of the proxy compared to; None where there is none
-    cost        the dearest statistic's class
+    difference  (2, ratios): the interval of rho minus that of the proxy compared to; None without one
+    cost        the most expensive statistic's class
     seconds     to score all groups and choices, statistics in memory
     scores      (rows,) of the configurations
     """
@@ -91,11 +92,17 @@ class Standing:
 
 
 @dataclass(frozen=True, eq=False)
-class Standings:
-    """Best first. `strata` names the layers that were held fixed, and how; `problems` are of proxies left out."""
+class Ranking:
+    """Proxies on one table, best first.
+
+    table     the rows that they were ranked on
+    strata    names of layers that were held fixed, and how
+    data      the images that statistics were taken on, in words; empty if none were
+    problems  why proxies were left out
+    """
 
     table: Table
-    terms: Terms
+    options: RankOptions
     strata: Mapping[str, str]
     standings: tuple[Standing, ...]
     data: str
@@ -107,96 +114,125 @@ class Standings:
         return EXIT_NOT_FINITE if self.problems else EXIT_OK
 
 
-def contenders(given: Sequence[Program], table: Table) -> list[Program]:
-    """The proxies to rank: those given and the trivial baselines, or the whole library where none is given.
+def rank(
+    programs: Sequence[Program],
+    tables: Sequence[str],
+    options: RankOptions,
+    settings: WorkbenchOptions,
+    progress: Progress | None = None,
+) -> list[Ranking]:
+    """Ranks proxies, or the whole library, on tables by name or path.
 
-    Of the library, only what a table's menu can be asked: one that chooses activation bits says nothing to most.
+    Raises E102 for `against`, E301, E314, E315, E406 for too few rows, and what collecting statistics raises.
+    """
+    rankings = []
+    for table in [load(name) for name in tables]:
+        bench = Workbench.of_table(table, settings, progress)
+        rankings.append(rank_on(table, bench, contenders(programs, table), options))
+    return rankings
+
+
+def contenders(programs: Sequence[Program], table: Table) -> list[Program]:
+    """The proxies to rank: those given and the trivial baselines, or the whole library if none is given.
+
+    A menu of activation bits leaves out proxies of the library that read none.
     """
     joint = table.menu[0].act_bits is not None
-    names = [name for name in LIBRARY if not given or LIBRARY.shelf(name) == SHELF]
-    own = [
-        LIBRARY[name] for name in names if not joint or LIBRARY[name].elaborated.axes & ACTIVATION
-    ]
-    known = {program.name for program in given}
-    return [*given, *(program for program in own if program.name not in known)]
+    known = {program.name for program in programs}
+    names = [name for name in LIBRARY if not programs or LIBRARY.shelf(name) == SHELF]
+    library = [LIBRARY[name] for name in names if name not in known]
+    return [*programs, *(p for p in library if not joint or p.elaborated.axes & ACTIVATION)]
 
 
-def judge(table: Table, bench: Workbench, programs: Sequence[Program], terms: Terms) -> Standings:
-    """Ranks the proxies on a table. Raises E406 where there are too few rows, E102 for `against`."""
-    rows, strata = table.split(terms.split), dict[str, str]()
-    if terms.stratify:
+def rank_on(
+    table: Table, bench: Workbench, programs: Sequence[Program], options: RankOptions
+) -> Ranking:
+    """Ranks proxies on one table. Raises E406 if there are too few rows, E102 for `against`."""
+    rows, strata = table.split(options.split), dict[str, str]()
+    if options.stratify:
         rows, strata = stratified(rows)
     bench.check_menu(programs)
     statistics = bench.statistics(inputs(*(program.canonical for program in programs)))
-    kept, scores, seconds, problems = (
-        list[Program](),
-        list[Array](),
-        list[float](),
-        list[Diagnostic](),
-    )
+    groups, tied = bench.network.collection.groups, bench.options.tied
+    kept, problems = list[_Scored](), list[Diagnostic]()
     for program in programs:
         began = perf_counter()
-        (scored,) = tabulate(
-            [program.canonical], statistics, bench.network.collection.groups, bench.options.tied
-        )
-        took = perf_counter() - began
+        (scored,) = tabulate([program.canonical], statistics, groups, tied)
+        seconds = perf_counter() - began
         totals = scored.totals(rows.choices)
         if np.isfinite(totals).all():
-            kept, scores, seconds = [*kept, program], [*scores, totals], [*seconds, took]
+            kept.append(_Scored(program, totals, seconds))
         else:
-            problems.append(
-                Diagnostic(
-                    "E501", f"'{program.name or program.text}' has scores that are not finite"
-                )
-            )
-    standings = _standings(rows, kept, np.array(scores), seconds, terms) if kept else []
-    data = (
-        bench.data.source
-        if bench.data
-        and any(INPUTS[name].needs_data for p in kept for name in inputs(p.elaborated))
-        else ""
+            message = f"'{program.name or program.text}' has scores that are not finite"
+            problems.append(Diagnostic("E501", message))
+    read = inputs(*(one.program.elaborated for one in kept))
+    images = bench.data if any(INPUTS[name].needs_data for name in read) else None
+    return Ranking(
+        table=rows,
+        options=options,
+        strata=strata,
+        standings=tuple(_standings(rows, kept, options) if kept else ()),
+        data=images.source if images else "",
+        notices=(*bench.network.warnings, *statistics.warnings),
+        problems=tuple(problems),
     )
-    notices = (*bench.network.warnings, *statistics.warnings)
-    return Standings(rows, terms, strata, tuple(standings), data, notices, tuple(problems))
 
 
-def _standings(
-    table: Table, programs: Sequence[Program], scores: Array, seconds: Sequence[float], terms: Terms
-) -> Iterable[Standing]:
-    truth, generator = truth_of(table, terms.by), np.random.default_rng(terms.seed)
-    values, reference = truth.values, _reference(programs, terms.against)
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """A proxy with finite scores (rows,) of a table's configurations."""
+
+    program: Program
+    scores: Array
+    seconds: float
+
+
+def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> list[Standing]:
+    truth, generator = truth_of(table, options.by), np.random.default_rng(options.seed)
+    scores, values = np.array([one.scores for one in kept]), truth.values
+    reference = _reference([one.program for one in kept], options.against)
     differences: Array | None = None
-    if terms.protocol == "paper":
-        rho, deviation = paper_protocol(scores, values, generator, terms.topk_by)
+    if options.protocol == "paper":
+        rho, deviation = paper_protocol(scores, values, generator, options.topk_by)
         low, high = rho - deviation, rho + deviation
     else:
-        rho = np.array([at_top(scores, values, ratio, terms.topk_by) for ratio in RATIOS])
-        boot = bootstrap(scores, truth, generator, terms.draws, RATIOS, terms.topk_by)
+        rho = np.array([at_top(scores, values, ratio, options.topk_by) for ratio in RATIOS])
+        boot = bootstrap(scores, truth, generator, options.draws, RATIOS, options.topk_by)
         low, high = boot.interval()
         differences = None if reference is None else boot.difference(reference)
     taus, shares = kendall(scores, values), precision(scores, values, RATIOS[0])
     partials = partial(scores, values, table.size.astype(np.float64))
-    found = [
+    standings = [
         Standing(
-            program, rho[:, i], low[:, i], high[:, i], float(taus[i]), float(shares[i]), float(partials[i]),
-            None if differences is None else differences[:, :, i], _cost(program), seconds[i], scores[i],
+            program=one.program,
+            rho=rho[:, i],
+            low=low[:, i],
+            high=high[:, i],
+            tau=float(taus[i]),
+            precision=float(shares[i]),
+            partial=float(partials[i]),
+            difference=None if differences is None else differences[:, :, i],
+            cost=_cost(one.program),
+            seconds=one.seconds,
+            scores=one.scores,
         )
-        for i, program in enumerate(programs)
-    ]  # fmt: skip
-    return sorted(found, key=lambda standing: -standing.fitness)
+        for i, one in enumerate(kept)
+    ]
+    return sorted(standings, key=lambda standing: -standing.fitness)
 
 
 def _reference(programs: Sequence[Program], name: str) -> int | None:
+    """The place of the proxy to compare with. Raises E102."""
     if not name:
         return None
     names = [program.name or program.text for program in programs]
     if name not in names:
-        raise error(
-            "E102", f"'{name}' is not among the proxies that are ranked", *nearest(name, names)
-        )
+        message = f"'{name}' is not among the proxies that are ranked"
+        raise error("E102", message, *nearest(name, names))
     return names.index(name)
 
 
 def _cost(program: Program) -> Cost:
-    read = [INPUTS[name].cost for name in inputs(program.canonical)]
-    return max(read, key=COSTS.index, default=Cost.FREE)
+    """The class of the most expensive statistic that is read."""
+    costs = [INPUTS[name].cost for name in inputs(program.canonical)]
+    return max(costs, key=COSTS.index, default=Cost.FREE)

@@ -1,8 +1,10 @@
-"""How well anything could rank a table: what its own noise leaves to be ranked, and what any sum over layers could reach.
+"""The ground truth of a table's rows, and how well anything could rank them.
 
-images    accuracy on one half of the test images against the other half, Spearman-Brown corrected to all images
+Ceilings are of what the table's own noise leaves to be ranked, and of what any sum over layers could reach:
+
+images    accuracy on one half of the test images against the other, Spearman-Brown corrected to all
 reruns    the same rows built again with other calibration images, or another seed of what is learned
-additive  a score for each (group, choice), fitted by ridge regression to other rows of the table itself
+additive  a score for each (group, choice), fitted by ridge regression to other rows of the table
 """
 
 from __future__ import annotations
@@ -22,9 +24,8 @@ from emqlang.scores.correlation import RATIOS, Array, Truth, at_top, spearman
 
 SPLITS = 200  # of the images into halves
 FOLDS = 10  # of the rows, for the additive fit
-PENALTIES = tuple(
-    10.0**power for power in range(-2, 4)
-)  # of which each fold takes the best by an inner split
+# Each fold takes the best by an inner split.
+PENALTIES = tuple(10.0**power for power in range(-2, 4))
 ADDITIVE = "additive"
 STRONG = 0.3  # |Spearman| of a layer's own bits above which --stratify holds the layer fixed
 ENOUGH = 50  # rows that it leaves
@@ -32,7 +33,7 @@ ENOUGH = 50  # rows that it leaves
 
 @dataclass(frozen=True, eq=False)
 class Ceiling:
-    """Spearman's correlation at each of RATIOS with its 95 % interval; `rows` says how many rows it stands on."""
+    """Spearman's correlation at each of RATIOS with its 95 % interval, measured on `rows` rows."""
 
     name: str
     what: str
@@ -43,10 +44,8 @@ class Ceiling:
 
     def as_dict(self) -> dict[str, Any]:
         """Of plain values."""
-        return {
-            **asdict(self),
-            **{part: getattr(self, part).tolist() for part in ("rho", "low", "high")},
-        }
+        arrays = {name: getattr(self, name).tolist() for name in ("rho", "low", "high")}
+        return {**asdict(self), **arrays}
 
 
 def truth_of(table: Table, by: str) -> Truth:
@@ -54,14 +53,13 @@ def truth_of(table: Table, by: str) -> Truth:
     if by == "top1":
         return Truth(table.accuracy, table.right)
     if np.isnan(table.loss).any():
-        raise error(
-            "E406", f"the table '{table.name}' does not know the losses of its rows", "rank by top1"
-        )
+        message = f"the table '{table.name}' does not know the losses of its rows"
+        raise error("E406", message, "rank by top1")
     return Truth(-table.loss)
 
 
 def own_correlation(table: Table) -> NDArray[np.float64]:
-    """Spearman's correlation (groups,) of each group's own bits with the accuracy; 0 where they do not vary."""
+    """Spearman's correlation (groups,) of each group's bits with the accuracy; 0 where they do not vary."""
     return spearman(table.bits.T.astype(np.float64), table.accuracy)
 
 
@@ -72,9 +70,9 @@ def stratified(table: Table) -> tuple[Table, dict[str, str]]:
     """
     strata: dict[str, str] = {}
     keep = np.ones(len(table), bool)
-    own = own_correlation(table)
-    for group in np.argsort(-np.abs(own), kind="stable"):
-        if abs(own[group]) <= STRONG:
+    strength = np.abs(own_correlation(table))
+    for group in np.argsort(-strength, kind="stable"):
+        if strength[group] <= STRONG:
             break
         bits = table.bits[:, group]
         widths, times = np.unique(bits[bits > bits.min()], return_counts=True)
@@ -91,33 +89,33 @@ def stratified(table: Table) -> tuple[Table, dict[str, str]]:
 
 
 def ceilings(table: Table, seed: int = 0) -> Iterator[Ceiling]:
-    """All that a table allows; none for a ratio of which there are too few rows."""
+    """All that a table has data for."""
     if table.right is not None:
-        yield halves(table, np.random.default_rng(seed))
+        yield image_ceiling(table, np.random.default_rng(seed))
     for rerun in table.reruns:
         try:
-            yield again(table, rerun, np.random.default_rng(seed))
-        except EmqError:  # E406: begun, and too short yet
+            yield rerun_ceiling(table, rerun, np.random.default_rng(seed))
+        except EmqError:  # E406: it has too few rows yet
             continue
-    yield additive(table, np.random.default_rng(seed))
+    yield additive_ceiling(table, np.random.default_rng(seed))
 
 
-def halves(table: Table, generator: np.random.Generator) -> Ceiling:
-    """Each half of the images is once the truth, and once what ranks."""
+def image_ceiling(table: Table, generator: np.random.Generator) -> Ceiling:
+    """Each half of the images is once the truth and once the score."""
     assert table.right is not None
     rows, images = table.right.shape
     marks = table.right.astype(np.float32)
-    point, drawn = [], []
+    rhos, resampled = [], []
     for _ in range(SPLITS):
         half = np.zeros(images, np.float32)
         half[generator.permutation(images)[: images // 2]] = 1
-        first, second = (marks @ part / part.sum() for part in (half, 1 - half))
-        point.append(_corrected(first.astype(float), second.astype(float)))
-        again = generator.integers(rows, size=rows)
-        drawn.append(_corrected(first[again].astype(float), second[again].astype(float)))
-    low, high = percentiles(np.array(drawn))
+        first, second = ((marks @ part / part.sum()).astype(float) for part in (half, 1 - half))
+        rhos.append(_corrected(first, second))
+        sample = generator.integers(rows, size=rows)
+        resampled.append(_corrected(first[sample], second[sample]))
+    low, high = percentiles(np.array(resampled))
     what = "one half of the test images against the other, corrected to all of them"
-    return Ceiling("images", what, rows, np.mean(point, axis=0), low, high)
+    return Ceiling("images", what, rows, np.mean(rhos, axis=0), low, high)
 
 
 def _corrected(first: Array, second: Array) -> Array:
@@ -131,34 +129,27 @@ def _tops(scores: Array, truth: Array) -> Array:
     return np.array([at_top(scores[None], truth, ratio)[0] for ratio in RATIOS])
 
 
-def again(table: Table, rerun: Rerun, generator: np.random.Generator) -> Ceiling:
+def rerun_ceiling(table: Table, rerun: Rerun, generator: np.random.Generator) -> Ceiling:
     """The rerun's accuracy, as a score, against the table's. Raises E406 for too few rows.
 
     Both were tested on the same images, so that only rows are resampled.
     """
     truth = Truth(table.accuracy[rerun.rows])
     changed = ", ".join(f"{name} {value}" for name, value in rerun.changed.items())
-    return _scored(
-        f"rerun {rerun.name}",
-        f"the same rows built again with {changed}",
-        rerun.accuracy,
-        truth,
-        generator,
-    )
+    what = f"the same rows built again with {changed}"
+    return _ceiling(f"rerun {rerun.name}", what, rerun.accuracy, truth, generator)
 
 
-def additive(table: Table, generator: np.random.Generator) -> Ceiling:
+def additive_ceiling(table: Table, generator: np.random.Generator) -> Ceiling:
     """Predictions for each row from a fit to the others."""
     truth = Truth(table.accuracy, table.right)
-    what = (
-        f"a fitted score for each layer and choice, {FOLDS}-fold cross-validated ridge regression"
-    )
-    return _scored(
-        ADDITIVE, what, cross_validated(one_hot(table), table.accuracy, generator), truth, generator
-    )
+    regression = f"{FOLDS}-fold cross-validated ridge regression"
+    scores = cross_validated(one_hot(table), table.accuracy, generator)
+    what = f"a fitted score for each layer and choice, {regression}"
+    return _ceiling(ADDITIVE, what, scores, truth, generator)
 
 
-def _scored(
+def _ceiling(
     name: str, what: str, scores: Array, truth: Truth, generator: np.random.Generator
 ) -> Ceiling:
     rho = _tops(scores, truth.values)
@@ -187,12 +178,8 @@ def cross_validated(features: Array, target: Array, generator: np.random.Generat
 def _best_penalty(features: Array, target: Array, generator: np.random.Generator) -> float:
     order = generator.permutation(len(target))
     held, kept = order[: len(order) // 4], order[len(order) // 4 :]
-    losses = [
-        np.square(
-            _ridge(features[kept], target[kept], features[held], penalty) - target[held]
-        ).mean()
-        for penalty in PENALTIES
-    ]
+    fits = [_ridge(features[kept], target[kept], features[held], p) for p in PENALTIES]
+    losses = [np.square(fit - target[held]).mean() for fit in fits]
     return PENALTIES[int(np.argmin(losses))]
 
 

@@ -10,28 +10,27 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from emqlang.grammar.diagnostics import error
 
-DEATHS = 3  # of workers in a row, without a task done in between, that are put up with
+DEATHS = 3  # tolerated deaths of workers in a row, without a finished task in between
 
 
 @dataclass(frozen=True)
 class Workers:
-    """`count` tasks at a time. Which worker does what, and in which order tasks are done, changes no result.
+    """`count` tasks at a time. Which worker runs a task, and in which order, changes no result.
 
-    backend  'local' processes; 'dask' or 'ray' take the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names
+    backend  'local' processes; 'dask' or 'ray': the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names
     """
 
     count: int = 1
     backend: str = "local"
 
     def run(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        """The results, as they come. A task whose worker dies is done again.
+        """The results as they come. A task whose worker dies is run again.
 
-        Raises what a task raises; E403 for a cluster that cannot be had, E503 if workers keep dying.
+        Raises what a task raises; E403 for a cluster that cannot be reached, E503 if workers keep dying.
         """
         if self.count == 1 and self.backend == "local":
             return (task(*each) for each in arguments)
@@ -56,9 +55,8 @@ class Workers:
                     deaths += 1
                     if deaths == DEATHS:
                         message = f"{DEATHS} workers in a row died without finishing a task"
-                        raise error(
-                            "E503", message, "is there enough memory? try fewer --workers"
-                        ) from reason
+                        help = "is there enough memory? try fewer --workers"
+                        raise error("E503", message, help) from reason
 
 
 def _results(
@@ -66,33 +64,32 @@ def _results(
 ) -> Iterator[Any]:
     from joblib import Parallel, delayed
 
-    calls = [delayed(_aside)(os.getpid(), place, task, each) for place, each in arguments.items()]
-    if backend == "ray":  # which gives results a list at a time
+    calls = [delayed(_run)(os.getpid(), place, task, each) for place, each in arguments.items()]
+    if backend == "ray":  # which returns whole lists of results
         for start in range(0, len(calls), ahead):
             yield from Parallel()(calls[start : start + ahead])
         return
     yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=ahead)(calls)
 
 
-def _aside(
+def _run(
     parent: int, place: int, task: Callable[..., Any], arguments: Iterable[Any]
 ) -> tuple[int, Any]:
-    """A task in a process of its own: on one thread, and deaf to Ctrl-C, which is for the process that asked."""
+    """A task in another process: on one thread, ignoring Ctrl-C, which the parent handles."""
     if os.getpid() != parent:
         import torch
         from joblib.externals.loky import process_executor
 
         torch.set_num_threads(1)
-        process_executor._MAX_MEMORY_LEAK_SIZE = (
-            sys.maxsize
-        )  # it takes what a task keeps for the next one for a leak
+        # What a task keeps for the next one is not a leak.
+        process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     return place, task(*arguments)
 
 
 def _dask(stack: ExitStack) -> str:
-    with _wanted("dask", "distributed", "DASK_SCHEDULER_ADDRESS") as address:
+    with _cluster("dask", "distributed", "DASK_SCHEDULER_ADDRESS") as address:
         from distributed import Client
 
         stack.enter_context(Client(address))
@@ -100,7 +97,7 @@ def _dask(stack: ExitStack) -> str:
 
 
 def _ray(stack: ExitStack) -> str:
-    with _wanted("ray", "ray", "RAY_ADDRESS") as address:
+    with _cluster("ray", "ray", "RAY_ADDRESS") as address:
         import ray
         from ray.util.joblib import register_ray
 
@@ -112,24 +109,22 @@ def _ray(stack: ExitStack) -> str:
 
 
 @contextmanager
-def _wanted(name: str, package: str, variable: str) -> Iterator[str]:
-    """The address of a cluster that was asked for; what goes wrong on the way to it is E403."""
+def _cluster(name: str, package: str, variable: str) -> Iterator[str]:
+    """The address of a cluster. Raises E403 for what goes wrong on the way to it."""
     if not (address := os.environ.get(variable, "")):
-        raise error(
-            "E403",
-            f"no {name} cluster is named",
-            f"put its address into {variable}, or leave --backend out",
-        )
+        help = f"put its address into {variable}, or leave --backend out"
+        raise error("E403", f"no {name} cluster is named", help)
     try:
         yield address
     except ImportError as reason:
         raise error("E403", f"{name} is not installed", f"pip install '{package}'") from reason
     except (OSError, RuntimeError) as reason:
-        raise error(
-            "E403", f"the {name} cluster does not answer: {reason}", f"is {variable} right?"
-        ) from reason
+        message = f"the {name} cluster does not answer: {reason}"
+        raise error("E403", message, f"is {variable} right?") from reason
 
 
-BACKENDS: Mapping[str, Callable[[ExitStack], str]] = MappingProxyType({
-    "local": lambda stack: "loky", "dask": _dask, "ray": _ray,
-})  # fmt: skip
+BACKENDS: Final[Mapping[str, Callable[[ExitStack], str]]] = {
+    "local": lambda stack: "loky",
+    "dask": _dask,
+    "ray": _ray,
+}

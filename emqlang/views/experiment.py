@@ -1,11 +1,12 @@
-"""A study as a screen, as JSON, and as the Markdown that its folder keeps."""
+"""A study as a screen or as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 from emqlang.experiments.catalogue import EXPERIMENTS, Figure
-from emqlang.experiments.study import Study
+from emqlang.experiments.study import Study, StudyPlan
 from emqlang.views import render
 from emqlang.views.render import Column
 
@@ -15,88 +16,75 @@ SCHEMA = "emqlang.experiment/1"
 def listing() -> None:
     """The experiments that there are."""
     rows = [
-        (name, e.question, f"{len(e.variants)} x {e.seeds} x {e.size:,} {e.unit}")
-        for name, e in EXPERIMENTS.items()
+        (name, one.question, f"{len(one.variants)} x {one.seeds} x {one.size:,} {one.unit}")
+        for name, one in EXPERIMENTS.items()
     ]
-    render.table(
-        [
-            Column("experiment", style="bold"),
-            Column("what it asks", folds=True),
-            Column("variants x seeds x size"),
-        ],
-        rows,
-    )
+    columns = [
+        Column("experiment", style="bold"),
+        Column("what it asks", folds=True),
+        Column("variants x seeds x size"),
+    ]
+    render.table(columns, rows)
 
 
 def screen(study: Study) -> None:
-    render.heading(study.plan.experiment.question, _told(study))
+    render.heading(study.plan.experiment.question, _setting(study.plan))
     render.text()
     first, *others = _headings(study)
-    render.table(
-        [Column(first, style="bold"), *(Column(title, "right") for title in others)], _rows(study)
-    )
+    columns = [Column(first, style="bold"), *(Column(title, "right") for title in others)]
+    render.table(columns, _rows(study))
 
 
 def as_json(study: Study) -> None:
-    render.json_object({
-        "schema": SCHEMA,
-        **study.plan.facts(),
-        "results": [
-            {"variant": variant, "seed": seed, **result.as_dict()}
-            for variant, own in study.results.items()
-            for seed, result in own.items()
-        ],
-    })  # fmt: skip
+    results = [
+        {"variant": variant, "seed": seed, **result.as_dict()}
+        for variant, by_seed in study.results.items()
+        for seed, result in by_seed.items()
+    ]
+    render.json_object({"schema": SCHEMA, **study.plan.facts(), "results": results})
 
 
-def markdown(study: Study) -> str:
-    """The question, the table, and what it was measured on."""
-    headings = _headings(study)
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *_rows(study)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"{study.plan.experiment.question}\n\n{table}\n\n{_told(study)}\n"
+FORMATS: Final[Mapping[str, Callable[[Study], None]]] = {"screen": screen, "json": as_json}
 
 
-def _told(study: Study) -> str:
-    plan = study.plan
+def _setting(plan: StudyPlan) -> str:
+    """What the figures were measured on."""
+    size = f"{plan.size:,} {plan.experiment.unit} per trial"
     seeds = f"mean ± deviation over {plan.seeds} seeds" if plan.seeds > 1 else "one seed"
-    return (
-        f"{plan.size:,} {plan.experiment.unit} a trial, {seeds}; {', '.join(plan.judged.tables)}, "
-        f"{plan.judged.stat_images} images"
-    )
+    tables, images = ", ".join(plan.options.tables), plan.options.stat_images
+    return f"{size}, {seeds}; {tables}, {images} images"
 
 
-def _shown(study: Study) -> list[tuple[Figure, bool]]:
-    """The figures that some trial has; whether the paper has them, too."""
+def _shown(study: Study) -> list[Figure]:
+    """The figures that some trial has."""
     return [
-        (figure, bool(figure.paper))
+        figure
         for figure in study.plan.experiment.figures
         if any(study.figure(variant, figure.name) for variant in study.plan.variants)
     ]
 
 
 def _headings(study: Study) -> list[str]:
-    return [
-        "variant",
-        *(title for figure, told in _shown(study) for title in ([figure.title] + ["paper"] * told)),
-    ]
+    headings = ["variant"]
+    for figure in _shown(study):
+        headings += [figure.title, "paper"] if figure.paper else [figure.title]
+    return headings
 
 
 def _rows(study: Study) -> Iterator[list[str]]:
     for variant in study.plan.variants:
         cells = [variant]
-        for figure, told in _shown(study):
+        for figure in _shown(study):
             cells.append(_cell(study, variant, figure))
-            if told:
-                cells.append(
-                    figure.form.format(figure.paper[variant]) if variant in figure.paper else ""
-                )
+            if figure.paper:
+                value = figure.paper.get(variant)
+                cells.append("" if value is None else figure.form.format(value))
         yield cells
 
 
 def _cell(study: Study, variant: str, figure: Figure) -> str:
-    found = study.figure(variant, figure.name)
-    if found is None:
+    values = study.figure(variant, figure.name)
+    if values is None:
         return ""
-    mean, deviation = (figure.form.format(value) for value in found)
+    mean, deviation = (figure.form.format(value) for value in values)
     return f"{mean} ± {deviation}" if study.plan.seeds > 1 else mean

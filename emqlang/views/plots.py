@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from emqlang.experiments.catalogue import Panel
     from emqlang.experiments.study import Study
-    from emqlang.tasks.rank import Standings
+    from emqlang.tasks.rank import Ranking
 
 SUFFIXES = (".svg", ".png")
 COLUMNS = 4
@@ -50,19 +50,19 @@ def save(figure: Figure, path: Path) -> None:
     write_atomically(path, write)
 
 
-def scatter(standings: Standings, path: Path) -> None:
+def scatter(ranking: Ranking, path: Path) -> None:
     """Figure 3: each proxy's score against the truth of every row, coloured by size, or E403."""
     check(path)
     from matplotlib.figure import Figure
 
-    table = standings.table
-    truth = 100 * table.accuracy if standings.terms.by == "top1" else table.loss
-    count = len(standings.standings)
+    table = ranking.table
+    truth = 100 * table.accuracy if ranking.options.by == "top1" else table.loss
+    count = len(ranking.standings)
     columns = min(COLUMNS, count)
     rows = ceil(count / columns)
     figure = Figure(figsize=(PANEL[0] * columns + 0.9, PANEL[1] * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel, standing in zip(panels, standings.standings, strict=False):
+    for panel, standing in zip(panels, ranking.standings, strict=False):
         points = panel.scatter(
             standing.scores, truth, c=table.size / 2**20, s=7, cmap="viridis", linewidths=0
         )
@@ -72,7 +72,7 @@ def scatter(standings: Standings, path: Path) -> None:
     for panel in panels[count:]:
         panel.set_axis_off()
     figure.supxlabel("score of the configuration", fontsize=9)
-    figure.supylabel("top-1 accuracy, %" if standings.terms.by == "top1" else "loss", fontsize=9)
+    figure.supylabel("top-1 accuracy, %" if ranking.options.by == "top1" else "loss", fontsize=9)
     figure.suptitle(f"{table.name}: {len(table)} configurations", fontsize=10)
     bar = figure.colorbar(points, ax=panels.tolist(), fraction=0.03, pad=0.01)
     bar.set_label("size, MiB", fontsize=8)

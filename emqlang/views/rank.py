@@ -1,14 +1,16 @@
-"""Standings as a screen, as JSON, or as CSV."""
+"""Rankings as a screen, as JSON, or as CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
 
 from emqlang.grammar.text.printer import show
 from emqlang.scores.correlation import PAPER_DRAWS, PAPER_ROWS, RATIOS
-from emqlang.tasks.rank import Standing, Standings
+from emqlang.tasks.rank import Ranking, Standing
 from emqlang.views import render
 from emqlang.views.render import Cell, Column
 
@@ -17,32 +19,33 @@ TOPS = tuple(f"@{ratio:.0%}" for ratio in RATIOS)
 LONGEST = 32  # characters of a text that stands for a name
 
 
-def screen(found: Sequence[Standings]) -> None:
+def screen(rankings: Sequence[Ranking]) -> None:
     """A table of proxies for each benchmark table; for several, their mean over all tables first."""
-    if len(found) > 1:
-        _means(found)
-    for number, standings in enumerate(found):
-        if number or len(found) > 1:
+    if len(rankings) > 1:
+        _means(rankings)
+    for number, ranking in enumerate(rankings):
+        if number or len(rankings) > 1:
             render.text()
-        _introduce(standings)
+        _introduce(ranking)
         render.text()
-        render.table(_columns(standings), [_row(standing) for standing in standings.standings])
+        render.table(_columns(ranking), [_row(standing) for standing in ranking.standings])
 
 
-def as_json(found: Sequence[Standings]) -> None:
-    render.json_object({"schema": SCHEMA, "tables": [_record(standings) for standings in found]})
+def as_json(rankings: Sequence[Ranking]) -> None:
+    render.json_object({"schema": SCHEMA, "tables": [_record(ranking) for ranking in rankings]})
 
 
-def as_csv(found: Sequence[Standings]) -> None:
+def as_csv(rankings: Sequence[Ranking]) -> None:
     tops = (f"{part}{top}" for top in TOPS for part in ("rho", "low", "high"))
-    render.csv_rows(
-        ["table", "proxy", *tops, "tau", "precision", "partial", "cost", "seconds"], _csv(found)
-    )
+    header = ["table", "proxy", *tops, "tau", "precision", "partial", "cost", "seconds"]
+    render.csv_rows(header, _csv(rankings))
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Standings]], None]] = MappingProxyType(
-    {"screen": screen, "json": as_json, "csv": as_csv}
-)
+FORMATS: Final[Mapping[str, Callable[[Sequence[Ranking]], None]]] = {
+    "screen": screen,
+    "json": as_json,
+    "csv": as_csv,
+}
 
 
 def named(standing: Standing) -> str:
@@ -50,32 +53,34 @@ def named(standing: Standing) -> str:
     return standing.name if len(standing.name) <= LONGEST else standing.name[: LONGEST - 1] + "…"
 
 
-def _introduce(standings: Standings) -> None:
-    table, terms = standings.table, standings.terms
-    model, whole = (
-        table.facts["model"],
-        {"search": "search rows", "heldout": "held-out rows", "all": "rows"}[terms.split],
-    )
-    truth = {"top1": "accuracy", "loss": "loss"}[terms.by]
-    protocol = (
-        f"mean and deviation of {PAPER_DRAWS} draws of {PAPER_ROWS} rows"
-        if terms.protocol == "paper"
-        else ""
-    )
-    strata = ", ".join(f"{name} {how}" for name, how in standings.strata.items())
-    render.fields([
-        ("table", f"{table.name}: {len(table):,} {whole} of {model['name']}"),
-        ("menu", " ".join(map(str, table.menu)) + (f", {table.spec.fix}" if table.spec.fix else "")),
-        ("truth", f"{truth} on {table.facts['images']:,} images, {table.accuracy.min():.1%} to {table.accuracy.max():.1%}"),
-        ("tops", "the best rows by each proxy's own score" if terms.topk_by == "score" else ""),
-        ("protocol", protocol),
-        ("held fixed", strata or ("none: no layer's own bits decide that much" if terms.stratify else "")),
-        ("statistics", standings.data),
-    ])  # fmt: skip
+ROWS = {"search": "search rows", "heldout": "held-out rows", "all": "rows"}
+TRUTHS = {"top1": "accuracy", "loss": "loss"}
+PAPER = f"mean and deviation of {PAPER_DRAWS} draws of {PAPER_ROWS} rows"
 
 
-def _columns(standings: Standings) -> list[Column]:
-    against = standings.terms.against
+def _introduce(ranking: Ranking) -> None:
+    table, options, accuracy = ranking.table, ranking.options, ranking.table.accuracy
+    size = f"{len(table):,} {ROWS[options.split]} of {table.facts['model']['name']}"
+    menu = " ".join(map(str, table.menu)) + (f", {table.spec.fix}" if table.spec.fix else "")
+    truth = f"{TRUTHS[options.by]} on {table.facts['images']:,} images"
+    strata = ", ".join(f"{name} {how}" for name, how in ranking.strata.items())
+    if options.stratify and not strata:
+        strata = "none: no layer's own bits decide that much"
+    by_score = options.topk_by == "score"
+    fields = [
+        ("table", f"{table.name}: {size}"),
+        ("menu", menu),
+        ("truth", f"{truth}, {accuracy.min():.1%} to {accuracy.max():.1%}"),
+        ("tops", "the best rows by each proxy's own score" if by_score else ""),
+        ("protocol", PAPER if options.protocol == "paper" else ""),
+        ("held fixed", strata),
+        ("statistics", ranking.data),
+    ]
+    render.fields(fields)
+
+
+def _columns(ranking: Ranking) -> list[Column]:
+    against = ranking.options.against
     return [
         Column("proxy", style="bold"),
         *(Column(top, "right") for top in TOPS),
@@ -95,9 +100,15 @@ def _row(standing: Standing) -> list[Cell]:
     ]
     difference = [] if standing.difference is None else [span(*standing.difference[:, -1])]
     return [
-        named(standing), *tops, *difference, f"{standing.tau:.3f}", f"{standing.precision:.2f}", f"{standing.partial:.3f}",
-        str(standing.cost), f"{standing.seconds * 1e3:.1f}",
-    ]  # fmt: skip
+        named(standing),
+        *tops,
+        *difference,
+        f"{standing.tau:.3f}",
+        f"{standing.precision:.2f}",
+        f"{standing.partial:.3f}",
+        str(standing.cost),
+        f"{standing.seconds * 1e3:.1f}",
+    ]
 
 
 def span(low: float, high: float) -> str:
@@ -109,52 +120,43 @@ def _short(value: float) -> str:
     return f"{value:.2f}".replace("0.", ".", 1).replace("-.00", ".00")
 
 
-def _means(found: Sequence[Standings]) -> None:
+def _means(rankings: Sequence[Ranking]) -> None:
     """Each proxy's mean over the tables, the best first."""
-    by_name: dict[str, list[Standing]] = {}
-    for standings in found:
-        for standing in standings.standings:
-            by_name.setdefault(standing.name, []).append(standing)
-    whole = [own for own in by_name.values() if len(own) == len(found)]
-    render.heading(f"mean over {len(found)} tables")
+    by_name: dict[str, list[tuple[Standing, str]]] = {}
+    for ranking in rankings:
+        for standing in ranking.standings:
+            by_name.setdefault(standing.name, []).append((standing, ranking.table.name))
+    everywhere = [pairs for pairs in by_name.values() if len(pairs) == len(rankings)]
+    everywhere.sort(key=lambda pairs: -sum(standing.fitness for standing, _ in pairs))
+    render.heading(f"mean over {len(rankings)} tables")
     render.text()
-    rows = [
-        (named(own[0]), *(f"{sum(s.rho[i] for s in own) / len(own):.3f}" for i in range(len(RATIOS))), f"{worst.rho[-1]:.3f}",
-         worst_table)
-        for own, worst, worst_table in ((own, *_worst(own, found)) for own in sorted(whole, key=_mean_fitness, reverse=True))
-    ]  # fmt: skip
     columns = [
         Column("proxy", style="bold"),
         *(Column(top, "right") for top in TOPS),
         Column("least @100%", "right"),
         Column("on"),
     ]
-    render.table(columns, rows)
+    render.table(columns, [_mean_row(pairs) for pairs in everywhere])
 
 
-def _mean_fitness(own: Sequence[Standing]) -> float:
-    return sum(standing.fitness for standing in own) / len(own)
+def _mean_row(pairs: Sequence[tuple[Standing, str]]) -> list[Cell]:
+    """A proxy's mean over tables, and the table on which it is worst."""
+    means = np.mean([standing.rho for standing, _ in pairs], axis=0)
+    worst, table = min(pairs, key=lambda pair: pair[0].rho[-1])
+    return [named(worst), *(f"{mean:.3f}" for mean in means), f"{worst.rho[-1]:.3f}", table]
 
 
-def _worst(own: Sequence[Standing], found: Sequence[Standings]) -> tuple[Standing, str]:
-    return min(
-        ((s, t.table.name) for s, t in zip(own, found, strict=True)),
-        key=lambda pair: pair[0].rho[-1],
-    )
-
-
-def _record(standings: Standings) -> dict[str, Any]:
-    table, terms = standings.table, standings.terms
+def _record(ranking: Ranking) -> dict[str, Any]:
     return {
-        "table": table.name,
-        "model": table.facts["model"],
-        "rows": len(table),
-        "terms": {name: getattr(terms, name) for name in terms.__dataclass_fields__},
-        "strata": dict(standings.strata),
-        "data": standings.data or None,
+        "table": ranking.table.name,
+        "model": ranking.table.facts["model"],
+        "rows": len(ranking.table),
+        "terms": asdict(ranking.options),
+        "strata": dict(ranking.strata),
+        "data": ranking.data or None,
         "ratios": list(RATIOS),
-        "proxies": [_standing_record(standing) for standing in standings.standings],
-        "problems": [problem.as_dict() for problem in standings.problems],
+        "proxies": [_standing_record(standing) for standing in ranking.standings],
+        "problems": [problem.as_dict() for problem in ranking.problems],
     }
 
 
@@ -178,16 +180,9 @@ def _standing_record(standing: Standing) -> dict[str, Any]:
     }
 
 
-def _csv(found: Sequence[Standings]) -> Iterator[list[object]]:
-    for standings in found:
-        for standing in standings.standings:
-            spans = zip(standing.rho, standing.low, standing.high, strict=True)
-            rhos = [float(value) for triple in spans for value in triple]
-            own = (
-                standing.tau,
-                standing.precision,
-                standing.partial,
-                str(standing.cost),
-                standing.seconds,
-            )
-            yield [standings.table.name, standing.name, *rhos, *own]
+def _csv(rankings: Sequence[Ranking]) -> Iterator[list[object]]:
+    for ranking in rankings:
+        for one in ranking.standings:
+            rhos = np.stack([one.rho, one.low, one.high], axis=1).ravel().tolist()
+            others = (one.tau, one.precision, one.partial, str(one.cost), one.seconds)
+            yield [ranking.table.name, one.name, *rhos, *others]

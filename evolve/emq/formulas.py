@@ -1,19 +1,18 @@
-"""The paper's operations as its authors coded them (LPZero): float32, epsilons, whatever NaN comes of it, and what they refuse.
+"""The paper's operations as its authors coded them (LPZero): in float32, with epsilons, NaN and refusals.
 
-Pure, where the authors' write into their arguments. Weights have the layer's own shape; activations are sampled elements.
+They are pure, where the authors' write into their arguments. Weights have the layer's own shape; activations are sampled elements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emqlang.evolve.arena import Court
+from emqlang.evolve.arena import Benchmark
 from emqlang.evolve.emq.genes import BINARY, NODES, UNARY, Genes
 from emqlang.grammar.inputs import INPUTS, Kind
 
@@ -26,45 +25,36 @@ class Refused(Exception):
     """An operation does not take these operands, as torch says by raising."""
 
 
-def values(genes: Genes, court: Court) -> NDArray[np.float64]:
+def values(genes: Genes, benchmark: Benchmark) -> NDArray[np.float64]:
     """Q (layers,): NaN for a layer that an operation refuses."""
-    found = []
-    with np.errstate(all="ignore"):
-        for layer in range(len(court.statistics.layers)):
-            try:
-                found.append(
-                    float(
-                        _FORWARD[genes.structure](
-                            genes, [_input(court, name, layer) for name in genes.inputs]
-                        )
-                    )
-                )
-            except Refused:
-                found.append(float("nan"))
-    return np.array(found)
+    layers = range(len(benchmark.statistics.layers))
+    each = [_value(genes, benchmark, layer) for layer in layers]
+    return np.array([np.nan if value is None else value for value in each])
 
 
-def refused(genes: Genes, court: Court) -> bool:
+def refused(genes: Genes, benchmark: Benchmark) -> bool:
     """Whether an operation refuses its operands in some layer."""
-    with np.errstate(all="ignore"):
-        for layer in range(len(court.statistics.layers)):
-            try:
-                _FORWARD[genes.structure](
-                    genes, [_input(court, name, layer) for name in genes.inputs]
-                )
-            except Refused:
-                return True
-    return False
+    layers = range(len(benchmark.statistics.layers))
+    return any(_value(genes, benchmark, layer) is None for layer in layers)
 
 
-def _input(court: Court, name: str, layer: int) -> Array:
-    kind = INPUTS[name].kind
-    values = court.statistics.array(name).cpu().numpy()
+def _value(genes: Genes, benchmark: Benchmark, layer: int) -> float | None:
+    inputs = [_input(benchmark, name, layer) for name in genes.inputs]
+    try:
+        with np.errstate(all="ignore"):
+            return float(_FORWARD[genes.structure](genes, inputs))
+    except Refused:
+        return None
+
+
+def _input(benchmark: Benchmark, name: str, layer: int) -> Array:
+    kind, statistics = INPUTS[name].kind, benchmark.statistics
+    values = statistics.array(name).cpu().numpy()
     if kind is Kind.LAYER:
         return np.float32(values[layer])  # type: ignore[return-value]
-    start, stop = court.statistics.offsets[kind][layer : layer + 2]
+    start, stop = statistics.offsets[kind][layer : layer + 2]
     flat: Array = values[start:stop].astype(np.float32)
-    return flat.reshape(court.shapes[layer]) if kind is Kind.WEIGHT else flat
+    return flat.reshape(benchmark.shapes[layer]) if kind is Kind.WEIGHT else flat
 
 
 def _sequential(genes: Genes, inputs: Sequence[Array]) -> Any:
@@ -175,7 +165,7 @@ def _broadcast(op: Callable[[Any, Any], Any]) -> Callable[[Array, Array], Array]
     return run
 
 
-OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType({
+OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "log": lambda x: np.log(np.where(x <= 0, np.float32(1), x)),
     "abslog": lambda x: np.log(np.where(x == 0, np.float32(1), np.abs(x))),
     "abs": np.abs,
@@ -204,5 +194,5 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "difference": _broadcast(np.subtract),
     "product": _broadcast(np.multiply),
     "matrix_multiplication": _matmul,
-})  # fmt: skip
+}
 assert OPERATIONS.keys() == {*UNARY, *BINARY}

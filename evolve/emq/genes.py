@@ -14,10 +14,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial, reduce
-from itertools import pairwise
+from itertools import pairwise, product
 from random import Random
-from types import MappingProxyType
+from typing import Final
 
+from emqlang.evolve.settings import AGGREGATIONS
 from emqlang.grammar.diagnostics import Passage, Source
 from emqlang.grammar.expr import Expr, apply, literal, statistic
 from emqlang.grammar.inputs import Kind
@@ -30,18 +31,18 @@ BINARY = tuple(name for name, op in NAMES.items() if op.arity == 2)
 CHAIN, NODES = 4, 3
 EDGES = sum(2 + node for node in range(NODES))
 # Operation sampling prioritisation: the operations that let a program live are drawn more often. Source: LPZero.
-OSP: Mapping[str, float] = MappingProxyType(
-    {**dict.fromkeys(UNARY, 1.0), "no_op": 2.0}
-    | dict(zip(BINARY, (12.0, 6.0, 1.0, 1.0), strict=True))
-)
-AGGREGATES: Mapping[str, str] = MappingProxyType(
-    {"mean": "mean", "sum": "sum", "l2": "l2", "max": "max"}
-)
+OSP: Final[Mapping[str, float]] = {
+    **dict.fromkeys(UNARY, 1.0),
+    "no_op": 2.0,
+    **dict(zip(BINARY, (12.0, 6.0, 1.0, 1.0), strict=True)),
+}
 
 
 @dataclass(frozen=True)
 class Genes:
-    """inputs     one, or two
+    """One individual of the paper's search.
+
+    inputs     one, or two
     unary      in the order of the structure
     binary     of a branched one, else empty
     aggregate  how a tensor becomes a number at the end
@@ -62,11 +63,8 @@ class Genes:
         return cls(structure, tuple(inputs), tuple(unary), binary, aggregate)
 
 
-_SHAPES = {
-    "sequential": (1, CHAIN),
-    "branched": (2, 4),
-    "dag": (2, EDGES),
-}  # inputs, unary operations
+# Numbers of inputs and of unary operations.
+_SHAPES = {"sequential": (1, CHAIN), "branched": (2, 4), "dag": (2, EDGES)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class Sampler:
             tuple(random.choice(self.inputs) for _ in range(inputs)),
             tuple(self.unary(random) for _ in range(unary)),
             self._pick(BINARY, random) if self.structure == "branched" else "",
-            self.aggregation or random.choice(tuple(AGGREGATES)),
+            self.aggregation or random.choice(AGGREGATIONS),
         )
 
     def unary(self, random: Random) -> str:
@@ -137,10 +135,10 @@ def _tree(name: str) -> tuple[Passage, Node]:
 def operate(name: str, *operands: Expr) -> Expr:
     """One of the paper's operations on operands, in the language. Raises Clash where their kinds do not go together."""
     passage, tree = _tree(name)
-    found = Reader(passage, dict(zip("xy", operands, strict=False))).read(tree)
-    if found is None:
+    program = Reader(passage, dict(zip("xy", operands, strict=False))).read(tree)
+    if program is None:
         raise Clash(name)
-    return found
+    return program
 
 
 def program_of(genes: Genes, reduce_first: bool = True) -> Expr:
@@ -162,67 +160,39 @@ def program_of(genes: Genes, reduce_first: bool = True) -> Expr:
 
 
 def _dag(genes: Genes, inputs: Sequence[Expr]) -> Expr:
-    edges, nodes = iter(genes.unary), list(inputs)
+    edges, nodes, add = iter(genes.unary), list(inputs), partial(operate, "element_wise_sum")
     for _ in range(NODES):
-        nodes.append(
-            reduce(
-                partial(operate, "element_wise_sum"), [operate(next(edges), node) for node in nodes]
-            )
-        )
+        nodes.append(reduce(add, [operate(next(edges), node) for node in nodes]))
     ends = [_aggregated(genes, node) for node in nodes[len(inputs) :]]
     return apply("mul", reduce(lambda x, y: apply("add", x, y), ends), literal(1 / NODES))
 
 
 def _aggregated(genes: Genes, x: Expr) -> Expr:
-    return x if x.kind is Kind.LAYER else apply(AGGREGATES[genes.aggregate], x)
+    return x if x.kind is Kind.LAYER else apply(genes.aggregate, x)
 
 
 # Operations that undo each other, or leave nothing behind, one after the other. Source: reference facts, section 7.
 _IDEMPOTENT = ("abs", "relu", "normalize", "min_max_normalize", "sign")
 _REDUCERS = (
-    "frobenius_norm",
-    "normalized_sum",
-    "l1_norm",
-    "to_mean_scalar",
-    "to_std_scalar",
-    "to_sum_scalar",
-    "slogdet",
+    *("frobenius_norm", "normalized_sum", "l1_norm", "slogdet"),
+    *("to_mean_scalar", "to_std_scalar", "to_sum_scalar"),
 )
-_SPREADERS = (
-    "normalize",
-    "min_max_normalize",
-    "to_std_scalar",
-    "softmax",
-    "logsoftmax",
-)  # of one number: a constant
+# Constant on a single number.
+_SPREADERS = ("normalize", "min_max_normalize", "to_std_scalar", "softmax", "logsoftmax")
 CONFLICTS = frozenset(
     {("invert", "invert"), ("revert", "revert"), ("log", "exp"), ("exp", "log"), ("pow", "sqrt")}
     | {(name, name) for name in _IDEMPOTENT}
-    | {
-        ("relu", "abs"),
-        ("abs", "relu"),
-        ("exp", "abs"),
-        ("exp", "relu"),
-        ("pow", "abs"),
-        ("sigmoid", "abs"),
-    }
-    | {(reducer, spreader) for reducer in _REDUCERS for spreader in _SPREADERS}
-    | {
-        ("softmax", "normalized_sum"),
-        ("softmax", "to_mean_scalar"),
-        ("normalize", "to_mean_scalar"),
-        ("normalize", "normalized_sum"),
-    }
+    | {("relu", "abs"), ("abs", "relu"), ("exp", "abs"), ("exp", "relu"), ("pow", "abs")}
+    | {("sigmoid", "abs")}
+    | set(product(_REDUCERS, _SPREADERS))
+    | set(product(("softmax", "normalize"), ("to_mean_scalar", "normalized_sum")))
 )
 
 
 def conflicts(genes: Genes) -> bool:
     """Whether two operations in a row, `no_op` left out, undo each other: the paper's conflict awareness."""
-    chains = {"sequential": [genes.unary], "branched": [genes.unary[:2], genes.unary[2:]]}.get(
-        genes.structure, []
-    )
-    for chain in chains:
-        kept = [name for name in chain if name != "no_op"]
-        if any(pair in CONFLICTS for pair in pairwise(kept)):
-            return True
-    return False
+    chains = {"sequential": [genes.unary], "branched": [genes.unary[:2], genes.unary[2:]]}
+    effective = [
+        [name for name in chain if name != "no_op"] for chain in chains.get(genes.structure, [])
+    ]
+    return any(pair in CONFLICTS for chain in effective for pair in pairwise(chain))

@@ -5,23 +5,23 @@ Where the paper leaves something open, docs/search.md says what was chosen and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 from random import Random
 
 import numpy as np
 
 from emqlang.evolve.archive import Archive
-from emqlang.evolve.arena import Arena, Court
-from emqlang.evolve.candidate import Candidate, Member, Outcome, Tally, cost_of
-from emqlang.evolve.emq import formulas as unprotected
+from emqlang.evolve.arena import Arena, Benchmark
+from emqlang.evolve.candidate import Candidate, Member, StepResult, Tally, cost_of
+from emqlang.evolve.emq import formulas
 from emqlang.evolve.emq.genes import Clash, Genes, Sampler, conflicts, program_of
-from emqlang.evolve.fitness import Combine, Score, judge, signed
+from emqlang.evolve.fitness import Combine, Score, score_tables
 from emqlang.evolve.reasons import Reason
-from emqlang.evolve.settings import Settings
-from emqlang.evolve.typed.step import generator
+from emqlang.evolve.settings import SearchSettings
 from emqlang.grammar.canonical.form import Table, canonical
 from emqlang.grammar.expr import Expr, elaborate
 from emqlang.grammar.proof.graph import isomorphic, wl_hash
@@ -31,13 +31,20 @@ from emqlang.scores.correlation import Array
 RETRIES = 50  # of crossover and mutation, or of a draw, before an iteration goes without
 PROBES = 4  # configurations whose scores tell that a proxy is invalid
 INVALID = (-1.0, 0.0, 1.0)
-INPUTS = ("act", "w", "grad", "grad_synflow", "hess")
-FORMS = Table()
+FORMS = Table()  # canonical forms that this process knows
+
+# An operator, the numbers of the parents, and what came of them.
+Draw = tuple[str, tuple[int, ...], Genes]
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Genes that have passed the screen; `program` and `form` are None for what the language cannot say."""
+    """Genes that were drawn, and the program that they stand for.
+
+    program, form  None for what the language cannot say
+    key            the canonical form's, or of the genes' text
+    known          the program's number in the archive, 0 if it is new
+    """
 
     genes: Genes
     program: Expr | None
@@ -45,21 +52,11 @@ class Proposal:
     key: bytes
     operator: str
     parents: tuple[int, ...]
-    known: int  # the program's number in the archive, 0 if it is new
+    known: int
 
 
-def sampler(settings: Settings) -> Sampler:
-    """Of genes over the paper's inputs (activation, weight, gradients, Hessian), unless others are named."""
-    return Sampler(
-        settings.structure,
-        settings.inputs or INPUTS,
-        settings.aggregation,
-        "osp" not in settings.without,
-    )
-
-
-def remember(settings: Settings, archive: Archive, genotypes: Iterable[str]) -> None:
-    """Adds programs to the graphs that are known."""
+def remember(settings: SearchSettings, archive: Archive, genotypes: Iterable[str]) -> None:
+    """Adds the graphs of programs to an archive."""
     for text in genotypes:
         program = _program(text, settings.reduce_first)
         if program is not None:
@@ -76,46 +73,46 @@ def _program(text: str, reduce_first: bool) -> Expr | None:
 
 
 def step(
-    settings: Settings,
+    settings: SearchSettings,
     members: Sequence[Member],
     archive: Archive,
     arena: Arena,
     island: int,
     number: int,
-) -> Outcome:
-    """One iteration; from nothing, the first population."""
-    random = generator(settings.seed, island, number)
-    work = _Iteration(settings, archive, _drawn(settings, arena, random), random)
+) -> StepResult:
+    """One iteration; the first one draws a population."""
+    random = settings.generator(island, number)
+    iteration = Iteration(settings, archive, draw_rows(settings, arena, random), random)
     if not members:
-        found = (work.newcomer() for _ in range(RETRIES * settings.population))
-        population: list[Member] = []
-        for member in found:
-            if member is not None:
-                population.append(member)
-            if len(population) == settings.population:
-                break
-        return work.tally.outcome(population)
-    offspring = work.offspring(members)
-    population = sorted(
-        [*members, *([offspring] if offspring else [])], key=lambda m: -m.fitness
-    )  # the worst leaves
-    return work.tally.outcome(population[: settings.population])
+        return iteration.tally.result(list(islice(iteration.newcomers(), settings.population)))
+    offspring = iteration.offspring(members)
+    population = [*members, *([offspring] if offspring else [])]
+    population.sort(key=lambda member: -member.fitness)
+    return iteration.tally.result(population[: settings.population])  # the worst leaves
 
 
-def _drawn(settings: Settings, arena: Arena, random: Random) -> Arena:
-    """The arena on the rows of this iteration: the same draw for all its contenders."""
+def draw_rows(settings: SearchSettings, arena: Arena, random: Random) -> Arena:
+    """The arena on the rows of this iteration: the same for all its contenders."""
     if not settings.rows:
         return arena
     draw = np.random.default_rng(random.getrandbits(64))
-    return replace(arena, courts=[court.sample(settings.rows, draw) for court in arena.courts])
+    benchmarks = [benchmark.sample(settings.rows, draw) for benchmark in arena.benchmarks]
+    return replace(arena, benchmarks=benchmarks)
 
 
-class _Iteration:
-    def __init__(self, settings: Settings, archive: Archive, arena: Arena, random: Random) -> None:
+class Iteration:
+    """The work of one iteration, and the tally of its proposals."""
+
+    def __init__(
+        self, settings: SearchSettings, archive: Archive, arena: Arena, random: Random
+    ) -> None:
         self.settings, self.archive, self.arena, self.random = settings, archive, arena, random
-        self.sampler, self.tally = sampler(settings), Tally()
-        self.graphs: dict[str, list[Expr]] = {}  # of this iteration
-        self.places: dict[bytes, int] = {}  # key -> place among the candidates
+        self.sampler = Sampler(
+            settings.structure, settings.statistics, settings.aggregation, self.has("osp")
+        )
+        self.tally = Tally()
+        self.graphs: dict[str, list[Expr]] = {}  # seen in this iteration
+        self.numbers: dict[bytes, int] = {}  # key -> provisional number
 
     def has(self, part: str) -> bool:
         return part not in self.settings.without
@@ -132,29 +129,36 @@ class _Iteration:
         both = [member for member in (mutant, newcomer) if member is not None]
         return max(both, key=lambda member: member.fitness, default=None)  # of equals, the mutant
 
+    def newcomers(self) -> Iterator[Member]:
+        """A random population, as far as it can be drawn."""
+        for _ in range(RETRIES * self.settings.population):
+            member = self.newcomer()
+            if member is not None:
+                yield member
+
     def newcomer(self) -> Member | None:
         return self._first(lambda: ("random", (), self.sampler.draw(self.random)))
 
-    def _breeder(
-        self, parents: Sequence[Member]
-    ) -> Callable[[], tuple[str, tuple[int, ...], Genes]]:
+    def _breeder(self, parents: Sequence[Member]) -> Callable[[], Draw]:
         mother, father = (Genes.from_text(member.genotype) for member in parents)
         numbers = tuple(member.number for member in parents)
 
-        def breed() -> tuple[str, tuple[int, ...], Genes]:
-            settings, genes, done = self.settings, mother, []
-            if self.random.random() < settings.crossover:
-                genes, done = self.sampler.cross(self.random, genes, father), ["crossover"]
-            if self.random.random() < settings.mutation:
-                genes, done = self.sampler.mutate(self.random, genes), [*done, "mutation"]
-            return "+".join(done) or "copy", numbers if "crossover" in done else numbers[:1], genes
+        def breed() -> Draw:
+            genes, operators, used = mother, list[str](), numbers[:1]
+            if self.random.random() < self.settings.crossover:
+                genes, used = self.sampler.cross(self.random, genes, father), numbers
+                operators.append("crossover")
+            if self.random.random() < self.settings.mutation:
+                genes = self.sampler.mutate(self.random, genes)
+                operators.append("mutation")
+            return "+".join(operators) or "copy", used, genes
 
         return breed
 
-    def _first(self, propose: Callable[[], tuple[str, tuple[int, ...], Genes]]) -> Member | None:
-        """The first proposal that passes the screen, scored; None if none does."""
+    def _first(self, draw: Callable[[], Draw]) -> Member | None:
+        """The first that passes the screen, scored; None if none does."""
         for _ in range(RETRIES):
-            proposal = self._screened(*propose())
+            proposal = self._screened(*draw())
             member = None if proposal is None else self._scored(proposal)
             if member is not None:
                 return member
@@ -168,106 +172,115 @@ class _Iteration:
             self.tally.funnel[Reason.KINDS] += 1
             return None
         form = None if program is None else canonical(elaborate(program), FORMS)
-        digest = blake2b(text.encode(), digest_size=16).digest() if form is None else form.digest
-        proposal = Proposal(
-            genes, program, form, digest, operator, parents, self.archive.keys.get(digest, 0)
-        )
+        key = blake2b(text.encode(), digest_size=16).digest() if form is None else form.digest
+        known = self.archive.keys.get(key, 0)
+        proposal = Proposal(genes, program, form, key, operator, parents, known)
         if self.has("conflicts") and conflicts(genes):
             self._reject(proposal, Reason.CONFLICT)
-        elif self.has("equivalence") and self._met(proposal):
-            self.tally.repeat(digest)
+        elif self.has("equivalence") and self._seen(proposal):
+            self.tally.repeat(key)
         else:
             return proposal
         return None
 
-    def _met(self, proposal: Proposal) -> bool:
-        """Whether an isomorphic program has been seen, found by its Weisfeiler-Lehman hash alone; if not, it has been now."""
+    def _seen(self, proposal: Proposal) -> bool:
+        """Whether an isomorphic graph has been seen, by its Weisfeiler-Lehman hash; if not, it is noted."""
         if proposal.program is None:
-            return bool(proposal.known) or proposal.key in self.places
+            return self._known(proposal)
         graph = elaborate(proposal.program)
-        found = wl_hash(graph)
-        alike = [*self.archive.graphs.get(found, ()), *self.graphs.get(found, ())]
+        hashed = wl_hash(graph)
+        alike = [*self.archive.graphs.get(hashed, ()), *self.graphs.get(hashed, ())]
         if any(isomorphic(graph, other) for other in alike):
             return True
-        self.graphs.setdefault(found, []).append(graph)
+        self.graphs.setdefault(hashed, []).append(graph)
         return False
+
+    def _known(self, proposal: Proposal) -> bool:
+        return bool(proposal.known) or proposal.key in self.numbers
 
     def _scored(self, proposal: Proposal) -> Member | None:
         """Evaluated, rejected early if its scores say nothing, and else ranked."""
         tables = self._tables(proposal)
         self.tally.evaluated += 1
-        (found,) = judge(self.arena, tables, Combine(self.settings.combine), either_sign=False)
-        reason = self._reason(tables, found)
+        combine = Combine(self.settings.combine)
+        (score,) = score_tables(self.arena, tables, combine, either_sign=False)
+        reason = self._reason(tables, score)
         if reason is not Reason.SCORED:
             self._reject(proposal, reason)
             return None
-        candidate = self._candidate(proposal, found, reason)
-        number = self._book(proposal, candidate)
-        return Member(number, candidate.genotype, found.fitness, candidate.nodes, candidate.cost)
+        candidate = _candidate(proposal, reason, score)
+        number = self._add(proposal, candidate)
+        return Member(number, candidate.genotype, score.fitness, candidate.nodes, candidate.cost)
 
     def _tables(self, proposal: Proposal) -> list[Array]:
         if self.settings.semantics == "protected":
             assert proposal.form is not None
             return self.arena.tables([proposal.form])
         return [
-            weighted(court, unprotected.values(proposal.genes, court))[None]
-            for court in self.arena.courts
+            weighted(benchmark, formulas.values(proposal.genes, benchmark))[None]
+            for benchmark in self.arena.benchmarks
         ]
 
-    def _reason(self, tables: Sequence[Array], found: Score) -> Reason:
+    def _reason(self, tables: Sequence[Array], score: Score) -> Reason:
         """Sensitivity perception and the naive invalid check."""
-        if self.has("invalid") and any(
-            invalid(court, table[0]) for court, table in zip(self.arena.courts, tables, strict=True)
-        ):
+        pairs = zip(self.arena.benchmarks, tables, strict=True)
+        if self.has("invalid") and any(invalid(benchmark, table[0]) for benchmark, table in pairs):
             return Reason.INVALID
-        if found.fitness != found.fitness:
+        if not score.finite:
             return Reason.OVERFLOW
-        if self.has("sensitivity") and not found.fingerprint:
+        if self.has("sensitivity") and not score.fingerprint:
             return Reason.INSENSITIVE
-        return (
-            Reason.COUNTS_BITS if self.has("sensitivity") and found.counts_bits else Reason.SCORED
-        )
+        if self.has("sensitivity") and score.counts_bits:
+            return Reason.COUNTS_BITS
+        return Reason.SCORED
 
     def _reject(self, proposal: Proposal, reason: Reason) -> None:
-        if proposal.known or proposal.key in self.places:
+        if self._known(proposal):
             self.tally.repeat(proposal.key, reason)
         else:
-            self.places[proposal.key] = self.tally.book(self._candidate(proposal, None, reason))
+            self.numbers[proposal.key] = self.tally.add(_candidate(proposal, reason))
 
-    def _book(self, proposal: Proposal, candidate: Candidate) -> int:
-        """The program's number, or -1 less its place. One that the rules know and its graph did not tell is a variant."""
-        if not proposal.known and proposal.key not in self.places:
-            self.places[proposal.key] = self.tally.book(candidate)
-            return -1 - self.places[proposal.key]
+    def _add(self, proposal: Proposal, candidate: Candidate) -> int:
+        """The program's number. One whose graph is new, though the rules know the program, is a variant."""
+        if not self._known(proposal):
+            self.numbers[proposal.key] = self.tally.add(candidate)
+            return self.numbers[proposal.key]
         self.tally.repeat(proposal.key, Reason.UNTOLD)
         self.tally.variants.append((proposal.key, candidate.genotype))
-        return proposal.known or -1 - self.places[proposal.key]
-
-    def _candidate(self, proposal: Proposal, found: Score | None, reason: Reason) -> Candidate:
-        genotype = proposal.genes.as_text()
-        if proposal.program is None or proposal.form is None:
-            text, nodes, cost = genotype, len(proposal.genes.unary) + 2, 0
-        else:
-            program = proposal.program if found is None else signed(proposal.program, found)
-            text, nodes, cost = show(program), program.size, cost_of(proposal.form)
-        return Candidate(
-            text, genotype, proposal.key, b"", proposal.operator, proposal.parents, nodes, cost,
-            float("nan") if found is None else found.fitness, () if found is None else found.rho,
-            b"" if found is None else found.fingerprint, reason,
-        )  # fmt: skip
+        return proposal.known or self.numbers[proposal.key]
 
 
-def weighted(court: Court, values: Array) -> Array:
+def _candidate(proposal: Proposal, reason: Reason, score: Score | None = None) -> Candidate:
+    genotype = proposal.genes.as_text()
+    if proposal.program is None or proposal.form is None:
+        text, nodes, cost = genotype, len(proposal.genes.unary) + 2, 0
+    else:
+        program = proposal.program
+        text, nodes, cost = show(program), program.size, cost_of(proposal.form)
+    candidate = Candidate(
+        text=text,
+        genotype=genotype,
+        key=proposal.key,
+        operator=proposal.operator,
+        parents=proposal.parents,
+        nodes=nodes,
+        cost=cost,
+        reason=reason,
+    )
+    if score is None:
+        return candidate
+    return replace(candidate, fitness=score.fitness, rho=score.rho, fingerprint=score.fingerprint)
+
+
+def weighted(benchmark: Benchmark, values: Array) -> Array:
     """S (groups, choices) of a sensitivity Q (layers,), weighted by bits: Eq. 3. A group has its main layer's."""
-    bits = np.array([float(choice.weight_bits) for choice in court.statistics.choices])
-    return np.array([values[group.main] * bits for group in court.groups])
+    return np.array([values[group.main] * benchmark.bits for group in benchmark.groups])
 
 
-def invalid(court: Court, scores: Array) -> bool:
+def invalid(benchmark: Benchmark, scores: Array) -> bool:
     """The naive invalid check: every group's Q, or the score of every probe, is one of -1, 0, 1, nan and inf."""
-    bits = float(court.statistics.choices[0].weight_bits)
-    probes = scores[np.arange(len(court.groups)), court.choices[:PROBES]].sum(-1)
-    return _all_invalid(scores[:, 0] / bits) or _all_invalid(probes)
+    probes = scores[np.arange(len(benchmark.groups)), benchmark.choices[:PROBES]].sum(-1)
+    return _all_invalid(scores[:, 0] / benchmark.bits[0]) or _all_invalid(probes)
 
 
 def _all_invalid(values: Array) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -13,21 +13,20 @@ Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-class Standing(NamedTuple):
-    """An individual's front, from 0, and how far apart its neighbours on it are."""
+class ParetoRank(NamedTuple):
+    """An individual's front, from 0, and the distance between its neighbours on it."""
 
     front: int
     crowding: float
 
 
-def standings(objectives: Array) -> list[Standing]:
-    """Of individuals by their objectives (individuals, objectives), each of which is to be small."""
-    fronts = fronts_of(objectives)
-    found = [Standing(0, 0.0)] * len(objectives)
-    for number, members in enumerate(fronts):
+def pareto_ranks(objectives: Array) -> list[ParetoRank]:
+    """Ranks of individuals by their objectives (individuals, objectives), each of which is to be small."""
+    ranks = [ParetoRank(0, 0.0)] * len(objectives)
+    for number, members in enumerate(fronts_of(objectives)):
         for member, distance in zip(members, _crowding(objectives[members]), strict=True):
-            found[member] = Standing(number, distance)
-    return found
+            ranks[member] = ParetoRank(number, distance)
+    return ranks
 
 
 def fronts_of(objectives: Array) -> list[list[int]]:
@@ -58,12 +57,14 @@ def _crowding(front: Array) -> list[float]:
 
 def survivors(objectives: Array, size: int) -> list[int]:
     """The best `size` individuals, by front and then by crowding; of equals, the first."""
-    ranked = standings(objectives)
-    order = sorted(range(len(ranked)), key=lambda i: (ranked[i].front, -ranked[i].crowding, i))
-    return order[:size]
+    return sorted(range(len(objectives)), key=_order(pareto_ranks(objectives)))[:size]
 
 
-def tournament(ranked: Sequence[Standing], size: int, random: Random) -> int:
+def tournament(ranks: Sequence[ParetoRank], size: int, random: Random) -> int:
     """The best of a few individuals drawn with replacement."""
-    drawn = [random.randrange(len(ranked)) for _ in range(size)]
-    return min(drawn, key=lambda i: (ranked[i].front, -ranked[i].crowding, i))
+    return min((random.randrange(len(ranks)) for _ in range(size)), key=_order(ranks))
+
+
+def _order(ranks: Sequence[ParetoRank]) -> Callable[[int], tuple[int, float, int]]:
+    """Sorts individuals by front, then by crowding; of equals, the first comes first."""
+    return lambda i: (ranks[i].front, -ranks[i].crowding, i)

@@ -1,4 +1,4 @@
-"""Which programs a search is over: a table of productions for each kind, with the least depth at which each can close.
+"""The programs that a search is over: productions for each kind, with the least depth at which each can close.
 
 A production is an op on operands of given kinds. Programs are grown from the table, so that every one is well-kinded, and no
 production is taken that could not be closed within the depth that is left.
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from types import MappingProxyType
+from typing import Final
 
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.grammar.expr import Expr, apply, literal, statistic
@@ -22,14 +22,13 @@ TENSORS = (Kind.WEIGHT, Kind.ACTIVATION)
 EXPONENTS = (-2.0, -1.0, -0.5, 0.25, 0.5, 1.5, 2.0, 3.0)
 LITERALS = (0.5, 1.0, 2.0, 3.0)
 # How often an op is drawn, relative to 1. The paper's operation sampling prioritisation is a table of this kind.
-WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "add": 1.0, "sub": 0.5, "mul": 2.0, "div": 1.0, "pow": 1.0, "neg": 0.25, "abs": 1.0, "sign": 0.25, "relu": 0.25,
-        "inv": 0.5, "sqrt": 1.0, "log": 1.0, "exp": 0.25, "sigmoid": 0.25, "sum": 1.0, "mean": 1.0, "std": 0.5, "var": 0.5,
-        "min": 0.25, "max": 0.25, "l1": 0.5, "l2": 0.5, "square": 1.0, "normalize": 0.25, "min_max": 0.25, "gram": 0.25,
-        "matmul": 0.25, "softmax": 0.25, "logsoftmax": 0.25, "slogdet": 0.25,
-    }
-)  # fmt: skip
+WEIGHTS: Final[Mapping[str, float]] = {
+    **{"add": 1.0, "sub": 0.5, "mul": 2.0, "div": 1.0, "pow": 1.0, "neg": 0.25, "abs": 1.0},
+    **{"sign": 0.25, "relu": 0.25, "inv": 0.5, "sqrt": 1.0, "log": 1.0, "exp": 0.25},
+    **{"sigmoid": 0.25, "sum": 1.0, "mean": 1.0, "std": 0.5, "var": 0.5, "min": 0.25, "max": 0.25},
+    **{"l1": 0.5, "l2": 0.5, "square": 1.0, "normalize": 0.25, "min_max": 0.25, "gram": 0.25},
+    **{"matmul": 0.25, "softmax": 0.25, "logsoftmax": 0.25, "slogdet": 0.25},
+}
 assert WEIGHTS.keys() == OPS.keys()
 STRUCTURED = tuple(name for name, op in OPS.items() if op.cls is Class.STRUCTURED or name == "gram")
 LEAF = 0.35  # the probability of a leaf where depth is left and both are possible
@@ -47,7 +46,9 @@ class Production:
 
 @dataclass(frozen=True)
 class Space:
-    """inputs   names of statistics
+    """The programs over some inputs and ops, within limits.
+
+    inputs     names of statistics
     ops        names of ops
     max_nodes  of a program as it is built
     max_depth  likewise
@@ -68,10 +69,10 @@ class Space:
         max_nodes: int = 24,
         max_depth: int = 9,
     ) -> Space:
-        """Where nothing is named, all statistics that cost no N forwards, and all ops that are not structured.
+        """By default, all statistics that cost no N forwards, and all ops that are not structured.
 
         choice_dependent  whether `bits`, `qerr` and the like are among them
-        Raises E102 for a name that is none, E408 for a space without programs.
+        Raises E102 for an unknown name, E408 for a space without programs.
         """
         space = cls(
             _named(inputs, INPUTS, default_inputs(choice_dependent), "statistic"),
@@ -80,54 +81,39 @@ class Space:
             max_depth,
         )
         if space.closes(Kind.LAYER) > max_depth or not space.inputs:
-            raise error(
-                "E408",
-                "no program of this space gives one number a layer",
-                "add an input, or a reduction",
-            )
+            message = "no program of this space gives one number per layer"
+            raise error("E408", message, "add an input, or a reduction")
         return space
 
     @cached_property
     def productions(self) -> Mapping[Kind, tuple[Production, ...]]:
         """For each kind, the productions whose operands can be closed."""
         depth = self._depths
-        found: dict[Kind, list[Production]] = {kind: [] for kind in Kind}
+        table: dict[Kind, list[Production]] = {kind: [] for kind in Kind}
         for op in self.ops:
-            ways = {
+            kinds = {
                 operands: kind
                 for operands, kind in KINDS[op].items()
-                if all(k in depth for k in operands)
+                if all(operand in depth for operand in operands)
             }
-            for operands, kind in ways.items():
-                weight = WEIGHTS[op] / sum(other is kind for other in ways.values())
-                found[kind].append(
-                    Production(op, operands, weight, 1 + max(depth[k] for k in operands))
-                )
-        return {kind: tuple(rows) for kind, rows in found.items()}
+            for operands, kind in kinds.items():
+                weight = WEIGHTS[op] / sum(other is kind for other in kinds.values())
+                closes = 1 + max(depth[operand] for operand in operands)
+                table[kind].append(Production(op, operands, weight, closes))
+        return {kind: tuple(rows) for kind, rows in table.items()}
 
     @cached_property
     def _depths(self) -> dict[Kind, int]:
         """The least depth at which each kind closes; kinds that never do are missing."""
         depth = {kind: 1 for kind in Kind if self.leaves[kind]}
-        while True:
-            ways = [
-                (kind, operands)
-                for op in self.ops
-                for operands, kind in KINDS[op].items()
-                if all(k in depth for k in operands)
-            ]
-            closer = {
-                kind: least
-                for kind, operands in ways
-                if (least := 1 + max(depth[k] for k in operands))
-                < depth.get(kind, self.max_depth + 1)
-            }
-            if not closer:
-                return depth
-            for kind, operands in ways:
-                depth[kind] = min(
-                    depth.get(kind, self.max_depth + 1), 1 + max(depth[k] for k in operands)
-                )
+        settled = False
+        while not settled:
+            settled = True
+            for operands, kind in (row for op in self.ops for row in KINDS[op].items()):
+                least = 1 + max(depth.get(operand, self.max_depth) for operand in operands)
+                if least < depth.get(kind, self.max_depth + 1):
+                    depth[kind], settled = least, False
+        return depth
 
     @cached_property
     def leaves(self) -> Mapping[Kind, tuple[Expr, ...]]:
@@ -148,9 +134,8 @@ class Space:
         if not rows or (leaves and random.random() < LEAF):
             return self.leaf(kind, random)
         (row,) = random.choices(rows, [row.weight for row in rows])
-        return self.build(
-            row.op, [self.grow(operand, depth - 1, random) for operand in row.operands], random
-        )
+        operands = [self.grow(operand, depth - 1, random) for operand in row.operands]
+        return self.build(row.op, operands, random)
 
     def build(self, op: str, operands: Sequence[Expr], random: Random) -> Expr:
         """The op on operands, with an exponent where it takes one."""
@@ -170,11 +155,10 @@ class Space:
         """A random program: a layer value, of a random depth, within the limit of nodes."""
         least = self.closes(Kind.LAYER)
         while True:
-            found = self.grow(
-                Kind.LAYER, random.randint(least, max(least, min(6, self.max_depth))), random
-            )
-            if found.size <= self.max_nodes and found.args:
-                return found
+            depth = random.randint(least, max(least, min(6, self.max_depth)))
+            program = self.grow(Kind.LAYER, depth, random)
+            if program.size <= self.max_nodes and program.args:
+                return program
 
 
 def default_inputs(choice_dependent: bool) -> tuple[str, ...]:
@@ -195,13 +179,9 @@ def default_ops() -> tuple[str, ...]:
 def _named(
     names: Iterable[str], table: Mapping[str, object], default: tuple[str, ...], what: str
 ) -> tuple[str, ...]:
-    given = tuple(dict.fromkeys(names))
-    for name in given:
+    chosen = tuple(names)
+    for name in chosen:
         if name not in table:
-            raise error(
-                "E102",
-                f"there is no {what} '{name}'",
-                *nearest(name, table),
-                "`emqlang ops` lists them",
-            )
-    return tuple(name for name in table if name in given) if given else default
+            help = (*nearest(name, table), "`emqlang ops` lists them")
+            raise error("E102", f"there is no {what} '{name}'", *help)
+    return tuple(name for name in table if name in chosen) or default

@@ -1,6 +1,6 @@
-"""One step of the typed grammar's search on one island: offspring are proposed, screened, scored, and compete with their parents.
+"""One step of the typed grammar's search on one island: offspring are proposed, screened and scored, and compete with their parents.
 
-A step is a function of (settings, members, archive, island, step): whoever does it, the result is the same.
+A step is a function of (settings, members, archive, arena, island, number): whoever runs it, the result is the same.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from functools import lru_cache
 from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emqlang.evolve.archive import Archive
 from emqlang.evolve.arena import Arena
-from emqlang.evolve.candidate import Candidate, Member, Outcome, Tally, cost_of
+from emqlang.evolve.candidate import Candidate, Member, StepResult, Tally, cost_of
 from emqlang.evolve.fitness import Combine, Score, score, signed
 from emqlang.evolve.reasons import Reason
-from emqlang.evolve.settings import Settings
-from emqlang.evolve.typed.selection import standings, survivors, tournament
+from emqlang.evolve.settings import SearchSettings
+from emqlang.evolve.typed.selection import pareto_ranks, survivors, tournament
 from emqlang.evolve.typed.variation import vary
 from emqlang.grammar.canonical.form import Table, canonical
 from emqlang.grammar.expr import Expr, elaborate, inputs
@@ -31,7 +32,7 @@ FORMS = Table()  # canonical forms that this process knows; they change nothing 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A program that has passed the screen."""
+    """A new program, its canonical form, and how it was made."""
 
     program: Expr
     form: Expr
@@ -45,78 +46,72 @@ def read(text: str) -> Expr:
     return parse(text).expr
 
 
-def generator(seed: int, island: int, step: int) -> Random:
-    """All that is random in one step of one island."""
-    return Random(f"{seed} {island} {step}")
-
-
 def step(
-    settings: Settings,
+    settings: SearchSettings,
     members: Sequence[Member],
     archive: Archive,
     arena: Arena,
     island: int,
     number: int,
-) -> Outcome:
-    """The population after one more step; from nothing, a random one."""
-    random, tally = generator(settings.seed, island, number), Tally()
+) -> StepResult:
+    """The population after one more step; the first one is random."""
+    random, tally = settings.generator(island, number), Tally()
     proposals = _proposals(settings, members, archive, random, tally)
     scores = score(arena, [proposal.form for proposal in proposals], Combine(settings.combine))
     tally.evaluated = len(proposals)
-    fresh = _booked(proposals, scores, archive, tally)
-    return tally.outcome(select(settings, [*members, *fresh]))
+    competitors = _competitors(proposals, scores, archive, tally)
+    return tally.result(select(settings, [*members, *competitors]))
 
 
-def select(settings: Settings, members: Sequence[Member]) -> list[Member]:
-    """Who is left; a program is in a population once."""
+def select(settings: SearchSettings, members: Sequence[Member]) -> list[Member]:
+    """Those who survive; a program is in a population once."""
     distinct = list({member.number: member for member in members}.values())
-    return [
-        distinct[i]
-        for i in survivors(_objectives(settings.selection, distinct), settings.population)
-    ]
+    objectives = _objectives(settings.selection, distinct)
+    return [distinct[i] for i in survivors(objectives, settings.population)]
 
 
-def _objectives(
-    selection: str, members: Sequence[Member]
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """All to be small."""
-    if selection == "fitness":
-        return np.array([(-member.fitness,) for member in members]).reshape(-1, 1)
-    return np.array(
-        [(-member.fitness, member.nodes, member.cost) for member in members], np.float64
-    ).reshape(-1, 3)
+def _objectives(selection: str, members: Sequence[Member]) -> NDArray[np.float64]:
+    """(members, objectives), all to be small."""
+    rows = [(-member.fitness, member.nodes, member.cost) for member in members]
+    objectives = np.array(rows, np.float64).reshape(-1, 3)
+    return objectives[:, :1] if selection == "fitness" else objectives
 
 
 def _proposals(
-    settings: Settings, members: Sequence[Member], archive: Archive, random: Random, tally: Tally
+    settings: SearchSettings,
+    members: Sequence[Member],
+    archive: Archive,
+    random: Random,
+    tally: Tally,
 ) -> list[Proposal]:
-    """New programs, as many as a step scores; in a space that is nearly used up, fewer."""
+    """New programs, as many as a step scores; fewer in a space that is nearly used up."""
     wanted = settings.offspring if members else settings.population
     propose = _proposer(settings, members, random)
-    passed: list[Proposal] = []
-    met: set[bytes] = set()
+    accepted: list[Proposal] = []
+    keys: set[bytes] = set()
     for _ in range(TRIES * wanted):
         operator, parents, program = propose()
         form = canonical(elaborate(program), FORMS)
-        if form.digest in archive.keys or form.digest in met:
+        if form.digest in archive.keys or form.digest in keys:
             tally.repeat(form.digest)
             continue
-        met.add(form.digest)
+        keys.add(form.digest)
         proposal = Proposal(program, form, operator, parents)
         if not set(inputs(form)) - {"bits"}:
-            tally.book(_rejected(proposal, Reason.CONSTANT))
+            tally.add(_candidate(proposal, Reason.CONSTANT))
             continue
-        passed.append(proposal)
-        if len(passed) == wanted:
+        accepted.append(proposal)
+        if len(accepted) == wanted:
             break
-    return passed
+    return accepted
 
 
 def _proposer(
-    settings: Settings, members: Sequence[Member], random: Random
+    settings: SearchSettings, members: Sequence[Member], random: Random
 ) -> Callable[[], tuple[str, tuple[int, ...], Expr]]:
+    """Draws an operator, the numbers of the parents, and their offspring."""
     space = settings.space
-    ranked = standings(_objectives(settings.parents, members)) if members else []
+    ranks = pareto_ranks(_objectives(settings.parents, members)) if members else []
 
     def propose() -> tuple[str, tuple[int, ...], Expr]:
         if not members or random.random() < settings.immigrants:
@@ -124,7 +119,7 @@ def _proposer(
         chosen: list[Member] = []
 
         def choose() -> Expr:
-            chosen.append(members[tournament(ranked, settings.tournament, random)])
+            chosen.append(members[tournament(ranks, settings.tournament, random)])
             return read(chosen[-1].genotype)
 
         operator, parents, program = vary(space, random, choose, settings.operators)
@@ -133,75 +128,61 @@ def _proposer(
     return propose
 
 
-def _booked(
+def _competitors(
     proposals: Sequence[Proposal], scores: Sequence[Score], archive: Archive, tally: Tally
 ) -> list[Member]:
-    """Notes what became of each; returns those that compete."""
-    fresh: list[Member] = []
+    """Notes what became of each proposal; returns those that compete for survival."""
+    competitors: list[Member] = []
     prints: set[bytes] = set()
-    for proposal, found in zip(proposals, scores, strict=True):
-        reason = reason_of(found, archive, prints)
-        prints.add(found.fingerprint)
-        candidate = (
-            _rejected(proposal, reason)
-            if found.fitness != found.fitness
-            else _judged(proposal, found, reason)
-        )
-        place = tally.book(candidate)
-        if candidate.scored:
-            fresh.append(
-                Member(
-                    -1 - place,
-                    candidate.genotype,
-                    candidate.fitness,
-                    candidate.nodes,
-                    candidate.cost,
-                )
+    for proposal, scored in zip(proposals, scores, strict=True):
+        reason = _reason(scored, archive, prints)
+        prints.add(scored.fingerprint)
+        candidate = _candidate(proposal, reason, scored if scored.finite else None)
+        number = tally.add(candidate)
+        if reason is Reason.SCORED:
+            competitors.append(
+                Member(number, candidate.text, candidate.fitness, candidate.nodes, candidate.cost)
             )
-    return fresh
+    return competitors
 
 
-def reason_of(found: Score, archive: Archive, prints: set[bytes]) -> Reason:
-    """The rung of the ladder on which scores are caught."""
-    if found.fitness != found.fitness:
+def _reason(scored: Score, archive: Archive, prints: set[bytes]) -> Reason:
+    """Why a program's scores do not count, if they do not."""
+    if not scored.finite:
         return Reason.OVERFLOW
-    if not found.fingerprint:
+    if not scored.fingerprint:
         return Reason.INSENSITIVE
-    if found.counts_bits:
+    if scored.counts_bits:
         return Reason.COUNTS_BITS
-    return (
-        Reason.SAME_SCORES
-        if found.fingerprint in archive.fingerprints or found.fingerprint in prints
-        else Reason.SCORED
-    )
+    known = scored.fingerprint in archive.fingerprints or scored.fingerprint in prints
+    return Reason.SAME_SCORES if known else Reason.SCORED
 
 
-def _judged(proposal: Proposal, found: Score, reason: Reason) -> Candidate:
-    program = signed(proposal.program, found)
-    keys = [
-        canonical(elaborate(signed(proposal.program, replace(found, negative=side))), FORMS).digest
-        for side in (False, True)
-    ]
+def _candidate(proposal: Proposal, reason: Reason, scored: Score | None = None) -> Candidate:
+    """The record of a proposal; one that was scored has the sign that its fitness is of."""
+    program = proposal.program if scored is None else signed(proposal.program, scored.negative)
     text = show(program)
-    return Candidate(
+    candidate = Candidate(
         text=text,
         genotype=text,
-        key=keys[found.negative],
-        opposite=keys[not found.negative],
+        key=proposal.form.digest,
         operator=proposal.operator,
         parents=proposal.parents,
         nodes=program.size,
         cost=cost_of(proposal.form),
-        fitness=found.fitness,
-        rho=found.rho,
-        fingerprint=found.fingerprint,
         reason=reason,
+    )
+    if scored is None:
+        return candidate
+    return replace(
+        candidate,
+        key=_key(proposal.program, scored.negative),
+        opposite=_key(proposal.program, not scored.negative),
+        fitness=scored.fitness,
+        rho=scored.rho,
+        fingerprint=scored.fingerprint,
     )
 
 
-def _rejected(proposal: Proposal, reason: Reason) -> Candidate:
-    text = show(proposal.program)
-    return Candidate(
-        text, text, proposal.form.digest, b"", proposal.operator, proposal.parents, proposal.program.size,
-        cost_of(proposal.form), float("nan"), (), b"", reason,
-    )  # fmt: skip
+def _key(program: Expr, negative: bool) -> bytes:
+    return canonical(elaborate(signed(program, negative)), FORMS).digest

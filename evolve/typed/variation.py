@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import exp
 from random import Random
-from types import MappingProxyType
+from typing import Final
 
 from emqlang.evolve.typed.space import Space
 from emqlang.grammar.expr import Expr, apply, literal, rebuild
@@ -18,14 +18,14 @@ DIGITS = 2  # that a mutated constant keeps
 
 
 def parts(root: Expr) -> list[tuple[Path, Expr]]:
-    """Every part with the way to it, the root first; a part that occurs twice is there twice."""
-    found: list[tuple[Path, Expr]] = []
+    """Every part with the way to it, the root first; a part that occurs twice appears twice."""
+    occurrences: list[tuple[Path, Expr]] = []
     stack: list[tuple[Path, Expr]] = [((), root)]
     while stack:
         path, node = stack.pop()
-        found.append((path, node))
+        occurrences.append((path, node))
         stack += [((*path, i), arg) for i, arg in enumerate(node.args)]
-    return found
+    return occurrences
 
 
 def replaced(root: Expr, path: Path, part: Expr) -> Expr:
@@ -43,19 +43,18 @@ def depth(root: Expr) -> int:
 
 
 def crossover(space: Space, random: Random, mother: Expr, father: Expr) -> Expr | None:
-    """The mother with one part replaced by a part of the father's of its kind."""
+    """The mother with one part replaced by one of the father's of the same kind."""
     path, node = random.choice(parts(mother))
-    gifts = [part for _, part in parts(father) if part.kind is node.kind]
-    return replaced(mother, path, random.choice(gifts)) if gifts else None
+    donors = [part for _, part in parts(father) if part.kind is node.kind]
+    return replaced(mother, path, random.choice(donors)) if donors else None
 
 
 def regrow(space: Space, random: Random, parent: Expr) -> Expr | None:
     """One part grown anew."""
     path, node = random.choice(parts(parent))
     least = space.closes(node.kind)
-    return replaced(
-        parent, path, space.grow(node.kind, random.randint(least, max(least, 3)), random)
-    )
+    part = space.grow(node.kind, random.randint(least, max(least, 3)), random)
+    return replaced(parent, path, part)
 
 
 def point(space: Space, random: Random, parent: Expr) -> Expr | None:
@@ -115,31 +114,23 @@ def constant(space: Space, random: Random, parent: Expr) -> Expr | None:
     if not ways:
         return None
     path, node = random.choice(ways)
-    value = (
-        float(node.value or 0.0) * exp(random.gauss(0, SPREAD)) * random.choice((1, 1, 1, 1, -1))
-    )
-    moved = float(f"{value:.{DIGITS}g}")
-    return replaced(
-        parent,
-        path,
-        literal(moved) if node.op == LITERAL else apply("pow", *node.args, exponent=moved),
-    )
+    scale, sign = exp(random.gauss(0, SPREAD)), random.choice((1, 1, 1, 1, -1))
+    value = float(f"{float(node.value or 0.0) * scale * sign:.{DIGITS}g}")
+    part = literal(value) if node.op == LITERAL else apply("pow", *node.args, exponent=value)
+    return replaced(parent, path, part)
 
 
 Operator = Callable[..., Expr | None]
-OPERATORS: Mapping[str, tuple[float, int, Operator]] = (
-    MappingProxyType(  # how often, of how many parents
-        {
-            "crossover": (3.0, 2, crossover),
-            "regrow": (2.0, 1, regrow),
-            "point": (2.0, 1, point),
-            "insert": (1.5, 1, insert),
-            "delete": (1.0, 1, delete),
-            "hoist": (0.5, 1, hoist),
-            "constant": (1.5, 1, constant),
-        }
-    )
-)
+# How often each is drawn, relative to 1, and how many parents it takes.
+OPERATORS: Final[Mapping[str, tuple[float, int, Operator]]] = {
+    "crossover": (3.0, 2, crossover),
+    "regrow": (2.0, 1, regrow),
+    "point": (2.0, 1, point),
+    "insert": (1.5, 1, insert),
+    "delete": (1.0, 1, delete),
+    "hoist": (0.5, 1, hoist),
+    "constant": (1.5, 1, constant),
+}
 
 
 def vary(
@@ -149,12 +140,10 @@ def vary(
     weights = [OPERATORS[name][0] for name in operators]
     while True:
         (name,) = random.choices(operators, weights)
-        parents = tuple(choose() for _ in range(OPERATORS[name][1]))
-        child = OPERATORS[name][2](space, random, *parents)
-        if (
-            child is not None
-            and child.size <= space.max_nodes
-            and child.args
-            and depth(child) <= space.max_depth
-        ):
+        _, count, operate = OPERATORS[name]
+        parents = tuple(choose() for _ in range(count))
+        child = operate(space, random, *parents)
+        if child is None or not child.args or child.size > space.max_nodes:
+            continue
+        if depth(child) <= space.max_depth:
             return name, parents, child

@@ -54,7 +54,7 @@ class Build:
         shop = self.shop
         if not self.path.exists():
             return Ledger.create(self.path, _facts(shop, command), _rows(shop))
-        ledger = Ledger.open(self.path)
+        ledger = Ledger(self.path)
         _check_same(ledger, shop, self.path)
         return ledger
 
@@ -65,7 +65,7 @@ class Build:
             self._learn()
             checked = [row for row in self.ledger.rows() if row.id < CHECKED]
             self._measure(checked, self.spec, TABLE, "rows to check")
-            self.ledger.announce(SEQUENTIAL, {"composed": False})
+            self.ledger.add_rerun(SEQUENTIAL, {"composed": False})
             self._measure(
                 checked,
                 replace(self.spec, composed=False),
@@ -74,7 +74,7 @@ class Build:
             )
         self._measure(self.ledger.rows(), self.spec, TABLE, "rows")
         if self.spec.composed:
-            self.ledger.shed()
+            self.ledger.drop_roundings()
         found = self.ledger.measured()
         saved = float(np.mean([row.saved or 0.0 for row in found.values()]))
         return Built(len(found) - before, before, perf_counter() - began, saved)
@@ -86,7 +86,7 @@ class Build:
         if len(self.ledger.measured()) == len(self.ledger.rows()):
             return  # a finished table has let go of them
         for number, (unit, combination, codes) in enumerate(self.run(learn, missing), 1):
-            self.ledger.keep(unit, combination, codes)
+            self.ledger.add_rounding(unit, combination, codes)
             self.tell("units", number, len(missing))
 
     def _measure(self, rows: Sequence[Row], spec: Spec, name: str, what: str) -> None:
@@ -103,7 +103,7 @@ def rerun(path: Path, rows: int, name: str, run: Run, tell: Tell, **changes: Any
 
     They are kept in the table under the name. Returns how many this call measured. Raises E301, E314, E315, E403.
     """
-    ledger = Ledger.open(path)
+    ledger = Ledger(path)
     spec = ledger.spec
     again = replace(spec, **changes, test=spec.test or spec.data or _own_data(spec.model))
     if all(getattr(spec, name) == value for name, value in changes.items()):
@@ -114,7 +114,7 @@ def rerun(path: Path, rows: int, name: str, run: Run, tell: Tell, **changes: Any
         raise error(
             "E403", "a rerun of a composed table is learned in sequence", "leave --composed out"
         )
-    ledger.announce(name, changes)
+    ledger.add_rerun(name, changes)
     known = ledger.measured(name)
     missing = [row for row in ledger.rows()[:rows] if row.id not in known]
     tasks = list(_tasks(Workshop(again), missing, path))

@@ -154,7 +154,7 @@ def workshop(spec: Spec, ledger: Path | None = None) -> Workshop:
         return Workshop(spec)
     from emqlang.quant.tables.ledger import Ledger
 
-    return Workshop(spec, Ledger.read(ledger).roundings())
+    return Workshop(spec, Ledger(ledger, read_only=True).roundings())
 
 
 def measure(

@@ -117,7 +117,7 @@ def load(text: str, *, partial: bool = False) -> Table:
     partial  take the rows that there are of one that is still being built
     """
     path = find(text)
-    ledger = Ledger.read(path)
+    ledger = Ledger(path, read_only=True)
     try:
         return _read(path, ledger, partial)
     finally:

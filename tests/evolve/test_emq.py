@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emqlang.evolve.archive import Archive
 from emqlang.evolve.candidate import Member
-from emqlang.evolve.emq import formulas as unprotected
+from emqlang.evolve.emq import formulas
 from emqlang.evolve.emq import step as emq
 from emqlang.evolve.emq.genes import (
     BINARY,
@@ -28,7 +28,7 @@ from emqlang.evolve.emq.genes import (
     program_of,
 )
 from emqlang.evolve.reasons import Reason
-from emqlang.evolve.settings import Settings, papers
+from emqlang.evolve.settings import SearchSettings, paper_settings
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import elaborate, statistic
 from emqlang.grammar.inputs import Kind
@@ -186,13 +186,13 @@ def published(name: str, x: Tensor) -> Tensor:
 def test_formulas_are_the_authors(name: str) -> None:
     x = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
     x[0, 0, 0, 0] = 0
-    found = unprotected.OPERATIONS[name](x.numpy())
+    found = formulas.OPERATIONS[name](x.numpy())
     np.testing.assert_allclose(found, published(name, x).numpy(), rtol=2e-5, atol=1e-6)
 
 
 def test_scalars_and_refusals() -> None:
     one, matrix, flat = np.float32(3), np.ones((2, 3), np.float32), np.ones(5, np.float32)
-    ops = unprotected.OPERATIONS
+    ops = formulas.OPERATIONS
     assert (
         ops["softmax"](one) == 1
         and ops["logsoftmax"](one) == 0
@@ -202,7 +202,7 @@ def test_scalars_and_refusals() -> None:
         ("matrix_multiplication", (one, one)), ("matrix_multiplication", (matrix, matrix)), ("slogdet", (matrix,)),
         ("gram_matrix", (flat,)), ("product", (matrix, flat)), ("element_wise_sum", (matrix, flat)),
     ):  # fmt: skip
-        with pytest.raises(unprotected.Refused):
+        with pytest.raises(formulas.Refused):
             ops[name](*operands)
 
 
@@ -210,23 +210,23 @@ def test_an_operation_never_writes_into_its_operand() -> None:
     for name in UNARY:
         x = torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(1)).numpy()
         before = x.copy()
-        unprotected.OPERATIONS[name](x)
+        formulas.OPERATIONS[name](x)
         assert (x == before).all(), name
 
 
 def test_unprotected_values_of_layers() -> None:
-    (court,) = arena().courts
-    found = unprotected.values(EQ5, court)
+    (benchmark,) = arena().benchmarks
+    found = formulas.values(EQ5, benchmark)
     for layer, shape in enumerate(SHAPES):
-        start, stop = court.statistics.offsets["weight"][layer : layer + 2]
+        start, stop = benchmark.statistics.offsets["weight"][layer : layer + 2]
         w, g = (
-            court.statistics.array(name)[start:stop].numpy().reshape(shape)
+            benchmark.statistics.array(name)[start:stop].numpy().reshape(shape)
             for name in ("w", "grad_synflow")
         )
         expected = np.log(np.abs(g)).mean() * np.sqrt(np.abs(w).sum() / w.size)
         assert found[layer] == pytest.approx(expected, rel=1e-4)
     assert np.isnan(
-        unprotected.values(genes("branched", "w w", "no_op " * 4, "matrix_multiplication"), court)
+        formulas.values(genes("branched", "w w", "no_op " * 4, "matrix_multiplication"), benchmark)
     ).all()
 
 
@@ -234,7 +234,7 @@ def test_unprotected_values_of_layers() -> None:
 
 
 def run(
-    settings: Settings, steps: int, place: object = None
+    settings: SearchSettings, steps: int, place: object = None
 ) -> tuple[list[Member], list[dict[str, int]], list[str]]:
     """Steps without a ledger: numbers are places in the order of proposal."""
     members: list[Member] = []
@@ -258,9 +258,9 @@ def run(
 
 
 def test_a_population_of_twenty_that_never_gets_worse() -> None:
-    members, _, _ = run(papers(inputs=("w", "grad")), 1)
+    members, _, _ = run(paper_settings(inputs=("w", "grad")), 1)
     assert len(members) == 20 and all(member.fitness == member.fitness for member in members)
-    later, _, _ = run(papers(inputs=("w", "grad")), 60)
+    later, _, _ = run(paper_settings(inputs=("w", "grad")), 60)
     assert (
         len(later) == 20 and max(m.fitness for m in later) > max(m.fitness for m in members) - 1e-12
     )
@@ -268,39 +268,41 @@ def test_a_population_of_twenty_that_never_gets_worse() -> None:
 
 
 def test_the_search_finds_what_is_planted() -> None:
-    members, _, _ = run(papers(inputs=("w", "grad")), 150)
+    members, _, _ = run(paper_settings(inputs=("w", "grad")), 150)
     assert max(m.fitness for m in members) > 0.99
 
 
 def test_the_same_seed_is_the_same_search() -> None:
-    settings = papers(inputs=("w", "grad"), seed=3)
-    assert run(settings, 8) == run(settings, 8) != run(papers(inputs=("w", "grad"), seed=4), 8)
+    settings = paper_settings(inputs=("w", "grad"), seed=3)
+    assert (
+        run(settings, 8) == run(settings, 8) != run(paper_settings(inputs=("w", "grad"), seed=4), 8)
+    )
 
 
 @pytest.mark.parametrize("structure", ["sequential", "branched", "dag"])
 @pytest.mark.parametrize("semantics", ["protected", "paper"])
 def test_every_structure_under_either_semantics(structure: str, semantics: str) -> None:
-    members, funnels, _ = run(papers(structure=structure, semantics=semantics, rows=50), 4)
+    members, funnels, _ = run(paper_settings(structure=structure, semantics=semantics, rows=50), 4)
     assert len(members) == 20 and (semantics == "paper") != any(
         "kinds" in funnel for funnel in funnels
     )
 
 
 def test_parts_can_be_switched_off() -> None:
-    on = run(papers(), 25)[1]
+    on = run(paper_settings(), 25)[1]
     for part, reason in (
         ("conflicts", Reason.CONFLICT),
         ("invalid", Reason.INVALID),
         ("equivalence", Reason.SEEN),
     ):
-        off = run(papers(without=(part,)), 25)[1]
+        off = run(paper_settings(without=(part,)), 25)[1]
         assert sum(f.get(reason, 0) for f in on) > 0 == sum(f.get(reason, 0) for f in off), part
-    bare = papers(without=("sensitivity",), ops=(), inputs=("w",))
+    bare = paper_settings(without=("sensitivity",), ops=(), inputs=("w",))
     assert not sum(f.get(Reason.COUNTS_BITS, 0) for f in run(bare, 25)[1])
 
 
 def test_random_search_has_no_parents() -> None:
-    settings = papers(without=("evolution",), inputs=("w", "grad"))
+    settings = paper_settings(without=("evolution",), inputs=("w", "grad"))
     archive, place = Archive(), arena("sum(abs(w)) * bits")
     first = emq.step(settings, [], archive, place, 0, 0)
     members = [Member(i + 1, g, f, 5, 1) for i, (_, f, g) in enumerate(first.members)]
@@ -312,10 +314,10 @@ def test_random_search_has_no_parents() -> None:
 
 def test_both_contenders_meet_the_same_rows() -> None:
     """Under 50 drawn rows a program's fitness differs between iterations, and within one it does not."""
-    settings, place = papers(rows=50, inputs=("w", "grad")), arena("sum(abs(w)) * bits")
+    settings, place = paper_settings(rows=50, inputs=("w", "grad")), arena("sum(abs(w)) * bits")
     fits = []
     for number in range(3):
-        work = [emq._Iteration(settings, Archive(), emq._drawn(settings, place, emq.generator(0, 0, number)), Random(9))
+        work = [emq.Iteration(settings, Archive(), emq.draw_rows(settings, place, settings.generator(0, number)), Random(9))
                 for _ in range(2)]  # fmt: skip
         pair = [one.newcomer() for one in work]
         assert pair[0] == pair[1] and pair[0] is not None
@@ -325,7 +327,7 @@ def test_both_contenders_meet_the_same_rows() -> None:
 
 def test_equal_graphs_are_found_and_equal_programs_are_not() -> None:
     """Weisfeiler-Lehman equivalence alone tells no algebra: what the rules know besides is counted."""
-    members, funnels, texts = run(papers(inputs=("w",)), 200)
+    members, funnels, texts = run(paper_settings(inputs=("w",)), 200)
     assert (
         sum(f.get(Reason.SEEN, 0) for f in funnels) > 0
         and sum(f.get(Reason.UNTOLD, 0) for f in funnels) > 0
@@ -334,8 +336,8 @@ def test_equal_graphs_are_found_and_equal_programs_are_not() -> None:
 
 
 def test_the_naive_invalid_check() -> None:
-    (court,) = arena().courts
+    (benchmark,) = arena().benchmarks
     q = np.array([0.0, 1.0, -1.0, np.inf])
-    assert emq.invalid(court, emq.weighted(court, q))
-    assert not emq.invalid(court, emq.weighted(court, np.array([0.0, 1.0, -1.0, 0.5])))
-    assert emq.invalid(court, np.full((4, 3), np.nan))
+    assert emq.invalid(benchmark, emq.weighted(benchmark, q))
+    assert not emq.invalid(benchmark, emq.weighted(benchmark, np.array([0.0, 1.0, -1.0, 0.5])))
+    assert emq.invalid(benchmark, np.full((4, 3), np.nan))

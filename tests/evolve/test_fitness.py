@@ -1,4 +1,4 @@
-"""Fitness: Spearman on the rows that count, either sign, several courts, and what tells programs apart."""
+"""Fitness: Spearman on the rows that count, either sign, several benchmarks, and what tells programs apart."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def test_the_planted_program_ranks_perfectly_with_either_sign() -> None:
         and one.rho == pytest.approx((1, 1, 1)) == other.rho
     )
     assert not one.negative and other.negative and one.fingerprint == other.fingerprint
-    assert show(signed(parse("sum(w)").expr, other)) == "-sum(w)"
+    assert show(signed(parse("sum(w)").expr, other.negative)) == "-sum(w)"
 
 
 def test_fitness_is_the_rankings() -> None:
     place = arena()
-    (court,) = place.courts
+    (benchmark,) = place.benchmarks
     for text in ("bits", "sum(abs(w)) * bits", "-max(qerr)", "numel / bits"):
         (found,) = score(place, programs(text))
-        (table,) = tabulate(programs(text), court.statistics, court.groups)
-        totals = table.totals(court.choices)[None]
-        expected = [ranking.at_top(totals, court.truth, ratio)[0] for ratio in ranking.RATIOS]
+        (table,) = tabulate(programs(text), benchmark.statistics, benchmark.groups)
+        totals = table.totals(benchmark.choices)[None]
+        expected = [ranking.at_top(totals, benchmark.truth, ratio)[0] for ratio in ranking.RATIOS]
         assert found.fitness == pytest.approx(abs(np.mean(expected)))
         assert found.rho == pytest.approx(tuple(np.array(expected) * (-1 if found.negative else 1)))
 
 
-def test_several_courts_make_one_fitness() -> None:
-    place = arena(courts=3)
+def test_several_benchmarks_make_one_fitness() -> None:
+    place = arena(benchmarks=3)
     text = programs("-sum(qerr ** 2)")
     (mean,), (least,) = score(place, text, Combine.MEAN), score(place, text, Combine.LEAST)
     each = [score(arena(seed=seed), text)[0].fitness for seed in range(3)]
@@ -75,8 +75,8 @@ def test_fingerprints_know_scale_sign_and_constants_a_group() -> None:
     assert len(set(found[:4])) == 1 and found[4] != found[0] and found[5] == found[0]
 
 
-def test_a_draw_of_rows_is_part_of_the_court() -> None:
-    (court,) = arena().courts
-    drawn = court.sample(50, np.random.default_rng(0))
+def test_a_draw_of_rows_is_part_of_the_benchmark() -> None:
+    (benchmark,) = arena().benchmarks
+    drawn = benchmark.sample(50, np.random.default_rng(0))
     assert len(drawn.truth) == 50 == len({tuple(row) for row in drawn.choices.tolist()})
-    assert set(drawn.truth) <= set(court.truth)
+    assert set(drawn.truth) <= set(benchmark.truth)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from emqlang.evolve.arena import Arena, Court
+from emqlang.evolve.arena import Arena, Benchmark
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.program import parse
 from emqlang.quant.bits.menu import Choice
@@ -79,19 +79,18 @@ def statistics(seed: int = 0) -> Fake:
     )
 
 
-def arena(planted: str = PLANTED, seed: int = 0, courts: int = 1) -> Arena:
+def arena(planted: str = PLANTED, seed: int = 0, benchmarks: int = 1) -> Arena:
     """Rows are all configurations of four groups, and their truth is the planted program's score."""
     groups = [Group(name, (i,), i) for i, name in enumerate("abcd")]
     choices = np.array(list(product(range(3), repeat=4)))
-    found = []
-    for number in range(courts):
-        empty = Court(
-            f"court {number}", statistics(seed + number), groups, choices, np.arange(81.0), SHAPES
-        )
+    ranked = []
+    for number in range(benchmarks):
+        data, rows = statistics(seed + number), np.arange(81.0)
+        empty = Benchmark(f"benchmark {number}", data, groups, choices, rows, SHAPES)
         (table,) = Arena([empty], "").tables([parse(planted).canonical])
         truth = table[0][np.arange(4), choices].sum(-1)
-        found.append(Court(f"court {number}", empty.statistics, groups, choices, truth, SHAPES))
-    return Arena(found, f"made up {planted} {seed} {courts}")
+        ranked.append(replace(empty, truth=truth))
+    return Arena(ranked, f"made up {planted} {seed} {benchmarks}")
 
 
 def names(*extra: str) -> Sequence[str]:

@@ -1,0 +1,98 @@
+"""Programs of a run, as a screen, as JSON, and as a `.emq` file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from emqlang.evolve.history import Entry
+from emqlang.evolve.ledger import Ledger
+from emqlang.evolve.reasons import MEANINGS
+from emqlang.scores.correlation import RATIOS
+from emqlang.store import write_text
+from emqlang.views import render
+from emqlang.views.render import Column
+
+SCHEMA = "emqlang.run"
+
+
+def entries(programs: Iterable[Entry]) -> None:
+    """One line per program."""
+    columns = [
+        Column("program", "right", "dim"),
+        Column("nodes", "right"),
+        Column("fitness", "right"),
+        *(Column(f"@{ratio:.0%}", "right") for ratio in RATIOS),
+        Column("statistics", style="dim"),
+        Column("", folds=True),
+    ]
+    render.table(columns, [_row(entry) for entry in programs])
+
+
+def _row(entry: Entry) -> list[str]:
+    tops = [f"{rho:.3f}" for rho in _tops(entry)]
+    numbers = (str(entry.number), str(entry.nodes), f"{entry.fitness:.4f}")
+    return [*numbers, *tops, str(entry.cost), entry.text]
+
+
+def _tops(entry: Entry) -> list[float]:
+    """Spearman's correlation at each ratio, its mean over the benchmarks."""
+    benchmarks = len(entry.rho) // len(RATIOS)
+    return [sum(entry.rho[i :: len(RATIOS)]) / max(benchmarks, 1) for i in range(len(RATIOS))]
+
+
+def as_json(kind: str, programs: Iterable[Entry]) -> None:
+    """`kind` is the command."""
+    records = [record(entry) for entry in programs]
+    render.json_object({"schema": f"{SCHEMA}.{kind}/1", "programs": records})
+
+
+def record(entry: Entry) -> dict[str, Any]:
+    """A program's record in JSON."""
+    return {
+        **entry.__dict__,
+        "cost": str(entry.cost),
+        "reason": entry.reason.value,
+        "parents": list(entry.parents),
+        "rho": list(entry.rho),
+    }
+
+
+def write_emq(path: Path, ledger: Ledger, programs: Sequence[Entry]) -> None:
+    """The programs as a `.emq` file, each with its fitness and where it comes from."""
+    facts, options = ledger.facts, ledger.options
+    lines = [
+        f"# Found by `{facts['command']}`, seed {ledger.settings.seed},",
+        f"# on {', '.join(options.tables)}; statistics of {options.stat_images} images.",
+    ]
+    for entry in programs:
+        pairs = zip(RATIOS, _tops(entry), strict=True)
+        tops = ", ".join(f"@{ratio:.0%} {rho:.3f}" for ratio, rho in pairs)
+        fitness = f"fitness {entry.fitness:.4f} on the {options.split} rows ({tops})"
+        lines += ["", f"## Program {entry.number}: {fitness}."]
+        lines += [f"evolved_{entry.number} = {entry.text}"]
+    write_text(path, "\n".join(lines) + "\n")
+    render.note(f"{len(programs)} programs in {path}")
+
+
+def lineage(generations: Iterable[tuple[int, Entry]]) -> None:
+    """Ancestors as a tree."""
+    render.tree(
+        (depth, f"{entry.number} by {entry.operator}: {entry.text}", f"{entry.fitness:.4f}")
+        for depth, entry in generations
+    )
+
+
+def why(entry: Entry) -> None:
+    """What became of a program."""
+    parents = f" of {' and '.join(map(str, entry.parents))}" if entry.parents else ""
+    again = f"; proposed again {entry.repeats:,} times" if entry.repeats else ""
+    origin = f"in step {entry.step} on island {entry.island} by {entry.operator}"
+    fields = [
+        ("program", f"{entry.number}: {entry.text}"),
+        ("fate", MEANINGS[entry.reason] + (f": {entry.same}" if entry.same else "")),
+        ("fitness", f"{entry.fitness:.4f}" if entry.fitness is not None else ""),
+        ("came up", origin + parents + again),
+    ]
+    render.fields(fields)

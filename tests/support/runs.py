@@ -1,0 +1,18 @@
+"""Runs of the search, as tests compare them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from emqlang.evolve.ledger import FILE
+
+
+def rows_of(folder: Path) -> list[Any]:
+    """Every row that does not tell the time."""
+    rows = []
+    with sqlite3.connect(folder / FILE) as connection:
+        for table in ("programs", "steps", "populations", "variants"):
+            rows += connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
+    return rows
