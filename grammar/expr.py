@@ -19,6 +19,8 @@ from emqlang.grammar.ops import INPUT, LITERAL, OPS, VERSION
 from emqlang.grammar.signs import Sign
 
 T = TypeVar("T", bound=Hashable)
+V = TypeVar("V")
+
 _CODES = {op: bytes((VERSION, i)) for i, op in enumerate((INPUT, LITERAL, *OPS))}
 _AXES = {Axis.NONE: 0, Axis.WEIGHT_BITS: 1, Axis.ACT_BITS: 2, Axis.CHOICE: 3}
 
@@ -57,6 +59,17 @@ class Expr:
         self.sign: Final = sign
         self.axes: Final = axes
         self.size: Final = size
+
+    @property
+    def number(self) -> float:
+        """A literal's number, or the exponent of a power."""
+        assert isinstance(self.value, float)
+        return self.value
+
+    @property
+    def exponent(self) -> float | None:
+        """The exponent of a power; None for any other op."""
+        return self.number if self.op == "pow" else None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expr) and self.digest == other.digest
@@ -148,16 +161,23 @@ def walk(roots: Sequence[T], operands: Callable[[T], Sequence[T]]) -> Iterator[T
         yield node
 
 
+def fold(root: Expr, value: Callable[[Expr, list[V]], V]) -> V:
+    """What a program comes to, each distinct part from what its operands come to."""
+    values: dict[Expr, V] = {}
+    for node in postorder(root):
+        values[node] = value(node, [values[arg] for arg in node.args])
+    return values[root]
+
+
 def inputs(*roots: Expr) -> tuple[str, ...]:
     """Names of the statistics that the programs read, in the input table's order."""
     read = {node.value for node in postorder(*roots) if node.op == INPUT}
     return tuple(name for name in INPUTS if name in read)
 
 
-def rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
+def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     """The same op on other operands."""
-    exponent = node.value if node.op == "pow" else None
-    return apply(node.op, *args, exponent=exponent) if args else node  # type: ignore[arg-type]
+    return apply(node.op, *args, exponent=node.exponent) if args else node
 
 
 def elaborate(expr: Expr) -> Expr:

@@ -17,7 +17,7 @@ from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.ops import OPS
 from emqlang.grammar.program import Program, complete, failure
 from emqlang.grammar.text.reader import MAX_ERRORS, Reader
-from emqlang.grammar.text.syntax import Form, Node, postorder, read_binding
+from emqlang.grammar.text.syntax import Form, Node, parts, read_binding
 from emqlang.grammar.text.tokens import BINDING
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -162,7 +162,7 @@ class _Lines:
             else:
                 lines.append((statement, passage, tree))
                 self.uses.setdefault(
-                    tree.text, {n.text for n in postorder(tree) if n.form in (Form.NAME, Form.CALL)}
+                    tree.text, {n.text for n in parts(tree) if n.form in (Form.NAME, Form.CALL)}
                 )
             if self.full:
                 return

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, Passage, Source
 from emqlang.grammar.expr import Expr, elaborate
 from emqlang.grammar.inputs import Kind
@@ -39,8 +40,6 @@ class Program:
     @cached_property
     def canonical(self) -> Expr:
         """What is evaluated: the canonical form of `elaborated`, whose digest is the program's key."""
-        from emqlang.grammar.canonical.form import canonical
-
         return canonical(self.elaborated)
 
 

@@ -127,7 +127,7 @@ def kernel(node: Expr) -> Callable[..., Tensor]:
     """The torch kernel of an elementwise node; it allocates its result."""
     if node.op != "pow":
         return KERNELS[node.op]
-    exponent = float(node.value)  # type: ignore[arg-type]
+    exponent = node.number
     return lambda x: _power(exponent, x)
 
 

@@ -136,7 +136,7 @@ assert KERNELS.keys() == {op.name for op in OPS.values() if op.cls is Class.ELEM
 def kernel(node: Expr) -> Kernel:
     """The kernel of an elementwise node, the shorter one where its operand's sign is proven."""
     if node.op == "pow":
-        exponent = float(node.value)  # type: ignore[arg-type]
+        exponent = node.number
         return np.square if exponent == 2 else partial(_power, exponent)
     nonnegative = not node.args[0].sign & NEGATIVE
     return _OF_NONNEGATIVE.get(node.op, KERNELS[node.op]) if nonnegative else KERNELS[node.op]

@@ -180,7 +180,7 @@ class _Run:
         node, row = value
         layers = len(self.statistics.layers)
         if node.op == LITERAL:
-            return np.full(layers, float(node.value))  # type: ignore[arg-type]
+            return np.full(layers, node.number)
         if node.op == INPUT:
             numbers: Array = self.statistics.array(str(node.value)).cpu().numpy()
             return numbers[row] if node.axes else numbers

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from emqlang.compiler.form import TOTAL, is_reduction, is_structured
 from emqlang.compiler.plan import Plan, compile
 from emqlang.grammar import signs
-from emqlang.grammar.expr import Expr, postorder, rebuild
+from emqlang.grammar.expr import Expr, fold, postorder, rebuild
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.program import Program
@@ -97,10 +97,7 @@ def _stand_in(name: str) -> Expr:
 
 def _with_names(node: Expr, names: dict[Expr, Expr]) -> Expr:
     """The node with what has a name already replaced by it."""
-    replaced: dict[Expr, Expr] = {}
-    for part in postorder(node):
-        replaced[part] = names.get(part) or rebuild(part, tuple(replaced[arg] for arg in part.args))
-    return replaced[node]
+    return fold(node, lambda part, args: names.get(part) or rebuild(part, args))
 
 
 def _label(node: Expr) -> str:

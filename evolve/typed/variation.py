@@ -115,7 +115,7 @@ def constant(space: Space, random: Random, parent: Expr) -> Expr | None:
         return None
     path, node = random.choice(ways)
     scale, sign = exp(random.gauss(0, SPREAD)), random.choice((1, 1, 1, 1, -1))
-    value = float(f"{float(node.value or 0.0) * scale * sign:.{DIGITS}g}")
+    value = float(f"{node.number * scale * sign:.{DIGITS}g}")
     part = literal(value) if node.op == LITERAL else apply("pow", *node.args, exponent=value)
     return replaced(parent, path, part)
 

@@ -1,11 +1,11 @@
-"""The normal forms of products, of sums, and of functions of them, from operands that are canonical.
+"""The normal forms of products, powers and sums, from operands that are canonical.
 
     product   powers of distinct bases, layer values first, then by digest, the literal factor last
+    power     of a product: an integer passes to every factor, another to the factors that are >= 0
     sum       distinct products with literal coefficients, in the same order, the constant last
-    function  of a product: the factors whose sign lets them pass move out (abs, sign, relu, inv, log, powers)
-    else      the rules of `rewrite.py`
 
-The three need each other. What reductions, composites and structured ops become is in `reductions.py`.
+What functions of products and sums become is in `functions.py`, what reductions, composites and structured ops become in
+`reductions.py`, and what any op becomes for which these know nothing is a rule of `rules.py`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from emqlang.grammar.canonical import rules as rewrite
+from emqlang.grammar.canonical import rules
 from emqlang.grammar.canonical.literals import folded, power_of, sound
 from emqlang.grammar.expr import Expr, apply, literal
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import LITERAL
-from emqlang.grammar.signs import NEGATIVE, NONNEGATIVE, POSITIVE, ZERO
+from emqlang.grammar.signs import NONNEGATIVE, POSITIVE, ZERO
 
 Factors = list[tuple[Expr, float]]  # bases and exponents
 Lower = Callable[[Expr, Kind], Expr]  # of a canonical operand, and its kind before that came down
+Function = Callable[[Expr], Expr | None]  # None where the rules are to be asked
 
-LOWERED: dict[str, Lower] = {}  # op of one operand -> what it becomes; `reductions.py` adds its own
-JOINED: dict[str, Callable[[Sequence[Expr]], Expr]] = {}  # op of two -> the normal form
+# The normal forms need each other, so that `make` finds them in tables; other files add theirs.
+JOINED: dict[str, Callable[[Sequence[Expr]], Expr]] = {}  # op of two operands -> the normal form
+LOWERED: dict[str, Lower] = {}  # op of one operand -> what it becomes whatever that is
+FUNCTIONS: dict[str, Function] = {}  # op of one operand -> what it becomes of a product or sum
 
 
 def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | None = None) -> Expr:
@@ -37,11 +40,11 @@ def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | No
         return power(x, exponent)
     if op in LOWERED:
         return LOWERED[op](x, was or x.kind)
-    if x.op == LITERAL and (value := folded(op, float(x.value or 0))) is not None:
+    if x.op == LITERAL and (value := folded(op, x.number)) is not None:
         return literal(value)
-    if op in _FUNCTIONS and x.op in _COMPOUND and (found := _FUNCTIONS[op](x)) is not None:
-        return found
-    match = rewrite.find(op, x)
+    if op in FUNCTIONS and x.op in _COMPOUND and (form := FUNCTIONS[op](x)) is not None:
+        return form
+    match = rules.find(op, x)
     return match[0].build(match[1], make) if match else apply(op, x)
 
 
@@ -80,12 +83,12 @@ def _joined(op: str, parts: Iterable[Expr]) -> Expr:
 def split(x: Expr) -> tuple[float, Factors]:
     """A canonical expression as coefficient and factors."""
     if x.op == LITERAL:
-        return float(x.value or 0), []
+        return x.number, []
     coefficient, factors, rest = 1.0, [], x
     while rest.op == "mul":
         rest, last = rest.args
         if last.op == LITERAL:
-            coefficient *= float(last.value or 0)
+            coefficient *= last.number
         else:
             factors.append(_factor(last))
     factors.append(_factor(rest))
@@ -99,7 +102,7 @@ def _factor(x: Expr, sign: float = 1.0) -> tuple[Expr, float]:
     if x.op == "sqrt":
         return _nonnegative(x.args[0]), sign * 0.5
     if x.op == "pow":
-        exponent = float(x.value or 0)
+        exponent = x.number
         return (
             x.args[0] if exponent == int(exponent) else _nonnegative(x.args[0])
         ), sign * exponent
@@ -181,7 +184,7 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
             for part, own in split(base.args[0])[1]:
                 push(make("abs", part), own * exponent)
         else:
-            if base.op == "add" and exponent == int(exponent) and _leading(base) < 0:
+            if base.op == "add" and exponent == int(exponent) and leading(base) < 0:
                 base, coefficient = negate(base), coefficient * (-1.0 if exponent % 2 else 1.0)
             if base.op == "sign":  # its own inverse
                 exponent = abs(exponent)
@@ -254,7 +257,7 @@ def power(x: Expr, exponent: float) -> Expr:
         )
     if coefficient == 0 or not factors:
         return literal(power_of(max(coefficient, 0.0), exponent))
-    outside, inside = _sift(factors)
+    outside, inside = sift(factors)
     negative = -1.0 if coefficient < 0 else 1.0
     rest = build(negative, inside) if inside else literal(negative)
     if not rest.sign & POSITIVE:
@@ -267,7 +270,7 @@ def power(x: Expr, exponent: float) -> Expr:
     return build(power_of(abs(coefficient), exponent), powers)
 
 
-def _sift(factors: Factors) -> tuple[Factors, Factors]:
+def sift(factors: Factors) -> tuple[Factors, Factors]:
     """Factors that are >= 0, as such, and what is left of the others with its sign."""
     outside: Factors = []
     inside: Factors = []
@@ -298,11 +301,8 @@ def total(operands: Sequence[Expr], scale: float = 1.0, signs: Sequence[float] =
             if term is None:
                 constant += sign * coefficient
             else:
-                known = terms.get(term.digest)
-                terms[term.digest] = (
-                    sign * coefficient + known[0] if known else sign * coefficient,
-                    term,
-                )
+                known, _ = terms.get(term.digest, (0.0, term))
+                terms[term.digest] = (known + sign * coefficient, term)
     constant *= scale
     pairs = [(coefficient * scale, term) for coefficient, term in terms.values() if coefficient]
     if sum(term.op == "relu" for _, term in pairs) > 1 and (met := _meet(pairs)) is not None:
@@ -333,9 +333,9 @@ def terms_of(x: Expr) -> list[tuple[float, Expr | None]]:
 
 def _term(x: Expr) -> tuple[float, Expr | None]:
     if x.op == LITERAL:
-        return float(x.value or 0), None
+        return x.number, None
     if x.op == "mul" and x.args[1].op == LITERAL:
-        return float(x.args[1].value or 0), x.args[0]
+        return x.args[1].number, x.args[0]
     return 1.0, x
 
 
@@ -359,7 +359,7 @@ def _meet(pairs: list[tuple[float, Expr]]) -> list[Expr] | None:
     return None
 
 
-def _leading(x: Expr) -> float:
+def leading(x: Expr) -> float:
     """The coefficient of a sum's first product, by digest alone, so that a sum and its negative differ in its sign."""
     terms = ((term.digest, coefficient) for coefficient, term in terms_of(x) if term is not None)
     return min(terms, default=(b"", 1.0))[1]  # literals alone, which would overflow
@@ -367,81 +367,6 @@ def _leading(x: Expr) -> float:
 
 def negate(x: Expr) -> Expr:
     return total([x], -1.0) if x.op == "add" else product([x, literal(-1)])
-
-
-# functions of products
-
-
-def _abs(x: Expr) -> Expr | None:
-    coefficient, factors = split(x)
-    if x.op == "add":
-        return (
-            make("abs", negate(x))
-            if _leading(x) < 0 and x.sign | NONNEGATIVE != NONNEGATIVE
-            else None
-        )
-    if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
-        return None
-    return build(
-        abs(coefficient),
-        [(b, e) if e % 1 or e % 2 == 0 else (make("abs", b), e) for b, e in factors],
-    )
-
-
-def _sign(x: Expr) -> Expr | None:
-    coefficient, factors = split(x)
-    if x.op == "add":
-        return (
-            build(-1.0, [(apply("sign", negate(x)), 1.0)])
-            if _leading(x) < 0 and x.sign & NEGATIVE and x.sign & POSITIVE
-            else None
-        )
-    if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1:
-        return None
-    return build(
-        math.copysign(1.0, coefficient),
-        [(make("sign", b), 2.0 - e % 2 if e % 1 == 0 else 1.0) for b, e in factors],
-    )
-
-
-def _relu(x: Expr) -> Expr | None:
-    coefficient, factors = split(x)
-    outside, inside = _sift(factors)
-    if (not outside and abs(coefficient) == 1) or not inside:
-        return None
-    rest = make("relu", build(math.copysign(1.0, coefficient), inside))
-    return build(
-        abs(coefficient),
-        [*outside, (rest, 1.0)] if rest.op != "mul" else [*outside, *split(rest)[1]],
-    )
-
-
-def _inv(x: Expr) -> Expr | None:
-    coefficient, factors = split(x)
-    if coefficient == 1 and len(factors) == 1 and factors[0][1] == 1 and x.op != "add":
-        return None
-    return build(power_of(coefficient, -1.0), [(base, -exponent) for base, exponent in factors])
-
-
-def _log(x: Expr) -> Expr | None:
-    """log of powers of one base, or of factors that are all positive."""
-    coefficient, factors = split(x)
-    single = coefficient == 1 and len(factors) == 1
-    if single and factors[0][1] == 1:
-        return None
-    if not single and (coefficient < 0 or any(base.sign != POSITIVE for base, _ in factors)):
-        return None
-    logs = [
-        product([make("log", base if e % 1 or e % 2 else make("abs", base)), literal(e)])
-        for base, e in factors
-    ]
-    return total([*logs, literal(math.log(coefficient))])
-
-
-_FUNCTIONS: dict[str, Callable[[Expr], Expr | None]] = {
-    "abs": _abs, "sign": _sign, "relu": _relu, "inv": _inv, "log": _log,
-    "sqrt": lambda x: power(x, 0.5),
-}  # fmt: skip
 
 
 JOINED |= {

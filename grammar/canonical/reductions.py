@@ -6,12 +6,11 @@ weights numel * mean. A composite becomes its expansion. A structured op needs a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from emqlang.grammar.canonical.normal import (
-    JOINED,
-    LOWERED,
     Lower,
     make,
     negate,
@@ -169,35 +168,41 @@ def lift(x: Expr, kind: Kind) -> Expr:
 def _structured(op: str, x: Expr, was: Kind) -> Expr:
     if x.kind is not Kind.LAYER:
         return apply(op, x)
+    if op == "slogdet":
+        return apply(op, lift(x, was))
     uniform = make("inv", statistic("channels_out"))
-    return {"softmax": uniform, "logsoftmax": make("log", uniform)}.get(op) or apply(
-        op, lift(x, was)
-    )
+    return uniform if op == "softmax" else make("log", uniform)
 
 
-def _matmul(operands: Sequence[Expr]) -> Expr:
+def matmul(operands: Sequence[Expr]) -> Expr:
+    """The product of two matrices; a layer value is one that is the same everywhere."""
     kind = next((x.kind for x in operands if x.kind is not Kind.LAYER), Kind.WEIGHT)
     return apply("matmul", *(lift(x, kind) for x in operands))
 
 
+def _normalize(x: Expr, was: Kind) -> Expr:
+    return product([_minus(x, _mean(x, was)), make("inv", power(_var(x, was), 0.5))])
+
+
+def _min_max(x: Expr, was: Kind) -> Expr:
+    low, high = _REDUCTIONS["min"](x, was), _REDUCTIONS["max"](x, was)
+    return product([_minus(x, low), make("inv", _minus(high, low))])
+
+
+def _minus(x: Expr, y: Expr) -> Expr:
+    return total([x, negate(y)])
+
+
 _COMPOSITES: dict[str, Lower] = {
     "square": lambda x, was: power(x, 2.0),
-    "normalize": lambda x, was: product(
-        [total([x, negate(_mean(x, was))]), make("inv", power(_var(x, was), 0.5))]
-    ),
-    "min_max": lambda x, was: _between(x, _REDUCTIONS["min"](x, was), _REDUCTIONS["max"](x, was)),
-    "gram": lambda x, was: _matmul((lift(x, was),) * 2),
+    "normalize": _normalize,
+    "min_max": _min_max,
+    "gram": lambda x, was: matmul((lift(x, was),) * 2),
 }
 assert _COMPOSITES.keys() == {op.name for op in OPS.values() if op.cls is Class.COMPOSITE}
-LOWERED |= {
+
+FORMS: Final[Mapping[str, Lower]] = {
     **_REDUCTIONS,
     **_COMPOSITES,
     **{op: partial(_structured, op) for op in ("softmax", "logsoftmax", "slogdet")},
 }
-
-
-def _between(x: Expr, low: Expr, high: Expr) -> Expr:
-    return product([total([x, negate(low)]), make("inv", total([high, negate(low)]))])
-
-
-JOINED["matmul"] = _matmul

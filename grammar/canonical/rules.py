@@ -14,11 +14,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
-from emqlang.grammar.expr import Expr, postorder
+from emqlang.grammar.diagnostics import Passage, Source
+from emqlang.grammar.expr import Expr, fold
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import INPUT
-from emqlang.grammar.signs import ANY, NEGATIVE, NONNEGATIVE, NONZERO, POSITIVE, ZERO, Sign
+from emqlang.grammar.signs import ANY, NEGATIVE, NONNEGATIVE, POSITIVE, ZERO, Sign
+from emqlang.grammar.text.reader import Reader
+from emqlang.grammar.text.syntax import read_expression
 
 Make = Callable[..., Expr]  # (op, *canonical operands, exponent=...) -> canonical expression
 
@@ -70,9 +74,13 @@ RULES = (
     Rule("sigmoid(log(a))", "a * inv(a + 1)", "a > 0"),
 )
 
-_CONDITIONS = {
-    "": ANY, "a >= 0": NONNEGATIVE, "a <= 0": NEGATIVE | ZERO, "a > 0": POSITIVE, "a < 0": NEGATIVE, "a != 0": NONZERO,
-}  # fmt: skip
+_CONDITIONS: Final = {
+    "": ANY,
+    "a >= 0": NONNEGATIVE,
+    "a <= 0": NEGATIVE | ZERO,
+    "a > 0": POSITIVE,
+    "a < 0": NEGATIVE,
+}
 _SHAPE = re.compile(r"(\w+)\((?:(\w+)\()?a\)?\)")
 
 
@@ -86,52 +94,34 @@ class Compiled:
 
     def build(self, operand: Expr, make: Make) -> Expr:
         """The result with the variable replaced, canonical."""
-        built: dict[bytes, Expr] = {}
-        for node in postorder(self.result):
-            if node.op == INPUT:
-                built[node.digest] = operand
-            elif not node.args:
-                built[node.digest] = node
-            else:
-                built[node.digest] = make(node.op, *(built[arg.digest] for arg in node.args))
-        return built[self.result.digest]
 
+        def built(node: Expr, args: list[Expr]) -> Expr:
+            return make(node.op, *args) if args else operand if node.op == INPUT else node
 
-Dispatch = dict[str, tuple[tuple[Compiled, ...], dict[str, tuple[Compiled, ...]]]]
+        return fold(self.result, built)
 
 
 @cache
-def dispatch() -> Dispatch:
-    """op -> (rules over any operand, operand's op -> rules over that op's operand)."""
-    from emqlang.grammar.program import parse
-
+def dispatch() -> dict[tuple[str, str], list[Compiled]]:
+    """(op, operand's op) -> rules over that op's operand; (op, "") -> rules over any operand."""
     variable = {"a": Expr(INPUT, (), "a", b"a", Kind.WEIGHT, ANY, 0)}
-    table: dict[str, tuple[list[Compiled], dict[str, list[Compiled]]]] = {}
+    table: dict[tuple[str, str], list[Compiled]] = {}
     for rule in RULES:
         shape = _SHAPE.fullmatch(rule.pattern)
-        assert shape, rule
-        head, child = shape.groups()
-        result = parse(rule.result, "<rule>", variable).expr
-        bare, by_child = table.setdefault(head, ([], {}))
-        (by_child.setdefault(child, []) if child else bare).append(
-            Compiled(rule, _CONDITIONS[rule.condition], result)
-        )
-    return {
-        head: (tuple(bare), {op: tuple(rules) for op, rules in by.items()})
-        for head, (bare, by) in table.items()
-    }
+        passage = Passage(Source("<rule>", rule.result), rule.result)
+        result = Reader(passage, variable).read(read_expression(passage))
+        assert shape and result, rule
+        compiled = Compiled(rule, _CONDITIONS[rule.condition], result)
+        table.setdefault((shape[1], shape[2] or ""), []).append(compiled)
+    return table
 
 
 def find(op: str, operand: Expr) -> tuple[Compiled, Expr] | None:
     """The first rule for op(operand), with what its variable stands for."""
-    rules = dispatch().get(op)
-    if rules is None:
-        return None
-    for compiled in rules[0]:
-        if operand.sign | compiled.sign == compiled.sign:
-            return compiled, operand
-    for compiled in rules[1].get(operand.op, ()):
-        inner = operand.args[0]
-        if inner.sign | compiled.sign == compiled.sign:
-            return compiled, inner
+    table = dispatch()
+    inner = operand.args[0] if operand.args else operand
+    for child, variable in (("", operand), (operand.op, inner)):
+        for compiled in table.get((op, child), ()):
+            if variable.sign | compiled.sign == compiled.sign:
+                return compiled, variable
     return None

@@ -16,7 +16,7 @@ from typing import Any
 
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import error
-from emqlang.grammar.expr import Expr, apply, literal, postorder, rebuild
+from emqlang.grammar.expr import Expr, apply, fold, literal, rebuild
 from emqlang.grammar.ops import LITERAL, OPS, Class
 from emqlang.grammar.program import parse
 from emqlang.grammar.signs import ANY, NEGATIVE, NONNEGATIVE, NONZERO, POSITIVE, ZERO, Sign
@@ -84,11 +84,11 @@ def _proven(a: Expr, b: Expr) -> str:
 
 def _inside_out(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
     """The program with everything that sympy cannot see through, reductions first of all, over rewritten operands."""
-    done: dict[Expr, Expr] = {}
-    for node in postorder(expr):
-        args = tuple(done[arg] for arg in node.args)
-        done[node] = rebuild(node, args if node.op in IMAGES else tuple(map(rewrite, args)))
-    return canonical(done[expr])
+
+    def rebuilt(node: Expr, args: list[Expr]) -> Expr:
+        return rebuild(node, args if node.op in IMAGES else [*map(rewrite, args)])
+
+    return canonical(fold(expr, rebuilt))
 
 
 def _smallest(expr: Expr) -> Expr:
@@ -155,7 +155,7 @@ def _is_usual(node: Expr) -> bool:
         return False
     allowed = IMAGES[node.op][0]
     if node.op == "pow":
-        exponent = float(node.value or 0)
+        exponent = node.number
         whole = exponent == int(exponent)
         allowed = (
             (ANY if exponent >= 0 else NONZERO)
@@ -176,18 +176,15 @@ class _Symbols:
         """The expression in sympy."""
         import sympy
 
-        done: dict[bytes, Any] = {}
-        for node in postorder(expr):
+        def value(node: Expr, args: list[Any]) -> Any:
             if node.op == LITERAL:
-                done[node.digest] = sympy.Rational(float(node.value or 0))
-            elif _is_usual(node):
-                exponent = (node.value,) if node.op == "pow" else ()
-                done[node.digest] = IMAGES[node.op][1](
-                    sympy, *(done[arg.digest] for arg in node.args), *exponent
-                )
-            else:
-                done[node.digest] = self._symbol(node)
-        return done[expr.digest]
+                return sympy.Rational(node.number)
+            if not _is_usual(node):
+                return self._symbol(node)
+            exponent = [node.number] if node.op == "pow" else []
+            return IMAGES[node.op][1](sympy, *args, *exponent)
+
+        return fold(expr, value)
 
     def _symbol(self, node: Expr) -> Any:
         import sympy

@@ -13,7 +13,7 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 
-from emqlang.grammar.expr import Expr, postorder
+from emqlang.grammar.expr import Expr, fold
 from emqlang.grammar.inputs import INPUTS, Kind
 from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.signs import NEGATIVE, POSITIVE, ZERO
@@ -74,20 +74,16 @@ def compare(a: Expr, b: Expr, seeds: int) -> Iterator[bool]:
 
 def evaluate(expr: Expr, inputs: Mapping[str, Value]) -> Value:
     """One layer's value. Inputs: numbers, or lists of rows for weights and activations (activations: one row)."""
-    done: dict[Expr, Value] = {}
-    for node in postorder(expr):
-        if node.op == INPUT:
-            value = inputs[str(node.value)]
-            done[node] = (
-                [[_mpf(x) for x in row] for row in value]
-                if isinstance(value, list)
-                else _mpf(value)
-            )
-        elif node.op == LITERAL:
-            done[node] = _mpf(node.value)
-        else:
-            done[node] = _apply(node, [done[arg] for arg in node.args])
-    return done[expr]
+
+    def value(node: Expr, args: list[Value]) -> Value:
+        if node.op == LITERAL:
+            return _mpf(node.number)
+        if node.op != INPUT:
+            return _apply(node, args)
+        given = inputs[str(node.value)]
+        return [[*map(_mpf, row)] for row in given] if isinstance(given, list) else _mpf(given)
+
+    return fold(expr, value)
 
 
 def _apply(node: Expr, args: list[Value]) -> Value:
@@ -98,9 +94,7 @@ def _apply(node: Expr, args: list[Value]) -> Value:
         return _COMPOSITE[node.op](args[0])
     if node.op in _MATRIX:
         return _MATRIX[node.op](*args)
-    scalar = (
-        _BINARY.get(node.op) or _UNARY.get(node.op) or (lambda x: _power(x, float(node.value or 0)))
-    )
+    scalar = _BINARY.get(node.op) or _UNARY.get(node.op) or (lambda x: _power(x, node.number))
     return _each(scalar, *args)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from emqlang.grammar.expr import Expr, postorder
+from emqlang.grammar.expr import Expr, fold
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.text.printer import number
@@ -77,10 +77,7 @@ _FUNCTIONS = {
 
 def latex(expr: Expr) -> str:
     """LaTeX for math mode."""
-    done: dict[Expr, tuple[str, int]] = {}
-    for node in postorder(expr):
-        done[node] = _typeset(node, [done[arg] for arg in node.args])
-    return done[expr][0]
+    return fold(expr, _typeset)[0]
 
 
 def _typeset(node: Expr, operands: list[tuple[str, int]]) -> tuple[str, int]:
@@ -88,9 +85,9 @@ def _typeset(node: Expr, operands: list[tuple[str, int]]) -> tuple[str, int]:
         text = SYMBOLS[str(node.value)]
         return text, _POWER if "^" in text or "{" in text or " " in text else _ATOM
     if node.op == LITERAL:
-        return _number(float(node.value or 0))
+        return _number(node.number)
     if node.op == "pow":
-        return f"{_held(operands[0], _ATOM)}^{{{_number(float(node.value or 0))[0]}}}", _POWER
+        return f"{_held(operands[0], _ATOM)}^{{{_number(node.number)[0]}}}", _POWER
     if node.op in _FORMS:
         template, needs, strength = _FORMS[node.op]
         return template.format(*map(_held, operands, needs)), strength

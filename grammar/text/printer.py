@@ -39,15 +39,13 @@ def _parts(node: Expr) -> tuple[int, tuple[Part, ...]]:
     if node.op == INPUT:
         return ATOM, (str(node.value),)
     if node.op == LITERAL:
-        assert isinstance(node.value, float)
-        return UNARY if node.value < 0 else ATOM, (number(node.value),)
+        return UNARY if node.number < 0 else ATOM, (number(node.number),)
     if node.op in _LEVELS:
         level = _LEVELS[node.op]
         left, right = node.args
         return level, ((left, level), f" {OPS[node.op].infix} ", (right, level + 1))
     if node.op == "pow":
-        assert isinstance(node.value, float)
-        return POWER, ((node.args[0], ATOM), f" ** {number(node.value)}")
+        return POWER, ((node.args[0], ATOM), f" ** {number(node.number)}")
     (operand,) = node.args
     if node.op == "neg":
         positive = (

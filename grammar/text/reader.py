@@ -13,7 +13,7 @@ from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.kinds import KindError
 from emqlang.grammar.ops import CALLS, INFIX, LITERAL, OPS
 from emqlang.grammar.signs import NEGATIVE
-from emqlang.grammar.text.syntax import Form, Node, postorder
+from emqlang.grammar.text.syntax import Form, Node, parts
 
 MAX_SIZE = 10_000
 MAX_ERRORS = 5
@@ -41,7 +41,7 @@ class Reader:
     def read(self, tree: Node) -> Expr | None:
         """The expression, or None if any part of it is wrong."""
         values: list[Expr | None] = []
-        for node in postorder(tree):
+        for node in parts(tree):
             first = len(values) - len(node.operands)
             operands = values[first:]
             del values[first:]
@@ -146,8 +146,8 @@ class Reader:
 
     def _power(self, node: Node, base: Expr, exponent: Expr) -> Expr | None:
         negated = exponent.op == "neg" and exponent.args[0].op == LITERAL
-        number = exponent.args[0] if negated else exponent
-        if number.op != LITERAL:
+        power = exponent.args[0] if negated else exponent
+        if power.op != LITERAL:
             help = "x ** y is exp(y * log(x)) for positive x"
             self._report(
                 "E203",
@@ -156,8 +156,7 @@ class Reader:
                 help=(help,),
             )
             return None
-        assert isinstance(number.value, float)
-        return self._apply(node, "pow", [base], -number.value if negated else number.value)
+        return self._apply(node, "pow", [base], -power.number if negated else power.number)
 
     def _apply(
         self, node: Node, op: str, args: list[Expr], exponent: float | None = None

@@ -6,11 +6,14 @@ Limits are checked on the text before Lark sees it, so that nothing large or dee
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from emqlang.grammar.diagnostics import EmqError, Passage, Span
+from emqlang.grammar.expr import walk
 from emqlang.grammar.text.mistakes import describe
 from emqlang.grammar.text.tokens import too_deep
 
@@ -30,7 +33,8 @@ class Form(StrEnum):
     BINDING = "binding"
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
     """One part of a text.
 
     text  the number, name or operator itself, found at `mark`
@@ -54,14 +58,9 @@ def read_binding(passage: Passage) -> Node:
     return _read(passage, "binding")
 
 
-def postorder(root: Node) -> Iterator[Node]:
-    """Every part after its operands, left to right; no recursion."""
-    order, stack = [], [root]
-    while stack:
-        node = stack.pop()
-        order.append(node)
-        stack.extend(node.operands)
-    return reversed(order)
+def parts(tree: Node) -> Iterator[Node]:
+    """Every part of a tree after its operands, left to right."""
+    return walk((tree,), attrgetter("operands"))
 
 
 def _read(passage: Passage, start: str) -> Node:

@@ -10,7 +10,7 @@ import pytest
 from emqlang.grammar import parse
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.canonical.rules import RULES, Rule, dispatch, find
-from emqlang.grammar.expr import Expr, apply, literal, postorder, rebuild, statistic
+from emqlang.grammar.expr import Expr, apply, fold, literal, rebuild, statistic
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import INPUT
 from emqlang.grammar.proof.exact import GRID, Unclear, close, evaluate
@@ -61,10 +61,7 @@ def test_it_is_true_wherever_its_condition_holds(rule: Rule) -> None:
 
 
 def put(pattern: Expr, operand: Expr) -> Expr:
-    done: dict[Expr, Expr] = {}
-    for node in postorder(pattern):
-        done[node] = operand if node == A else rebuild(node, tuple(done[arg] for arg in node.args))
-    return done[pattern]
+    return fold(pattern, lambda node, args: operand if node == A else rebuild(node, args))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
@@ -97,9 +94,5 @@ def test_its_condition_is_needed(rule: Rule) -> None:
 
 
 def test_every_rule_is_compiled_once() -> None:
-    compiled = [
-        entry.rule
-        for bare, by_child in dispatch().values()
-        for entry in (*bare, *(r for rs in by_child.values() for r in rs))
-    ]
+    compiled = [entry.rule for rules in dispatch().values() for entry in rules]
     assert sorted(map(str, compiled)) == sorted(map(str, RULES)) and len(set(RULES)) == len(RULES)

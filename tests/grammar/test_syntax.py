@@ -18,7 +18,7 @@ from emqlang.grammar.text.syntax import (
     Form,
     Node,
     Passage,
-    postorder,
+    parts,
     read_expression,
 )
 from emqlang.grammar.text.tokens import open_bracket, tokens, too_deep
@@ -76,7 +76,7 @@ def test_precedence(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "parts"),
+    ("text", "marks"),
     [
         ("log(w) + 1", {"log(w)": "log", "w": "w", "log(w) + 1": "+", "1": "1"}),
         (
@@ -86,18 +86,16 @@ def test_precedence(text: str, expected: str) -> None:
         (" -w ** - 2 ", {"-w ** - 2": "-", "w ** - 2": "**", "w": "w", "- 2": "- 2"}),
     ],
 )
-def test_spans_cover_each_part_and_marks_its_sign(text: str, parts: dict[str, str]) -> None:
-    found = {
-        text[n.span.start : n.span.end]: text[n.mark.start : n.mark.end]
-        for n in postorder(tree(text))
+def test_spans_cover_each_part_and_marks_its_sign(text: str, marks: dict[str, str]) -> None:
+    assert marks == {
+        text[n.span.start : n.span.end]: text[n.mark.start : n.mark.end] for n in parts(tree(text))
     }
-    assert found == parts
 
 
 @given(exprs())
 def test_spans_nest_and_a_part_reads_as_itself(expr: Expr) -> None:
     text = show(expr)
-    for node in postorder(tree(text)):
+    for node in parts(tree(text)):
         assert all(
             node.span.start <= o.span.start and o.span.end <= node.span.end for o in node.operands
         )
