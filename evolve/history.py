@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,28 @@ class Entry:
     repeats: int
 
 
+@dataclass(frozen=True)
+class Programs:
+    """What `emqlang front` or `emqlang top` lists of a run."""
+
+    command: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A program and its ancestors, each once, in preorder: (generations back, program)."""
+
+    generations: tuple[tuple[int, Entry], ...]
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a program."""
+
+    entry: Entry
+
+
 _NAMES = (
     "id, text, operator, parents, island, step, nodes, cost, fitness, rho, reason, same, repeats"
 )
@@ -67,13 +89,14 @@ def _entry(row: Sequence[Any]) -> Entry:
     )
 
 
-def top(ledger: Ledger, count: int, where: str = "") -> list[Entry]:
+def top(ledger: Ledger, count: int, where: str = "") -> Programs:
     """The best programs that meet a condition such as 'nodes <= 8 and cost < 3'. Raises E403 for a wrong one."""
     conditions, values = _conditions(where)
     clause = " AND ".join(("reason = ''", *conditions))
     order = "fitness DESC, nodes, id"
     query = f"SELECT {_NAMES} FROM programs WHERE {clause} ORDER BY {order} LIMIT ?"
-    return [_entry(row) for row in ledger.select(query, (*values, count))]
+    rows = ledger.select(query, (*values, count))
+    return Programs("top", tuple(_entry(row) for row in rows))
 
 
 def _conditions(where: str) -> tuple[list[str], list[float]]:
@@ -92,7 +115,7 @@ def _conditions(where: str) -> tuple[list[str], list[float]]:
     return conditions, values
 
 
-def front(ledger: Ledger) -> list[Entry]:
+def front(ledger: Ledger) -> Programs:
     """For each size, the best program, if none that is as small is better: small ones first."""
     names, clause = f"{_NAMES}, max(fitness)", "WHERE reason = '' GROUP BY nodes ORDER BY nodes"
     entries: list[Entry] = []
@@ -100,7 +123,7 @@ def front(ledger: Ledger) -> list[Entry]:
         entry = _entry(row)
         if not entries or (entry.fitness or 0.0) > (entries[-1].fitness or 0.0):
             entries.append(entry)
-    return entries
+    return Programs("front", tuple(entries))
 
 
 def entry(ledger: Ledger, number: int) -> Entry:
@@ -121,15 +144,14 @@ def of_program(ledger: Ledger, program: Expr) -> Entry | None:
     return _entry(rows[0]) if rows else None
 
 
-def lineage(ledger: Ledger, number: int) -> Iterator[tuple[int, Entry]]:
-    """A program and its ancestors, each once, in preorder: (generations back, entry)."""
-    seen: set[int] = set()
+def lineage(ledger: Ledger, number: int) -> Lineage:
+    """Where a program comes from. Raises E403 if there is none of that number."""
+    generations: dict[int, tuple[int, Entry]] = {}
     stack = [(0, number)]
     while stack:
         depth, current = stack.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        program = entry(ledger, current)
-        yield depth, program
-        stack += [(depth + 1, parent) for parent in reversed(program.parents) if parent > 0]
+        if current not in generations:
+            program = entry(ledger, current)
+            generations[current] = depth, program
+            stack += [(depth + 1, parent) for parent in reversed(program.parents) if parent > 0]
+    return Lineage(tuple(generations.values()))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,22 +15,29 @@ from emqlang.cli.options import (
     POSITIVE,
     Duration,
     Listed,
-    Words,
-    as_json,
+    choice,
+    count,
+    ground_truth,
     input_names,
-    layout,
     op_names,
-    table_names,
+    pick,
+    shown,
+    tables,
     workers,
 )
 from emqlang.views import render
+
+if TYPE_CHECKING:
+    from emqlang.tasks.evolve import EvolveResult
+
+limit = partial(click.option, type=POSITIVE)
 
 
 @declare(
     "evolve",
     "emqlang evolve",
-    "emqlang evolve --table resnet18-fmnist-all --table vgg-fmnist-all --evals 50000 --workers 2 --out runs/joint",
-    "emqlang evolve --resume runs/joint --budget 5m",
+    "emqlang evolve --table resnet18-fmnist-all --table vgg-fmnist-all --evals 50000 --workers 2",
+    "emqlang evolve --resume runs/evolve-1 --budget 5m",
 )
 @click.option(
     "--out",
@@ -43,12 +51,11 @@ from emqlang.views import render
     type=click.Path(path_type=Path),
     help="Resume a run with its settings.",
 )
-@click.option(
+@limit(
     "--evals",
-    type=POSITIVE,
     help="Stop after this many evaluated programs.  [default: 20000; 1000 steps with emq]",
 )
-@click.option("--steps", type=POSITIVE, help="Stop after this many steps.")
+@limit("--steps", help="Stop after this many steps.")
 @click.option(
     "--budget",
     "seconds",
@@ -56,48 +63,20 @@ from emqlang.views import render
     metavar="TIME",
     help="Stop after this time, such as 90s, 5m or 2h.",
 )
-@click.option(
-    "--table",
-    "tables",
-    type=Words("table", table_names),
-    multiple=True,
-    help="Table that fitness is measured on; repeat it to combine several.  [default: resnet18-fmnist-all]",
-)
-@click.option(
-    "--split",
-    type=click.Choice(["search", "all"]),
-    default="search",
-    show_default=True,
-    help="Rows used for fitness.",
-)
-@click.option(
-    "--by",
-    type=click.Choice(["top1", "loss"]),
-    default="top1",
-    show_default=True,
-    help="Ground truth: top-1 accuracy or loss.",
-)
-@click.option(
-    "--combine",
-    type=click.Choice(["mean", "least"]),
-    help="How the fitnesses of several tables make one.  [default: mean]",
-)
-@click.option(
+@tables
+@choice("--split", "search", "all", default="search", help="Rows used for fitness.")
+@ground_truth
+@choice("--combine", "mean", "least", help="How several tables make one fitness.  [default: mean]")
+@choice(
     "--algorithm",
-    type=click.Choice(["grammar", "emq"]),
+    "grammar",
+    "emq",
     default="grammar",
-    show_default=True,
     help="Our search over the typed grammar, or the paper's.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search.")
-@click.option(
-    "--islands",
-    type=POSITIVE,
-    help="Populations that exchange their best.  [default: 4; 1 with emq]",
-)
-@click.option(
-    "--population", type=POSITIVE, help="Individuals per island.  [default: 64; 20 with emq]"
-)
+@limit("--islands", help="Populations that exchange their best.  [default: 4; 1 with emq]")
+@limit("--population", help="Individuals per island.  [default: 64; 20 with emq]")
 @click.option(
     "--inputs",
     type=Listed("statistics", input_names),
@@ -113,27 +92,31 @@ from emqlang.views import render
     is_flag=True,
     help="Leave out bits, qerr and everything else that depends on the choice.",
 )
-@click.option("--max-nodes", type=POSITIVE, help="Largest size of a program.  [default: 24]")
-@click.option(
+@limit("--max-nodes", help="Largest size of a program.  [default: 24]")
+@choice(
     "--selection",
-    type=click.Choice(["pareto", "fitness"]),
+    "pareto",
+    "fitness",
     help="Survival by fitness, size and cost, or by fitness alone.  [default: pareto]",
 )
-@click.option(
+@choice(
     "--structure",
-    type=click.Choice(["sequential", "branched", "dag"]),
+    "sequential",
+    "branched",
+    "dag",
     help="Structure of programs with emq.  [default: branched]",
 )
-@click.option(
+@choice(
     "--fitness",
-    type=click.Choice(["whole", "paper50"]),
+    "whole",
+    "paper50",
     default="whole",
-    show_default=True,
     help="Rows per fitness with emq: all, or 50 drawn.",
 )
-@click.option(
+@choice(
     "--semantics",
-    type=click.Choice(["protected", "paper"]),
+    "protected",
+    "paper",
     help="Formulas with emq: the language's, or the authors'.  [default: protected]",
 )
 @click.option(
@@ -141,15 +124,9 @@ from emqlang.views import render
     type=Listed("parts", lambda: ()),
     help="Parts of emq to leave out: evolution, osp, dps, equivalence, ...",
 )
-@click.option(
-    "--stat-images",
-    type=POSITIVE,
-    default=256,
-    show_default=True,
-    help="Images that statistics are taken on.",
-)
+@count("--stat-images", default=256, help="Images that statistics are taken on.")
 @workers
-@as_json
+@shown("evolve")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -159,38 +136,28 @@ def command(
     evals: int | None,
     steps: int | None,
     seconds: float | None,
-    tables: tuple[str, ...],
-    split: str,
-    by: str,
-    stat_images: int,
     workers: int,
     backend: str,
-    as_json: bool,
     **options: Any,
-) -> None:
+) -> EvolveResult:
     """Search for proxies that rank a benchmark table's configurations.
 
-    A run is a folder; every step is committed whole. Ctrl-C finishes the step, saves, and prints the front.
+    A run is a folder; every step is committed whole. Ctrl-C finishes the step, saves, and prints
+    the front.
     """
     if resume is not None and out is not None:
         ctx.fail("--resume continues in the run's own folder")
     from emqlang.evolve.search import Budget
     from emqlang.evolve.settings import EvaluationOptions
-    from emqlang.quant.tables.shelf import DEFAULT
     from emqlang.tasks import evolve
     from emqlang.tasks.workers import Workers
-    from emqlang.views import evolve as view
 
-    settings = evolve.search_settings(options)
-    evaluation = EvaluationOptions(tables or (DEFAULT,), split, by, stat_images)
-    command = shlex.join(["emqlang", *sys.argv[1:]])
-    pool = Workers(workers, backend)
+    settings, evaluation = evolve.search_settings(options), pick(EvaluationOptions, options)
+    command, pool = shlex.join(["emqlang", *sys.argv[1:]]), Workers(workers, backend)
     with render.progress() as progress:
         if resume is not None:
             search = evolve.resume(resume, pool, progress)
         else:
             folder = out or evolve.free_folder()
             search = evolve.begin(settings, evaluation, folder, command, pool, progress)
-        result = evolve.advance(search, Budget(evals, steps, seconds), progress)
-    view.FORMATS[layout(ctx, as_json)](result)
-    ctx.exit(result.exit_status)
+        return evolve.advance(search, Budget(evals, steps, seconds), progress)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import as_json, emq_file, run_folder
+from emqlang.cli.options import emq_file, run_folder, shown
+
+if TYPE_CHECKING:
+    from emqlang.evolve.history import Programs
 
 
 @declare("front", "emqlang front runs/evolve-1", "emqlang front runs/evolve-1 --emq winners.emq")
 @run_folder
 @emq_file
-@as_json
-def command(run: Path, emq: Path | None, as_json: bool) -> None:
+@shown("history")
+def command(run: Path, emq: Path | None) -> Programs:
     """Print the best program of each size, where no smaller one is as good."""
-    from emqlang.evolve import history
+    from emqlang.evolve.history import front
     from emqlang.evolve.ledger import Ledger
-    from emqlang.views import history as view
+    from emqlang.views import history
 
     ledger = Ledger(run, read_only=True)
-    programs = history.front(ledger)
+    programs = front(ledger)
     if emq is not None:
-        view.write_emq(emq, ledger, programs)
-    view.as_json("front", programs) if as_json else view.entries(programs)
+        history.write_emq(emq, ledger, programs)
+    return programs

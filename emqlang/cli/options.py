@@ -156,10 +156,10 @@ class Share(click.types.FloatParamType):
         return share
 
 
-def choice(flag: str, *words: str, default: str, help: str) -> Callable[[F], F]:
+def choice(flag: str, *words: str, default: str | None = None, help: str) -> Callable[[F], F]:
     """An option that takes one of a few words."""
     return click.option(
-        flag, type=click.Choice(words), default=default, show_default=True, help=help
+        flag, type=click.Choice(words), default=default, show_default=bool(default), help=help
     )
 
 
@@ -320,10 +320,23 @@ test_images = click.option(
     help="Images to test on, as --data.  [default: the network's own, or all of --data]",
 )
 
+tables = click.option(
+    "--table",
+    "tables",
+    type=Words("table", table_names),
+    multiple=True,
+    default=["resnet18-fmnist-all"],
+    help="A benchmark table's name or file; repeat it for several.  [default: resnet18-fmnist-all]",
+)
+ground_truth = choice(
+    "--by", "top1", "loss", default="top1", help="Ground truth: top-1 accuracy or loss."
+)
 table = click.argument("name", metavar="TABLE", type=Words("table", table_names))
 partial_table = click.option(
     "--partial", is_flag=True, help="Accept the rows so far of a table that is still being built."
 )
+
+plot_file = click.option("--plot", metavar="FILE", type=FILE, help="Also write a plot: SVG or PNG.")
 
 run_folder = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 emq_file = click.option(
@@ -368,10 +381,3 @@ def shown(name: str, csv: bool = False) -> Callable[[Callable[..., Any]], Callab
         return stack(as_json, *([as_csv] if csv else []))(command)
 
     return decorate
-
-
-def layout(ctx: click.Context, as_json: bool, as_csv: bool = False) -> str:
-    """How results are shown: json, csv or screen."""
-    if as_json and as_csv:
-        ctx.fail("--json and --csv exclude each other")
-    return "json" if as_json else "csv" if as_csv else "screen"

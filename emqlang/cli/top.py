@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import POSITIVE, as_json, emq_file, run_folder
+from emqlang.cli.options import POSITIVE, emq_file, run_folder, shown
+
+if TYPE_CHECKING:
+    from emqlang.evolve.history import Programs
 
 
 @declare(
@@ -24,15 +28,15 @@ from emqlang.cli.options import POSITIVE, as_json, emq_file, run_folder
 )
 @click.option("--count", type=POSITIVE, default=20, show_default=True, help="How many.")
 @emq_file
-@as_json
-def command(run: Path, where: str, count: int, emq: Path | None, as_json: bool) -> None:
+@shown("history")
+def command(run: Path, where: str, count: int, emq: Path | None) -> Programs:
     """Print the best programs of a run."""
-    from emqlang.evolve import history
+    from emqlang.evolve.history import top
     from emqlang.evolve.ledger import Ledger
-    from emqlang.views import history as view
+    from emqlang.views import history
 
     ledger = Ledger(run, read_only=True)
-    programs = history.top(ledger, count, where)
+    programs = top(ledger, count, where)
     if emq is not None:
-        view.write_emq(emq, ledger, programs)
-    view.as_json("top", programs) if as_json else view.entries(programs)
+        history.write_emq(emq, ledger, programs)
+    return programs

@@ -54,7 +54,7 @@ def race(runners: Mapping[str, Runner], trial: Trial) -> Result:
     search.advance(Budget(evals=trial.size), lambda *_: None)
     ledger = search.ledger
     curve = tuple(_curve(ledger, trial.size))
-    (best,) = top(ledger, 1)
+    (best,) = top(ledger, 1).entries
     ((seconds, memory),) = ledger.select("SELECT sum(seconds), max(memory) FROM times")
     figures = {
         "fitness": curve[-1][1],

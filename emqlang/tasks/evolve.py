@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
@@ -13,7 +13,7 @@ import torch
 
 from emqlang import __version__
 from emqlang.evolve.arena import Arena, Benchmark
-from emqlang.evolve.history import Entry, front
+from emqlang.evolve.history import Programs, front
 from emqlang.evolve.ledger import Ledger, Status
 from emqlang.evolve.search import Budget, Search
 from emqlang.evolve.settings import EvaluationOptions, SearchSettings, paper_settings
@@ -167,7 +167,7 @@ class EvolveResult:
 
     ledger: Ledger
     status: Status | None
-    front: Sequence[Entry]
+    front: Programs
     stopped: bool
 
     @property

@@ -109,9 +109,22 @@ class Ranking:
     notices: tuple[Diagnostic, ...]
     problems: tuple[Diagnostic, ...]
 
+
+@dataclass(frozen=True, eq=False)
+class RankResult:
+    """The rankings on several tables."""
+
+    rankings: tuple[Ranking, ...]
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Each once, table by table."""
+        each = (one for table in self.rankings for one in (*table.notices, *table.problems))
+        return tuple(dict.fromkeys(each))
+
     @property
     def exit_status(self) -> int:
-        return EXIT_NOT_FINITE if self.problems else EXIT_OK
+        return EXIT_NOT_FINITE if any(table.problems for table in self.rankings) else EXIT_OK
 
 
 def rank(
@@ -120,7 +133,7 @@ def rank(
     options: RankOptions,
     settings: WorkbenchOptions,
     progress: Progress | None = None,
-) -> list[Ranking]:
+) -> RankResult:
     """Ranks proxies, or the whole library, on tables by name or path.
 
     Raises E102 for `against`, E301, E314, E315, E406 for too few rows, and what collecting statistics raises.
@@ -129,7 +142,7 @@ def rank(
     for table in [load(name) for name in tables]:
         bench = Workbench.of_table(table, settings, progress)
         rankings.append(rank_on(table, bench, contenders(programs, table), options))
-    return rankings
+    return RankResult(tuple(rankings))
 
 
 def contenders(programs: Sequence[Program], table: Table) -> list[Program]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from emqlang.evolve.ledger import Ledger, Status
 from emqlang.evolve.reasons import MEANINGS, Reason
 from emqlang.tasks.evolve import EvolveResult
-from emqlang.views import history, render
+from emqlang.views import View, history, render
 from emqlang.views.render import Column
 
 
@@ -20,26 +19,26 @@ def screen(result: EvolveResult) -> None:
     render.text()
     _funnel(result.status)
     render.text()
-    history.entries(result.front)
+    history.programs(result.front)
     render.note(f"resume with: emqlang evolve --resume {result.ledger.folder}")
 
 
-def as_json(result: EvolveResult) -> None:
+def record(result: EvolveResult) -> dict[str, Any]:
+    """The object of `evolve --json`."""
     status = result.status
-    record = {
+    return {
         "schema": f"{history.SCHEMA}/1",
         "run": str(result.ledger.folder),
         "facts": result.ledger.facts,
         "evaluated": status.evaluated if status else 0,
         "steps": status.step + 1 if status else 0,
         "funnel": dict(status.funnel) if status else {},
-        "front": [history.record(entry) for entry in result.front],
+        "front": [history.entry_record(entry) for entry in result.front.entries],
         "interrupted": result.stopped,
     }
-    render.json_object(record)
 
 
-FORMATS: Final[Mapping[str, Callable[[EvolveResult], None]]] = {"screen": screen, "json": as_json}
+VIEWS: Final = {EvolveResult: View(screen, record)}
 
 
 def _summary(ledger: Ledger, status: Status) -> None:

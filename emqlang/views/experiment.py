@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from emqlang.experiments.catalogue import EXPERIMENTS, Figure
 from emqlang.experiments.study import Study, StudyPlan
-from emqlang.views import render
+from emqlang.views import View, render
 from emqlang.views.render import Column
 
 SCHEMA = "emqlang.experiment/1"
@@ -35,16 +35,17 @@ def screen(study: Study) -> None:
     render.table(columns, _rows(study))
 
 
-def as_json(study: Study) -> None:
+def record(study: Study) -> dict[str, Any]:
+    """The object of `experiment --json`."""
     results = [
         {"variant": variant, "seed": seed, **result.as_dict()}
         for variant, by_seed in study.results.items()
         for seed, result in by_seed.items()
     ]
-    render.json_object({"schema": SCHEMA, **study.plan.facts(), "results": results})
+    return {"schema": SCHEMA, **study.plan.facts(), "results": results}
 
 
-FORMATS: Final[Mapping[str, Callable[[Study], None]]] = {"screen": screen, "json": as_json}
+VIEWS: Final = {Study: View(screen, record)}
 
 
 def _setting(plan: StudyPlan) -> str:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from emqlang.evolve.history import Entry
+from emqlang.evolve.history import Entry, Fate, Lineage, Programs
 from emqlang.evolve.ledger import Ledger
 from emqlang.evolve.reasons import MEANINGS
 from emqlang.scores.correlation import RATIOS
 from emqlang.store import write_text
-from emqlang.views import render
+from emqlang.views import View, render
 from emqlang.views.render import Column
 
 SCHEMA = "emqlang.run"
 
 
-def entries(programs: Iterable[Entry]) -> None:
+def programs(listed: Programs) -> None:
     """One line per program."""
     columns = [
         Column("program", "right", "dim"),
@@ -27,7 +27,7 @@ def entries(programs: Iterable[Entry]) -> None:
         Column("statistics", style="dim"),
         Column("", folds=True),
     ]
-    render.table(columns, [_row(entry) for entry in programs])
+    render.table(columns, [_row(entry) for entry in listed.entries])
 
 
 def _row(entry: Entry) -> list[str]:
@@ -42,13 +42,12 @@ def _tops(entry: Entry) -> list[float]:
     return [sum(entry.rho[i :: len(RATIOS)]) / max(benchmarks, 1) for i in range(len(RATIOS))]
 
 
-def as_json(kind: str, programs: Iterable[Entry]) -> None:
-    """`kind` is the command."""
-    records = [record(entry) for entry in programs]
-    render.json_object({"schema": f"{SCHEMA}.{kind}/1", "programs": records})
+def _record(command: str, entries: Iterable[Entry]) -> dict[str, Any]:
+    records = [entry_record(entry) for entry in entries]
+    return {"schema": f"{SCHEMA}.{command}/1", "programs": records}
 
 
-def record(entry: Entry) -> dict[str, Any]:
+def entry_record(entry: Entry) -> dict[str, Any]:
     """A program's record in JSON."""
     return {
         **entry.__dict__,
@@ -59,33 +58,34 @@ def record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def write_emq(path: Path, ledger: Ledger, programs: Sequence[Entry]) -> None:
+def write_emq(path: Path, ledger: Ledger, listed: Programs) -> None:
     """The programs as a `.emq` file, each with its fitness and where it comes from."""
     facts, options = ledger.facts, ledger.options
     lines = [
         f"# Found by `{facts['command']}`, seed {ledger.settings.seed},",
         f"# on {', '.join(options.tables)}; statistics of {options.stat_images} images.",
     ]
-    for entry in programs:
+    for entry in listed.entries:
         pairs = zip(RATIOS, _tops(entry), strict=True)
         tops = ", ".join(f"@{ratio:.0%} {rho:.3f}" for ratio, rho in pairs)
         fitness = f"fitness {entry.fitness:.4f} on the {options.split} rows ({tops})"
         lines += ["", f"## Program {entry.number}: {fitness}."]
         lines += [f"evolved_{entry.number} = {entry.text}"]
     write_text(path, "\n".join(lines) + "\n")
-    render.note(f"{len(programs)} programs in {path}")
+    render.note(f"{len(listed.entries)} programs in {path}")
 
 
-def lineage(generations: Iterable[tuple[int, Entry]]) -> None:
+def lineage(ancestors: Lineage) -> None:
     """Ancestors as a tree."""
     render.tree(
         (depth, f"{entry.number} by {entry.operator}: {entry.text}", f"{entry.fitness:.4f}")
-        for depth, entry in generations
+        for depth, entry in ancestors.generations
     )
 
 
-def why(entry: Entry) -> None:
+def fate(became: Fate) -> None:
     """What became of a program."""
+    entry = became.entry
     parents = f" of {' and '.join(map(str, entry.parents))}" if entry.parents else ""
     again = f"; proposed again {entry.repeats:,} times" if entry.repeats else ""
     origin = f"in step {entry.step} on island {entry.island} by {entry.operator}"
@@ -96,3 +96,13 @@ def why(entry: Entry) -> None:
         ("came up", origin + parents + again),
     ]
     render.fields(fields)
+
+
+VIEWS: Final = {
+    Programs: View(programs, lambda listed: _record(listed.command, listed.entries)),
+    Lineage: View(
+        lineage,
+        lambda ancestors: _record("lineage", (entry for _, entry in ancestors.generations)),
+    ),
+    Fate: View(fate, lambda became: _record("why", [became.entry])),
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from emqlang.grammar.text.printer import show
 from emqlang.scores.correlation import PAPER_DRAWS, PAPER_ROWS, RATIOS
-from emqlang.tasks.rank import Ranking, Standing
-from emqlang.views import render
+from emqlang.tasks.rank import Ranking, RankResult, Standing
+from emqlang.views import Csv, View, render
 from emqlang.views.render import Cell, Column
 
 SCHEMA = "emqlang.rank/1"
@@ -19,33 +19,32 @@ TOPS = tuple(f"@{ratio:.0%}" for ratio in RATIOS)
 LONGEST = 32  # characters of a text that stands for a name
 
 
-def screen(rankings: Sequence[Ranking]) -> None:
+def screen(result: RankResult) -> None:
     """A table of proxies for each benchmark table; for several, their mean over all tables first."""
-    if len(rankings) > 1:
-        _means(rankings)
-    for number, ranking in enumerate(rankings):
-        if number or len(rankings) > 1:
+    if len(result.rankings) > 1:
+        _means(result.rankings)
+        render.text()
+    for number, ranking in enumerate(result.rankings):
+        if number:
             render.text()
         _introduce(ranking)
         render.text()
         render.table(_columns(ranking), [_row(standing) for standing in ranking.standings])
 
 
-def as_json(rankings: Sequence[Ranking]) -> None:
-    render.json_object({"schema": SCHEMA, "tables": [_record(ranking) for ranking in rankings]})
+def record(result: RankResult) -> dict[str, Any]:
+    """The object of `rank --json`."""
+    return {"schema": SCHEMA, "tables": [_table_record(ranking) for ranking in result.rankings]}
 
 
-def as_csv(rankings: Sequence[Ranking]) -> None:
+def table(result: RankResult) -> Csv:
+    """A line for each table and proxy."""
     tops = (f"{part}{top}" for top in TOPS for part in ("rho", "low", "high"))
     header = ["table", "proxy", *tops, "tau", "precision", "partial", "cost", "seconds"]
-    render.csv_rows(header, _csv(rankings))
+    return header, _rows(result)
 
 
-FORMATS: Final[Mapping[str, Callable[[Sequence[Ranking]], None]]] = {
-    "screen": screen,
-    "json": as_json,
-    "csv": as_csv,
-}
+VIEWS: Final = {RankResult: View(screen, record, table)}
 
 
 def named(standing: Standing) -> str:
@@ -146,7 +145,7 @@ def _mean_row(pairs: Sequence[tuple[Standing, str]]) -> list[Cell]:
     return [named(worst), *(f"{mean:.3f}" for mean in means), f"{worst.rho[-1]:.3f}", table]
 
 
-def _record(ranking: Ranking) -> dict[str, Any]:
+def _table_record(ranking: Ranking) -> dict[str, Any]:
     return {
         "table": ranking.table.name,
         "model": ranking.table.facts["model"],
@@ -180,8 +179,8 @@ def _standing_record(standing: Standing) -> dict[str, Any]:
     }
 
 
-def _csv(rankings: Sequence[Ranking]) -> Iterator[list[object]]:
-    for ranking in rankings:
+def _rows(result: RankResult) -> Iterator[list[object]]:
+    for ranking in result.rankings:
         for one in ranking.standings:
             rhos = np.stack([one.rho, one.low, one.high], axis=1).ravel().tolist()
             others = (one.tau, one.precision, one.partial, str(one.cost), one.seconds)

@@ -13,7 +13,7 @@ import pytest
 from arenas import PLANTED, arena, names
 from runs import rows_of
 
-from emqlang.evolve.history import entry, front, lineage, of_program, top
+from emqlang.evolve.history import Entry, entry, front, lineage, of_program, top
 from emqlang.evolve.ledger import Ledger
 from emqlang.evolve.reasons import MEANINGS, Reason
 from emqlang.evolve.search import Budget, Search, migrated
@@ -40,14 +40,18 @@ def searched(
     return ledger
 
 
+def best(ledger: Ledger) -> Entry:
+    return top(ledger, 1).entries[0]
+
+
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     return searched(tmp_path_factory.mktemp("run") / "r", budget=Budget(steps=120))
 
 
 def test_the_planted_program_is_found(ledger: Ledger) -> None:
-    best = top(ledger, 1)[0]
-    assert best.fitness is not None and best.fitness > 0.98, best.text
+    winner = best(ledger)
+    assert winner.fitness is not None and winner.fitness > 0.98, winner.text
 
 
 def test_a_row_for_every_distinct_program(ledger: Ledger) -> None:
@@ -110,14 +114,14 @@ def test_migrants_are_the_neighbours_best() -> None:
 
 
 def test_the_front_rises_with_size(ledger: Ledger) -> None:
-    found = front(ledger)
+    found = front(ledger).entries
     assert [e.nodes for e in found] == sorted({e.nodes for e in found})
     fitness = [e.fitness or 0.0 for e in found]
-    assert fitness == sorted(fitness) and fitness[-1] == top(ledger, 1)[0].fitness
+    assert fitness == sorted(fitness) and fitness[-1] == best(ledger).fitness
 
 
 def test_conditions(ledger: Ledger) -> None:
-    found = top(ledger, 10, "nodes <= 6 and cost == 0 and fitness > 0.1")
+    found = top(ledger, 10, "nodes <= 6 and cost == 0 and fitness > 0.1").entries
     assert found and all(e.nodes <= 6 and e.cost == "free" for e in found)
     for wrong in (
         "nodes <",
@@ -131,17 +135,17 @@ def test_conditions(ledger: Ledger) -> None:
 
 
 def test_lineage_goes_back_to_what_was_random(ledger: Ledger) -> None:
-    best = top(ledger, 1)[0]
-    found = list(lineage(ledger, best.number))
-    assert found[0] == (0, best) and len({e.number for _, e in found}) == len(found) > 2
+    winner = best(ledger)
+    found = lineage(ledger, winner.number).generations
+    assert found[0] == (0, winner) and len({e.number for _, e in found}) == len(found) > 2
     assert all(e.operator == "random" for _, e in found if not e.parents)
 
 
 def test_a_program_is_found_by_its_meaning(ledger: Ledger) -> None:
-    best = top(ledger, 1)[0]
-    for text in (best.text, f"-({best.text})", f"0 + ({best.text}) * 1"):
+    winner = best(ledger)
+    for text in (winner.text, f"-({winner.text})", f"0 + ({winner.text}) * 1"):
         found = of_program(ledger, elaborate(parse(text).expr))
-        assert found is not None and found.number == best.number
+        assert found is not None and found.number == winner.number
     assert of_program(ledger, elaborate(parse("macs ** 7.123").expr)) is None
 
 

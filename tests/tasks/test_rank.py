@@ -20,7 +20,7 @@ from emqlang.grammar.inputs import Cost
 from emqlang.quant.tables.table import load
 from emqlang.scores.correlation import spearman
 from emqlang.tasks.eval import evaluate
-from emqlang.tasks.rank import RankOptions, contenders, rank_on
+from emqlang.tasks.rank import RankOptions, RankResult, contenders, rank_on
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 
@@ -39,7 +39,9 @@ def test_judging_is_arithmetic_on_the_score_table(path: Path) -> None:
         for text in ("fisher_error", "bits", "sqrt(numel)", "1e300 * 1e10 * bits * numel ** 3")
     ]
     found = rank_on(table, bench, programs, RankOptions(draws=50))
-    assert [problem.code for problem in found.problems] == ["E501"] and found.exit_status == 4
+    assert [problem.code for problem in found.problems] == ["E501"] and RankResult(
+        (found,)
+    ).exit_status == 4
     assert {s.name for s in found.standings} == {"fisher_error", "bits", "sqrt(numel)"}
     (scored,) = evaluate(bench, [programs[0]]).scored
     own = next(s for s in found.standings if s.name == "fisher_error")
