@@ -1,4 +1,4 @@
-"""Choice axes: a value is evaluated once for each row of the axes that it depends on, not once for each choice."""
+"""Choice axes: a value is evaluated per row of the axes it depends on, not per choice."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from emqlang.compiler.statistics import Choice
 
-Bits = tuple[
-    int | None, int | None
-]  # weight bits and activation bits; None where the value does not depend on them
+# weight bits and activation bits; None where the value does not depend on them
+Bits = tuple[int | None, int | None]
 
 
 class Axes:

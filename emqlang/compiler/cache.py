@@ -1,9 +1,9 @@
-"""A bounded memory of reduced values: numbers a layer, never tensors."""
+"""A bounded memory of reduced values: numbers per layer, never tensors."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from emqlang.compiler.axes import Bits
 
 Array = NDArray[np.float64]
-_OVERHEAD = 400  # bytes of one entry besides its numbers: key, array header, place in the table
+_OVERHEAD: Final = 400  # bytes of an entry besides its numbers: key, array header, table slot
 
 
 class Key(NamedTuple):
-    """What a reduced value is a function of."""
+    """All that a reduced value is a function of."""
 
     digest: bytes  # of the reduction in planning form
     fingerprint: str  # of the statistics
@@ -24,7 +24,7 @@ class Key(NamedTuple):
 
 
 class Cache:
-    """Least recently used values leave when the rest would take more than `capacity` bytes."""
+    """Drops the least recently used values once all take more than `capacity` bytes."""
 
     def __init__(self, capacity: int = 64 << 20) -> None:
         self.capacity = capacity

@@ -2,11 +2,12 @@
 
 The canonical form has taken the layer values s, one number per layer, out of reductions:
 
-    mean(x*s) = mean(x)*s     std(x*s) = std(x)*|s|    l1(x*s) = l1(x)*|s|    min(x*s) = min(x)*s if s >= 0
-    mean(x+s) = mean(x)+s     std(x+s) = std(x)        l2(x*s) = l2(x)*|s|    max(x*s) = max(x)*s if s >= 0
-    sum(x+s) = sum(x)+n*s     var(x*s) = var(x)*s**2   var(x+s) = var(x)      sum(x*s) = sum(x)*s
+    mean(x*s) = mean(x)*s    sum(x*s) = sum(x)*s      std(x*s) = std(x)*|s|    l1(x*s) = l1(x)*|s|
+    mean(x+s) = mean(x)+s    sum(x+s) = sum(x)+n*s    std(x+s) = std(x)        l2(x*s) = l2(x)*|s|
+                                                      var(x*s) = var(x)*s**2   var(x+s) = var(x)
+    and for s >= 0           min(x*s) = min(x)*s      max(x*s) = max(x)*s
 
-What is left to reduce is shared by many programs, and the rest is arithmetic on one number per layer.
+What is left to reduce is shared by many programs; the rest is arithmetic on one number per layer.
 PASSES rewrite that form, one after the other. They take any op: where literals would overflow, the
 canonical form leaves an op as written.
 """
@@ -70,7 +71,7 @@ def is_structured(reduction: Expr) -> bool:
 
 
 def chain(reduction: Expr) -> Iterator[Expr]:
-    """The tensors between memory and a reduction, operands first, and the layer values they meet."""
+    """The tensors between memory and a reduction, operands first, and the layer values met."""
     return walk(reduction.args, lambda node: () if node.kind is Kind.LAYER else node.args)
 
 

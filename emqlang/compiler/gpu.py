@@ -1,15 +1,14 @@
 """Reductions on a GPU: the tile programs' code over whole flat buffers, with segmented reductions.
 
-The number of launches does not depend on the number of layers. Arithmetic is float64 throughout: a GPU does not report
-the overflow and underflow that would tell float32's limits.
+The number of launches does not depend on the number of layers. Arithmetic is float64 throughout: a
+GPU does not report the overflow and underflow that would tell float32's limits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from types import MappingProxyType
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,13 +23,13 @@ from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.ops import OPS, Class
 
 Array = NDArray[Any]
-_PIECE = 4096  # values; a layer is reduced in pieces first, for one segment is one block of threads
+_PIECE: Final = 4096  # values; a layer is reduced in pieces first: a segment is a block of threads
 
 
-class Segments:
-    """The engine for statistics on any torch device."""
+class GpuEngine:
+    """Reduces statistics on any torch device."""
 
-    name = "segments"
+    name = "gpu"
 
     def __init__(self, statistics: Statistics, axes: Axes) -> None:
         self.statistics, self.axes = statistics, axes
@@ -38,17 +37,17 @@ class Segments:
     def reduce(
         self, values: Sequence[Value], scalar: Callable[[Value], Array]
     ) -> dict[Value, Array]:
-        """Each reduction's value in every layer. `scalar` gives the layer values that the chains read."""
+        """Each reduction's value in every layer. `scalar` gives the layer values they read."""
         kinds: dict[Kind, list[Value]] = {}
         for value in values:
             kinds.setdefault(value.node.args[0].kind, []).append(value)
-        done: dict[Value, Array] = {}
+        reduced: dict[Value, Array] = {}
         for kind, group in kinds.items():
             program = lower(group, self.axes)
             layout = _Layout(self.statistics.offsets[kind], self.statistics.device)
             results = self._execute(program, layout, scalar)
-            done |= zip(program.reductions, results.cpu().numpy(), strict=True)
-        return done
+            reduced |= zip(program.reductions, results.cpu().numpy(), strict=True)
+        return reduced
 
     def _execute(
         self, program: TileProgram, layout: _Layout, scalar: Callable[[Value], Array]
@@ -80,14 +79,13 @@ class _Layout:
 
     def __init__(self, offsets: Sequence[int], device: torch.device) -> None:
         pieces = [range(start, stop, _PIECE) for start, stop in pairwise(offsets)]
+        cuts = [*chain.from_iterable(pieces), offsets[-1]]
         self.device = device
         self.size = offsets[-1]
         self.starts = torch.tensor(offsets[:-1], device=device)
         self.lengths = torch.tensor(offsets, device=device).diff()
-        self.cuts = torch.tensor(
-            [*(start for piece in pieces for start in piece), self.size], device=device
-        )
-        self.layers = torch.tensor([0, *(len(piece) for piece in pieces)], device=device).cumsum(0)
+        self.cuts = torch.tensor(cuts, device=device)
+        self.layers = torch.tensor([0, *map(len, pieces)], device=device).cumsum(0)
 
     def spread(self, values: Tensor) -> Tensor:
         """(layers) to (values)."""
@@ -106,9 +104,8 @@ class _Layout:
     def var(self, x: Tensor) -> Tensor:
         shifted = x - self.spread(self.mean(x))
         bias = self.reduce("sum", shifted) / self.lengths
-        return torch.clamp(
-            self.reduce("sum", shifted * shifted) / self.lengths - bias * bias, min=0
-        )
+        square = self.reduce("sum", shifted * shifted) / self.lengths
+        return torch.clamp(square - bias * bias, min=0)
 
 
 def _inv(x: Tensor) -> Tensor:
@@ -131,34 +128,30 @@ def kernel(node: Expr) -> Callable[..., Tensor]:
     return lambda x: _power(exponent, x)
 
 
-KERNELS: MappingProxyType[str, Callable[..., Tensor]] = MappingProxyType(
-    {
-        "add": torch.add,
-        "sub": torch.sub,
-        "mul": torch.mul,
-        "div": lambda x, y: x * _inv(y),
-        "pow": _power,
-        "neg": torch.neg,
-        "abs": torch.abs,
-        "sign": lambda x: torch.where(torch.isnan(x), x, torch.sign(x)),
-        "relu": torch.relu,
-        "inv": _inv,
-        "sqrt": lambda x: torch.sqrt(torch.relu(x)),
-        "log": _log,
-        "exp": torch.exp,
-        "sigmoid": torch.sigmoid,
-    }
-)
+KERNELS: Final[dict[str, Callable[..., Tensor]]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": lambda x, y: x * _inv(y),
+    "pow": _power,
+    "neg": torch.neg,
+    "abs": torch.abs,
+    "sign": lambda x: torch.where(torch.isnan(x), x, torch.sign(x)),
+    "relu": torch.relu,
+    "inv": _inv,
+    "sqrt": lambda x: torch.sqrt(torch.relu(x)),
+    "log": _log,
+    "exp": torch.exp,
+    "sigmoid": torch.sigmoid,
+}
 assert KERNELS.keys() == {op.name for op in OPS.values() if op.cls is Class.ELEMENTWISE}
 
-FOLDS: MappingProxyType[Fold, Callable[..., Tensor]] = MappingProxyType(
-    {
-        Fold.MEAN: _Layout.mean,
-        Fold.VAR: _Layout.var,
-        Fold.MIN: lambda layout, x: layout.reduce("min", x),
-        Fold.MAX: lambda layout, x: layout.reduce("max", x),
-        Fold.MEAN_OF_PRODUCT: lambda layout, x, y: layout.mean(x * y),
-        Fold.MEAN_OF_LOG: lambda layout, x: layout.mean(_log(x)),
-    }
-)
+FOLDS: Final[dict[Fold, Callable[..., Tensor]]] = {
+    Fold.MEAN: _Layout.mean,
+    Fold.VAR: _Layout.var,
+    Fold.MIN: lambda layout, x: layout.reduce("min", x),
+    Fold.MAX: lambda layout, x: layout.reduce("max", x),
+    Fold.MEAN_OF_PRODUCT: lambda layout, x, y: layout.mean(x * y),
+    Fold.MEAN_OF_LOG: lambda layout, x: layout.mean(_log(x)),
+}
 assert FOLDS.keys() == set(Fold)

@@ -1,7 +1,7 @@
-"""From reductions to a tile program: straight-line code over a small pool of registers that stays in cache.
+"""From reductions to a tile program: straight-line code over few registers, which stay in cache.
 
-The order of the reductions and what the pool holds change how often a shared part is computed, never
-its bits.
+The order of the reductions and what the pool holds change how often a shared part is computed,
+never its bits.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Value(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The node's op on operands, into target. `feeds`: the reductions that it is part of, as bits."""
+    """The node's op on operands, into target. `feeds` are the reductions it is part of, as bits."""
 
     node: Expr
     operands: tuple[int, ...]
@@ -197,7 +197,7 @@ class _Lowering:
         return list(walk(missing(reduction), missing))
 
     def _step(self, value: Value, waiting: Counter[Value], position: int) -> None:
-        """One kernel. If it may write over its operands, it may get the register of one whose last use this is."""
+        """One kernel. If it may overwrite operands, it may get the register of one used up here."""
         operands = self._slots(value)
         in_place = value.node.op in IN_PLACE
         target = None if in_place else self._register(waiting, position)

@@ -1,4 +1,7 @@
-"""What the compiler asks of statistics: flat buffers with offsets. `emqlang.quant.statistics` provides them."""
+"""What the compiler needs of statistics: flat buffers with offsets.
+
+`emqlang.quant.statistics` provides them.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,14 @@ class Choice(Protocol):
 class Statistics(Protocol):
     """Statistics of all L layers of one network, visited once.
 
-    offsets  for `weight` and `activation`: L + 1 positions; layer i owns [offsets[i], offsets[i + 1]) of a flat buffer
-    totals   for the same kinds: true element counts a layer; larger than the stored ones where elements were sampled
-    rows     output channels a layer: its weights lie as (rows, fan_in), output channels first
-    choices  the menu; its distinct weight bits, and distinct activation bits, in order of first appearance, index the
-             leading dimension of a statistic that depends on them; one that depends on both has one row a choice
+    offsets  for `weight` and `activation`, L + 1 positions: layer i owns
+             [offsets[i], offsets[i + 1]) of a flat buffer
+    totals   for the same kinds, true element counts per layer; larger than the stored ones where
+             elements were sampled
+    rows     output channels per layer: its weights lie as (rows, fan_in), output channels first
+    choices  the menu. Its distinct weight bits, and distinct activation bits, in order of first
+             appearance, index the leading dimension of a statistic that depends on them; one that
+             depends on both has one row per choice
     """
 
     @property
@@ -43,5 +49,8 @@ class Statistics(Protocol):
     @property
     def device(self) -> torch.device: ...
     def array(self, name: str) -> torch.Tensor:
-        """A weight or activation statistic: (n,), or (axis length, n). A layer statistic: float64 (L,) or (axis length, L)."""
+        """A weight or activation statistic, (n,) or (axis length, n).
+
+        A layer statistic is float64, (L,) or (axis length, L).
+        """
         ...

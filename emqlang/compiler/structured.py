@@ -1,23 +1,77 @@
-"""Reductions whose chain needs whole layers: softmax, logsoftmax, matmul and slogdet, in float64, layer by layer.
+"""Chains that need whole layers: softmax, logsoftmax, matmul, slogdet, in float64, layer by layer.
 
-Products are cut into blocks so small that BLAS computes each on one thread, and elimination is numpy's own arithmetic:
-the number of threads changes no bit.
+Products are cut into blocks so small that BLAS computes each on one thread, and elimination is
+numpy's own arithmetic: the number of threads changes no bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from emqlang.compiler.axes import Axes
+from emqlang.compiler.form import REDUCTIONS, chain
 from emqlang.compiler.kernels import TILE, kernel, wide
+from emqlang.compiler.lower import Value
+from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.expr import Expr
-from emqlang.grammar.ops import OPS, Class
+from emqlang.grammar.inputs import Kind
+from emqlang.grammar.ops import INPUT, OPS, Class
 
 Array = NDArray[np.float64]
-_EDGE, _DEPTH = 64, 32  # a product of this shape is below every BLAS's threshold for threads
+# a product of matrices of this shape is below every BLAS's threshold for threads
+_EDGE: Final = 64
+_DEPTH: Final = 32
+
+
+class LayerEngine:
+    """Reduces whole layers, each on one thread, the largest first."""
+
+    def __init__(self, statistics: Statistics, axes: Axes, threads: int | None = None) -> None:
+        self.statistics, self.axes = statistics, axes
+        self.threads = threads or torch.get_num_threads()
+
+    def reduce(
+        self, values: Sequence[Value], scalar: Callable[[Value], Array]
+    ) -> dict[Value, Array]:
+        """Each reduction's value in every layer. `scalar` gives the layer values they read."""
+        sizes = np.diff(self.statistics.offsets[Kind.WEIGHT])
+        largest_first = np.argsort(-sizes, kind="stable").tolist()
+        reduced = {value: np.empty(len(sizes)) for value in values}
+
+        def work(task: tuple[int, Value]) -> None:
+            layer, value = task
+            reduced[value][layer] = self._value(value, layer, scalar)
+
+        if tasks := list(product(largest_first, values)):
+            with ThreadPoolExecutor(min(self.threads, len(tasks))) as pool:
+                list(pool.map(work, tasks))
+        return reduced
+
+    def _value(self, value: Value, layer: int, scalar: Callable[[Value], Array]) -> float:
+        results: dict[Expr, Any] = {}
+        for node in (*chain(value.node), value.node):
+            row = self.axes.project(value.node.axes, value.row, node.axes)
+            if node.kind is Kind.LAYER and node is not value.node:
+                results[node] = float(scalar(Value(node, row))[layer])
+            elif node.op == INPUT:
+                results[node] = self._matrix(node, row, layer)
+            else:
+                results[node] = evaluate(node, [results[arg] for arg in node.args])
+        return float(results[value.node])
+
+    def _matrix(self, node: Expr, row: int, layer: int) -> Array:
+        """One layer's weight statistic as (output channels, fan-in)."""
+        start, stop = self.statistics.offsets[node.kind][layer : layer + 2]
+        tensor = self.statistics.array(str(node.value))
+        flat = (tensor[row] if node.axes else tensor)[start:stop].cpu().numpy()
+        return flat.astype(np.float64).reshape(self.statistics.rows[layer], -1)
 
 
 def evaluate(node: Expr, operands: list[Any]) -> Any:
@@ -65,7 +119,7 @@ def matmul(x: Array, y: Array) -> Array:
 
 
 def _halves(x: Array, depth: int, order: tuple[int, int, int]) -> tuple[Array, Array]:
-    """A matrix up to a depth, cut into pieces that are stacked in an order of axes, and the rest of it."""
+    """A matrix up to a depth, in pieces stacked in an order of axes, and what lies beyond it."""
     stacked = x[:, :depth].reshape(len(x), -1, _DEPTH).transpose(order)
     return np.ascontiguousarray(stacked), x[:, depth:]
 
@@ -108,7 +162,7 @@ def _var(x: Array) -> float:
     return float(np.add.reduce((x - _mean(x)) ** 2) / x.size)
 
 
-STRUCTURED: dict[str, Callable[..., Any]] = {
+STRUCTURED: Final[dict[str, Callable[..., Any]]] = {
     "matmul": matmul,
     "softmax": softmax,
     "logsoftmax": logsoftmax,
@@ -116,9 +170,10 @@ STRUCTURED: dict[str, Callable[..., Any]] = {
 }
 assert STRUCTURED.keys() == {op.name for op in OPS.values() if op.cls is Class.STRUCTURED}
 
-_REDUCTIONS: dict[str, Callable[[Array], float]] = {
+_REDUCTIONS: Final[dict[str, Callable[[Array], float]]] = {
     "mean": _mean,
     "var": _var,
     "min": lambda x: float(np.min(x)),
     "max": lambda x: float(np.max(x)),
 }
+assert _REDUCTIONS.keys() == REDUCTIONS

@@ -21,7 +21,7 @@ from places import FIXTURES, PROGRAMS
 
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.cache import Cache
-from emqlang.compiler.gpu import Segments
+from emqlang.compiler.gpu import GpuEngine
 from emqlang.compiler.kernels import TILE
 from emqlang.compiler.run import run
 from emqlang.grammar.canonical.form import canonical, key
@@ -198,7 +198,7 @@ def test_layers_of_equal_weights(constant: float, text: str, expected: Any) -> N
     numel = np.array(base.totals["weight"], np.float64)
     wanted = 2 * np.array([expected(float(stored), n) for n in numel])
     for stored_as in (statistics, statistics.in_float64()):
-        for engine in (None, Segments(stored_as, Axes(stored_as.choices))):
+        for engine in (None, GpuEngine(stored_as, Axes(stored_as.choices))):
             (values,) = run(compile([program(text)]), stored_as, engine=engine)
             np.testing.assert_allclose(values[0], wanted, rtol=1e-6)
 
@@ -231,7 +231,7 @@ def test_an_overflow_is_shown(text: str) -> None:
     place = SMALL.offsets["weight"][1] + 7
     w = np.where(np.arange(SMALL.offsets["weight"][-1]) == place, 12.0, 0.1).astype(np.float32)
     statistics = SMALL.with_arrays(w=w)
-    for engine in (None, Segments(statistics, Axes(statistics.choices))):
+    for engine in (None, GpuEngine(statistics, Axes(statistics.choices))):
         (values,) = run(compile([program(text)]), statistics, engine=engine)
         assert np.isfinite(values).tolist() == [[True, False, True]] * 3
 

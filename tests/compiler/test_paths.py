@@ -17,7 +17,7 @@ from places import PROGRAMS
 from strategies import exprs, plain_exprs
 
 from emqlang.compiler.axes import Axes
-from emqlang.compiler.gpu import Segments
+from emqlang.compiler.gpu import GpuEngine
 from emqlang.compiler.run import run
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.expr import Expr, elaborate
@@ -31,8 +31,10 @@ MARGIN = (
 STATISTICS = fake()
 
 
-def segments(programs: Sequence[Expr], statistics: Fake) -> NDArray[Any]:
-    return run(compile(programs), statistics, engine=Segments(statistics, Axes(statistics.choices)))
+def gpu(programs: Sequence[Expr], statistics: Fake) -> NDArray[Any]:
+    return run(
+        compile(programs), statistics, engine=GpuEngine(statistics, Axes(statistics.choices))
+    )
 
 
 def check(values: NDArray[Any], expr: Expr, statistics: Fake, rounding: float) -> NDArray[np.bool_]:
@@ -60,20 +62,20 @@ def test_tiles_agree_with_the_reference_on_random_programs(population: list[Expr
 def test_float64_paths_agree_on_random_programs_without_excuse(population: list[Expr]) -> None:
     statistics = STATISTICS.in_float64()
     expected = np.array([reference.evaluate(canonical(expr), statistics) for expr in population])
-    for values in (run(compile(population), statistics), segments(population, statistics)):
+    for values in (run(compile(population), statistics), gpu(population, statistics)):
         assert difference(values, expected).max() < TOLERANCE[FLOAT64]
 
 
-def tiles(programs: Sequence[Expr], statistics: Fake) -> NDArray[Any]:
+def cpu(programs: Sequence[Expr], statistics: Fake) -> NDArray[Any]:
     return run(compile(programs), statistics)
 
 
 @pytest.mark.parametrize(
     ("strategy", "path", "statistics", "rounding"),
     [
-        (plain_exprs(max_size=40), tiles, STATISTICS, FLOAT32),
-        (exprs(max_size=40), tiles, STATISTICS.in_float64(), FLOAT64),
-        (exprs(max_size=40), segments, STATISTICS, FLOAT64),
+        (plain_exprs(max_size=40), cpu, STATISTICS, FLOAT32),
+        (exprs(max_size=40), cpu, STATISTICS.in_float64(), FLOAT64),
+        (exprs(max_size=40), gpu, STATISTICS, FLOAT64),
     ],
     ids=["tiles in float32", "tiles in float64", "whole buffers"],
 )
@@ -133,7 +135,7 @@ def test_structured_ops_agree_closely(text: str) -> None:
     statistics = fake(shapes={"a": (70, 90), "b": (5, 3, 2, 2), "c": (3, 1)})
     expr = program(text)
     expected = reference.evaluate(canonical(expr), statistics)
-    for values in (run(compile([expr]), statistics), segments([expr], statistics)):
+    for values in (run(compile([expr]), statistics), gpu([expr], statistics)):
         np.testing.assert_allclose(values[0], expected, rtol=1e-9)
 
 

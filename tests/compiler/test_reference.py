@@ -14,10 +14,9 @@ import torch
 from fakes import Bits, compile, fake
 from numpy.typing import NDArray
 
-from emqlang.compiler import gpu as segments
-from emqlang.compiler import kernels, structured
+from emqlang.compiler import gpu, kernels, structured
 from emqlang.compiler.axes import Axes
-from emqlang.compiler.gpu import Segments
+from emqlang.compiler.gpu import GpuEngine
 from emqlang.compiler.run import run
 from emqlang.grammar.expr import apply, statistic
 from emqlang.grammar.ops import OPS, Class
@@ -77,7 +76,7 @@ STRUCTURED: dict[str, list[tuple[list[list[float]], list[float]]]] = {
 def test_every_table_is_a_bijection() -> None:
     of = {cls: {op.name for op in OPS.values() if op.cls is cls} for cls in Class}
     assert reference.MEANINGS.keys() | {"pow"} == OPS.keys()
-    for table in (kernels.KERNELS, segments.KERNELS, {**ELEMENTWISE, "pow": POWERS}):
+    for table in (kernels.KERNELS, gpu.KERNELS, {**ELEMENTWISE, "pow": POWERS}):
         assert table.keys() == of[Class.ELEMENTWISE]
     assert REDUCTIONS.keys() == of[Class.REDUCTION]
     assert COMPOSITES.keys() == of[Class.COMPOSITE]
@@ -157,7 +156,7 @@ def evaluated(
     found = (
         run(plan, statistics),
         run(plan, wide),
-        run(plan, wide, engine=Segments(wide, Axes(wide.choices))),
+        run(plan, wide, engine=GpuEngine(wide, Axes(wide.choices))),
     )
     return [values[0, 0] for values in found]
 
@@ -221,7 +220,7 @@ def test_kernels_hand_on_what_overflowed_as_the_reference_does(op: str) -> None:
         kernels.KERNELS[op](*args, out)
     np.testing.assert_allclose(out, expected, rtol=1e-14)
     np.testing.assert_allclose(
-        segments.KERNELS[op](*map(torch.from_numpy, args)).numpy(), expected, rtol=1e-14
+        gpu.KERNELS[op](*map(torch.from_numpy, args)).numpy(), expected, rtol=1e-14
     )
 
 
@@ -235,5 +234,5 @@ def test_powers_hand_on_what_overflowed_as_the_reference_does(exponent: float) -
         kernels.kernel(node)(GRID, out)
     np.testing.assert_allclose(out, expected, rtol=1e-12)
     np.testing.assert_allclose(
-        segments.kernel(node)(torch.from_numpy(GRID)).numpy(), expected, rtol=1e-12
+        gpu.kernel(node)(torch.from_numpy(GRID)).numpy(), expected, rtol=1e-12
     )
