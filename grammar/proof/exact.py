@@ -1,14 +1,16 @@
-"""The protected meaning of every op on real numbers: 60 digits, and what is below 1e-13 is zero.
+"""The protected meaning of every op on real numbers: 60 digits, and a sum below 1e-13 is zero.
 
 In float64 a rewrite that is true can look false, because a rounding error next to zero decides on which side of a
-protection a value falls. Here it cannot, as long as all values that occur are of an ordinary size; `Unclear` says that
-they are not.
+protection a value falls. Here it cannot, as long as all values that occur are zero or of an ordinary size; `Unclear` says
+that one is not. Only what adds and subtracts can leave a rounding error where zero is meant: a small product, power or
+exponential is not zero, so that it is unclear.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from operator import mul
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
@@ -29,11 +31,8 @@ _ROWS, _COLUMNS, _SAMPLES = 3, 4, 7
 CONTEXT = mpmath.mp.clone()
 CONTEXT.dps = 60
 _mpf = CONTEXT.mpf
-_ZERO, _SMALL, _LARGE = (
-    _mpf("1e-13"),
-    _mpf("1e-9"),
-    _mpf("1e9"),
-)  # literals are folded in float64: 1e-16 of what is large
+_SMALL, _LARGE = _mpf("1e-9"), _mpf("1e9")
+_ROUNDING = _mpf("1e-13")  # literals are folded in float64: 1e-16 of what is large
 
 
 def sample(seed: int, constant: bool = False) -> dict[str, Value]:
@@ -89,7 +88,7 @@ def evaluate(expr: Expr, inputs: Mapping[str, Value]) -> Value:
 def _apply(node: Expr, args: list[Value]) -> Value:
     if node.op in _REDUCE:
         values = [x for row in args[0] for x in row]
-        return _snap(_REDUCE[node.op](values))
+        return _ordinary(_REDUCE[node.op](values))
     if node.op in _COMPOSITE:
         return _COMPOSITE[node.op](args[0])
     if node.op in _MATRIX:
@@ -101,10 +100,10 @@ def _apply(node: Expr, args: list[Value]) -> Value:
 def _each(scalar: Callable[..., Any], *args: Value) -> Value:
     tensors = [arg for arg in args if isinstance(arg, list)]
     if not tensors:
-        return _snap(scalar(*args))
+        return _ordinary(scalar(*args))
     shape = [(i, len(row)) for i, row in enumerate(tensors[0])]
     return [
-        [_snap(scalar(*(_cell(arg, i, j) for arg in args))) for j in range(width)]
+        [_ordinary(scalar(*(_cell(arg, i, j) for arg in args))) for j in range(width)]
         for i, width in shape
     ]
 
@@ -113,13 +112,16 @@ def _cell(arg: Value, i: int, j: int) -> Any:
     return arg[i][j] if isinstance(arg, list) else arg
 
 
-def _snap(x: Any) -> Any:
-    size = abs(x)
-    if size < _ZERO:
-        return _mpf(0)
-    if not _SMALL < size < _LARGE:
+def _ordinary(x: Any) -> Any:
+    if x and not _SMALL < abs(x) < _LARGE:
         raise Unclear
     return x
+
+
+def _sum(*values: Any) -> Any:
+    """A sum, of which nothing may be left but the rounding of literals."""
+    total = sum(values)
+    return total if abs(total) > _ROUNDING else _mpf(0)
 
 
 def _power(x: Any, c: float) -> Any:
@@ -135,12 +137,12 @@ def _inv(x: Any) -> Any:
 
 
 def _mean(values: list[Any]) -> Any:
-    return sum(values) / len(values)
+    return _sum(*values) / len(values)
 
 
 def _var(values: list[Any]) -> Any:
     mean = _mean(values)
-    return _mean([(x - mean) ** 2 for x in values])
+    return sum(_sum(x, -mean) ** 2 for x in values) / len(values)
 
 
 def _root(x: Any) -> Any:
@@ -158,20 +160,20 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "relu": lambda x: max(x, _mpf(0)),
     "inv": _inv,
     "sqrt": _root,
-    "log": lambda x: CONTEXT.log(x) if x > 0 else _mpf(0),
+    "log": lambda x: _sum(CONTEXT.log(x)) if x > 0 else _mpf(0),
     "exp": _exp,
     "sigmoid": lambda x: 1 / (1 + _exp(-x)),
 }
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "add": lambda x, y: x + y,
-    "sub": lambda x, y: x - y,
+    "add": _sum,
+    "sub": lambda x, y: _sum(x, -y),
     "mul": lambda x, y: x * y,
     "div": lambda x, y: x * _inv(y),
 }
 _REDUCE: dict[str, Callable[[list[Any]], Any]] = {
-    "sum": sum,
+    "sum": lambda v: _sum(*v),
     "mean": _mean,
-    "std": lambda v: _root(_snap(_var(v))),
+    "std": lambda v: _root(_var(v)),
     "var": _var,
     "min": min,
     "max": max,
@@ -183,19 +185,17 @@ _REDUCE: dict[str, Callable[[list[Any]], Any]] = {
 def _normalize(x: Value) -> Value:
     values = [v for row in x for v in row]
     mean, scale = _mean(values), _inv(_REDUCE["std"](values))
-    return _each(lambda v: (v - mean) * scale, x)
+    return _each(lambda v: _sum(v, -mean) * scale, x)
 
 
 def _min_max(x: Value) -> Value:
     values = [v for row in x for v in row]
-    low, scale = min(values), _inv(_snap(max(values) - min(values)))
-    return _each(lambda v: (v - low) * scale, x)
+    low, scale = min(values), _inv(_sum(max(values), -min(values)))
+    return _each(lambda v: _sum(v, -low) * scale, x)
 
 
 def _matmul(x: Value, y: Value) -> Value:
-    return [
-        [_snap(sum(a * b for a, b in zip(left, right, strict=True))) for right in y] for left in x
-    ]
+    return [[_ordinary(_sum(*map(mul, left, right))) for right in y] for left in x]
 
 
 def _softmax(x: Value) -> Value:
@@ -206,7 +206,7 @@ def _softmax(x: Value) -> Value:
 
 def _slogdet(x: Value) -> Value:
     det = abs(CONTEXT.det(CONTEXT.matrix(x)))
-    return CONTEXT.log(det) if det > _ZERO else _mpf(0)
+    return _sum(CONTEXT.log(det)) if det > _ROUNDING else _mpf(0)
 
 
 _COMPOSITE: dict[str, Callable[[Value], Value]] = {
