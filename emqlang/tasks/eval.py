@@ -11,7 +11,7 @@ from time import perf_counter
 from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, Diagnostic, error
 from emqlang.grammar.expr import inputs
 from emqlang.grammar.program import Program
-from emqlang.quant.bits.fixed import read_configuration
+from emqlang.quant.bits.configuration import read_configuration
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.layers import Group, Layer
 from emqlang.quant.networks.network import Network

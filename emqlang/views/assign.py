@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from emqlang.grammar.program import Program
+from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.solver import Assignment
 from emqlang.tasks.assign import Bits, Sweep, Trial, Walk
 from emqlang.tasks.problem import Front, Problem, proxy_of
@@ -206,4 +207,4 @@ def _choices(problem: Problem, assignment: Assignment) -> Sequence[str]:
 
 def _config(problem: Problem, assignment: Assignment) -> str:
     """As `--config` takes it: 4,4,2,..."""
-    return ",".join(str(evaluation.entry(problem.menu[choice])) for choice in assignment.choices)
+    return configuration_text(problem.menu[choice] for choice in assignment.choices)

@@ -11,8 +11,8 @@ import numpy as np
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.tables.build import Built, agreement
-from emqlang.quant.tables.imported import IMPORTED
-from emqlang.quant.tables.table import Table
+from emqlang.quant.tables.exchange import IMPORTED
+from emqlang.quant.tables.table import Table, known
 from emqlang.tasks.truth import Ceiling, own_correlation
 from emqlang.views import render
 from emqlang.views.rank import TOPS, span
@@ -59,7 +59,7 @@ def rows_screen(table: Table, best: int) -> None:
                Column("GBOPs", "right"), Column("", style="dim"), Column("bits of the groups", folds=True)]  # fmt: skip
     rows = [
         (str(table.ids[i]), f"{table.accuracy[i]:.2%}", _number(table.loss[i], "{:.4f}"), f"{table.size[i] / 2**20:.4f}",
-         f"{table.bops[i] / 1e9:.4f}", "" if table.search[i] else "held out", _config(table, i))
+         f"{table.bops[i] / 1e9:.4f}", "" if table.search[i] else "held out", table.config(i))
         for i in np.argsort(-table.accuracy, kind="stable")[:best]
     ]  # fmt: skip
     render.table(columns, rows)
@@ -73,8 +73,8 @@ def rows_json(table: Table, best: int) -> None:
     order = np.argsort(-table.accuracy, kind="stable")[:best]
     rows = [
         {
-            "row": int(table.ids[i]), "config": _config(table, i), "search": bool(table.search[i]),
-            "accuracy": float(table.accuracy[i]), "loss": _none(table.loss[i]), "agreement": _none(table.agreement[i]),
+            "row": int(table.ids[i]), "config": table.config(i), "search": bool(table.search[i]),
+            "accuracy": float(table.accuracy[i]), "loss": known(table.loss[i]), "agreement": known(table.agreement[i]),
             "size": int(table.size[i]), "bops": int(table.bops[i]),
         }
         for i in order
@@ -217,13 +217,5 @@ def _own_bits(table: Table) -> Iterator[tuple[str, str]]:
     yield from ((name, f"{rho:.3f}") for name, rho in sorted(pairs, key=lambda pair: -abs(pair[1])))
 
 
-def _config(table: Table, row: int) -> str:
-    return ",".join(str(table.menu[choice]).removeprefix("W") for choice in table.choices[row])
-
-
 def _number(value: float, form: str) -> str:
     return "" if np.isnan(value) else form.format(value)
-
-
-def _none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -7,6 +7,7 @@ from math import floor, isfinite, log10
 from typing import Any, Final, NamedTuple
 
 from emqlang.grammar.text.printer import show
+from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.network import Network
 from emqlang.scores.table import TIED
@@ -88,7 +89,7 @@ def _proxy(evaluation: Evaluation, scored: Scored) -> dict[str, Any]:
     program, score_table = scored.program, scored.table
     config = None
     if evaluation.config is not None:
-        bits = [entry(choice) for choice in evaluation.config]
+        bits = [choice.entry for choice in evaluation.config]
         config = {"bits": bits, "score": scored.config_score}
     return {
         "text": program.text,
@@ -181,7 +182,7 @@ def _facts(evaluation: Evaluation, scored: Scored) -> list[tuple[str, str]]:
     ]
     if evaluation.config is not None:
         score = "not finite" if scored.config_score is None else f"{scored.config_score:.6g}"
-        bits = ",".join(str(entry(choice)) for choice in evaluation.config)
+        bits = configuration_text(evaluation.config)
         facts.append(("score", f"{score}  for {bits}"))
     return facts
 
@@ -253,8 +254,3 @@ def _values(scored: Scored) -> Sequence[float | None]:
     """Q of each layer; None where the choice changes more than its bit weight."""
     table = scored.table
     return [None] * len(table.layers) if table.q is None else table.q.tolist()
-
-
-def entry(choice: Choice) -> int | str:
-    """A choice as `--config` takes it."""
-    return choice.weight_bits if choice.act_bits is None else str(choice)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import EmqError, error
 
 LARGEST = 16
 
@@ -21,6 +21,11 @@ class Choice:
     def __str__(self) -> str:
         return f"W{self.weight_bits}" + ("" if self.act_bits is None else f"A{self.act_bits}")
 
+    @property
+    def entry(self) -> int | str:
+        """The choice as configurations write it: 4, or 'W4A8'."""
+        return self.weight_bits if self.act_bits is None else str(self)
+
 
 def parse_bits(text: str) -> tuple[Choice, ...]:
     """Weight bits alone: '2,3,4'. Raises E401."""
@@ -32,20 +37,28 @@ def parse_menu(text: str) -> tuple[Choice, ...]:
     return _parse(text, r"(W)(\d{1,3})A(\d{1,3})", "pairs such as W2A8,W4A8")
 
 
+def parse_choice(text: str) -> Choice:
+    """One choice: `4`, `W4` or `W4A8`. Raises E402."""
+    try:
+        (choice,) = parse_menu(text) if "A" in text else parse_bits(text.removeprefix("W"))
+    except (EmqError, ValueError) as failure:  # ValueError: several
+        help = "write bits as 4, or W4A8 where activation bits are chosen too"
+        raise error("E402", f"'{text}' is not a choice", help) from failure
+    return choice
+
+
 def _parse(text: str, form: str, example: str) -> tuple[Choice, ...]:
     choices: list[Choice] = []
-    for entry in text.split(","):
-        found = re.fullmatch(form, entry.strip(), re.ASCII)
-        if found is None:
-            raise error("E401", f"'{entry.strip()}' is no entry of a menu of {example}")
-        _, weight, act = found.groups()
+    for entry in map(str.strip, text.split(",")):
+        match = re.fullmatch(form, entry, re.ASCII)
+        if match is None:
+            raise error("E401", f"'{entry}' is not an entry of a menu of {example}")
+        _, weight, act = match.groups()
         choice = Choice(int(weight), int(act) if act else None)
         if not all(1 <= int(bits) <= LARGEST for bits in (weight, act) if bits):
-            raise error(
-                "E401", f"'{entry.strip()}' is out of range", f"bits go from 1 to {LARGEST}"
-            )
+            raise error("E401", f"'{entry}' is out of range", f"bits go from 1 to {LARGEST}")
         if choice in choices:
-            raise error("E401", f"'{entry.strip()}' is in the menu twice")
+            raise error("E401", f"'{entry}' appears twice in the menu")
         choices.append(choice)
     return tuple(choices)
 
@@ -56,5 +69,5 @@ def weight_widths(menu: Iterable[Choice]) -> tuple[int, ...]:
 
 
 def act_widths(menu: Iterable[Choice]) -> tuple[int | None, ...]:
-    """The distinct activation bits of a menu, in order of first appearance: None alone where they are not chosen."""
+    """The distinct activation bits of a menu, in order of first appearance: None if not chosen."""
     return tuple(dict.fromkeys(choice.act_bits for choice in menu))

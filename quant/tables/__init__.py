@@ -1,9 +1,10 @@
-"""Benchmark tables: many configurations of one network, each really quantized and tested, for proxies to be judged by.
+"""Benchmark tables: many configurations of one network, each quantized and tested, to judge proxies by.
 
-spec        what a table is built from, in the words of the command line
-sampling    which configurations, and in which order
-replay, composition, workshop      one configuration after another, quantized and tested
-build       all of them, by several workers, into
-ledger      one SQLite file, which a kill leaves whole, and which is read as a
-table       for ranking; `exchange` brings tables in and out
+spec, sampling              what a table is built from, and which configurations it has
+row_builder, composition    one row: a configuration quantized, tested, and measured
+forward_order, output_cache what neighbouring rows share is run once
+blockwise                   learned rounding of composed tables, unit by unit
+build, facts, ledger        all rows by several workers, into one SQLite file that a kill leaves whole
+table, shelf                a table as it is read, and where tables are
+exchange                    tables out and in: CSV, Parquet, a pickle
 """

@@ -18,8 +18,8 @@ from emqlang.quant.data.datasets import SHIPPED
 from emqlang.quant.models import MODELS
 from emqlang.quant.tables import sampling
 from emqlang.quant.tables.facts import facts_of
-from emqlang.quant.tables.ledger import TABLE, Ledger, Measurement, Row
-from emqlang.quant.tables.row_builder import Workshop, learn, measure
+from emqlang.quant.tables.ledger import TABLE, Ledger, Row
+from emqlang.quant.tables.row_builder import RowBuilder, learn, measure
 from emqlang.quant.tables.spec import Spec
 
 CHECKED = 24  # rows that a composed table builds a second time, each from its beginning, before it is believed
@@ -47,15 +47,15 @@ class Build:
     def __init__(self, path: Path, spec: Spec, run: Run, tell: Tell, command: str = "") -> None:
         """Makes the file, or opens one that the same spec has begun. Raises E301 to E309, E315, E401, E402, E407."""
         self.path, self.spec, self.run, self.tell = path, spec, run, tell
-        self.shop = Workshop(spec)
+        self.builder = RowBuilder(spec)
         self.ledger = self._opened(command)
 
     def _opened(self, command: str) -> Ledger:
-        shop = self.shop
+        builder = self.builder
         if not self.path.exists():
-            return Ledger.create(self.path, _facts(shop, command), _rows(shop))
+            return Ledger.create(self.path, _facts(builder, command), _rows(builder))
         ledger = Ledger(self.path)
-        _check_same(ledger, shop, self.path)
+        _check_same(ledger, builder, self.path)
         return ledger
 
     def finish(self) -> Built:
@@ -81,7 +81,7 @@ class Build:
 
     def _learn(self) -> None:
         known = self.ledger.roundings()
-        every = list(self.shop.blockwise.combinations(self.shop.menu, self.shop.allowed))
+        every = list(self.builder.blockwise.combinations(self.builder.menu, self.builder.allowed))
         missing = [(self.spec, *pair) for pair in every if pair not in known]
         if len(self.ledger.measured()) == len(self.ledger.rows()):
             return  # a finished table has let go of them
@@ -92,9 +92,11 @@ class Build:
     def _measure(self, rows: Sequence[Row], spec: Spec, name: str, what: str) -> None:
         known = self.ledger.measured(name)
         missing = [row for row in rows if row.id not in known]
-        tasks = list(_tasks(self.shop if spec == self.spec else Workshop(spec), missing, self.path))
-        for number, (row, outcome) in enumerate(self.run(measure, tasks), 1):
-            self.ledger.record(row, Measurement.of(outcome), name)
+        tasks = list(
+            _tasks(self.builder if spec == self.spec else RowBuilder(spec), missing, self.path)
+        )
+        for number, (row, found) in enumerate(self.run(measure, tasks), 1):
+            self.ledger.record(row, found, name)
             self.tell(what, number, len(tasks))
 
 
@@ -117,9 +119,9 @@ def rerun(path: Path, rows: int, name: str, run: Run, tell: Tell, **changes: Any
     ledger.add_rerun(name, changes)
     known = ledger.measured(name)
     missing = [row for row in ledger.rows()[:rows] if row.id not in known]
-    tasks = list(_tasks(Workshop(again), missing, path))
-    for number, (row, outcome) in enumerate(run(measure, tasks), 1):
-        ledger.record(row, Measurement.of(outcome), name)
+    tasks = list(_tasks(RowBuilder(again), missing, path))
+    for number, (row, found) in enumerate(run(measure, tasks), 1):
+        ledger.record(row, found, name)
         tell(name, number, len(tasks))
     return len(tasks)
 
@@ -129,24 +131,24 @@ def agreement(first: Sequence[float], second: Sequence[float]) -> tuple[float, f
     return float(spearmanr(first, second).statistic), float(np.mean(np.subtract(second, first)))
 
 
-def _tasks(shop: Workshop, rows: Sequence[Row], path: Path) -> Iterator[tuple[Any, ...]]:
+def _tasks(builder: RowBuilder, rows: Sequence[Row], path: Path) -> Iterator[tuple[Any, ...]]:
     """Rows in the order in which neighbours share most, with what they share; in any order where nothing is shared."""
-    if not shop.composes:
-        yield from ((shop.spec, path, row.id, row.choices, ()) for row in rows)
+    if not builder.composes:
+        yield from ((builder.spec, path, row.id, row.choices, ()) for row in rows)
         return
-    keys = [shop.composition.keys(shop.by_layer(row.choices)) for row in rows]
+    keys = [builder.composition.keys(builder.by_layer(row.choices)) for row in rows]
     order = sampling.by_prefix(keys)
     lengths = sampling.cuts([keys[position] for position in order])
     for position, shared in zip(order, lengths, strict=True):
-        yield shop.spec, path, rows[position].id, rows[position].choices, tuple(shared)
+        yield builder.spec, path, rows[position].id, rows[position].choices, tuple(shared)
 
 
-def _rows(shop: Workshop) -> Iterator[Row]:
-    spec, network = shop.spec, shop.network
-    drawn = sampling.draw(shop.allowed, spec.rows, np.random.default_rng(spec.seed))
+def _rows(builder: RowBuilder) -> Iterator[Row]:
+    spec, network = builder.spec, builder.network
+    drawn = sampling.draw(builder.allowed, spec.rows, np.random.default_rng(spec.seed))
     size, bops = (
-        costs.size(network, shop.menu),
-        costs.bops(network, shop.menu, act_bits=spec.act_bits),
+        costs.size(network, builder.menu),
+        costs.bops(network, builder.menu, act_bits=spec.act_bits),
     )
     for number, (choices, search) in enumerate(
         zip(drawn.tolist(), sampling.in_search(spec.rows), strict=True)
@@ -156,25 +158,25 @@ def _rows(shop: Workshop) -> Iterator[Row]:
         )
 
 
-def _facts(shop: Workshop, command: str) -> dict[str, Any]:
-    splits, plain = shop.splits, shop.plain
-    return facts_of(shop.network, shop.spec, shop.menu, command) | {
+def _facts(builder: RowBuilder, command: str) -> dict[str, Any]:
+    splits, plain = builder.splits, builder.plain
+    return facts_of(builder.network, builder.spec, builder.menu, command) | {
         "calibration": {
             "source": splits.calibration.source,
             "fingerprint": splits.calibration.fingerprint,
         },
         "test": {"source": splits.test.source, "fingerprint": splits.test.fingerprint},
-        "images": len(shop.labels),
+        "images": len(builder.labels),
         "float": {"accuracy": plain.accuracy, "loss": plain.loss},
         "licence": LICENCES.get(splits.test.name, ""),
     }
 
 
-def _check_same(ledger: Ledger, shop: Workshop, path: Path) -> None:
+def _check_same(ledger: Ledger, builder: RowBuilder, path: Path) -> None:
     """Raises E315, naming everything that is not as it was when the table was begun."""
-    facts, splits = ledger.facts, shop.splits
-    changed = ledger.spec.differences(shop.spec)
-    if facts["model"]["weights_sha256"] != shop.network.weights_sha256:
+    facts, splits = ledger.facts, builder.splits
+    changed = ledger.spec.differences(builder.spec)
+    if facts["model"]["weights_sha256"] != builder.network.weights_sha256:
         changed.append("the network's weights are others")
     for name, batches in (("calibration", splits.calibration), ("test", splits.test)):
         if facts[name]["fingerprint"] != batches.fingerprint and not changed:

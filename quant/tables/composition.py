@@ -22,7 +22,8 @@ from emqlang.quant.ptq.grids import ActivationGrid, WeightQuantizer
 from emqlang.quant.ptq.quantize import EXAMPLES
 from emqlang.quant.ptq.quantized import blank, install
 from emqlang.quant.ptq.sites import Site, attach, find_sites
-from emqlang.quant.tables.replay import Course, Tape, inside
+from emqlang.quant.tables.forward_order import ForwardOrder, inside
+from emqlang.quant.tables.output_cache import OutputCache
 
 
 class Rounding(Protocol):
@@ -72,10 +73,10 @@ class Composition:
         self.layers = network.collection.layers
         self.original, self.module = blank(network), blank(network)
         self.example = slice_rows(calibration[0], 0, EXAMPLES)
-        self.course = Course.of(self.module, self.layers, self.example, forward)
-        self._tapes = (
-            Tape(self.course),
-            Tape(self.course),
+        self.order = ForwardOrder.of(self.module, self.layers, self.example, forward)
+        self._caches = (
+            OutputCache(self.order),
+            OutputCache(self.order),
         )  # of the calibration images, of the test images
         self._installed: dict[str, Hashable] = {}
         self._grids: dict[str, tuple[Hashable, ActivationGrid]] = {}
@@ -83,7 +84,7 @@ class Composition:
 
     def keys(self, choices: Sequence[Choice]) -> tuple[Hashable, ...]:
         """What stands for each layer under a configuration (a choice a layer), in the order in which a forward runs them."""
-        layers = (self.layers[index] for index in self.course.order)
+        layers = (self.layers[index] for index in self.order.layers)
         return tuple(
             (self.rounding.key(layer, choices), choices[layer.index].act_bits) for layer in layers
         )
@@ -93,7 +94,7 @@ class Composition:
     ) -> tuple[list[Tensor], float]:
         """The logits of the test images, batch by batch, and the share of all MACs that did not have to run.
 
-        choices  one a layer; `cuts` as for `Tape.playing`
+        choices  one a layer; `cuts` as for `OutputCache.reusing`
         """
         keys = self.keys(choices)
         for layer in self.layers:
@@ -101,10 +102,10 @@ class Composition:
         sites, grids = self._inputs(choices, keys, cuts)
         detach = attach(self.module, self.layers, sites, grids)
         try:
-            with torch.no_grad(), self._tapes[1].playing(keys, cuts) as gone:
+            with torch.no_grad(), self._caches[1].reusing(keys, cuts) as idle:
                 return [
                     logits_of(pass_through(self.module, batch, self.forward)) for batch in self.test
-                ], self._share(gone)
+                ], self._share(idle)
         finally:
             detach()
 
@@ -125,8 +126,8 @@ class Composition:
         ]
         if stale:
             observers = {site.name: self.observer for site in stale}
-            with self._tapes[0].playing(keys, cuts) as gone:
-                left = [layer for layer in self.layers if not _within(layer, gone)]
+            with self._caches[0].reusing(keys, cuts) as idle:
+                left = [layer for layer in self.layers if not _within(layer, idle)]
                 found = calibrate(
                     self.module, left, stale, self.calibration, self.forward, observers, self.seed
                 )
@@ -144,13 +145,13 @@ class Composition:
     def _position(self, site: Site) -> int:
         """How many layers have been read when the site's tensors are there, the last of them if there are several."""
         return min(
-            self.course.latest[layer.index] for layer in self.layers if layer.name in site.layers
+            self.order.latest[layer.index] for layer in self.layers if layer.name in site.layers
         )
 
-    def _share(self, gone: Iterable[str]) -> float:
+    def _share(self, idle: Iterable[str]) -> float:
         """The share of the MACs that lies in these parts."""
         macs = self.network.collection.macs
-        return sum(macs[layer.index] for layer in self.layers if _within(layer, gone)) / max(
+        return sum(macs[layer.index] for layer in self.layers if _within(layer, idle)) / max(
             1, sum(macs)
         )
 

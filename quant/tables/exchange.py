@@ -1,4 +1,4 @@
-"""The formats in which rows leave and come in: CSV, Parquet, and the pickle that EMQ's authors use, of which no code is run."""
+"""Tables out and in: CSV, Parquet, and the pickle that EMQ's authors use, of which no code is run."""
 
 from __future__ import annotations
 
@@ -7,138 +7,148 @@ import base64
 import csv
 import io
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
+import pickle
+import pickletools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from emqlang.grammar.diagnostics import error
-from emqlang.quant.tables.ledger import Measurement
-from emqlang.quant.tables.outcome import Marks
-from emqlang.quant.tables.pickled import plain_value
-from emqlang.quant.tables.table import Table
+from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.quant.bits import costs
+from emqlang.quant.bits.configuration import read_configuration
+from emqlang.quant.bits.menu import Choice
+from emqlang.quant.networks.network import Network, load
+from emqlang.quant.tables import sampling
+from emqlang.quant.tables.facts import facts_of
+from emqlang.quant.tables.ledger import Ledger, Row
+from emqlang.quant.tables.measurement import Marks, Measurement
+from emqlang.quant.tables.spec import Spec
+from emqlang.quant.tables.table import Table, known
 from emqlang.store import write_atomically
 
-COLUMNS = (
-    "row",
-    "config",
-    "split",
-    "accuracy",
-    "loss",
-    "agreement",
-    "size",
-    "bops",
-    "seconds",
-    "marks",
-)
+IMPORTED = "imported"  # the spec's rounding: how the rows were quantized is not known
 SPLITS = ("heldout", "search")
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """A row as a file tells it: its configuration as written, whether a search may see it if that is said, and its worth."""
+class ImportedRow:
+    """A row of a file.
+
+    config  as written
+    search  whether a search may see the row; None if the file does not say
+    """
 
     config: str
     search: bool | None
-    worth: Measurement
+    measurement: Measurement
 
 
 def write_csv(table: Table, path: Path) -> None:
-    """One line a row; `config` is 4,4,2,... as everywhere."""
+    """One line per row; `config` is 4,4,2,... as everywhere."""
 
     def write(part: Path) -> None:
         with part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            for row in _records(table):
-                written = {
-                    **row,
-                    "marks": None if row["marks"] is None else _written_marks(row["marks"]),
-                }
-                writer.writerow(["" if value is None else value for value in written.values()])
+            for row in _records(table, _marks_text):
+                writer.writerow(["" if value is None else value for value in row.values()])
 
     write_atomically(path, write)
 
 
 def write_parquet(table: Table, path: Path) -> None:
-    """The same columns, marks as bytes of a bit an image; facts in the metadata. Raises E403 without pyarrow."""
+    """The same columns, marks as bytes of a bit per image; facts in the metadata.
+
+    Raises E403 without pyarrow.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError as reason:
         raise error("E403", "Parquet needs pyarrow", "pip install 'emqlang[parquet]'") from reason
-    records = [
-        {**row, "marks": None if row["marks"] is None else np.packbits(row["marks"]).tobytes()}
-        for row in _records(table)
-    ]
+    records = list(_records(table, _packed))
     arrow = pyarrow.table({name: [record[name] for record in records] for name in COLUMNS})
     arrow = arrow.replace_schema_metadata({"emqlang": json.dumps(dict(table.facts))})
     write_atomically(path, lambda part: parquet.write_table(arrow, part))
 
 
-WRITERS: Mapping[str, Callable[[Table, Path], None]] = {"csv": write_csv, "parquet": write_parquet}
+WRITERS: Final[Mapping[str, Callable[[Table, Path], None]]] = {
+    "csv": write_csv,
+    "parquet": write_parquet,
+}
+COLUMNS: Final = (
+    *("row", "config", "split", "accuracy", "loss", "agreement"),
+    *("size", "bops", "seconds", "marks"),
+)
 
 
-def _records(table: Table) -> Iterator[dict[str, Any]]:
+def _records(table: Table, marks: Callable[[Marks], Any]) -> Iterator[dict[str, Any]]:
+    """One record of COLUMNS per row; `marks` says how its marks are written."""
     for i in range(len(table)):
         yield {
             "row": int(table.ids[i]),
-            "config": ",".join(str(table.menu[c]).removeprefix("W") for c in table.choices[i]),
+            "config": table.config(i),
             "split": SPLITS[int(table.search[i])],
             "accuracy": float(table.accuracy[i]),
-            "loss": _known(table.loss[i]),
-            "agreement": _known(table.agreement[i]),
+            "loss": known(table.loss[i]),
+            "agreement": known(table.agreement[i]),
             "size": int(table.size[i]),
             "bops": int(table.bops[i]),
-            "seconds": _known(table.seconds[i]),
-            "marks": None if table.right is None else table.right[i],
+            "seconds": known(table.seconds[i]),
+            "marks": None if table.right is None else marks(table.right[i]),
         }
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _packed(right: Marks) -> bytes:
+    """A bit per image, most significant first."""
+    return np.packbits(right).tobytes()
 
 
-def read_csv(path: Path) -> list[Told]:
-    """Rows of a CSV with `config` and `accuracy`, and whatever else of COLUMNS it has. Raises E301, E314."""
+def _marks_text(right: Marks) -> str:
+    """The number of images, a colon, and base64 of the packed bits."""
+    return f"{len(right)}:{base64.b64encode(_packed(right)).decode()}"
+
+
+def read_csv(path: Path) -> list[ImportedRow]:
+    """Rows of a CSV with `config` and `accuracy`, and whatever else of COLUMNS it has.
+
+    Raises E301, E314.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as reason:
         raise error("E301", f"the CSV cannot be read: {reason}", path=str(path)) from reason
-    found = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
-        if not row.get("config") or not row.get("accuracy") or None in row:
+    rows = []
+    for number, line in enumerate(csv.DictReader(io.StringIO(text)), 2):
+        if not line.get("config") or not line.get("accuracy") or None in line:
             help = "the first line names the columns, and a config with commas stands in quotes"
             raise error("E314", f"line {number} has no config or no accuracy", help, path=str(path))
         try:
-            values = {
-                name: float(row[name]) if row.get(name) else None
-                for name in ("loss", "agreement", "seconds")
-            }
-            accuracy = float(row["accuracy"])
-            if not 0 <= accuracy <= 1:
-                raise ValueError(f"an accuracy is a share, from 0 to 1, and this is {accuracy:g}")
-            right = _marks(row.get("marks") or "", accuracy)
+            rows.append(_row(line))
         except ValueError as reason:
-            raise error(
-                "E314", f"line {number} cannot be read: {reason}", path=str(path)
-            ) from reason
-        split = row.get("split") or ""
-        search = SPLITS.index(split) == 1 if split in SPLITS else None
-        found.append(Told(row["config"], search, Measurement(accuracy, right=right, **values)))
-    return found
+            message = f"line {number} cannot be read: {reason}"
+            raise error("E314", message, path=str(path)) from reason
+    return rows
 
 
-def _written_marks(right: Marks) -> str:
-    """`10000:` and base64 of a bit an image, most significant first."""
-    return f"{len(right)}:{base64.b64encode(np.packbits(right).tobytes()).decode()}"
+def _row(line: Mapping[str, str]) -> ImportedRow:
+    """Raises ValueError for a value that is wrong."""
+    accuracy = float(line["accuracy"])
+    if not 0 <= accuracy <= 1:
+        raise ValueError(f"an accuracy is a share, from 0 to 1, and this is {accuracy:g}")
+    optional = ("loss", "agreement", "seconds")
+    values = {name: float(line[name]) if line.get(name) else None for name in optional}
+    right = _marks(line.get("marks") or "", accuracy)
+    split = line.get("split")
+    search = SPLITS.index(split) == 1 if split in SPLITS else None
+    return ImportedRow(line["config"], search, Measurement(accuracy, right=right, **values))
 
 
 def _marks(text: str, accuracy: float) -> Marks | None:
-    """What `_written_marks` wrote. Raises ValueError for anything else, or marks of another accuracy."""
+    """What `_marks_text` wrote. Raises ValueError for anything else, or marks of another accuracy."""
     if not text:
         return None
     count, _, packed = text.partition(":")
@@ -147,45 +157,115 @@ def _marks(text: str, accuracy: float) -> Marks | None:
         raise ValueError(f"marks of {images:,} images do not take {len(raw):,} bytes")
     right = np.unpackbits(raw, count=images).astype(bool)
     if abs(float(right.mean()) - accuracy) > 1e-9:
-        raise ValueError(
-            f"the marks say {right.mean():.4%} right, and the accuracy is {accuracy:.4%}"
-        )
+        share = f"{right.mean():.4%}"
+        raise ValueError(f"the marks say {share} right, and the accuracy is {accuracy:.4%}")
     return right
 
 
-def read_pickle(path: Path) -> list[Told]:
-    """Rows of {number: {'bit_cfg': '(4, 4, 2, ...)', 'acc': 69.5}}; accuracies in percent. Raises E301, E314."""
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads numbers, texts and containers alone: whatever would import or call something is refused.
+
+    Source: "Restricting Globals" in the documentation of the standard library's pickle.
+    """
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise ValueError(f"it names {module}.{name}, which is more than a value")
+
+    def persistent_load(self, pid: object) -> NoReturn:
+        raise ValueError("it names an object outside, which is more than a value")
+
+
+def plain_value(data: bytes) -> Any:
+    """The value of a pickle of plain values. Raises ValueError for any other."""
+    for opcode, index, _ in pickletools.genops(data):
+        if opcode.name == "LONG_BINPUT" and (index or 0) > len(data):  # it would take the memory
+            raise ValueError("it is damaged")
+    try:
+        return _PlainUnpickler(io.BytesIO(data)).load()
+    except Exception as reason:  # a damaged pickle raises whatever its bytes lead to
+        raise ValueError(str(reason) or "it is cut short") from reason
+
+
+def read_pickle(path: Path) -> list[ImportedRow]:
+    """Rows of {number: {'bit_cfg': '(4, 4, 2, ...)', 'acc': 69.5}}; accuracies in percent.
+
+    Raises E301, E314.
+    """
     try:
         record = plain_value(path.read_bytes())
     except OSError as reason:
         raise error("E301", f"the file cannot be read: {reason}", path=str(path)) from reason
     except ValueError as reason:
-        raise error(
-            "E314", f"the pickle is not of plain values: {reason}", path=str(path)
-        ) from reason
-    found: list[Told] = []
-    for number, row in record.items() if isinstance(record, dict) else ():
+        message = f"the pickle is not of plain values: {reason}"
+        raise error("E314", message, path=str(path)) from reason
+    if not isinstance(record, dict) or not record:
+        raise error("E314", "the pickle is not a dict of rows", path=str(path))
+    rows = []
+    for number, row in record.items():
         bits = _bits(row.get("bit_cfg")) if isinstance(row, dict) else None
         accuracy = row.get("acc") if isinstance(row, dict) else None
         if bits is None or not isinstance(accuracy, (int, float)):
             raise error("E314", f"entry {number!r} has no 'bit_cfg' and 'acc'", path=str(path))
-        found.append(Told(",".join(map(str, bits)), None, Measurement(float(accuracy) / 100)))
-    if not found:
-        raise error("E314", "the pickle is no dict of rows", path=str(path))
-    return found
+        config = ",".join(map(str, bits))
+        rows.append(ImportedRow(config, None, Measurement(float(accuracy) / 100)))
+    return rows
 
 
-def _bits(value: object) -> list[int] | None:
+def _bits(value: object) -> Sequence[int] | None:
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             return None
-    return (
-        list(value)
-        if isinstance(value, (list, tuple)) and all(isinstance(bits, int) for bits in value)
-        else None
-    )
+    if not isinstance(value, (list, tuple)) or not all(isinstance(bits, int) for bits in value):
+        return None
+    return value
 
 
-READERS: Mapping[str, Callable[[Path], list[Told]]] = {".csv": read_csv, ".pkl": read_pickle}
+READERS: Final[Mapping[str, Callable[[Path], list[ImportedRow]]]] = {
+    ".csv": read_csv,
+    ".pkl": read_pickle,
+}
+
+
+def import_table(source: Path, out: Path, spec: Spec, command: str) -> int:
+    """Makes a table of rows that were measured elsewhere, for a network; returns how many.
+
+    Raises E301 for files, E302 to E309 for the network, E314 for rows that are wrong, impossible or
+    appear twice.
+    """
+    if source.suffix not in READERS:
+        raise error("E314", f"'{source.name}' is neither .csv nor .pkl", path=str(source))
+    if out.exists():
+        raise error("E301", "the table exists already", "give another --out", path=str(out))
+    network = load(spec.model, spec.weights, seed=spec.seed, data=spec.data or "")
+    imported = READERS[source.suffix](source)
+    configurations = [_configuration(n, row, network, source) for n, row in enumerate(imported)]
+    if len(set(configurations)) < len(configurations):
+        raise error("E314", "a configuration appears twice", path=str(source))
+    menu = tuple(sorted({choice for row in configurations for choice in row}))
+    size, bops = costs.size(network, menu), costs.bops(network, menu, act_bits=spec.act_bits)
+    rows = []
+    for number, (row, searched) in enumerate(zip(imported, sampling.in_search(len(imported)))):
+        choices = tuple(map(menu.index, configurations[number]))
+        search = searched if row.search is None else row.search
+        rows.append(Row(number, choices, search, size.cost(choices), bops.cost(choices)))
+    marks = [row.measurement.right for row in imported]
+    images = max((len(right) for right in marks if right is not None), default=0)
+    facts = facts_of(network, spec, menu, command) | {"images": images, "source": source.name}
+    ledger = Ledger.create(out, facts, rows)
+    for number, row in enumerate(imported):
+        ledger.record(number, row.measurement)
+    ledger.close()
+    return len(rows)
+
+
+def _configuration(
+    number: int, row: ImportedRow, network: Network, source: Path
+) -> tuple[Choice, ...]:
+    try:
+        return read_configuration(row.config, network.collection)
+    except EmqError as failure:
+        (fault,) = failure.diagnostics
+        message = f"row {number}: {fault.message}"
+        raise error("E314", message, *fault.help, path=str(source)) from failure

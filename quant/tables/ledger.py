@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.tables.outcome import Marks, Outcome
+from emqlang.quant.tables.measurement import Measurement
 from emqlang.quant.tables.spec import Spec
 from emqlang.store import Database, Kind
 
@@ -60,29 +60,6 @@ class Row:
     search: bool
     size: int
     bops: int
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """What is known of a row: an imported table may know the accuracy alone."""
-
-    accuracy: float
-    loss: float | None = None
-    agreement: float | None = None
-    right: Marks | None = None
-    seconds: float | None = None
-    saved: float | None = None
-
-    @classmethod
-    def of(cls, outcome: Outcome) -> Measurement:
-        return cls(
-            outcome.accuracy,
-            outcome.loss,
-            outcome.agreement,
-            outcome.right,
-            outcome.seconds,
-            outcome.saved,
-        )
 
 
 class Ledger(Database):

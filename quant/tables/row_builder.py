@@ -24,13 +24,13 @@ from emqlang.quant.ptq.rounding import Codes
 from emqlang.quant.ptq.splits import Splits
 from emqlang.quant.tables.blockwise import Blockwise
 from emqlang.quant.tables.composition import Composition, Nearest, Rounding
-from emqlang.quant.tables.outcome import Outcome, judge
+from emqlang.quant.tables.measurement import Measurement, measurement
 from emqlang.quant.tables.spec import Spec
 
 Configuration = tuple[int, ...]  # for each group, an index of the menu
 
 
-class Workshop:
+class RowBuilder:
     """`roundings` has what a composed table has learned so far: (unit, combination) -> integers of its layers."""
 
     def __init__(
@@ -65,9 +65,9 @@ class Workshop:
         return torch.cat(found)
 
     @cached_property
-    def plain(self) -> Outcome:
+    def plain(self) -> Measurement:
         """The float network's own."""
-        return judge(self._float, self.labels, self._answers)
+        return measurement(self._float, self.labels, self._answers)
 
     @cached_property
     def _float(self) -> list[Tensor]:
@@ -131,7 +131,7 @@ class Workshop:
         }
         return Recipe(identity(self.network), schemes, seed=self.spec.seed)
 
-    def measure(self, configuration: Configuration, cuts: Sequence[int] = ()) -> Outcome:
+    def measure(self, configuration: Configuration, cuts: Sequence[int] = ()) -> Measurement:
         """One row: quantized, and tested on all test images. On one thread, so that a row is the same whatever runs beside it."""
         answers, labels, began = self._answers, self.labels, perf_counter()
         with one_thread():
@@ -139,7 +139,7 @@ class Workshop:
                 logits, saved = self.composition.run(self.by_layer(configuration), cuts)
             else:
                 logits, saved = self._sequential(configuration), 0.0
-        return judge(logits, labels, answers, perf_counter() - began, saved)
+        return measurement(logits, labels, answers, perf_counter() - began, saved)
 
     def _sequential(self, configuration: Configuration) -> list[Tensor]:
         recipe, procedure = self.recipe(configuration), self.spec.procedure
@@ -148,23 +148,23 @@ class Workshop:
 
 
 @lru_cache(maxsize=2)
-def workshop(spec: Spec, ledger: Path | None = None) -> Workshop:
-    """This process's workshop for a spec; a composed table's reads what has been learned from its ledger."""
+def row_builder(spec: Spec, ledger: Path | None = None) -> RowBuilder:
+    """This process's builder for a spec; a composed table's knows what its ledger has learned."""
     if not spec.composed or ledger is None:
-        return Workshop(spec)
+        return RowBuilder(spec)
     from emqlang.quant.tables.ledger import Ledger
 
-    return Workshop(spec, Ledger(ledger, read_only=True).roundings())
+    return RowBuilder(spec, Ledger(ledger, read_only=True).roundings())
 
 
 def measure(
     spec: Spec, ledger: Path, row: int, configuration: Configuration, cuts: Sequence[int]
-) -> tuple[int, Outcome]:
+) -> tuple[int, Measurement]:
     """The task of one row."""
-    return row, workshop(spec, ledger).measure(configuration, cuts)
+    return row, row_builder(spec, ledger).measure(configuration, cuts)
 
 
 def learn(spec: Spec, unit: str, combination: str) -> tuple[str, str, Codes]:
     """The task of one unit under one combination of its choices."""
     with one_thread():
-        return unit, combination, workshop(spec).blockwise.learn(unit, combination)
+        return unit, combination, row_builder(spec).blockwise.learn(unit, combination)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emqlang.grammar.diagnostics import error
+from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.knapsack import Ints
-from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
+from emqlang.quant.bits.menu import Choice, parse_choice
 from emqlang.quant.networks.network import Network
-from emqlang.quant.tables.ledger import Ledger, Measurement
-from emqlang.quant.tables.outcome import Marks
+from emqlang.quant.tables.ledger import Ledger
+from emqlang.quant.tables.measurement import Marks, Measurement
 from emqlang.quant.tables.shelf import find
 from emqlang.quant.tables.spec import Spec
 
@@ -69,11 +70,7 @@ class Table:
 
     @cached_property
     def menu(self) -> tuple[Choice, ...]:
-        texts: Sequence[str] = self.facts["menu"]
-        return tuple(
-            parse_menu(text)[0] if "A" in text else parse_bits(text.removeprefix("W"))[0]
-            for text in texts
-        )
+        return tuple(map(parse_choice, self.facts["menu"]))
 
     @property
     def groups(self) -> list[str]:
@@ -83,6 +80,10 @@ class Table:
     def bits(self) -> Ints:
         """(n, groups): weight bits."""
         return np.array([choice.weight_bits for choice in self.menu])[self.choices]
+
+    def config(self, row: int) -> str:
+        """One row's configuration, as 4,4,2,..."""
+        return configuration_text(self.menu[choice] for choice in self.choices[row])
 
     def take(self, rows: NDArray[Any]) -> Table:
         """Some of the rows, without reruns."""
@@ -168,7 +169,7 @@ def _check_choices(path: Path, rows: Sequence[tuple[int, ...]], facts: Mapping[s
                 path=str(path),
             )
     if len(set(rows)) < len(rows):
-        raise error("E314", "a configuration is there twice", path=str(path))
+        raise error("E314", "a configuration appears twice", path=str(path))
 
 
 def _rerun(
@@ -183,6 +184,11 @@ def _rerun(
         _floats(value.accuracy for value in found.values()),
         _marks(list(found.values())),
     )
+
+
+def known(value: float) -> float | None:
+    """A figure of a table, or None where it is not known."""
+    return None if np.isnan(value) else float(value)
 
 
 def _floats(values: Any) -> Floats:

@@ -112,6 +112,6 @@ def command(
     told = shlex.join(["emqlang", *sys.argv[1:]])
     with render.progress() as progress:
         build = Build(out, Spec(**options), Workers(workers, backend).run, progress, told)
-        render.diagnostics(build.shop.network.warnings)
+        render.diagnostics(build.builder.network.warnings)
         built = build.finish()
     (bench.built_json if as_json else bench.built_screen)(out, built)

@@ -34,10 +34,10 @@ def command(source: Path, out: Path, **options: Any) -> None:
     A CSV has columns config (4,4,2,...) and accuracy (0 to 1), and any others that `bench export` writes. The pickle is
     {number: {'bit_cfg': '(4, 4, 2, ...)', 'acc': percent}}; nothing in it is run.
     """
-    from emqlang.quant.tables.imported import IMPORTED, bring_in
+    from emqlang.quant.tables.exchange import IMPORTED, import_table
     from emqlang.quant.tables.spec import Spec
 
-    rows = bring_in(
+    rows = import_table(
         source, out, Spec(**options, rounding=IMPORTED), shlex.join(["emqlang", *sys.argv[1:]])
     )
     render.note(f"{rows:,} rows in {out}")

@@ -25,7 +25,7 @@ from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.tables.blockwise import Blockwise
 from emqlang.quant.tables.build import CHECKED, SEQUENTIAL
 from emqlang.quant.tables.ledger import Ledger
-from emqlang.quant.tables.row_builder import Workshop
+from emqlang.quant.tables.row_builder import RowBuilder
 from emqlang.quant.tables.table import Table, load
 
 
@@ -50,11 +50,11 @@ def test_rows_are_what_quantize_gives(emq: Emq, tmp_path: Path) -> None:
         and (table.bits[:, 0] == 8).all()
         and set(table.bits[:, 1:].ravel()) == {2, 3, 4}
     )
-    shop = Workshop(table.spec)
+    builder = RowBuilder(table.spec)
     for row in range(3):
-        recipe = shop.recipe(tuple(table.choices[row].tolist()))
-        module = quantize(shop.network, recipe, shop.calibration, Procedure(images=64)).module
-        found = evaluate(module, shop.splits.test, reference=shop.network.module)
+        recipe = builder.recipe(tuple(table.choices[row].tolist()))
+        module = quantize(builder.network, recipe, builder.calibration, Procedure(images=64)).module
+        found = evaluate(module, builder.splits.test, reference=builder.network.module)
         assert found.accuracy == pytest.approx(table.accuracy[row]) and found.loss == pytest.approx(
             table.loss[row], rel=1e-5
         )
@@ -217,11 +217,11 @@ def test_a_learned_table_is_what_quantize_learns(emq: Emq, tmp_path: Path) -> No
     table = built(
         emq, tmp_path / "a.table", *options(tmp_path, 2), "--rounding", "adaround", "--iters", "20"
     )
-    shop = Workshop(table.spec)
-    recipe = shop.recipe(tuple(table.choices[1].tolist()))
+    builder = RowBuilder(table.spec)
+    recipe = builder.recipe(tuple(table.choices[1].tolist()))
     procedure = Procedure("adaround", images=64, iterations=20)
-    module = quantize(shop.network, recipe, shop.calibration, procedure).module
-    assert evaluate(module, shop.splits.test).accuracy == pytest.approx(table.accuracy[1])
+    module = quantize(builder.network, recipe, builder.calibration, procedure).module
+    assert evaluate(module, builder.splits.test).accuracy == pytest.approx(table.accuracy[1])
 
 
 def test_a_composed_table_is_checked_against_learning_in_sequence(emq: Emq, tmp_path: Path) -> None:
@@ -254,10 +254,10 @@ def test_a_composed_table_is_checked_against_learning_in_sequence(emq: Emq, tmp_
 
 def test_units_are_learned_for_every_combination(emq: Emq, tmp_path: Path) -> None:
     table = built(emq, tmp_path / "a.table", *options(tmp_path), "--fix", "0=8")
-    shop = Workshop(table.spec)
+    builder = RowBuilder(table.spec)
     found = list(
-        Blockwise(shop.network, shop.spec, shop.calibration, {}).combinations(
-            shop.menu, shop.allowed
+        Blockwise(builder.network, builder.spec, builder.calibration, {}).combinations(
+            builder.menu, builder.allowed
         )
     )
     assert (

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small_table import options
 
 from emqlang.cli import run
-from emqlang.quant.tables.pickled import plain_value
+from emqlang.quant.tables.exchange import plain_value
 from emqlang.quant.tables.table import load
 
 
@@ -62,7 +62,7 @@ def test_a_csv_comes_back_as_it_went(built: Path, tmp_path: Path, emq: Emq) -> N
         "--out",
         str(back),
     )
-    assert again.status == 3 and "there already" in again.err
+    assert again.status == 3 and "exists already" in again.err
 
 
 def test_parquet_holds_the_same(built: Path, tmp_path: Path, emq: Emq) -> None:
@@ -85,11 +85,11 @@ def test_parquet_holds_the_same(built: Path, tmp_path: Path, emq: Emq) -> None:
         ("bits,acc\n2,0.5\n", "no config or no accuracy"),
         ('config,accuracy\n"2,2,2,2",50\n', "from 0 to 1, and this is 50"),
         ('config,accuracy\n"2,2,2",0.5\n', "row 0: the configuration has 3 entries"),
-        ('config,accuracy\n"2,2,2,2",0.5\n"2,2,2,2",0.6\n', "there twice"),
+        ('config,accuracy\n"2,2,2,2",0.5\n"2,2,2,2",0.6\n', "appears twice"),
         ('config,accuracy\n"2,2,2,2",half\n', "line 2 cannot be read"),
         ('config,accuracy,marks\n"2,2,2,2",0.5,8:AAA=\n', "line 2 cannot be read"),
         ('config,accuracy,marks\n"2,2,2,2",0.5,8:AA==\n', "the marks say 0.0000% right"),
-        ('config,accuracy\n"2,2,2,x",0.5\n', "row 0: 'x' is no choice"),
+        ('config,accuracy\n"2,2,2,x",0.5\n', "row 0: 'x' is not a choice"),
     ],
 )
 def test_bad_lines_are_named(built: Path, tmp_path: Path, emq: Emq, text: str, said: str) -> None:
@@ -179,6 +179,11 @@ plain = st.recursive(
 def test_plain_values_are_what_pickle_says(value: Any, protocol: int) -> None:
     data = pickle.dumps(value, protocol)
     assert plain_value(data) == value and plain_value(pickletools.optimize(data)) == value
+
+
+def test_a_damaged_pickle_takes_no_memory() -> None:
+    with pytest.raises(ValueError, match="damaged"):
+        plain_value(b"Nr\xff\xff\xff\x7f.")  # None, kept as number 2 ** 31 of a memo
 
 
 @given(st.binary(max_size=60))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emqlang.quant.tables.row_builder import Workshop
+from emqlang.quant.tables.row_builder import RowBuilder
 from emqlang.quant.tables.shelf import DEFAULT, shipped
 from emqlang.quant.tables.table import load
 from emqlang.scores.correlation import spearman
@@ -48,14 +48,14 @@ def test_a_table_is_what_its_name_says(name: str) -> None:
 def test_rows_are_measured_again_alike(name: str) -> None:
     """Bit for bit where the float network's loss is the same to the last bit; elsewhere a rounding may fall the other way."""
     table = load(name)
-    shop = Workshop(table.spec)
-    table.check(shop.network)
-    same = shop.plain.loss == table.facts["float"]["loss"]
+    builder = RowBuilder(table.spec)
+    table.check(builder.network)
+    same = builder.plain.loss == table.facts["float"]["loss"]
     rows = np.random.default_rng(0).choice(
         len(table), LEARNED if table.spec.rounding == "brecq" else AGAIN, replace=False
     )
     for row in rows:
-        found = shop.measure(tuple(table.choices[row].tolist()))
+        found = builder.measure(tuple(table.choices[row].tolist()))
         if same:
             assert found.accuracy == table.accuracy[row] and found.loss == table.loss[row]
             assert table.right is not None and (found.right == table.right[row]).all()

@@ -31,7 +31,8 @@ from emqlang.quant.ptq.quantized import blank, identity
 from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, input_scheme, weight_scheme
 from emqlang.quant.tables import sampling
 from emqlang.quant.tables.composition import Composition, Nearest
-from emqlang.quant.tables.replay import Course, Tape
+from emqlang.quant.tables.forward_order import ForwardOrder
+from emqlang.quant.tables.output_cache import OutputCache
 
 MENU = parse_menu("W2A8,W3A8,W4A8,W4A4")
 ROWS = 14
@@ -161,13 +162,13 @@ def test_rows_in_any_order_are_the_same(kind: type[nn.Module]) -> None:
 
 def test_nothing_is_kept_beyond_the_limit() -> None:
     composition, batches = composed(Chain)
-    course = composition.course
+    order = composition.order
     for limit in (0, 10_000, 1 << 30):
-        tape = Tape(course, limit)
-        with torch.no_grad(), tape.playing("abcdefg"[: len(course.order)], [1, 2]):
+        cache = OutputCache(order, limit)
+        with torch.no_grad(), cache.reusing("abcdefg"[: len(order.layers)], [1, 2]):
             for batch in batches:
                 composition.module(batch)
-        assert tape.bytes <= limit and (limit < 1 << 30 or tape.kept)
+        assert cache.bytes <= limit and (limit < 1 << 30 or cache.kept)
 
 
 def test_what_somebody_listens_to_always_runs() -> None:
@@ -175,19 +176,19 @@ def test_what_somebody_listens_to_always_runs() -> None:
     heard: list[int] = []
     module = blank(network)
     module.get_submodule("body.0").register_forward_hook(lambda *_: heard.append(1))
-    course = Course.of(module, network.collection.layers, own(Chained, 2, 0), feed)
-    assert "body.0" not in course.parts and "body" not in course.parts and "body.2" in course.parts
-    tape = Tape(course)
+    order = ForwardOrder.of(module, network.collection.layers, own(Chained, 2, 0), feed)
+    assert "body.0" not in order.parts and "body" not in order.parts and "body.2" in order.parts
+    cache = OutputCache(order)
     for keys in ("aaaaaa", "aaaabb"):
-        with torch.no_grad(), tape.playing(keys, [4]):
+        with torch.no_grad(), cache.reusing(keys, [4]):
             module(own(Chained, 2, 0))
-    assert len(heard) == 3, "once for the course, and once in each pass"
+    assert len(heard) == 3, "once for the order, and once in each pass"
 
 
-def test_the_course_is_in_the_order_of_the_forward() -> None:
+def test_layers_are_in_the_order_of_the_forward() -> None:
     network = prepare(seeded(Decoder), texts())
-    course = Course.of(blank(network), network.collection.layers, texts(), feed)
-    names = [network.collection.layers[index].name for index in course.order]
+    order = ForwardOrder.of(blank(network), network.collection.layers, texts(), feed)
+    names = [network.collection.layers[index].name for index in order.layers]
     assert names[0] == "head", "its weight is the embedding's, which is read first"
     assert names[1:3] == ["blocks.0.attention.qkv", "blocks.0.attention.proj"]
 

@@ -1,0 +1,83 @@
+"""A configuration: one choice for every group, as lists and files write it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emqlang.grammar.diagnostics import error, nearest
+from emqlang.quant.bits.menu import Choice, parse_choice
+from emqlang.quant.networks.layers import Collection
+from emqlang.quant.records import read_json, typed
+
+Entry = int | str  # 4, or 'W4A8' where activation bits are chosen too
+FORM: Any = list[Entry] | dict[str, Entry]
+
+
+def configuration_text(choices: Iterable[Choice]) -> str:
+    """The list that `read_configuration` reads: 4,4,2,... or W4A8,W2A8,..."""
+    return ",".join(str(choice.entry) for choice in choices)
+
+
+def read_configuration(text: str, collection: Collection) -> tuple[Choice, ...]:
+    """A choice per group, from a list as OMPQ and EMQ print it, or from a JSON file.
+
+    A list has one entry per group, or per layer, in the network's order, or one for all. A JSON
+    object names at least one layer of every group, by its qualified name. Raises E301, E402.
+    """
+    if text.strip().startswith("["):
+        return _from_json(text, "", collection)
+    path = Path(text)
+    if path.suffix != ".json" and not path.is_file():
+        return _from_list(text.split(","), collection)
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as failure:
+        message = f"the configuration cannot be read: {failure}"
+        raise error("E301", message, path=text) from failure
+    return _from_json(content, text, collection)
+
+
+def _from_json(text: str, path: str, collection: Collection) -> tuple[Choice, ...]:
+    name = "the configuration"
+    record = typed(read_json(text, "E402", name, path), FORM, "E402", name, path)
+    if isinstance(record, dict):
+        return _from_names({layer: str(entry) for layer, entry in record.items()}, collection)
+    return _from_list(list(map(str, record)), collection)
+
+
+def _from_list(entries: Sequence[str], collection: Collection) -> tuple[Choice, ...]:
+    groups, layers = collection.groups, collection.layers
+    choices = [parse_choice(entry.strip()) for entry in entries]
+    if len(choices) == 1:
+        return tuple(choices * len(groups))
+    if len(choices) == len(groups):
+        return tuple(choices)
+    if len(choices) == len(layers):
+        pairs = zip(layers, choices, strict=True)
+        return _from_names({layer.name: str(choice) for layer, choice in pairs}, collection)
+    raise error(
+        "E402",
+        f"the configuration has {len(choices)} entries; this network has {len(groups)} groups "
+        f"and {len(layers)} layers",
+        f"the groups are {', '.join(group.name for group in groups)}",
+    )
+
+
+def _from_names(record: Mapping[str, str], collection: Collection) -> tuple[Choice, ...]:
+    names = [layer.name for layer in collection.layers]
+    for name in record:
+        if name not in names:
+            raise error("E402", f"this network has no layer '{name}'", *nearest(name, names))
+    choices = []
+    for group in collection.groups:
+        layers = [names[i] for i in group.layers if names[i] in record]
+        bits = {record[name]: name for name in layers}
+        if not bits:
+            raise error("E402", f"the configuration lacks '{group.name}'")
+        if len(bits) > 1:
+            tied, different = " and ".join(bits.values()), " and ".join(bits)
+            raise error("E402", f"tied layers {tied} have different bits: {different}")
+        choices.append(parse_choice(next(iter(bits))))
+    return tuple(choices)
