@@ -10,6 +10,7 @@ from strategies import exprs, plain_exprs
 
 from emqlang.grammar import parse, show
 from emqlang.grammar.canonical.form import Step, Table, canonical, key
+from emqlang.grammar.canonical.rules import RULES
 from emqlang.grammar.expr import Expr, apply, elaborate, postorder, statistic
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.proof.exact import Unclear, close, evaluate, sample
@@ -19,6 +20,15 @@ def pairs(name: str) -> list[tuple[str, str]]:
     lines = (line.split("#")[0].strip() for line in (FIXTURES / name).read_text().splitlines())
     return [
         (left.strip(), right.strip()) for line in lines if line for left, right in [line.split(";")]
+    ]
+
+
+def titled_pairs(name: str) -> list[tuple[str, str, str]]:
+    """Pairs of lines that end with a semicolon, below a comment that says what each shows."""
+    lines = (FIXTURES / name).read_text().splitlines()
+    blocks = zip(lines[2::4], lines[3::4], lines[4::4], strict=True)
+    return [
+        (title[2:], text.removesuffix(";"), end.removesuffix(";")) for title, text, end in blocks
     ]
 
 
@@ -77,9 +87,18 @@ def test_a_warm_table_changes_nothing(programs: list[Expr]) -> None:
     assert [canonical(p, table) for p in programs] == [canonical(p) for p in programs]
 
 
-@pytest.mark.parametrize(("text", "expected"), pairs("canonical.txt"))
-def test_fixture(text: str, expected: str) -> None:
-    assert show(canonical(parse(text).expr)) == expected
+@pytest.mark.parametrize(("title", "text", "expected"), titled_pairs("canonical.txt"))
+def test_fixture(title: str, text: str, expected: str) -> None:
+    assert show(canonical(parse(text).expr)) == expected, title
+
+
+def test_every_rule_has_a_pair_that_it_makes() -> None:
+    used: set[str] = set()
+    for title, text, _ in titled_pairs("canonical.txt"):
+        trace: list[Step] = []
+        canonical(parse(text).expr, trace=trace)
+        used |= {title} & {step.rule for step in trace}
+    assert {str(rule) for rule in RULES} <= used
 
 
 @pytest.mark.parametrize(("left", "right"), pairs("equal.txt"))
