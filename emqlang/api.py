@@ -143,8 +143,8 @@ def assign(
 
     Budgets are written as on the command line: size='4.5MiB', bops='72G', latency='3ms',
     avg_bits=3. `method` is 'exact', or 'sample' for the paper's. `recipe.bits` maps layers to
-    weight bits. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the least each
-    can be, E402 for `fix`, E501 for scores that are not finite.
+    weight bits. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the least
+    each can be, E402 for `fix`, E501 for scores that are not finite.
     """
     constraints = Constraints(
         size=size,

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TextIO
 
-from emqlang import views
 from emqlang.grammar.diagnostics import EXIT_OK, EmqError, Passage, Source, error, nearest
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import INPUTS
@@ -62,7 +61,9 @@ class Repl:
         """Score an expression on the loaded network, show the table, and keep it as `_`."""
         program = self.program(text)
         render.diagnostics(program.warnings)
-        views.present(evaluate(self.workbench, [program]), "eval", "screen")
+        result = evaluate(self.workbench, [program])
+        render.diagnostics(result.diagnostics)
+        evaluation.screen(result)
         self.last = {LAST: program.expr}
 
     def _bind(self, statement: str) -> None:

@@ -6,14 +6,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import partial, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from emqlang import views
 from emqlang.grammar.diagnostics import EXIT_OK
+from emqlang.views import render
 
 POSITIVE = click.IntRange(min=1)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -375,7 +376,8 @@ def shown(name: str, csv: bool = False) -> Callable[[Callable[..., Any]], Callab
             if as_json and as_csv:
                 context.fail("--json and --csv exclude each other")
             result = function(*args, **options)
-            views.present(result, name, "json" if as_json else "csv" if as_csv else "screen")
+            view = import_module(f"emqlang.views.{name}").VIEWS[type(result)]
+            render.result(result, view, "json" if as_json else "csv" if as_csv else "screen")
             context.exit(getattr(result, "exit_status", EXIT_OK))
 
         return stack(as_json, *([as_csv] if csv else []))(command)

@@ -10,9 +10,9 @@ from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.solver import Assignment
 from emqlang.tasks.assign import Bits, Sweep, Trial, Walk
 from emqlang.tasks.problem import Front, Problem, proxy_of
-from emqlang.views import Csv, View, render
 from emqlang.views import eval as evaluation
-from emqlang.views.render import Column
+from emqlang.views import render
+from emqlang.views.render import Column, Csv, View
 
 
 def bits_screen(bits: Bits) -> None:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from emqlang.grammar.proof.equivalence import Identity
 from emqlang.grammar.text.printer import show
-from emqlang.views import View, render
-from emqlang.views.render import Column
+from emqlang.views import render
+from emqlang.views.render import Column, View
 
 
 def screen(identity: Identity) -> None:

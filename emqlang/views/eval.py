@@ -12,8 +12,8 @@ from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.network import Network
 from emqlang.scores.table import TIED
 from emqlang.tasks.eval import Evaluation, Scored
-from emqlang.views import Csv, View, render
-from emqlang.views.render import Column
+from emqlang.views import render
+from emqlang.views.render import Column, Csv, View
 
 SCHEMA = "emqlang.eval/1"
 GAP = 3  # characters that a table puts between two columns

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from emqlang.quant.ptq.evaluate import Evaluation
 from emqlang.tasks.evaluate import Evaluated
-from emqlang.views import View, render
+from emqlang.views import render
 from emqlang.views.eval import network
+from emqlang.views.render import View
 
 FORMATS: Final = {
     "accuracy": "{:.2%}",

@@ -9,8 +9,9 @@ from emqlang.grammar.diagnostics import CODES, error, nearest
 from emqlang.grammar.inputs import INPUTS, Input, Kind
 from emqlang.grammar.ops import CALLS, OPS, Op
 from emqlang.grammar.paper import NAMES
-from emqlang.views import View, render
+from emqlang.views import render
 from emqlang.views.ops import signatures, written
+from emqlang.views.render import View
 
 _VALUES: Final = {
     Kind.LAYER: "one number per layer",

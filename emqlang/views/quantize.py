@@ -11,10 +11,10 @@ from emqlang.quant.ptq.evaluate import Evaluation
 from emqlang.quant.ptq.fidelity import LayerReport
 from emqlang.quant.ptq.recipe import Recipe
 from emqlang.tasks.quantize import Comparison
-from emqlang.views import View, render
+from emqlang.views import render
 from emqlang.views.eval import network
 from emqlang.views.evaluate import figures
-from emqlang.views.render import Column
+from emqlang.views.render import Column, View
 
 TITLES = ("W", "A", "weight SQNR", "output SQNR", "values")
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 import click
 
@@ -28,6 +28,7 @@ _BAR = 24  # characters of a progress bar
 _GAP = 3  # characters between two columns
 _HUE = {True: "red", False: "yellow"}  # of errors, and of warnings
 
+Csv = tuple[Sequence[str], Iterable[Sequence[object]]]  # header, rows
 Cell = str | tuple[str, str]  # a text, or one with a dim remark below it
 
 
@@ -40,6 +41,26 @@ class Column:
     style: str = ""
     folds: bool = False
     optional: bool = False
+
+
+class View(NamedTuple):
+    """How a result is shown: printed for people, as one JSON object, and as CSV if it has rows."""
+
+    screen: Callable[[Any], None]
+    json: Callable[[Any], dict[str, Any]]
+    csv: Callable[[Any], Csv] | None = None
+
+
+def result(value: Any, view: View, form: Literal["screen", "json", "csv"]) -> None:
+    """A result's diagnostics, and the result as its view shows it."""
+    diagnostics(getattr(value, "diagnostics", ()))
+    if form == "json":
+        json_object(view.json(value))
+    elif form == "csv":
+        assert view.csv is not None
+        csv_rows(*view.csv(value))
+    else:
+        view.screen(value)
 
 
 def wants_colour() -> bool | None:

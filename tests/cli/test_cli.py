@@ -57,45 +57,44 @@ def test_help_lists_every_command_and_every_exit_status(emq: Emq) -> None:
     assert {row.exit for row in CODES.values()} <= set(EXIT_STATUS)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_starts_with_examples(emq: Emq, name: str) -> None:
-    shown = emq(*name.split(), "--help")
-    usage, title, *rest = [line for line in shown.out.splitlines() if line.strip()]
-    assert usage.startswith(f"Usage: emqlang {name}")
-    assert title == "Examples:"
-    assert 2 <= len(examples(name)) <= 3
-    assert [line.strip() for line in rest[: len(examples(name))]] == list(examples(name))
+def test_help_starts_with_examples(emq: Emq) -> None:
+    for name in COMMANDS:
+        shown = emq(*name.split(), "--help")
+        usage, title, *rest = [line for line in shown.out.splitlines() if line.strip()]
+        assert usage.startswith(f"Usage: emqlang {name}")
+        assert title == "Examples:"
+        assert 2 <= len(examples(name)) <= 3, name
+        assert [line.strip() for line in rest[: len(examples(name))]] == list(examples(name))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_command_and_the_list_say_the_same(name: str) -> None:
-    assert command_of(name).name == name.split()[-1]
+def test_the_command_and_the_list_say_the_same() -> None:
+    assert [command_of(name).name for name in COMMANDS] == [name.split()[-1] for name in COMMANDS]
 
 
-RUNS = {"evolve", "front", "top", "lineage", "why", "rank", "experiment"}
-HEAVY = {
-    "eval",
-    "repl",
-    "assign",
-    "quantize",
-    "evaluate",
-    *RUNS,
-    *BENCH,
-}  # they have tests of their own
-LIGHT = [
-    line
-    for name in COMMANDS
-    if name not in HEAVY
-    for line in examples(name)
-    if line.startswith("emqlang")
-]
+@pytest.mark.xfail(reason="options that are still being reworded", strict=False)
+def test_help_names_what_an_option_is() -> None:
+    """Not "Of the resamples", but "Seed of the resamples"."""
+    options = [
+        (name, param)
+        for name in COMMANDS
+        for param in command_of(name).params
+        if isinstance(param, click.Option)
+    ]
+    assert not [(name, p.name, p.help) for name, p in options if (p.help or "").startswith("Of ")]
 
 
-@pytest.mark.parametrize("line", LIGHT)
-def test_examples_run(emq: Emq, folder: Path, line: str) -> None:
-    words = shlex.split(re.split(r" [<>] ", line)[0])
-    result = emq(*words[1:], stdin=EXPORT)
-    assert result.status in (0, 1) and "error" not in result.err
+TESTED_ELSEWHERE = {"eval", "repl", "assign", "quantize", "evaluate", "rank", "experiment"}
+OF_A_RUN = {"evolve", "front", "top", "lineage", "why"}
+LIGHT = [name for name in COMMANDS if name not in {*TESTED_ELSEWHERE, *OF_A_RUN, *BENCH}]
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_examples_run(emq: Emq, folder: Path, name: str) -> None:
+    for line in examples(name):
+        if line.startswith("emqlang"):
+            words = shlex.split(re.split(r" [<>] ", line)[0])
+            result = emq(*words[1:], stdin=EXPORT)
+            assert result.status in (0, 1) and "error" not in result.err, line
 
 
 @pytest.mark.parametrize(
@@ -202,11 +201,11 @@ def test_fmt_is_a_filter(emq: Emq) -> None:
     assert emq("fmt", "-", stdin="a=mean( abs(w) )\n").out == "a = mean(abs(w))\n"
 
 
-@pytest.mark.parametrize("stage", ["tree", "kinds", "graph", "canonical", "plan"])
-def test_show_has_every_stage(emq: Emq, stage: str) -> None:
-    shown = emq("show", "--stage", stage, "log(abs(grad_synflow)) * sqrt(mean(abs(w)))")
-    assert shown.status == 0 and shown.err == ""
-    assert "grad_synflow" in shown.out
+def test_show_has_every_stage(emq: Emq) -> None:
+    for stage in ("tree", "kinds", "graph", "canonical", "plan"):
+        shown = emq("show", "--stage", stage, "log(abs(grad_synflow)) * sqrt(mean(abs(w)))")
+        assert shown.status == 0 and shown.err == "", stage
+        assert "grad_synflow" in shown.out, stage
 
 
 def test_show_takes_every_form_of_program(emq: Emq, folder: Path) -> None:
@@ -227,10 +226,10 @@ def test_ops_paper_lists_28_names(emq: Emq) -> None:
     assert len(json.loads(emq("ops", "--paper", "--json").out)["names"]) == 28
 
 
-@pytest.mark.parametrize("topic", [*CODES, *OPS, *INPUTS])
-def test_everything_is_explained(emq: Emq, topic: str) -> None:
-    shown = emq("explain", topic)
-    assert shown.status == 0 and topic in shown.out
+def test_everything_is_explained(emq: Emq) -> None:
+    for topic in (*CODES, *OPS, *INPUTS):
+        shown = emq("explain", topic)
+        assert shown.status == 0 and topic in shown.out, topic
 
 
 def test_simplify_prints_one_expression(emq: Emq) -> None:
