@@ -7,8 +7,8 @@ from typing import Any, Final
 from emqlang.evolve.ledger import Ledger, Status
 from emqlang.evolve.reasons import MEANINGS, Reason
 from emqlang.tasks.evolve import EvolveResult
-from emqlang.views import View, history, render
-from emqlang.views.render import Column
+from emqlang.views import history, render
+from emqlang.views.render import Column, View
 
 
 def screen(result: EvolveResult) -> None:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from emqlang.experiments.catalogue import EXPERIMENTS, Figure
 from emqlang.experiments.study import Study, StudyPlan
-from emqlang.views import View, render
-from emqlang.views.render import Column
+from emqlang.views import render
+from emqlang.views.render import Column, View
 
 SCHEMA = "emqlang.experiment/1"
 

@@ -11,8 +11,8 @@ from emqlang.evolve.ledger import Ledger
 from emqlang.evolve.reasons import MEANINGS
 from emqlang.scores.correlation import RATIOS
 from emqlang.store import write_text
-from emqlang.views import View, render
-from emqlang.views.render import Column
+from emqlang.views import render
+from emqlang.views.render import Column, View
 
 SCHEMA = "emqlang.run"
 

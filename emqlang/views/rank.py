@@ -11,8 +11,8 @@ import numpy as np
 from emqlang.grammar.text.printer import show
 from emqlang.scores.correlation import PAPER_DRAWS, PAPER_ROWS, RATIOS
 from emqlang.tasks.rank import Ranking, RankResult, Standing
-from emqlang.views import Csv, View, render
-from emqlang.views.render import Cell, Column
+from emqlang.views import render
+from emqlang.views.render import Cell, Column, Csv, View
 
 SCHEMA = "emqlang.rank/1"
 TOPS = tuple(f"@{ratio:.0%}" for ratio in RATIOS)
