@@ -9,14 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import networkx as nx
-import pytest
 
 from emqlang.cli import SECTIONS
 
 # cli -> views -> experiments, api -> tasks -> evolve -> scores -> compiler, quant -> grammar, store
 BELOW = {
     "__init__": ("api", "grammar", "quant"),
-    "store": (),
+    "store": ("grammar.diagnostics",),
     "grammar": (),
     "quant": ("grammar.inputs", "grammar.signs", "grammar.diagnostics", "store"),
     "compiler": ("grammar",),
@@ -34,10 +33,11 @@ PRINTERS = {"views.render", "quant.models.training"}  # the second is a program 
 UNPICKLER = "quant.tables.exchange"  # the one file that reads pickles, by an Unpickler that refuses
 UNSAFE = {"eval", "exec", "pickle.load", "pickle.loads", "os.system"}
 LINES, FUNCTION_LINES = 400, 60
-LONG: dict[str, str] = {}  # module, or module.function -> why it is longer
+# module, or module.function -> why it is longer
+LONG = {"grammar.diagnostics": "the table of codes, a row for each"}
 SHARED = {
     "tasks": {"problem", "workbench", "truth", "workers"},
-    "views": {"render", "plots"},
+    "views": {"render", "plots", "history"},
 }
 # command -> where its work is done, or that it has none
 NO_TASK = {
@@ -117,10 +117,6 @@ def room(name: str) -> str:
     return name.split(".")[0]
 
 
-PENDING = pytest.mark.xfail(reason="rooms that are still being moved", strict=False)
-
-
-@PENDING
 def test_imports_run_down() -> None:
     """A new room has no row, and fails until it has."""
     offenders = [
@@ -133,7 +129,6 @@ def test_imports_run_down() -> None:
     assert not offenders, "\n".join(offenders)
 
 
-@PENDING
 def test_no_circle_of_imports() -> None:
     """Imports for type checkers alone do not count."""
     graph = nx.DiGraph()
@@ -154,7 +149,6 @@ class _Running(ast.NodeTransformer):
         return None if ast.unparse(node.test) == "TYPE_CHECKING" else node
 
 
-@PENDING
 def test_every_command_has_its_three_files() -> None:
     """`cli/X` reads the words, `tasks/X` does it, `views/X` shows it; two tables except some."""
     commands = {name for section in SECTIONS.values() for name in section}
@@ -206,7 +200,6 @@ def test_no_file_is_unsafe_or_unfinished() -> None:
     assert not offenders, "\n".join(offenders)
 
 
-@PENDING
 def test_no_file_and_no_function_is_long() -> None:
     lengths = {
         name: (path.read_text(encoding="utf-8").count("\n"), LINES)
