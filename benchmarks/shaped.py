@@ -9,9 +9,8 @@ import numpy as np
 from synthetic import RESNET18, Synthetic, synthetic
 
 from emqlang.evolve.arena import Arena, Benchmark
-from emqlang.grammar.program import parse
 from emqlang.quant.networks.layers import Group
-from emqlang.scores.table import tabulate
+from emqlang.scores.pipeline import tabulate
 
 WEIGHTS = ("w", "grad", "grad_synflow", "hess")
 EQ5 = "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"
@@ -38,7 +37,7 @@ def arena(shapes: tuple[tuple[str, tuple[int, ...]], ...], names: tuple[str, ...
     rng = np.random.default_rng(0)
     own = groups(statistics)
     choices = rng.integers(len(statistics.choices), size=(ROWS, len(own)))
-    (table,) = tabulate([parse(EQ5).canonical], statistics, own)
+    (table,) = tabulate([EQ5], statistics, own)
     clean = table.totals(choices)
     truth = clean + NOISE * clean.std() * rng.standard_normal(ROWS)
     shapes = list(statistics.shapes.values())

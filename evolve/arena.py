@@ -18,7 +18,8 @@ from emqlang.compiler.cache import Cache
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.expr import Expr
 from emqlang.scores.correlation import RATIOS, Array, correlation, count
-from emqlang.scores.table import Group, tabulate
+from emqlang.scores.pipeline import tabulate
+from emqlang.scores.table import Group, totals
 
 Ints = NDArray[np.int64]
 
@@ -58,16 +59,8 @@ class Benchmark:
         return [(best, rankdata(self.truth[best])) for best in rows]
 
     def totals(self, scores: Array) -> Array:
-        """Scores (programs, rows) of all configurations, from S (programs, groups, choices).
-
-        Rounded as `ScoreTable.totals` does it.
-        """
-        with np.errstate(all="ignore"):
-            sums: Array = scores[:, np.arange(len(self.groups)), self.choices].sum(-1)
-        largest = np.abs(sums).max(-1, keepdims=True, initial=0.0)
-        scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-        with np.errstate(all="ignore"):
-            return np.round(sums / scale, 12)
+        """Scores (programs, rows) of all configurations, from S (programs, groups, choices)."""
+        return totals(scores, self.choices)
 
     def rho(self, totals: Array) -> Array:
         """Spearman's correlation (programs, ratios) over the truly best rows, ranked anew."""

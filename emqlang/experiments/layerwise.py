@@ -20,7 +20,7 @@ from emqlang.quant.bits.menu import weight_widths
 from emqlang.quant.networks.network import Network
 from emqlang.quant.tables.table import load
 from emqlang.scores.correlation import Array, spearman
-from emqlang.scores.table import tabulate
+from emqlang.scores.pipeline import tabulate
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 # None of them reads the choice itself.

@@ -1,29 +1,31 @@
 """Bootstrap intervals of rank correlations, over rows and over test images.
 
-Rows are resampled by how often each is drawn, so that all resamples are ranked at once: a row that is drawn three times
-stands three times in the ranking.
+Rows are resampled by how often each is drawn, so that all resamples are ranked at once: a row drawn
+three times stands three times in the ranking.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emqlang.scores.correlation import RATIOS, Array, By, Rows, Truth, count
 
-COVERAGE = 0.95
-DRAWS = 1000
+COVERAGE: Final = 0.95
+DRAWS: Final = 1000
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """Values of every proxy at every ratio in `draws` resamples of rows and images: (draws, ratios, proxies).
+    """Correlations of every proxy at every ratio in resamples of rows and images.
 
-    All proxies meet the same resamples, so that differences between them are paired.
+    draws  (draws, ratios, proxies); all proxies have the same resamples, so that differences
+           between them are paired
     """
 
     draws: Array
@@ -45,24 +47,25 @@ def bootstrap(
     ratios: Sequence[float] = RATIOS,
     by: By = "truth",
 ) -> Bootstrap:
-    """Resamples rows and, where it is known which images each row gets right, images. scores: (proxies, rows).
+    """Resamples rows and, if it is known which images each row gets right, images.
 
+    scores  (proxies, rows)
     Raises E406 for too few rows.
     """
     proxies, rows = scores.shape
     times = generator.multinomial(rows, np.full(rows, 1 / rows), size=draws).astype(np.float64)
     values = truth.drawn(draws, generator)
     order = np.argsort(values, axis=-1, kind="stable")
-    found = np.empty((draws, len(ratios), proxies))
+    correlations = np.empty((draws, len(ratios), proxies))
     for place, ratio in enumerate(ratios):
         best = count(ratio, rows)
         top = _Top.of(times, np.argsort(-values, axis=-1, kind="stable"), values, order, best)
-        for proxy, own in enumerate(scores):
+        for proxy, row in enumerate(scores):
             if by == "score" and ratio != 1:
-                own_best = np.broadcast_to(np.argsort(-own, kind="stable"), times.shape)
-                top = _Top.of(times, own_best, values, order, best)
-            found[:, place, proxy] = top.spearman(own)
-    return Bootstrap(found)
+                best_first = np.broadcast_to(np.argsort(-row, kind="stable"), times.shape)
+                top = _Top.of(times, best_first, values, order, best)
+            correlations[:, place, proxy] = top.spearman(row)
+    return Bootstrap(correlations)
 
 
 def percentiles(values: Array) -> Array:
@@ -73,13 +76,14 @@ def percentiles(values: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class _Top:
-    """The best rows of every resample, and where the truth ranks them; rows come first, so that taking some copies whole lines.
+    """The best rows of every resample, and where the truth ranks them.
 
-    rows      (rows,)        those that stand there in any resample
-    weights   (rows, draws)  how often a row stands there
-    deviation (rows, draws)  that times what its rank by the truth is above the mean rank
-    spread    (draws,)       the sum of squares of those ranks' deviations
-    best      how many they are, every time a row stands there counted
+    rows       (rows,)        those that are among the best in any resample
+    weights    (rows, draws)  how often a row is
+    deviation  (rows, draws)  that, times how far its rank by the truth is above the mean rank
+    spread     (draws,)       the sum of squares of those ranks' deviations
+    best       how many the best are, a row counted as often as it was drawn
+    Rows come first, so that taking some of them copies whole lines.
     """
 
     rows: Rows
@@ -90,14 +94,17 @@ class _Top:
 
     @classmethod
     def of(cls, times: Array, best_first: Rows, truth: Array, order: Rows, best: int) -> _Top:
-        """Of rows drawn so many times, the `best` ones. All are (draws, rows), and `order` sorts the truth upwards."""
+        """The `best` of rows drawn so many `times`; `order` sorts the truth upwards.
+
+        All arrays are (draws, rows).
+        """
         weights = _best(times, best_first, best)
         ranks = _ranks(weights, order, np.take_along_axis(truth, order, -1)) - (best + 1) / 2
         deviation, rows = weights * ranks, np.flatnonzero(weights.any(0))
         return cls(rows, weights.T[rows], deviation.T[rows], (deviation * ranks).sum(-1), best)
 
     def spearman(self, scores: Array) -> Array:
-        """Spearman's correlation (draws,) of scores (rows,) with the truth; 0 where one side is constant."""
+        """Spearman's correlation (draws,) of scores (rows,) with the truth; 0 for a constant."""
         scores = scores[self.rows]
         order = np.argsort(scores, kind="stable")
         times, deviation = (
@@ -111,13 +118,13 @@ class _Top:
 
 
 def _merge(lines: Array, values: Array) -> Array:
-    """Sums of the lines (values, ..) whose values, in ascending order, are equal: they share their average rank."""
+    """Sums of the lines (values, ..) of equal values, which ascend and share their average rank."""
     starts = np.flatnonzero(np.diff(values, prepend=-np.inf))
     return lines if len(starts) == len(lines) else np.add.reduceat(lines, starts)
 
 
 def _best(times: Array, order: Rows, best: int) -> Array:
-    """How often each row stands among the `best` ones, `order` naming them best first: (draws, rows)."""
+    """How often each row is among the `best`, `order` being best first: (draws, rows)."""
     stacked = np.take_along_axis(times, order, -1)
     before = stacked.cumsum(-1) - stacked
     weights = np.empty_like(times)
@@ -126,7 +133,10 @@ def _best(times: Array, order: Rows, best: int) -> Array:
 
 
 def _ranks(weights: Array, order: Rows, values: Array) -> Array:
-    """Average ranks of rows that stand `weights` times each; all are (draws, rows), and `order` sorts `values` upwards."""
+    """Average ranks of rows that count `weights` times; `order` sorts `values` upwards.
+
+    All arrays are (draws, rows).
+    """
     stacked = np.take_along_axis(weights, order, -1)
     upto = stacked.cumsum(-1)
     new = np.ones(values.shape, bool)  # where another value begins

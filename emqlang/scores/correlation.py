@@ -1,16 +1,16 @@
-"""How well scores rank configurations: Spearman's correlation at the top, and what else compares two orders.
+"""How well scores rank configurations: Spearman's correlation at the top, and other measures.
 
 scores  (proxies, rows)   higher means a better configuration
 truth   (rows,)           accuracy, or minus the loss
-Ranks are average ranks, and every subset is ranked anew (the paper's text; with global ranks its Eq. 4 leaves [-1, 1]).
-A correlation with something constant is 0: it ranks nothing.
+
+Ranks are average ranks, and every subset is ranked anew, as the paper's text has it; with global
+ranks its Eq. 4 leaves [-1, 1]. A correlation with a constant is 0: it ranks nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +22,28 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 By = Literal["truth", "score"]
 
-RATIOS = (0.2, 0.5, 1.0)  # of the rows, the best ones
-PAPER_DRAWS, PAPER_ROWS = 5, 50  # Table 1: mean and deviation over five draws of 50 configurations
+RATIOS: Final = (0.2, 0.5, 1.0)  # of the rows, the best ones
+# Table 1 is the mean and deviation over five draws of 50 configurations.
+PAPER_DRAWS: Final = 5
+PAPER_ROWS: Final = 50
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known of configurations: `right` (rows, images) says which images each one gets right, if that is known."""
+    """What was measured of configurations.
+
+    values  (rows,)
+    right   (rows, images): which images each row gets right, if that is known
+    """
 
     values: Array
     right: NDArray[np.bool_] | None = None
 
     def drawn(self, draws: int, generator: np.random.Generator) -> Array:
-        """(draws, rows): accuracy on images drawn anew, with replacement; the truth itself where images are not known."""
+        """Accuracy on images drawn anew, with replacement: (draws, rows).
+
+        If images are not known, the values themselves.
+        """
         if self.right is None:
             return np.broadcast_to(self.values, (draws, len(self.values)))
         images = self.right.shape[1]
@@ -59,15 +68,12 @@ def correlation(a: Array, b: Array) -> Array:
 
 
 def count(ratio: float, rows: int) -> int:
-    """How many rows a ratio of them are: `int(ratio * rows)`. Raises E406 where they are fewer than two."""
-    found = int(ratio * rows + 1e-9)
-    if found < 2:
-        raise error(
-            "E406",
-            f"{ratio:.0%} of {rows} rows are {found}: too few to rank",
-            "take more rows, or a larger part",
-        )
-    return found
+    """How many rows a ratio of them is: `int(ratio * rows)`. Raises E406 if fewer than two."""
+    best = int(ratio * rows + 1e-9)
+    if best < 2:
+        message = f"{ratio:.0%} of {rows} rows are {best}: too few to rank"
+        raise error("E406", message, "take more rows, or a larger part")
+    return best
 
 
 def top(order_by: Array, ratio: float) -> Rows:
@@ -76,33 +82,29 @@ def top(order_by: Array, ratio: float) -> Rows:
 
 
 def at_top(scores: Array, truth: Array, ratio: float, by: By = "truth") -> Array:
-    """Spearman (proxies,) over the best rows: by the truth, or, as the authors' code has it, by each proxy's own score."""
+    """Spearman's correlation (proxies,) over the best rows.
+
+    They are the best by the truth, or, as in the authors' code, by each proxy's own score.
+    """
     if by == "truth" or ratio == 1:
         rows = top(truth, ratio)
         return spearman(scores[:, rows], truth[rows])
-    chosen = [top(own, ratio) for own in scores]
+    tops = [top(row, ratio) for row in scores]
     return np.array(
-        [spearman(own[rows], truth[rows]) for own, rows in zip(scores, chosen, strict=True)]
+        [spearman(row[best], truth[best]) for row, best in zip(scores, tops, strict=True)]
     )
-
-
-def fitness(
-    scores: Array, truth: Array, ratios: Sequence[float] = RATIOS, by: By = "truth"
-) -> Array:
-    """The search's objective (proxies,): the mean of Spearman over the ratios."""
-    return np.asarray(np.mean([at_top(scores, truth, ratio, by) for ratio in ratios], axis=0))
 
 
 def kendall(scores: Array, truth: Array) -> Array:
     """Kendall's tau-b (proxies,)."""
-    taus = np.array([kendalltau(own, truth).statistic for own in scores])
+    taus = np.array([kendalltau(row, truth).statistic for row in scores])
     return np.where(np.isnan(taus), 0.0, taus)
 
 
 def precision(scores: Array, truth: Array, ratio: float) -> Array:
     """The share (proxies,) of the truly best rows that a proxy counts among its best as many."""
     best = set(top(truth, ratio).tolist())
-    return np.array([len(best & set(top(own, ratio).tolist())) / len(best) for own in scores])
+    return np.array([len(best & set(top(row, ratio).tolist())) / len(best) for row in scores])
 
 
 def partial(scores: Array, truth: Array, held: Array) -> Array:
@@ -123,7 +125,10 @@ def _residual(a: Array, b: Array) -> Array:
 def paper_protocol(
     scores: Array, truth: Array, generator: np.random.Generator, by: By = "truth"
 ) -> tuple[Array, Array]:
-    """Mean and standard deviation over PAPER_DRAWS draws of PAPER_ROWS rows, each (ratios, proxies), as Table 1 prints them."""
+    """Mean and standard deviation over PAPER_DRAWS draws of PAPER_ROWS rows, as in Table 1.
+
+    Each is (ratios, proxies). Raises E406 if there are fewer rows.
+    """
     if len(truth) < PAPER_ROWS:
         raise error("E406", f"the paper draws {PAPER_ROWS} rows, and there are {len(truth)}")
     draws = [generator.choice(len(truth), PAPER_ROWS, replace=False) for _ in range(PAPER_DRAWS)]

@@ -15,7 +15,8 @@ from emqlang.quant.bits.configuration import read_configuration
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.layers import Group, Layer
 from emqlang.quant.networks.network import Network
-from emqlang.scores.table import ScoreTable, tabulate
+from emqlang.scores.pipeline import tabulate
+from emqlang.scores.table import ScoreTable
 from emqlang.tasks.workbench import Workbench, needs_data
 
 
@@ -93,12 +94,11 @@ def evaluate(
     started = perf_counter()
     network = workbench.network
     chosen = None if config is None else _configuration(config, workbench)
-    forms = [program.canonical for program in programs]
-    names = inputs(*forms)
+    names = inputs(*(program.canonical for program in programs))
     statistics = workbench.statistics(names)
     collected = perf_counter()
     tables = tabulate(
-        forms,
+        programs,
         statistics,
         network.collection.groups,
         tied or workbench.options.tied,

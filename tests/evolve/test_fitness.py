@@ -11,7 +11,7 @@ from emqlang.grammar.expr import Expr
 from emqlang.grammar.program import parse
 from emqlang.grammar.text.printer import show
 from emqlang.scores import correlation as ranking
-from emqlang.scores.table import tabulate
+from emqlang.scores.pipeline import tabulate
 
 
 def programs(*texts: str) -> list[Expr]:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.scores import correlation as ranking
+from emqlang.scores import correlation
 from emqlang.scores.correlation import Truth
 
 ROWS, IMAGES = 60, 500
@@ -34,61 +34,54 @@ def test_spearman_is_scipys_with_average_ties(rng: np.random.Generator) -> None:
         rng.integers(7, size=ROWS).astype(float),
     )
     expected = [stats.spearmanr(own, truth).statistic for own in scores]
-    assert ranking.spearman(scores, truth) == pytest.approx(expected)
+    assert correlation.spearman(scores, truth) == pytest.approx(expected)
 
 
 def test_a_constant_ranks_nothing() -> None:
     truth = np.arange(10.0)
     assert (
-        ranking.spearman(np.ones((1, 10)), truth) == 0
-        and ranking.kendall(np.ones((1, 10)), truth) == 0
+        correlation.spearman(np.ones((1, 10)), truth) == 0
+        and correlation.kendall(np.ones((1, 10)), truth) == 0
     )
 
 
 def test_the_top_is_ranked_anew() -> None:
     truth = np.arange(10.0)
     score = np.array([[0, 1, 2, 3, 4, 9, 8, 7, 6, 5.0]])
-    assert ranking.at_top(score, truth, 0.5) == pytest.approx(-1)
-    assert ranking.at_top(score, truth, 0.5, by="score") == pytest.approx(-1)
-    assert ranking.at_top(score, truth, 1.0) == ranking.spearman(score, truth)
+    assert correlation.at_top(score, truth, 0.5) == pytest.approx(-1)
+    assert correlation.at_top(score, truth, 0.5, by="score") == pytest.approx(-1)
+    assert correlation.at_top(score, truth, 1.0) == correlation.spearman(score, truth)
 
 
 def test_by_score_each_proxy_has_its_own_top() -> None:
     truth = np.array([0.0, 1, 2, 3])
     scores = np.array([[9.0, 8, 0, 1], [0, 1, 8, 9]])
-    assert ranking.at_top(scores, truth, 0.5, by="score") == pytest.approx([-1, 1])
+    assert correlation.at_top(scores, truth, 0.5, by="score") == pytest.approx([-1, 1])
 
 
 def test_k_is_rounded_down_but_not_by_float_error() -> None:
-    assert len(ranking.top(np.arange(425.0), 0.2)) == 85
-    assert len(ranking.top(np.arange(10.0), 0.29)) == 2
-    assert len(ranking.top(np.arange(100.0), 0.29)) == 29
+    assert len(correlation.top(np.arange(425.0), 0.2)) == 85
+    assert len(correlation.top(np.arange(10.0), 0.29)) == 2
+    assert len(correlation.top(np.arange(100.0), 0.29)) == 29
 
 
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(EmqError, match="too few to rank") as refused:
-        ranking.at_top(np.ones((1, 5)), np.arange(5.0), 0.2)
+        correlation.at_top(np.ones((1, 5)), np.arange(5.0), 0.2)
     assert refused.value.diagnostics[0].code == "E406"
-
-
-def test_fitness_is_the_mean_over_the_ratios(truth: Truth, rng: np.random.Generator) -> None:
-    scores = noisy(truth, rng, 0.0, 0.1)
-    values = [ranking.at_top(scores, truth.values, ratio) for ratio in (0.2, 0.5, 1.0)]
-    assert ranking.fitness(scores, truth.values) == pytest.approx(np.mean(values, axis=0))
-    assert ranking.fitness(scores, truth.values)[0] == pytest.approx(1)
 
 
 def test_precision_counts_the_best_that_are_found() -> None:
     truth = np.arange(10.0)
     scores = np.array([truth, -truth, [0, 0, 0, 0, 0, 0, 9, 0, 0, 8]])
-    assert ranking.precision(scores, truth, 0.2) == pytest.approx([1, 0, 0.5])
+    assert correlation.precision(scores, truth, 0.2) == pytest.approx([1, 0, 0.5])
 
 
 def test_partial_correlation_takes_out_what_size_explains(rng: np.random.Generator) -> None:
     size = rng.permutation(ROWS).astype(float)
     other = rng.permutation(ROWS).astype(float)
     scores = np.array([size, size + 2 * other, np.exp(size / 9)])
-    found = ranking.partial(scores, size + other, size)
+    found = correlation.partial(scores, size + other, size)
     assert found[0] == 0 and found[2] == 0 and found[1] > 0.8
 
     ranks = [stats.rankdata(x) for x in (scores[1], size + other, size)]
@@ -97,7 +90,7 @@ def test_partial_correlation_takes_out_what_size_explains(rng: np.random.Generat
 
 
 def test_the_papers_protocol(truth: Truth, rng: np.random.Generator) -> None:
-    mean, deviation = ranking.paper_protocol(noisy(truth, rng, 0.0, 0.3), truth.values, rng)
+    mean, deviation = correlation.paper_protocol(noisy(truth, rng, 0.0, 0.3), truth.values, rng)
     assert mean.shape == deviation.shape == (3, 2)
     assert (
         mean[:, 0] == pytest.approx(1)
@@ -105,4 +98,4 @@ def test_the_papers_protocol(truth: Truth, rng: np.random.Generator) -> None:
         and deviation[2, 1] > 0
     )
     with pytest.raises(EmqError, match="draws 50 rows"):
-        ranking.paper_protocol(np.ones((1, 40)), np.arange(40.0), rng)
+        correlation.paper_protocol(np.ones((1, 40)), np.arange(40.0), rng)

@@ -1,57 +1,30 @@
-"""Score tables: tied layers, Eq. 3, the bit weight, what falls, what is not finite, and what identifies a program."""
+"""Score tables: tied layers, Eq. 3, scores that fall as bits rise, scores that are not finite."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import Bits, Fake, fake, program
+from fakes import Bits, fake
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import plain_exprs
+from ties import GROUPS, STATISTICS, Tie, table
 
-from emqlang.compiler.cache import Cache
-from emqlang.grammar import parse
-from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.grammar.expr import Expr, apply, elaborate, statistic
-from emqlang.grammar.inputs import Kind
-from emqlang.grammar.text.printer import show
-from emqlang.scores.table import TIED, ScoreTable, tabulate, without_bits
-
-
-@dataclass(frozen=True)
-class Tie:
-    name: str
-    layers: tuple[int, ...]
-    main: int
-
-
-GROUPS = (Tie("stem", (0,), 0), Tie("rest", (1, 2), 2))
-BITS = (Bits(2), Bits(3), Bits(8))
-STATISTICS = fake(choices=BITS)
-
-
-def form(text: str) -> Expr:
-    return canonical(program(text))
-
-
-def table(text: str, tied: str = "auto", statistics: Fake = STATISTICS) -> ScoreTable:
-    (found,) = tabulate([form(text)], statistics, GROUPS, tied)
-    return found
-
+from emqlang.scores.pipeline import tabulate
+from emqlang.scores.table import TIED
 
 # tied layers
 
 
 def test_a_bit_weighted_program_takes_the_main_layer() -> None:
-    found = table("mean(abs(w))")
-    assert found.tied == "main"
-    assert found.q is not None and found.q.shape == (3,)
-    np.testing.assert_array_equal(found.values, found.q[:, None] * [2.0, 3.0, 8.0])
-    np.testing.assert_array_equal(found.scores, found.values[[0, 2]])
+    scored = table("mean(abs(w))")
+    assert scored.tied == "main"
+    assert scored.q is not None and scored.q.shape == (3,)
+    np.testing.assert_array_equal(scored.values, scored.q[:, None] * [2.0, 3.0, 8.0])
+    np.testing.assert_array_equal(scored.scores, scored.values[[0, 2]])
 
 
 def test_any_other_adds_up() -> None:
@@ -61,10 +34,10 @@ def test_any_other_adds_up() -> None:
         "bits ** 2 * mean(abs(w))",
         "bits * mean(abs(qerr))",
     ):
-        found = table(text)
-        assert (found.tied, found.q) == ("sum", None)
+        scored = table(text)
+        assert (scored.tied, scored.q) == ("sum", None)
         np.testing.assert_array_equal(
-            found.scores, [found.values[0], found.values[1] + found.values[2]]
+            scored.scores, [scored.values[0], scored.values[1] + scored.values[2]]
         )
 
 
@@ -76,101 +49,17 @@ def test_the_way_may_be_asked_for(text: str) -> None:
         ("sum", values[1] + values[2]),
         ("mean", (values[1] + values[2]) / 2),
     ):
-        found = table(text, tied)
-        assert found.tied == tied
-        np.testing.assert_array_equal(found.scores, [values[0], expected])
+        scored = table(text, tied)
+        assert scored.tied == tied
+        np.testing.assert_array_equal(scored.scores, [values[0], expected])
 
 
-def test_a_way_that_there_is_not() -> None:
+def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(EmqError) as caught:
         table("numel", "most")
     (diagnostic,) = caught.value.diagnostics
     assert (diagnostic.code, caught.value.exit_status) == ("E403", 2)
     assert all(way in diagnostic.help[0] for way in TIED)
-
-
-# elaboration and Q
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "w",
-        "abs(w) * numel",
-        "mean(abs(w))",
-        "log(abs(grad_synflow)) * sqrt(mean(abs(w)))",
-        "3",
-        "bits",
-    ],
-)
-def test_the_bit_weight_may_be_written(text: str) -> None:
-    q = parse(text).expr
-    plain = elaborate(q)
-    layer = q if q.kind is Kind.LAYER else apply("mean", q)
-    written = plain if "bits" in text else apply("mul", statistic("bits"), layer)
-    turned = plain if "bits" in text else apply("mul", layer, statistic("bits"))
-    tables = tabulate([canonical(expr) for expr in (plain, written, turned)], STATISTICS, GROUPS)
-    for found in tables:
-        assert found.values.tobytes() == tables[0].values.tobytes()
-        assert (
-            found.q is not None
-            and tables[0].q is not None
-            and found.q.tobytes() == tables[0].q.tobytes()
-        )
-        assert found.tied == "main"
-
-
-WEIGHTED = [
-    ("bits", "1"),
-    ("2 * bits", "2"),
-    ("bits * mean(w)", "mean(w)"),
-    ("mean(abs(w) * bits)", "mean(abs(w))"),
-    ("-bits / numel", "-inv(numel)"),
-    ("numel * bits * depth", "numel * depth"),
-    ("w - w", "0"),
-    ("mean(qerr - qerr)", "0"),
-]
-NOT_WEIGHTED = [
-    "bits ** 2",
-    "bits + 1",
-    "inv(bits)",
-    "bits * act_bits",
-    "bits * mean(qerr)",
-    "mean(qerr)",
-    "sqrt(bits)",
-]
-
-
-@pytest.mark.parametrize(("text", "q"), WEIGHTED)
-def test_q_is_what_bits_weight(text: str, q: str) -> None:
-    found = table(text).q
-    expected = table(f"bits * ({q})")
-    assert found is not None and expected.q is not None and found.tobytes() == expected.q.tobytes()
-    np.testing.assert_array_equal(table(text).values[:, 0], 2 * found)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "bits ** 2",
-        "bits + 1",
-        "inv(bits)",
-        "bits * act_bits",
-        "bits * mean(qerr)",
-        "mean(qerr)",
-        "sqrt(bits)",
-    ],
-)
-def test_what_is_no_bit_weight(text: str) -> None:
-    assert without_bits(form(text)) is None
-
-
-@given(plain_exprs(inputs=("w", "grad", "act", "numel", "depth"), max_ops=6, max_size=25))
-@settings(max_examples=60)
-def test_values_are_bits_times_q(expr: Expr) -> None:
-    (found,) = tabulate([canonical(elaborate(expr))], STATISTICS, GROUPS)
-    assert found.q is not None, show(expr)
-    np.testing.assert_allclose(found.values, found.q[:, None] * [2.0, 3.0, 8.0], rtol=1e-12)
 
 
 # Eq. 3
@@ -180,18 +69,18 @@ def test_values_are_bits_times_q(expr: Expr) -> None:
 @settings(max_examples=9)
 def test_the_score_of_a_configuration_is_a_sum_over_groups(config: list[int]) -> None:
     for text in ("mean(abs(w))", "-sum(square(qerr))"):
-        found = table(text)
-        assert found.score(config) == math.fsum(
-            found.scores[group, choice] for group, choice in enumerate(config)
+        scored = table(text)
+        assert scored.score(config) == math.fsum(
+            scored.scores[group, choice] for group, choice in enumerate(config)
         )
 
 
 def test_groups_add_independently() -> None:
     """Changing one group's choice changes the score by as much, whatever the others have."""
-    found = table("-sum(square(qerr))")
+    scored = table("-sum(square(qerr))")
     for rest in range(3):
-        step = found.score([2, rest]) - found.score([0, rest])
-        assert step == pytest.approx(found.scores[0, 2] - found.scores[0, 0], rel=1e-12)
+        step = scored.score([2, rest]) - scored.score([0, rest])
+        assert step == pytest.approx(scored.scores[0, 2] - scored.scores[0, 0], rel=1e-12)
 
 
 # what is wrong
@@ -214,30 +103,25 @@ def test_only_the_groups_that_fall_are_named() -> None:
     assert table("depth", "main", statistics).falling == ()
     assert table("depth", "sum", statistics).falling == ("rest",)
     many = tuple(Tie(f"g{i}", (i % 3,), i % 3) for i in range(9))
-    (found,) = tabulate([form("-numel")], STATISTICS, many)
-    assert found.warnings[0].message.endswith("in 9 of 9 groups: g0, g1, g2, g3, g4 and 4 more")
+    (scored,) = tabulate(["-numel"], STATISTICS, many)
+    assert scored.warnings[0].message.endswith("in 9 of 9 groups: g0, g1, g2, g3, g4 and 4 more")
 
 
 def test_a_fall_is_between_choices_that_can_be_compared() -> None:
     """W2A8 and W4A4 cannot: one has more weight bits, the other more activation bits."""
     statistics = fake(choices=(Bits(4, 4), Bits(2, 8), Bits(4, 8)))
     assert table("bits - act_bits * 0", statistics=statistics).falling == ()
-    assert table("act_bits - bits * 0.1", statistics=statistics).falling == (
-        "stem",
-        "rest",
-    )  # W2A8 to W4A8
+    both = ("stem", "rest")
+    assert table("act_bits - bits * 0.1", statistics=statistics).falling == both  # W2A8 to W4A8
     assert table("act_bits + 10 * bits", statistics=statistics).falling == ()
-    assert table("bits - act_bits", statistics=statistics).falling == (
-        "stem",
-        "rest",
-    )  # W4A4 to W4A8
+    assert table("bits - act_bits", statistics=statistics).falling == both  # W4A4 to W4A8
 
 
 def test_a_fall_within_rounding_is_none() -> None:
-    found = table("numel")
+    scored = table("numel")
     for change, falling in ((-1e-14, ()), (-1e-9, ("stem", "rest"))):
         values = np.ones((3, 3)) * [1.0, 1.0, 1.0 + change]
-        assert replace(found, values=values).falling == falling
+        assert replace(scored, values=values).falling == falling
 
 
 def test_a_score_that_is_not_finite_is_a_problem_of_its_layer() -> None:
@@ -255,44 +139,8 @@ def test_a_score_that_is_not_finite_is_a_problem_of_its_layer() -> None:
 
 
 def test_only_the_choices_that_overflow_are_named() -> None:
-    found = table("exp(bits ** 3 * 2)")
-    assert {p.message for p in found.problems} == {
+    scored = table("exp(bits ** 3 * 2)")
+    assert {p.message for p in scored.problems} == {
         f"the score of group '{group.name}' is not finite for W8" for group in GROUPS
     }
-    assert found.falling == () and np.isfinite(found.scores[:, :2]).all()
-
-
-# identity
-
-
-def test_the_fingerprint_forgets_scale_and_constants_of_a_group() -> None:
-    first = table("-sum(square(qerr))")
-    for text in (
-        "-3 * sum(square(qerr))",
-        "numel - sum(square(qerr))",
-        "depth * 7 - sum(square(qerr)) / 2",
-    ):
-        np.testing.assert_allclose(table(text, "sum").fingerprint, first.fingerprint, atol=1e-9)
-    np.testing.assert_allclose(table("sum(square(qerr))").fingerprint, -first.fingerprint)
-    assert first.fingerprint.shape == (2, 3) and np.abs(first.fingerprint).max() == 1
-    assert not table("bits * 0").fingerprint.any()
-
-
-# many at once
-
-
-def test_tables_come_in_order_and_share_a_cache() -> None:
-    texts = ["mean(abs(w))", "-sum(square(qerr))", "numel", "mean(abs(w)) * mean(abs(grad))"]
-    cache = Cache()
-    together = tabulate([form(text) for text in texts], STATISTICS, GROUPS, cache=cache)
-    misses = cache.misses
-    for text, found in zip(texts, together, strict=True):
-        (alone,) = tabulate([form(text)], STATISTICS, GROUPS, cache=cache)
-        assert alone.values.tobytes() == found.values.tobytes() == table(text).values.tobytes()
-        assert (found.layers, found.groups, found.choices) == (
-            ("stem", "block", "head"),
-            GROUPS,
-            BITS,
-        )
-    assert cache.misses == misses
-    assert tabulate([], STATISTICS, GROUPS) == []
+    assert scored.falling == () and np.isfinite(scored.scores[:, :2]).all()
