@@ -17,22 +17,12 @@ def command(action: str, as_json: bool) -> None:
     from emqlang.quant.statistics import cache
 
     usage = cache.info() if action == "info" else cache.clear()
+    directory, files, size = str(usage.directory), usage.files, usage.bytes
     if as_json:
+        counts = {"directory": directory, "files": files, "bytes": size}
         cleared = action == "clear"
-        counts = {
-            "directory": str(usage.directory),
-            "files": usage.files,
-            "bytes": usage.bytes,
-            "cleared": cleared,
-        }
-        render.json_object({"schema": "emqlang.cache/1", **counts})
+        render.json_object({"schema": "emqlang.cache/1", **counts, "cleared": cleared})
     elif action == "info":
-        render.fields(
-            [
-                ("directory", str(usage.directory)),
-                ("files", f"{usage.files:,}"),
-                ("bytes", f"{usage.bytes:,}"),
-            ]
-        )
+        render.fields([("directory", directory), ("files", f"{files:,}"), ("bytes", f"{size:,}")])
     else:
-        render.note(f"removed {usage.files:,} files, {usage.bytes:,} bytes")
+        render.note(f"removed {files:,} files, {size:,} bytes")

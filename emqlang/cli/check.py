@@ -25,9 +25,10 @@ def command(ctx: click.Context, /, words: tuple[str, ...], as_json: bool) -> Non
 
     Exits with 1 if there is one, with 3 if a file cannot be read; warnings alone exit with 0.
     """
-    found = [diagnostic for word in words for diagnostic in library.diagnose(word)]
-    errors = [diagnostic for diagnostic in found if diagnostic.is_error]
-    render.diagnostics(found)
+    diagnostics = [diagnostic for word in words for diagnostic in library.diagnose(word)]
+    errors = [diagnostic for diagnostic in diagnostics if diagnostic.is_error]
+    render.diagnostics(diagnostics)
     if as_json:
-        render.json_object({"schema": "emqlang.check/1", **render.records(found)})
+        records = render.diagnostic_records(diagnostics)
+        render.json_object({"schema": "emqlang.check/1", **records})
     ctx.exit(EmqError(*errors).exit_status if errors else 0)

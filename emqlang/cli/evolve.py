@@ -64,13 +64,12 @@ limit = partial(click.option, type=POSITIVE)
     help="Stop after this time, such as 90s, 5m or 2h.",
 )
 @tables
-@choice("--split", "search", "all", default="search", help="Rows used for fitness.")
+@choice("--split", "search all", default="search", help="Rows used for fitness.")
 @ground_truth
-@choice("--combine", "mean", "least", help="How several tables make one fitness.  [default: mean]")
+@choice("--combine", "mean least", help="How several tables make one fitness.  [default: mean]")
 @choice(
     "--algorithm",
-    "grammar",
-    "emq",
+    "grammar emq",
     default="grammar",
     help="Our search over the typed grammar, or the paper's.",
 )
@@ -95,28 +94,23 @@ limit = partial(click.option, type=POSITIVE)
 @limit("--max-nodes", help="Largest size of a program.  [default: 24]")
 @choice(
     "--selection",
-    "pareto",
-    "fitness",
+    "pareto fitness",
     help="Survival by fitness, size and cost, or by fitness alone.  [default: pareto]",
 )
 @choice(
     "--structure",
-    "sequential",
-    "branched",
-    "dag",
+    "sequential branched dag",
     help="Structure of programs with emq.  [default: branched]",
 )
 @choice(
     "--fitness",
-    "whole",
-    "paper50",
+    "whole paper50",
     default="whole",
     help="Rows per fitness with emq: all, or 50 drawn.",
 )
 @choice(
     "--semantics",
-    "protected",
-    "paper",
+    "protected paper",
     help="Formulas with emq: the language's, or the authors'.  [default: protected]",
 )
 @click.option(

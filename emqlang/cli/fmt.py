@@ -30,9 +30,9 @@ def command(ctx: click.Context, /, files: tuple[str, ...], check: bool) -> None:
     """
     loose = [path for path in files if path != STDIN and reformat(path, write=not check)]
     if STDIN in files:
-        laid, changed = reformat_stdin()
+        text, changed = reformat_stdin()
         loose += [STDIN] * (check and changed)
-        render.raw("" if check else laid)
+        render.raw("" if check else text)
     for path in loose:
         render.note(f"{'would reformat' if check else 'reformatted'} {path}")
     ctx.exit(int(check and bool(loose)))

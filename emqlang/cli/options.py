@@ -157,11 +157,10 @@ class Share(click.types.FloatParamType):
         return share
 
 
-def choice(flag: str, *words: str, default: str | None = None, help: str) -> Callable[[F], F]:
-    """An option that takes one of a few words."""
-    return click.option(
-        flag, type=click.Choice(words), default=default, show_default=bool(default), help=help
-    )
+def choice(flag: str, words: str, default: str | None = None, help: str = "") -> Callable[[F], F]:
+    """An option that takes one of a few words, which are separated by spaces."""
+    kind = click.Choice(words.split())
+    return click.option(flag, type=kind, default=default, show_default=bool(default), help=help)
 
 
 count = partial(click.option, type=POSITIVE, show_default=True)
@@ -213,19 +212,15 @@ measuring = stack(
     count("--stat-images", default=64, help="Images that statistics are taken on."),
     choice(
         "--loss",
-        "label",
-        "self",
+        "label self",
         default="label",
         help="On the data's labels, or on labels drawn from the network's own softmax.",
     ),
     click.option("--hessian-samples", type=POSITIVE, help="Probes for hess and hess_trace."),
-    choice("--device", "auto", "cpu", "cuda", default="auto", help="Where to compute."),
+    choice("--device", "auto cpu cuda", default="auto", help="Where to compute."),
     choice(
         "--tied",
-        "auto",
-        "sum",
-        "main",
-        "mean",
+        "auto sum main mean",
         default="auto",
         help="How layers that share a choice make one score.",
     ),
@@ -272,9 +267,7 @@ budgets = stack(
     ),
     choice(
         "--accounting",
-        "full",
-        "weights",
-        "emq",
+        "full weights emq",
         default="full",
         help="What a size counts: all that is stored, no scales and zero points, or as the paper.",
     ),
@@ -287,8 +280,7 @@ budgets = stack(
     ),
     choice(
         "--method",
-        "exact",
-        "sample",
+        "exact sample",
         default="exact",
         help="Exact solver, or the paper's sampling.",
     ),
@@ -297,9 +289,7 @@ budgets = stack(
 
 rounding = choice(
     "--rounding",
-    "nearest",
-    "adaround",
-    "brecq",
+    "nearest adaround brecq",
     default="nearest",
     help="To the nearest value, or learned layer by layer, or block by block.",
 )
@@ -308,9 +298,7 @@ iterations = count(
 )
 ranges = choice(
     "--range",
-    "mse",
-    "minmax",
-    "percentile",
+    "mse minmax percentile",
     default="mse",
     help="How ranges of weights and activations are found.",
 )
@@ -330,7 +318,7 @@ tables = click.option(
     help="A benchmark table's name or file; repeat it for several.  [default: resnet18-fmnist-all]",
 )
 ground_truth = choice(
-    "--by", "top1", "loss", default="top1", help="Ground truth: top-1 accuracy or loss."
+    "--by", "top1 loss", default="top1", help="Ground truth: top-1 accuracy or loss."
 )
 table = click.argument("name", metavar="TABLE", type=Words("table", table_names))
 partial_table = click.option(
@@ -348,9 +336,7 @@ workers = stack(
     count("--workers", default=1, help="Tasks at a time; they change no result."),
     choice(
         "--backend",
-        "local",
-        "dask",
-        "ray",
+        "local dask ray",
         default="local",
         help="Processes here, or the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names.",
     ),

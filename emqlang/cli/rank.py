@@ -36,12 +36,11 @@ if TYPE_CHECKING:
 @expressions
 @library_proxies
 @tables
-@choice("--split", "search", "heldout", "all", default="all", help="Rows to rank on.")
+@choice("--split", "search heldout all", default="all", help="Rows to rank on.")
 @ground_truth
 @choice(
     "--topk-by",
-    "truth",
-    "score",
+    "truth score",
     default="truth",
     help="The best rows by truth, or, as the authors' code has it, by each proxy's own score.",
 )
@@ -50,8 +49,7 @@ if TYPE_CHECKING:
 )
 @choice(
     "--protocol",
-    "rows",
-    "paper",
+    "rows paper",
     default="rows",
     help="All rows with intervals, or mean and deviation of five draws of 50: the paper's Table 1.",
 )

@@ -26,6 +26,7 @@ from emqlang.grammar.diagnostics import Diagnostic, Paint
 _TICK, _REPORT = 0.1, 10.0  # seconds between two signs of progress, on a terminal and elsewhere
 _BAR = 24  # characters of a progress bar
 _GAP = 3  # characters between two columns
+_LABEL = 60  # the widest label of a tree that moves the column of remarks
 _HUE = {True: "red", False: "yellow"}  # of errors, and of warnings
 
 Csv = tuple[Sequence[str], Iterable[Sequence[object]]]  # header, rows
@@ -81,11 +82,9 @@ def coloured(stream: TextIO) -> bool:
 
 def width() -> int:
     """Columns of stdout: the terminal's, or enough for any line where there is none."""
-    return (
-        shutil.get_terminal_size().columns
-        if sys.stdout.isatty() or "COLUMNS" in os.environ
-        else 1000
-    )
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return shutil.get_terminal_size().columns
+    return 1000
 
 
 def text(line: str = "") -> None:
@@ -148,7 +147,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    columns, rows, left_out = _fitting(columns, list(rows))
+    columns, rows, hidden = _fitting(columns, list(rows))
     grid = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for column in columns:
         grid.add_column(
@@ -159,13 +158,9 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
             overflow="fold",
         )
     for row in rows:
+        pairs = ((cell, "") if isinstance(cell, str) else cell for cell in row)
         grid.add_row(
-            *(
-                Text(cell)
-                if isinstance(cell, str)
-                else Text.assemble(cell[0], "\n", (cell[1], "dim"))
-                for cell in row
-            )
+            *(Text.assemble(cell, (remark and f"\n{remark}", "dim")) for cell, remark in pairs)
         )
     colour = coloured(sys.stdout)
     console = Console(
@@ -174,28 +169,24 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
     with console.capture() as capture:
         console.print(grid)
     raw("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
-    if left_out:
-        text(f"\nhidden (terminal too narrow): {', '.join(left_out)}")
+    if hidden:
+        text(f"\nhidden (terminal too narrow): {', '.join(hidden)}")
 
 
 def _fitting(
     columns: Sequence[Column], rows: list[Sequence[Cell]]
 ) -> tuple[list[Column], list[list[Cell]], list[str]]:
     """Columns and rows without the optional columns that do not fit, and the titles of those."""
-    cells = [
-        [line if isinstance(line, str) else max(line, key=len) for line in column]
-        for column in zip(*rows, strict=True)
-    ]
-    needs = [
-        max(map(len, (column.title, *own)))
-        for column, own in zip(columns, cells or [[] for _ in columns], strict=True)
-    ]
+    widths = [len(column.title) for column in columns]
+    for row in rows:
+        lines = [(cell,) if isinstance(cell, str) else cell for cell in row]
+        widths = [max(most, *map(len, cell)) for most, cell in zip(widths, lines, strict=True)]
     kept = list(range(len(columns)))
-    for place in reversed(range(len(columns))):
-        if sum(needs[i] + _GAP for i in kept) - _GAP > width() and columns[place].optional:
-            kept.remove(place)
-    left_out = [column.title for place, column in enumerate(columns) if place not in kept]
-    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], left_out
+    for i in reversed(range(len(columns))):
+        if sum(widths[j] + _GAP for j in kept) - _GAP > width() and columns[i].optional:
+            kept.remove(i)
+    hidden = [column.title for i, column in enumerate(columns) if i not in kept]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], hidden
 
 
 def diagnostics(records: Iterable[Diagnostic]) -> None:
@@ -204,44 +195,30 @@ def diagnostics(records: Iterable[Diagnostic]) -> None:
     sys.stderr.write("\n".join(blocks))
 
 
-def records(found: Iterable[Diagnostic]) -> dict[str, list[dict[str, Any]]]:
+def diagnostic_records(records: Sequence[Diagnostic]) -> dict[str, list[dict[str, Any]]]:
     """Diagnostics as `--json` has them: errors and warnings."""
-    found = list(found)
     return {
-        "errors": [record.as_dict() for record in found if record.is_error],
-        "warnings": [record.as_dict() for record in found if not record.is_error],
+        "errors": [record.as_dict() for record in records if record.is_error],
+        "warnings": [record.as_dict() for record in records if not record.is_error],
     }
 
 
-def failure(found: Sequence[Diagnostic], as_json: bool) -> None:
+def failure(errors: Sequence[Diagnostic], as_json: bool) -> None:
     """The errors that end a command: on stderr, and with --json as records on stdout too."""
-    diagnostics(found)
+    diagnostics(errors)
     if as_json:
-        json_object(records(found))
+        json_object(diagnostic_records(errors))
 
 
 def tree(lines: Iterable[tuple[int, str, str]]) -> None:
     """A tree from (depth, label, remark) in preorder, remarks in a column of their own."""
-    rows = list(lines)
-    stems = _stems([depth for depth, _, _ in rows])
-    column = (
-        min(
-            max(
-                (len(stem) + len(label) for stem, (_, label, _) in zip(stems, rows, strict=True)),
-                default=0,
-            ),
-            60,
-        )
-        + 2
-    )
-    for stem, (_, label, remark) in zip(stems, rows, strict=True):
-        padding = " " * max(2, column - len(stem) - len(label)) if remark else ""
-        text(
-            _styled(sys.stdout, stem, dim=True)
-            + label
-            + padding
-            + _styled(sys.stdout, remark, dim=True)
-        )
+    depths, labels, remarks = zip(*lines, strict=True)
+    rows = list(zip(_stems(depths), labels, remarks, strict=True))
+    column = min(max(len(stem + label) for stem, label, _ in rows), _LABEL) + 2
+    for stem, label, remark in rows:
+        padding = " " * max(2, column - len(stem + label)) if remark else ""
+        stem, remark = (_styled(sys.stdout, part, dim=True) for part in (stem, remark))
+        text(stem + label + padding + remark)
 
 
 def steps(rows: Iterable[tuple[str, str, str]]) -> None:
@@ -258,15 +235,13 @@ def internal_error(crash: BaseException, debug: bool) -> None:
         import traceback
 
         sys.stderr.write("".join(traceback.format_exception(crash)))
-    what = " ".join(f"{type(crash).__name__}: {crash}".split())
+    what = " ".join(f"internal error: {type(crash).__name__}: {crash}".split())
     advice = "please report it, with the command and the output of EMQLANG_DEBUG=1"
-    sys.stderr.write(
-        _styled(sys.stderr, f"internal error: {what}", fg="red", bold=True) + f" ({advice})\n"
-    )
+    sys.stderr.write(_styled(sys.stderr, what, fg="red", bold=True) + f" ({advice})\n")
 
 
 class _Ticker:
-    """What `progress` yields: call it with what is done, the steps done and the steps in all."""
+    """A line of progress: called with the work's name, the steps done and the steps in all."""
 
     def __init__(self) -> None:
         self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -280,10 +255,10 @@ class _Ticker:
         if now - self.last < (_TICK if self.live else _REPORT):
             return
         self.last = now
-        left = (
-            (now - self.began) / (done - self.first) * (total - done) if done > self.first else None
-        )
-        counted = f"{done:,}/{total:,}" + ("" if left is None else f", {duration(left)} left")
+        counted = f"{done:,}/{total:,}"
+        if done > self.first:
+            left = (now - self.began) / (done - self.first) * (total - done)
+            counted += f", {duration(left)} left"
         if self.live:
             filled = round(_BAR * done / max(1, total))
             bar = "━" * filled + "╌" * (_BAR - filled)
@@ -295,13 +270,9 @@ class _Ticker:
 
 def duration(seconds: float) -> str:
     """Seconds for people: 8 s, 3 min, 2.5 h."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager
@@ -340,8 +311,7 @@ def _stems(depths: Sequence[int]) -> list[str]:
 def _wrapped(value: str, columns: int) -> list[str]:
     from textwrap import wrap
 
-    return [
-        part
-        for line in value.split("\n")
-        for part in (wrap(line, max(columns, 20), break_on_hyphens=False) or [""])
+    lines = [
+        wrap(line, max(columns, 20), break_on_hyphens=False) or [""] for line in value.split("\n")
     ]
+    return [part for line in lines for part in line]
