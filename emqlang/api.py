@@ -80,7 +80,7 @@ def collect(
         return Workbench(
             options, network=None if isinstance(model, str) else _ready(model, None, forward)
         )
-    data = _held(data)
+    data = _reusable(data)
     first = next(iter(data), None)
     if first is None:
         raise error("E304", "the data has no batches")
@@ -98,16 +98,12 @@ def score(
     None, float64; `groups`, `choices`. Raises E1xx and E2xx for texts, E303 for a proxy that needs
     images and has none.
     """
-    asked = [proxy] if isinstance(proxy, str | Program) else list(proxy)
-    programs = [
-        program
-        for one in asked
-        for program in (library.find(one) if isinstance(one, str) else (one,))
-    ]
-    tables: list[ScoreTable] = [
-        scored.table for scored in evaluate_programs(statistics, programs, tied=tied).scored
-    ]
-    return tables[0] if isinstance(proxy, str | Program) and len(tables) == 1 else tables
+    proxies = [proxy] if isinstance(proxy, str | Program) else proxy
+    programs: list[Program] = []
+    for each in proxies:
+        programs += library.find(each) if isinstance(each, str) else [each]
+    tables = [scored.table for scored in evaluate_programs(statistics, programs, tied=tied).scored]
+    return tables[0] if proxies is not proxy and len(tables) == 1 else tables
 
 
 def costs(
@@ -143,8 +139,8 @@ def assign(
 
     Budgets are written as on the command line: size='4.5MiB', bops='72G', latency='3ms',
     avg_bits=3. `method` is 'exact', or 'sample' for the paper's. `recipe.bits` maps layers to
-    weight bits. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the least
-    each can be, E402 for `fix`, E501 for scores that are not finite.
+    weight bits. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the
+    least each can be, E402 for `fix`, E501 for scores that are not finite.
     """
     constraints = Constraints(
         size=size,
@@ -185,10 +181,14 @@ def quantize(
     E311, E312, E403.
     """
     how = Procedure(**procedure)
-    network, batches = _both(model, data, forward, "calibration", how.images)
-    return quantization.quantize(
-        network, recipe, batches, how, forward=forward or feed, progress=progress
-    )
+    if isinstance(data, str):
+        network = _ready(model, None, forward)
+        data = _named(data, network, "calibration", how.images)
+    else:
+        data = _reusable(data)
+        network = _ready(model, next(iter(data), None), forward)
+    forward = forward or feed
+    return quantization.quantize(network, recipe, data, how, forward=forward, progress=progress)
 
 
 def evaluate(
@@ -205,38 +205,27 @@ def evaluate(
     to compare with, E304, E308, E312.
     """
     if isinstance(data, str):
-        network = _ready(model, None, forward) if not isinstance(model, Quantized) else None
-        data = _named(data, network, "test", None)
-    sides = [None if side is None else _module(side, forward) for side in (model, reference)]
-    assert sides[0] is not None
-    return evaluation.evaluate(sides[0], data, metric, reference=sides[1], forward=forward or feed)
+        if isinstance(model, Quantized):
+            raise error("E303", f"'{data}' fits a network by name", "give the batches themselves")
+        data = _named(data, _ready(model, None, forward), "test", None)
+    module, other = _module(model), None if reference is None else _module(reference)
+    return evaluation.evaluate(module, data, metric, reference=other, forward=forward or feed)
 
 
-def _module(model: Model | Quantized, forward: Forward | None) -> nn.Module:
+def _module(model: Model | Quantized) -> nn.Module:
     """What is evaluated: a module is taken as it is, in eval mode, and left as it was."""
     if isinstance(model, Quantized | Network):
         return model.module
     return load(model).module if isinstance(model, str) else deepcopy(model).eval()
 
 
-def _both(
-    model: Model, data: Data, forward: Forward | None, split: Any, count: int | None
-) -> tuple[Network, Iterable[Any]]:
-    if isinstance(data, str):
-        network = _ready(model, None, forward)
-        return network, _named(data, network, split, count)
-    data = _held(data)
-    return _ready(model, next(iter(data), None), forward), data
-
-
-def _held(data: Iterable[Any]) -> Iterable[Any]:
-    """Batches that can be gone through more than once."""
+def _reusable(data: Iterable[Any]) -> Iterable[Any]:
+    """Batches that can be iterated over more than once."""
     return list(data) if isinstance(data, Iterator) else data
 
 
-def _named(data: str, network: Network | None, split: Any, count: int | None) -> Batches:
-    if network is None:
-        raise error("E303", f"'{data}' fits a network by name", "give the batches themselves")
+def _named(data: str, network: Network, split: Any, count: int | None) -> Batches:
+    """The images that a name as `--data` takes it stands for."""
     images = network.spec.images if network.spec else ImageFormat.of(network.input_shape)
     return load_data(data, images, network.classes, count=count, split=split, net=network.module)
 
@@ -248,16 +237,13 @@ def _ready(model: Model, batch: Any, forward: Forward | None) -> Network:
     if isinstance(model, str):
         return load(model)
     if batch is None:
-        batch = torch.randn(
-            1,
-            *getattr(model, "input_shape", (3, 224, 224)),
-            generator=torch.Generator().manual_seed(0),
-        )
-    own, few = forward or feed, slice_rows(batch, 0, RECORDED)
-    inputs = _inputs(few)
+        shape = getattr(model, "input_shape", (3, 224, 224))
+        batch = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    forward, rows = forward or feed, slice_rows(batch, 0, RECORDED)
+    inputs = _inputs(rows)
     if len(inputs) != 1:
-        return prepare(model, few, forward=own)
-    return prepare(model, inputs[0], forward=lambda net, images: own(net, _like(few, images)))
+        return prepare(model, rows, forward=forward)
+    return prepare(model, inputs[0], forward=lambda net, images: forward(net, _like(rows, images)))
 
 
 def _inputs(batch: Any) -> list[Tensor]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-ROOMS = ("emqlang", "grammar", "quant", "evolve")
+PACKAGES = ("emqlang", "grammar", "quant", "evolve")
 IMPORT = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -25,9 +25,9 @@ print(*(module.__file__ for name, module in sys.modules.items() if name.split(".
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkout's four folders, in a place of their own."""
     place = tmp_path_factory.mktemp("clone")
-    for room in ROOMS:
+    for package in PACKAGES:
         without = shutil.ignore_patterns("__pycache__", "shipped")
-        shutil.copytree(ROOT / room, place / room, ignore=without)
+        shutil.copytree(ROOT / package, place / package, ignore=without)
     (place / "quant" / "shipped").symlink_to(ROOT / "quant" / "shipped")
     return place
 
@@ -46,7 +46,7 @@ def python(clone: Path, *arguments: str) -> str:
 
 
 def test_every_module_is_the_clones(clone: Path) -> None:
-    files = [path for room in ROOMS for path in (clone / room).rglob("[!_]*.py")]
+    files = [path for package in PACKAGES for path in (clone / package).rglob("[!_]*.py")]
     names = [".".join(path.relative_to(clone).with_suffix("").parts) for path in files]
     modules = [name if name.startswith("emqlang.") else f"emqlang.{name}" for name in names]
     imported = set(python(clone, "-c", IMPORT, *modules).split())

@@ -113,18 +113,18 @@ def calls(node: ast.AST) -> set[str]:
     return {ast.unparse(part.func) for part in ast.walk(node) if isinstance(part, ast.Call)}
 
 
-def room(name: str) -> str:
+def part_of(name: str) -> str:
     return name.split(".")[0]
 
 
 def test_imports_run_down() -> None:
-    """A new room has no row, and fails until it has."""
+    """A new part has no row, and fails until it has."""
     offenders = [
         f"{name} imports {other}"
         for name in MODULES
         for other in imports(tree(name))
-        if other in MODULES and room(other) != room(name)
-        if not any(other == row or other.startswith(f"{row}.") for row in BELOW[room(name)])
+        if other in MODULES and part_of(other) != part_of(name)
+        if not any(other == row or other.startswith(f"{row}.") for row in BELOW[part_of(name)])
     ]
     assert not offenders, "\n".join(offenders)
 
@@ -163,11 +163,11 @@ def test_the_language_imports_nothing_heavy_when_it_is_imported() -> None:
     offenders = [
         f"{name} imports {other}"
         for name in MODULES
-        if room(name) == "grammar"
+        if part_of(name) == "grammar"
         for statement in tree(name).body
         if isinstance(statement, ast.Import | ast.ImportFrom)
         for other in imports(statement)
-        if room(other) in HEAVY
+        if part_of(other) in HEAVY
     ]
     assert not offenders, "\n".join(offenders)
 
@@ -176,9 +176,9 @@ def test_the_command_line_does_no_arithmetic() -> None:
     offenders = [
         f"{name} imports {other}"
         for name in MODULES
-        if room(name) == "cli"
+        if part_of(name) == "cli"
         for other in imports(tree(name))
-        if room(other) in HEAVY
+        if part_of(other) in HEAVY
     ]
     assert not offenders, "\n".join(offenders)
 
@@ -192,7 +192,11 @@ def test_only_render_prints() -> None:
 def test_no_file_is_unsafe_or_unfinished() -> None:
     offenders = []
     for name in MODULES:
-        loaders = {room(other) for other in imports(tree(name))} & {"pickle", "shelve", "marshal"}
+        loaders = {part_of(other) for other in imports(tree(name))} & {
+            "pickle",
+            "shelve",
+            "marshal",
+        }
         offenders += [f"{name} calls {call}" for call in calls(tree(name)) & UNSAFE]
         offenders += [f"{name} imports {other}" for other in loaders if name != UNPICKLER]
         if "NotImplementedError" in MODULES[name].read_text(encoding="utf-8"):

@@ -51,9 +51,8 @@ class Command(click.Command):
         """A word such as `-sum(w)`, which no option is called, is an expression."""
         options = [param for param in self.params if isinstance(param, click.Option)]
         valued = {name for option in options if not option.is_flag for name in option.opts}
-        known = {
-            name for option in options for name in (*option.opts, *option.secondary_opts)
-        } | set(ctx.help_option_names)
+        known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+        known |= set(ctx.help_option_names)
         if any(isinstance(param.type, Expression) for param in self.params):
             before = ("", *args)
             args = [

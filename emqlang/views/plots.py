@@ -104,30 +104,18 @@ def _marks(study: Study, panel: Panel, axes: Axes) -> None:
     known = {figure.name: figure for figure in study.plan.experiment.figures}
     variants = [name for name in panel.variants if name in study.results]
     for name in panel.figures:
-        found = [
-            (place, *value)
-            for place, own in enumerate(variants)
-            if (value := study.figure(own, name)) is not None
+        points = [
+            (*value, place)
+            for place, variant in enumerate(variants)
+            if (value := study.figure(variant, name)) is not None
         ]
-        places, means, deviations = zip(*found, strict=True) if found else ((), (), ())
-        axes.errorbar(
-            means,
-            places,
-            xerr=deviations,
-            fmt="o",
-            markersize=5,
-            capsize=3,
-            label=known[name].title,
-        )
+        means, deviations, places = zip(*points, strict=True) if points else ((), (), ())
+        style = {"fmt": "o", "markersize": 5, "capsize": 3}
+        axes.errorbar(means, places, xerr=deviations, label=known[name].title, **style)
         if paper := known[name].paper:
-            told = [(place, paper[own]) for place, own in enumerate(variants) if own in paper]
-            axes.plot(
-                [value for _, value in told],
-                [place for place, _ in told],
-                "kD",
-                fillstyle="none",
-                label="the paper",
-            )
+            marks = [(paper[v], place) for place, v in enumerate(variants) if v in paper]
+            published, places = zip(*marks, strict=True) if marks else ((), ())
+            axes.plot(published, places, "kD", fillstyle="none", label="the paper")
     axes.set_yticks(range(len(variants)), variants)
     axes.invert_yaxis()
     if len(panel.figures) > 1 or any(known[name].paper for name in panel.figures):

@@ -21,7 +21,7 @@ TITLES = ("W", "A", "weight SQNR", "output SQNR", "values")
 
 def screen(comparison: Comparison) -> None:
     recipe, splits = comparison.quantized.recipe, comparison.splits
-    overlap = ", those that calibrate among them" if splits.overlap else ""
+    overlap = ", calibration images among them" if splits.overlap else ""
     network(comparison.network)
     render.fields(
         [
