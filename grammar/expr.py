@@ -1,7 +1,8 @@
 """Immutable expressions: what a program is once its text is forgotten.
 
-An expression's identity is its digest, 16 bytes of BLAKE2b over (op, literal, operand digests), the same in every
-process. Nothing here is global: two equal expressions may be two objects, and sharing is only ever an optimisation.
+An expression's identity is its digest, 16 bytes of BLAKE2b over (op, literal, operand digests), the
+same in every process. Nothing here is global: two equal expressions may be two objects, and sharing
+is only ever an optimisation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _AXES = {Axis.NONE: 0, Axis.WEIGHT_BITS: 1, Axis.ACT_BITS: 2, Axis.CHOICE: 3}
 
 
 class Expr:
-    """One node with its operands. Build with `statistic`, `literal` and `apply`; never changed afterwards.
+    """An expression is an op with its operands, made by `statistic`, `literal` or `apply`.
 
     op      an op's name, or `input`, or `literal`
     args    operands, of the op's arity
@@ -181,7 +182,10 @@ def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
 
 
 def elaborate(expr: Expr) -> Expr:
-    """The program that is meant: a tensor becomes its mean, and a value that no choice changes is weighted by bits (Eq. 3)."""
+    """The program that is meant, a layer value that depends on the choice.
+
+    A tensor becomes its mean, and a value that no choice changes is weighted by bits (Eq. 3).
+    """
     if expr.kind is not Kind.LAYER:
         expr = apply("mean", expr)
     return expr if expr.axes else apply("mul", statistic("bits"), expr)

@@ -1,7 +1,7 @@
-"""`.emq` files: a list of `name = expression`, one a line, where later lines may use earlier names.
+"""`.emq` files: lines of `name = expression`, where later lines may use earlier names.
 
-A line goes on while a bracket is open. `#` starts a comment; the `##` lines right above a binding describe it. Names
-with a leading `_` are private to their file.
+A line goes on while a bracket is open. `#` starts a comment; the `##` lines right above a binding
+describe it. Names with a leading `_` are private to their file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_FILE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class EmqFile:
-    """A file without mistakes: its bindings in order, private ones included."""
+    """A file holds programs, without mistakes, in order, private ones included."""
 
     source: Source
     bindings: tuple[Program, ...]
@@ -54,7 +54,7 @@ class EmqFile:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The text of one binding, its offset in the file, and the description above it."""
+    """A statement is the text of one binding, its offset, and the description above it."""
 
     text: str
     start: int
@@ -68,12 +68,12 @@ class Statement:
 
 
 def load_file(path: str | Path) -> EmqFile:
-    """Read a file. Raises EmqError with its first five mistakes: E301, E104, E111, and those of `load_text`."""
+    """Read a file. Raises EmqError: E301, E104, E111, and what `load_text` raises."""
     return load_text(read_text(path), str(path))
 
 
 def load_text(text: str, source_name: str = "<text>") -> EmqFile:
-    """Read the text of a file. Raises EmqError: syntax errors of all lines first, then what the lines mean."""
+    """Read the text of a file. Raises EmqError: mistakes of syntax first, then those of meaning."""
     source = Source(source_name, text)
     lines = _Lines(source)
     lines.read()
@@ -112,7 +112,7 @@ def decode(content: bytes, name: str) -> str:
 
 
 def statements(text: str) -> Iterator[Statement]:
-    """The bindings of a file, unparsed: one a line, and more lines while a bracket is open."""
+    """The bindings of a file, unparsed: each on a line, or more lines while a bracket is open."""
     description: list[str] = []
     lines: list[str] = []  # of the statement under way
     start = offset = depth = 0
@@ -150,7 +150,7 @@ class _Lines:
         return len(self.errors) >= MAX_ERRORS
 
     def read(self) -> None:
-        """Syntax of all lines first, so that what one line lacks is not held against another."""
+        """Syntax of all lines first, so that one line's mistake is not reported in another."""
         lines = []
         for statement in statements(self.source.text):
             passage = Passage(self.source, statement.text, statement.start)
@@ -206,7 +206,7 @@ class _Lines:
         return False
 
     def _later(self, name: str, user: str) -> tuple[str, str] | None:
-        """What to say of a name that is not bound yet when `user` needs it; None if no line binds it."""
+        """What to say of a name that `user` needs before it is bound; None if no line binds it."""
         if name not in self.uses:
             return None
         if name == user:

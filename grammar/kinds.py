@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from emqlang.grammar import signs
 from emqlang.grammar.inputs import Kind
@@ -16,7 +16,10 @@ from emqlang.grammar.signs import ANY, NEGATIVE, NONNEGATIVE, POSITIVE, ZERO, Si
 
 
 class KindError(Exception):
-    """Operands of kinds that the op cannot take. `code` is E201 or E202; the caller adds the place."""
+    """A kind error says that an op cannot take operands of these kinds; the caller adds the place.
+
+    code  E201 or E202
+    """
 
     def __init__(self, code: str, message: str, *help: str) -> None:
         super().__init__(message)
@@ -76,10 +79,8 @@ _BINARY: dict[str, tuple[tuple[Sign, ...], ...]] = {
     "div": signs.MUL,
     "matmul": tuple(tuple(signs.SUM[signs.MUL[s][t]] for t in range(8)) for s in range(8)),
 }
-SIGNS: dict[str, Any] = {
-    **_UNARY,
-    **_BINARY,
-}  # op -> table indexed by the signs of its operands; of pow, see power_sign
+# op -> table indexed by the signs of its operands; for pow, see power_sign
+SIGNS: Final[dict[str, Any]] = {**_UNARY, **_BINARY}
 assert SIGNS.keys() | {"pow"} == OPS.keys()
 
 
@@ -108,7 +109,7 @@ def _broadcast(kinds: tuple[Kind, ...]) -> Kind | None:
     return Kind.LAYER if not tensors else tensors.pop() if len(tensors) == 1 else None
 
 
-KINDS = {op: _table(op) for op in OPS}
+KINDS: Final = {op: _table(op) for op in OPS}
 
 
 def _refusal(op: str, kinds: tuple[Kind, ...]) -> KindError:
@@ -116,7 +117,7 @@ def _refusal(op: str, kinds: tuple[Kind, ...]) -> KindError:
     if row.cls is Class.REDUCTION:
         return KindError(
             "E202",
-            f"'{op}' reduces a tensor, and this is one number a layer already",
+            f"'{op}' reduces a tensor, and this is already one number per layer",
             f"leave out '{op}'",
         )
     if row.arity == 2 and row.cls is Class.ELEMENTWISE:

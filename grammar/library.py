@@ -1,4 +1,4 @@
-"""Proxies by name: the shipped ones (`hawq_v2`), those of a file (`mine.emq:name`), of standard input (`-`), or a text."""
+"""Proxies by the words of a command line: names of the library, files, standard input, texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILE = re.compile(r"(.+\.emq)(?::(\w+))?")
 
 
 class Library(Mapping[str, Program]):
-    """The shipped proxies by name. Names are known without parsing anything; a file is parsed when one of its own is taken."""
+    """The library maps names to shipped proxies; a file is parsed when a name of it is taken."""
 
     def __getitem__(self, name: str) -> Program:
         """Raises E102 with the nearest name."""
@@ -64,9 +64,9 @@ def meanings() -> dict[str, Expr]:
 def find(word: str) -> tuple[Program, ...]:
     """The proxies that a word means: one, or all public ones of a file.
 
-    `hawq_v2` is of the library, `mine.emq` and `mine.emq:name` are of a file, which may have an `@` in front, `-` is
-    standard input (an expression, or a file's text), and anything else is an expression over the library's names, whose
-    own name is empty. Raises EmqError.
+    `hawq_v2` is in the library; `mine.emq`, `mine.emq:name` and the same after an `@` are in a
+    file; `-` is standard input (an expression, or a file's text); and anything else is an
+    expression over the library's names, whose own name is empty. Raises EmqError.
     """
     if word == STDIN:
         text = decode(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), "<stdin>")

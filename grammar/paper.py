@@ -1,19 +1,20 @@
-"""The paper's 24 unary and 4 binary ops: a table of names, each with the expression that it stands for here.
+"""The paper's 24 unary and 4 binary ops: a table of names, each with the expression for it here.
 
-The list itself (Appendix F) was never published. Twenty unary names and their order are those of LPZero, by the same
-authors; the four marked inferred were taken out of that list again, as its comments and an older sibling show. Each of
-the 28 exists for a scalar and for a matrix operand in the paper, which makes its 56; here one op serves all kinds.
+The list itself (Appendix F) was never published. Twenty unary names and their order are those of
+LPZero, by the same authors; the four marked inferred were taken out of that list again, as its
+comments and an older sibling show. Each of the 28 exists for a scalar and for a matrix operand in
+the paper, which makes its 56; here one op serves all kinds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
 class PaperOp:
-    """One name.
+    """A paper op is one name of the paper's list.
 
     index      its number in the authors' genotypes (order of LPZero), None if it has none
     text       the expression that stands for it, over x and y
@@ -64,5 +65,5 @@ _TABLE = (
     PaperOp("matrix_multiplication", 2, 3, "x @ y"),
 )
 
-NAMES = MappingProxyType({op.name: op for op in _TABLE})
+NAMES: Final = {op.name: op for op in _TABLE}
 assert len(NAMES) == len(_TABLE) == 24 + 4

@@ -16,7 +16,7 @@ from emqlang.grammar.text.syntax import Node, read_expression
 
 @dataclass(frozen=True)
 class Program:
-    """One proxy, read.
+    """A program is a proxy that has been read.
 
     text         as written
     tree         its syntax tree, spans counted from the beginning of the passage it stands in
@@ -39,14 +39,14 @@ class Program:
 
     @cached_property
     def canonical(self) -> Expr:
-        """What is evaluated: the canonical form of `elaborated`, whose digest is the program's key."""
+        """What is evaluated: the canonical form of `elaborated`, whose digest is the key."""
         return canonical(self.elaborated)
 
 
 def parse(
     text: str, source_name: str = "<arg>", names: Mapping[str, Expr] | None = None
 ) -> Program:
-    """Read one expression, over names bound before. Raises EmqError with at most five diagnostics."""
+    """Read an expression over names bound before. Raises EmqError with at most five diagnostics."""
     passage = Passage(Source(source_name, text), text)
     tree = read_expression(passage)
     reader = Reader(passage, names or {})

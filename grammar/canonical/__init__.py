@@ -1,1 +1,1 @@
-"""The canonical form: rewrite rules and the normal form of products, sums, functions and reductions."""
+"""The canonical form: rewrite rules, and normal forms of products, sums and reductions."""

@@ -1,9 +1,10 @@
-"""The canonical form: one expression for all spellings of a program that the rules prove equal, and its key.
+"""The canonical form: one expression for all spellings of a program that the rules prove equal.
 
-Every node is built anew from canonical operands: products, powers and sums by `normal.py`, functions of them by
-`functions.py`, reductions and abbreviations by `reductions.py`, all else by the identities of `rules.py`. A tensor that is
-the same everywhere becomes a layer value, so that the kind may come down, never up. A rewrite that would leave the finite
-numbers is not made. A `Table` remembers canonical forms between calls, within a bound, and belongs to its caller.
+Its digest is the program's key. Every node is built anew from canonical operands: products, powers
+and sums by `normal.py`, functions of them by `functions.py`, reductions and abbreviations by
+`reductions.py`, all else by the identities of `rules.py`. A tensor that is the same everywhere
+becomes a layer value, so that the kind may come down, never up. A rewrite that would leave the
+finite numbers is not made.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _CHAINS = {op: chain for chain in (_SUMS, _PRODUCTS) for op in chain}
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rewriting: the rule or normal form that made `after` of `before`."""
+    """A rewriting: the rule or normal form that made `after` of `before`."""
 
     rule: str
     before: Expr
@@ -38,24 +39,31 @@ class Step:
 
 @dataclass(slots=True)
 class Table:
-    """Canonical forms already known, by digest; forgotten all at once when there are more than `limit`."""
+    """A table remembers canonical forms between calls, by digest; it belongs to its caller.
+
+    It forgets all of them at once when it holds more than `limit`.
+    """
 
     limit: int = 200_000
     forms: dict[bytes, Expr] = field(default_factory=dict)
 
 
 def key(program: Expr, table: Table | None = None) -> bytes:
-    """A program's identity: the digest of the canonical form of what it means (elaborated). 16 bytes."""
+    """A program's identity, 16 bytes: the digest of the elaborated program's canonical form."""
     return canonical(elaborate(program), table).digest
 
 
 def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None = None) -> Expr:
-    """The canonical form; `canonical(canonical(x)) == canonical(x)`. `trace` receives every step that changed something."""
+    """The canonical form, of which the canonical form is itself.
+
+    table  forms that are known already, and will be
+    trace  receives every step that changed something
+    """
     table = Table() if table is None else table
     if len(table.forms) > table.limit:
         table.forms.clear()
     forms, stack = table.forms, [expr]
-    while stack:  # a search spends much of its time here: what the table knows is skipped unseen
+    while stack:  # not `walk`, which is slower: a search spends much time here
         node = stack.pop()
         if node.digest in forms:
             continue
@@ -94,7 +102,7 @@ def _form(node: Expr, operands: list[Expr]) -> Expr:
 
 
 def _operands(node: Expr) -> tuple[Expr, ...]:
-    """Operands; of a chain of additions, or of multiplications, all its members, which meet at once."""
+    """The operands; of a chain of additions or multiplications all members, which meet at once."""
     chain, members = _CHAINS.get(node.op, ()), list[Expr]()
     if not chain:
         return node.args

@@ -1,6 +1,6 @@
-"""Functions of products and sums: the factors whose sign lets them pass move out of abs, sign, relu, inv and log.
+"""Functions of products and sums: factors whose sign lets them pass move out of the function.
 
-Each gives None where nothing moves, and the rules of `rules.py` are asked instead.
+Each gives None where nothing moves, and the rules of `rules.py` apply instead.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     power     of a product: an integer passes to every factor, another to the factors that are >= 0
     sum       distinct products with literal coefficients, in the same order, the constant last
 
-What functions of products and sums become is in `functions.py`, what reductions, composites and structured ops become in
-`reductions.py`, and what any op becomes for which these know nothing is a rule of `rules.py`.
+What functions of products and sums become is in `functions.py`; what reductions, composites and
+structured ops become, in `reductions.py`; and where these know nothing, a rule of `rules.py` may.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from emqlang.grammar.signs import NONNEGATIVE, POSITIVE, ZERO
 
 Factors = list[tuple[Expr, float]]  # bases and exponents
 Lower = Callable[[Expr, Kind], Expr]  # of a canonical operand, and its kind before that came down
-Function = Callable[[Expr], Expr | None]  # None where the rules are to be asked
+Function = Callable[[Expr], Expr | None]  # None where the rules apply
 
 # The normal forms need each other, so that `make` finds them in tables; other files add theirs.
 JOINED: dict[str, Callable[[Sequence[Expr]], Expr]] = {}  # op of two operands -> the normal form
@@ -32,7 +32,10 @@ FUNCTIONS: dict[str, Function] = {}  # op of one operand -> what it becomes of a
 
 
 def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | None = None) -> Expr:
-    """The canonical form of one op on canonical operands; `was` is the operand's kind before it came down."""
+    """The canonical form of one op on canonical operands.
+
+    was  the operand's kind before it came down
+    """
     if op in JOINED:
         return JOINED[op](operands)
     (x,) = operands
@@ -65,7 +68,7 @@ def product(operands: Sequence[Expr], signs: Sequence[float] = ()) -> Expr:
 
 
 def _plain(operands: Sequence[Expr], special: frozenset[str]) -> bool:
-    """Whether the operands are distinct and none can merge with another: the usual case, worth no bookkeeping."""
+    """Whether the operands are distinct and none can merge with another: the usual case."""
     for operand in operands:
         if operand.op in special:
             return False
@@ -96,7 +99,7 @@ def split(x: Expr) -> tuple[float, Factors]:
 
 
 def _factor(x: Expr, sign: float = 1.0) -> tuple[Expr, float]:
-    """A factor as base and exponent; a base under a fractional exponent is >= 0, as the op takes it."""
+    """A factor as base and exponent; under a fractional exponent the base is what is >= 0 of it."""
     if x.op == "inv":
         return _factor(x.args[0], -1.0)
     if x.op == "sqrt":
@@ -142,10 +145,8 @@ def _rank(x: Expr) -> tuple[bool, bytes]:
     return x.kind is not Kind.LAYER, x.digest
 
 
-_SPLITS = frozenset(("mul", "inv", "pow", "sqrt", LITERAL))  # what is no base
-_WHOLE = frozenset(
-    ("mul", "pow", "sqrt")
-)  # what is >= 0 under a fractional exponent, though its factors need not be
+_SPLITS = frozenset(("mul", "inv", "pow", "sqrt", LITERAL))  # what has bases of its own
+_WHOLE = frozenset(("mul", "pow", "sqrt"))  # may be >= 0 under a root though its factors are not
 _NOT_ALONE = _SPLITS | {"add", "abs"}  # what a coefficient meets in more than one way
 _FACTORS = _NOT_ALONE | {"exp", "sign"}  # what may merge with other factors
 _TERMS = frozenset(("add", "mul", "relu", LITERAL))  # what may merge with other terms
@@ -153,7 +154,7 @@ _COMPOUND = _SPLITS | {"add"}  # what a function looks into
 
 
 def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
-    """One entry a base, and one more where a ** n * inv(a) ** n must stay, which is 0 where a is."""
+    """One entry per base, and one more where a ** n * inv(a) ** n, 0 where a is, must stay."""
     if _settled(factors):
         return coefficient, factors
     ups: dict[bytes, float] = {}
@@ -163,7 +164,7 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
     queue: dict[tuple[bytes, bool], tuple[Expr, float]] = {}
 
     def push(base: Expr, exponent: float) -> None:
-        """Equal bases meet before either is taken apart, or shared parts would be counted one by one."""
+        """Equal bases meet before any is taken apart, lest shared parts be counted one by one."""
         at = (base.digest, exponent > 0)
         queue[at] = (base, exponent + (queue[at][1] if at in queue else 0.0))
 
@@ -178,11 +179,11 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
         elif base.op in _SPLITS and not (base.op in _WHOLE and exponent != int(exponent)):
             scale, parts = split(base)
             coefficient *= power_of(scale, exponent)
-            for part, own in parts:
-                push(part, own * exponent)
+            for part, inner in parts:
+                push(part, inner * exponent)
         elif base.op == "abs" and base.args[0].op == "mul":
-            for part, own in split(base.args[0])[1]:
-                push(make("abs", part), own * exponent)
+            for part, inner in split(base.args[0])[1]:
+                push(make("abs", part), inner * exponent)
         else:
             if base.op == "add" and exponent == int(exponent) and leading(base) < 0:
                 base, coefficient = negate(base), coefficient * (-1.0 if exponent % 2 else 1.0)
@@ -193,22 +194,27 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
             bases[base.digest] = base
             if base.op == "abs" and side[base.digest] % 2 == 0:
                 push(base.args[0], side.pop(base.digest))
-    merged: Factors = []
-    for digest, base in bases.items():
-        up, down = ups.get(digest, 0.0), downs.get(digest, 0.0)
-        if base.op == "sign" and up:
-            merged.append((base, 2.0 - up % 2))
-        elif up + down:
-            merged.append((base, up + down))
-        elif up and base.sign & ZERO:
-            merged += [(base, 1.0), (base, -1.0)]
+    merged = [
+        (base, exponent)
+        for digest, base in bases.items()
+        for exponent in _met(base, ups.get(digest, 0.0), downs.get(digest, 0.0))
+    ]
     if exponent_of_e:
         merged.append((make("exp", total(exponent_of_e)), 1.0))
     return coefficient, merged
 
 
+def _met(base: Expr, up: float, down: float) -> tuple[float, ...]:
+    """The exponents of a base that positive and negative ones leave."""
+    if base.op == "sign" and up:
+        return (2.0 - up % 2,)
+    if up + down:
+        return (up + down,)
+    return (1.0, -1.0) if up and base.sign & ZERO else ()
+
+
 def _settled(factors: Factors) -> bool:
-    """Whether the bases are distinct and none can be taken apart or meet another: the usual case, worth no bookkeeping."""
+    """Whether the bases are distinct and none can be split or meet another: the usual case."""
     for base, exponent in factors:
         if base.op in _FACTORS and not (
             base.op == "abs" and exponent == 1 and base.args[0].op != "mul"
@@ -245,7 +251,10 @@ def _emit_one(base: Expr, exponent: float) -> Expr:
 
 
 def power(x: Expr, exponent: float) -> Expr:
-    """x ** exponent. An integer passes to every factor; else what is >= 0, and the even part of what is not, moves out."""
+    """x ** exponent. An integer passes to every factor; another to those that are >= 0.
+
+    Of a factor that may be negative, the even part of its exponent is such a factor.
+    """
     if exponent == 0:
         return literal(1)
     if exponent == 0.5 and x.op not in _FACTORS and x.sign & POSITIVE:
@@ -253,7 +262,7 @@ def power(x: Expr, exponent: float) -> Expr:
     coefficient, factors = split(x)
     if exponent == int(exponent):
         return build(
-            power_of(coefficient, exponent), [(base, own * exponent) for base, own in factors]
+            power_of(coefficient, exponent), [(base, inner * exponent) for base, inner in factors]
         )
     if coefficient == 0 or not factors:
         return literal(power_of(max(coefficient, 0.0), exponent))
@@ -262,7 +271,7 @@ def power(x: Expr, exponent: float) -> Expr:
     rest = build(negative, inside) if inside else literal(negative)
     if not rest.sign & POSITIVE:
         return literal(0)
-    powers = [(base, own * exponent) for base, own in outside]
+    powers = [(base, inner * exponent) for base, inner in outside]
     if rest.op == "inv":
         powers.append((_nonnegative(rest.args[0]), -exponent))
     elif rest.op != LITERAL:
@@ -340,16 +349,16 @@ def _term(x: Expr) -> tuple[float, Expr | None]:
 
 
 def _meet(pairs: list[tuple[float, Expr]]) -> list[Expr] | None:
-    """c relu(x) + d relu(-x) = (c - d)/2 x + (c + d)/2 |x|, for the first such pair; None if there is none."""
-    found = {term.digest: (coefficient, term) for coefficient, term in pairs}
+    """c relu(x) + d relu(-x) = (c - d)/2 x + (c + d)/2 |x| for the first such pair, or None."""
+    coefficients = {term.digest: coefficient for coefficient, term in pairs}
     for coefficient, term in pairs:
         if term.op != "relu":
             continue
         x = term.args[0]
         mirror = make("relu", negate(x))
         other, rest = _term(mirror)
-        if rest is not None and rest.digest in found and rest.digest != term.digest:
-            d = found[rest.digest][0] / other
+        if rest is not None and rest.digest in coefficients and rest.digest != term.digest:
+            d = coefficients[rest.digest] / other
             others = [scaled(t, c) for c, t in pairs if t.digest not in (term.digest, rest.digest)]
             half = [
                 product([x, literal((coefficient - d) / 2)]),
@@ -360,7 +369,7 @@ def _meet(pairs: list[tuple[float, Expr]]) -> list[Expr] | None:
 
 
 def leading(x: Expr) -> float:
-    """The coefficient of a sum's first product, by digest alone, so that a sum and its negative differ in its sign."""
+    """The coefficient of a sum's first product by digest: it tells a sum from its negative."""
     terms = ((term.digest, coefficient) for coefficient, term in terms_of(x) if term is not None)
     return min(terms, default=(b"", 1.0))[1]  # literals alone, which would overflow
 

@@ -1,7 +1,8 @@
 """What reductions, composites and structured ops become on canonical operands.
 
-A reduction is linear in sums, and layer factors move out of it; l1 and l2 become a sum, std the root of var, the sum over
-weights numel * mean. A composite becomes its expansion. A structured op needs a tensor.
+A reduction is linear in sums, and layer factors move out of it; l1 and l2 become a sum, std the
+root of var, a sum over weights numel * mean. A composite becomes its expansion. A structured op
+needs a tensor.
 """
 
 from __future__ import annotations
@@ -32,47 +33,39 @@ def _mean(x: Expr, was: Kind) -> Expr:
         return x
     if x.op not in ("add", "mul"):
         return apply("mean", x)
+    shifts, core = _parted(x)
     parts = []
-    for coefficient, term in terms_of(x):
-        if term is None or term.kind is Kind.LAYER:
-            parts.append(literal(coefficient) if term is None else scaled(term, coefficient))
-        else:
-            scale, rest = _scales(term)
-            parts.append(
-                product(
-                    [
-                        literal(coefficient),
-                        *scale,
-                        _mean(rest, was) if scale else apply("mean", rest),
-                    ]
-                )
-            )
-    return total(parts)
+    for coefficient, term in core:
+        scale, rest = _scales(term)
+        inner = _mean(rest, was) if scale else apply("mean", rest)
+        parts.append(product([literal(coefficient), *scale, inner]))
+    return total([*shifts, *parts])
 
 
 def _sum(x: Expr, was: Kind) -> Expr:
-    """Over weights and matrices numel * mean; the number of sampled activations is not in the language."""
+    """Over weights and matrices count * mean; the language has no count of sampled activations."""
     count = _COUNTS.get(was)
     if count is not None:
         return product([count, _mean(x, was)])
     parts = []
     for coefficient, term in terms_of(lift(x, was)):
         scale, rest = ([], literal(1)) if term is None else _scales(term)
-        inner = (
-            _sum(rest, was)
-            if scale and rest.kind is not Kind.LAYER
-            else apply("sum", lift(rest, was))
-        )
+        linear = scale and rest.kind is not Kind.LAYER
+        inner = _sum(rest, was) if linear else apply("sum", lift(rest, was))
         parts.append(product([literal(coefficient), *scale, inner]))
     return total(parts)
 
 
 def _var(x: Expr, was: Kind) -> Expr:
     """Blind to shifts, quadratic in layer factors."""
-    coefficient, scale, core = _affine(x)
-    if core is None:
+    _, core = _parted(x)
+    if not core:
         return literal(0)
-    inner = _var(core, was) if scale else apply("var", core)
+    if len(core) > 1:
+        return apply("var", _turned(core)[1])
+    coefficient, term = core[0]
+    scale, rest = _scales(term)
+    inner = _var(rest, was) if scale else apply("var", rest)
     return product([literal(coefficient * coefficient), *(power(s, 2.0) for s in scale), inner])
 
 
@@ -81,41 +74,40 @@ def _extreme(op: str, other: str) -> Lower:
         """Shifts and layer factors of known sign move out; a negative one swaps min and max."""
         if x.kind is Kind.LAYER:
             return x
-        shifts = [
-            scaled(t, c) if t is not None else literal(c)
-            for c, t in terms_of(x)
-            if t is None or t.kind is Kind.LAYER
-        ]
-        core = [(c, t) for c, t in terms_of(x) if t is not None and t.kind is not Kind.LAYER]
+        shifts, core = _parted(x)
         if len(core) > 1:
-            flip = min(core, key=lambda pair: pair[1].digest)[0] < 0
-            moved = total([scaled(t, -c if flip else c) for c, t in core])
+            sign, moved = _turned(core)
             return total(
-                [
-                    *shifts,
-                    product([literal(-1.0 if flip else 1.0), apply(other if flip else op, moved)]),
-                ]
+                [*shifts, product([literal(sign), apply(op if sign > 0 else other, moved)])]
             )
         coefficient, term = core[0]
         scale, rest = _scales(term)
         known = [s for s in scale if s.sign | NONNEGATIVE == NONNEGATIVE]
         rest = product([*(s for s in scale if s not in known), rest])
         rising = op if coefficient > 0 else other
-        reduced = _REDUCTIONS[rising](rest, was) if known else apply(rising, rest)
-        return total([*shifts, product([literal(coefficient), *known, reduced])])
+        inner = _REDUCTIONS[rising](rest, was) if known else apply(rising, rest)
+        return total([*shifts, product([literal(coefficient), *known, inner])])
 
     return reduce
 
 
-def _affine(x: Expr) -> tuple[float, list[Expr], Expr | None]:
-    """A tensor without the layer values added to it, as coefficient, layer factors and core; None for a constant."""
-    core = [(c, t) for c, t in terms_of(x) if t is not None and t.kind is not Kind.LAYER]
-    if len(core) == 1:
-        coefficient, term = core[0]
-        scale, rest = _scales(term)
-        return coefficient, scale, rest
-    flip = -1.0 if core and min(core, key=lambda pair: pair[1].digest)[0] < 0 else 1.0
-    return flip, [], total([scaled(t, c * flip) for c, t in core]) if core else None
+def _parted(x: Expr) -> tuple[list[Expr], list[tuple[float, Expr]]]:
+    """The layer values added to a tensor, and its other terms."""
+    shifts, core = list[Expr](), list[tuple[float, Expr]]()
+    for coefficient, term in terms_of(x):
+        if term is None:
+            shifts.append(literal(coefficient))
+        elif term.kind is Kind.LAYER:
+            shifts.append(scaled(term, coefficient))
+        else:
+            core.append((coefficient, term))
+    return shifts, core
+
+
+def _turned(core: list[tuple[float, Expr]]) -> tuple[float, Expr]:
+    """Terms as a sign and a sum, the same sum for terms and for their negatives."""
+    sign = -1.0 if min(core, key=lambda pair: pair[1].digest)[0] < 0 else 1.0
+    return sign, total([scaled(term, coefficient * sign) for coefficient, term in core])
 
 
 def _scales(term: Expr) -> tuple[list[Expr], Expr]:
@@ -158,7 +150,7 @@ _SAMPLES = {
 
 
 def lift(x: Expr, kind: Kind) -> Expr:
-    """A layer value as a tensor that is the same everywhere: times ones, which are anything ** 0."""
+    """A layer value as a tensor that is the same everywhere: times ones, anything ** 0."""
     if x.kind is not Kind.LAYER or kind is Kind.LAYER:
         return x
     ones = apply("pow", _SAMPLES[kind], exponent=0)

@@ -1,11 +1,13 @@
 """Rewrite rules as data: identities of one operand, written in the language.
 
-Each holds for EVERY real value of its variable under the protected meaning of the op table, zeros included, wherever its
-condition on the variable's sign does; tests try each on a grid and on random data. What products and sums, and ops over
-them, become is in `normal.py`.
+Each holds for EVERY real value of its variable under the protected meaning of the op table, zeros
+included, wherever its condition on the variable's sign does; tests try each on a grid and on random
+data. Those of inverses and roots follow from the normal form of products too, which `functions.py`
+makes in one go; here they have names.
 
-False, and therefore missing: log(a*b) = log(a) + log(b) unless both are positive; exp(log(a)) = a unless a > 0; a/a = 1
-and a/b*b = a unless the divisor is not 0; sqrt(a)*sqrt(a) = a unless a >= 0 (it is relu(a)).
+False, and therefore missing: log(a*b) = log(a) + log(b) unless both are positive; exp(log(a)) = a
+unless a > 0; a/a = 1 and a/b*b = a unless the divisor is not 0; sqrt(a)*sqrt(a) = a unless a >= 0
+(it is relu(a)).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ Make = Callable[..., Expr]  # (op, *canonical operands, exponent=...) -> canonic
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`pattern` becomes `result` where the variable meets `condition`."""
+    """A rule makes `result` of `pattern` where the variable meets `condition`."""
 
     pattern: str
     result: str
@@ -86,7 +88,7 @@ _SHAPE = re.compile(r"(\w+)\((?:(\w+)\()?a\)?\)")
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A rule, ready: the signs that its variable may have, and the result as a program over it."""
+    """A rule to apply: the signs that its variable may have, and the result, a program over it."""
 
     rule: Rule
     sign: Sign

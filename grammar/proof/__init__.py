@@ -1,1 +1,1 @@
-"""Whether two programs are the same: equivalence at every level, graph hashes, exact arithmetic, sympy."""
+"""Whether two programs are the same: graph hashes, 60-digit arithmetic, sympy."""

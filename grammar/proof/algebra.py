@@ -1,8 +1,9 @@
-"""The sympy bridge: simplification and proofs, in a process of their own that is stopped when its time is up.
+"""The sympy bridge: simplification and proofs, in a process that is stopped when its time is up.
 
-An op is translated where its operand's sign proves that it is the usual function there. Everything else, such as inv(w),
-for sympy would cancel w * inv(w), and every reduction stands as one symbol with what is known of its sign. So sympy
-never meets a protection. What it says counts only after arithmetic with 60 digits agrees. Texts travel between processes.
+An op is translated where its operand's sign proves that it is the usual function there. Everything
+else, such as inv(w), for sympy would cancel w * inv(w), and every reduction stands as one symbol
+with what is known of its sign. So sympy never meets a protection. What it says counts only after
+arithmetic with 60 digits agrees. Texts travel between the processes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
+from typing import Any, Final
 
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import error
@@ -27,7 +28,7 @@ LAYERS = 24  # small layers on which both sides must agree
 
 
 def simplify(expr: Expr, seconds: float = SECONDS) -> Expr:
-    """The smallest form that the rules and sympy find. Raises E502 if that takes longer than `seconds`."""
+    """The smallest form that the rules and sympy find. Raises E502 if that takes over `seconds`."""
     answer = _ask("simplify", seconds, expr)
     if answer is None:
         raise error(
@@ -37,7 +38,7 @@ def simplify(expr: Expr, seconds: float = SECONDS) -> Expr:
 
 
 def prove(a: Expr, b: Expr, seconds: float = SECONDS) -> bool | None:
-    """True if sympy proves two programs equal, False if it was done and did not, None if its time was up.
+    """True if sympy proves two programs equal, False if it does not, None if its time is up.
 
     False is no proof of the contrary: `equivalence` finds counterexamples.
     """
@@ -48,19 +49,15 @@ def prove(a: Expr, b: Expr, seconds: float = SECONDS) -> bool | None:
 def _ask(task: str, seconds: float, *programs: Expr) -> str | None:
     """The answer of a fresh process, or None if it takes too long."""
     question = json.dumps({"task": task, "programs": [show(program) for program in programs]})
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        __name__,
-    ]  # the working directory may hold a folder of our name
+    # -P, for the working directory may hold a folder of our name
+    command = [sys.executable, "-P", "-m", __name__]
     try:
-        done = subprocess.run(
+        answer = subprocess.run(
             command, input=question, capture_output=True, text=True, timeout=seconds, check=True
         )
     except subprocess.TimeoutExpired:
         return None
-    return str(json.loads(done.stdout))
+    return str(json.loads(answer.stdout))
 
 
 def _answer() -> None:
@@ -83,7 +80,7 @@ def _proven(a: Expr, b: Expr) -> str:
 
 
 def _inside_out(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
-    """The program with everything that sympy cannot see through, reductions first of all, over rewritten operands."""
+    """The program, with rewritten operands of what sympy cannot see through, like reductions."""
 
     def rebuilt(node: Expr, args: list[Expr]) -> Expr:
         return rebuild(node, args if node.op in IMAGES else [*map(rewrite, args)])
@@ -92,17 +89,16 @@ def _inside_out(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
 
 
 def _smallest(expr: Expr) -> Expr:
-    """The smallest of an expression's canonical form and what sympy makes of it; of equals, the first."""
+    """The smallest of the canonical form and what sympy makes of it; of equals, the first."""
     import sympy
 
     symbols = _Symbols()
     image = symbols.image(expr)
-    forms = (symbols.expression(way(image)) for way in (sympy.simplify, sympy.factor, sympy.expand))
-    found = [canonical(form) for form in forms if form is not None and form.kind is expr.kind]
-    return min(
-        (form for form in (canonical(expr), *found) if _agree(form, expr)),
-        key=lambda form: form.size,
-    )
+    ways = (sympy.simplify, sympy.factor, sympy.expand)
+    others = [symbols.expression(way(image)) for way in ways]
+    forms = [expr, *(form for form in others if form is not None and form.kind is expr.kind)]
+    agreeing = [form for form in map(canonical, forms) if _agree(form, expr)]
+    return min(agreeing, key=lambda form: form.size)
 
 
 def _expanded(expr: Expr) -> Expr:
@@ -123,29 +119,23 @@ def _agree(a: Expr, b: Expr) -> bool:
     return all(compare(a, b, LAYERS))
 
 
-def _sigmoid(sympy: Any, x: Any) -> Any:
-    return 1 / (1 + sympy.exp(-x))
-
-
 # op -> signs of its last operand under which it is the usual function, and that function
-IMAGES: Mapping[str, tuple[Sign, Callable[..., Any]]] = MappingProxyType(
-    {
-        "add": (ANY, lambda sympy, x, y: x + y),
-        "sub": (ANY, lambda sympy, x, y: x - y),
-        "mul": (ANY, lambda sympy, x, y: x * y),
-        "div": (NONZERO, lambda sympy, x, y: x / y),
-        "pow": (ANY, lambda sympy, x, c: x ** sympy.Rational(c)),
-        "neg": (ANY, lambda sympy, x: -x),
-        "abs": (ANY, lambda sympy, x: sympy.Abs(x)),
-        "sign": (ANY, lambda sympy, x: sympy.sign(x)),
-        "relu": (ANY, lambda sympy, x: sympy.Max(x, 0)),
-        "inv": (NONZERO, lambda sympy, x: 1 / x),
-        "sqrt": (NONNEGATIVE, lambda sympy, x: sympy.sqrt(x)),
-        "log": (POSITIVE, lambda sympy, x: sympy.log(x)),
-        "exp": (ANY, lambda sympy, x: sympy.exp(x)),
-        "sigmoid": (ANY, _sigmoid),
-    }
-)
+IMAGES: Final[Mapping[str, tuple[Sign, Callable[..., Any]]]] = {
+    "add": (ANY, lambda sympy, x, y: x + y),
+    "sub": (ANY, lambda sympy, x, y: x - y),
+    "mul": (ANY, lambda sympy, x, y: x * y),
+    "div": (NONZERO, lambda sympy, x, y: x / y),
+    "pow": (ANY, lambda sympy, x, c: x ** sympy.Rational(c)),
+    "neg": (ANY, lambda sympy, x: -x),
+    "abs": (ANY, lambda sympy, x: sympy.Abs(x)),
+    "sign": (ANY, lambda sympy, x: sympy.sign(x)),
+    "relu": (ANY, lambda sympy, x: sympy.Max(x, 0)),
+    "inv": (NONZERO, lambda sympy, x: 1 / x),
+    "sqrt": (NONNEGATIVE, lambda sympy, x: sympy.sqrt(x)),
+    "log": (POSITIVE, lambda sympy, x: sympy.log(x)),
+    "exp": (ANY, lambda sympy, x: sympy.exp(x)),
+    "sigmoid": (ANY, lambda sympy, x: 1 / (1 + sympy.exp(-x))),
+}
 assert IMAGES.keys() == {op.name for op in OPS.values() if op.cls is Class.ELEMENTWISE}
 
 
@@ -155,18 +145,13 @@ def _is_usual(node: Expr) -> bool:
         return False
     allowed = IMAGES[node.op][0]
     if node.op == "pow":
-        exponent = node.number
-        whole = exponent == int(exponent)
-        allowed = (
-            (ANY if exponent >= 0 else NONZERO)
-            if whole
-            else (NONNEGATIVE if exponent > 0 else POSITIVE)
-        )
+        allowed = ANY if node.number == int(node.number) else NONNEGATIVE
+        allowed &= ANY if node.number >= 0 else NONZERO
     return node.args[-1].sign | allowed == allowed
 
 
 class _Symbols:
-    """Which symbol stands for which expression."""
+    """A mapping between symbols and the expressions that they stand for."""
 
     def __init__(self) -> None:
         self.symbols: dict[bytes, Any] = {}
@@ -207,17 +192,10 @@ class _Symbols:
         if isinstance(image, sympy.Pow) and image.exp.is_number and image.base is not sympy.E:
             base = self.expression(image.base)
             return None if base is None else _power(base, float(image.exp))
-        parts = list(self._parts(image))
+        parts = [self.expression(part) for part in sorted(image.args, key=str)]
         rule = next((build for kind, build in _backward(sympy) if isinstance(image, kind)), None)
-        return (
-            None
-            if rule is None or None in parts
-            else rule([part for part in parts if part is not None])
-        )
-
-    def _parts(self, image: Any) -> Iterator[Expr | None]:
-        for part in sorted(image.args, key=str):
-            yield self.expression(part)
+        known = [part for part in parts if part is not None]
+        return rule(known) if rule is not None and len(known) == len(parts) else None
 
 
 _FACTS = {
@@ -226,38 +204,27 @@ _FACTS = {
     "nonnegative": NONNEGATIVE,
     "nonpositive": NEGATIVE | ZERO,
     "nonzero": NONZERO,
-}  # fmt: skip
+}
 
 
 def _power(base: Expr, exponent: float) -> Expr:
     if exponent in (-1.0, -0.5):
         return apply("inv", _power(base, -exponent))
-    return (
-        base
-        if exponent == 1
-        else apply("sqrt", base)
-        if exponent == 0.5
-        else apply("pow", base, exponent=exponent)
-    )
+    if exponent == 0.5:
+        return apply("sqrt", base)
+    return base if exponent == 1 else apply("pow", base, exponent=exponent)
 
 
 def _backward(sympy: Any) -> tuple[tuple[Any, Callable[[list[Expr]], Expr | None]], ...]:
     return (
-        (sympy.Add, lambda parts: _chain("add", parts)),
-        (sympy.Mul, lambda parts: _chain("mul", parts)),
+        (sympy.Add, partial(reduce, partial(apply, "add"))),
+        (sympy.Mul, partial(reduce, partial(apply, "mul"))),
         (sympy.exp, lambda parts: apply("exp", parts[-1])),
         (sympy.log, lambda parts: apply("log", parts[0])),
         (sympy.Abs, lambda parts: apply("abs", parts[0])),
         (sympy.sign, lambda parts: apply("sign", parts[0])),
         (sympy.Max, _positive_part),
     )
-
-
-def _chain(op: str, parts: list[Expr]) -> Expr:
-    first, *rest = parts
-    for part in rest:
-        first = apply(op, first, part)
-    return first
 
 
 def _positive_part(parts: list[Expr]) -> Expr | None:

@@ -1,24 +1,25 @@
-"""Are two programs one? Four answers, from the cheapest to the strongest, each of which stands on its own.
+"""Are two programs one? Four independent answers, from the cheapest to the strongest.
 
 canonical key        the rules make one form of both: proof
 Weisfeiler-Lehman    both are one graph as they are built, confirmed by isomorphism: proof
-numeric fingerprint  what distinguishes configurations is the same on small layers: no proof, but a difference is one
+numeric fingerprint  small layers tell configurations apart alike: no proof, but a difference is one
 sympy                proof, where the protections let it
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
-from types import MappingProxyType
 
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK
 from emqlang.grammar.expr import Expr
+from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.program import Program
 from emqlang.grammar.proof.algebra import prove
+from emqlang.grammar.proof.graph import isomorphic, wl_hash
 
 SMALL_LAYERS, CHOICES = 16, (2, 3, 4)
 TOLERANCE = 1e-6  # of fingerprints, whose largest entry is 1
@@ -33,7 +34,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One answer, and what it stands on. `proof` says that it decides the question."""
+    """A level is one answer, and what it stands on; `proof` says that it decides the question."""
 
     name: str
     verdict: Verdict
@@ -43,7 +44,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Identity:
-    """Two programs, and every level's answer."""
+    """An identity is every level's answer on two programs."""
 
     first: Program
     second: Program
@@ -70,12 +71,11 @@ class Identity:
         if Verdict.DIFFERENT in verdicts:
             return "different proxies"
         if Verdict.OPPOSITE in verdicts:
-            return "opposite proxies, as far as small layers tell: one ranks as the negative of the other"
-        return (
-            "not proven, though no small layer tells them apart"
-            if Verdict.SAME in verdicts
-            else "nothing proves it either way"
-        )
+            ranks = "one ranks as the negative of the other"
+            return f"opposite proxies, as far as small layers tell: {ranks}"
+        if Verdict.SAME in verdicts:
+            return "not proven, though no small layer tells them apart"
+        return "nothing proves it either way"
 
 
 def compare(a: Expr, b: Expr, seconds: float) -> Iterator[Level]:
@@ -88,94 +88,73 @@ def compare(a: Expr, b: Expr, seconds: float) -> Iterator[Level]:
 
 def by_key(a: Expr, b: Expr) -> Level:
     """Whether the rules lead both to one canonical form."""
-    keys = [canonical(side).digest.hex()[:12] for side in (a, b)]
-    same = keys[0] == keys[1]
-    detail = keys[0] if same else f"{keys[0]} and {keys[1]}"
-    return Level("canonical key", Verdict.SAME if same else Verdict.UNKNOWN, detail, proof=same)
+    left, right = (canonical(side).digest.hex()[:12] for side in (a, b))
+    if left != right:
+        return Level("canonical key", Verdict.UNKNOWN, f"{left} and {right}", proof=False)
+    return Level("canonical key", Verdict.SAME, left, proof=True)
 
 
 def by_graph(a: Expr, b: Expr) -> Level:
     """Whether both are one graph as they are built, operands of commutative ops in any order."""
-    from emqlang.grammar.proof.graph import isomorphic, wl_hash
-
-    hashes = [wl_hash(side) for side in (a, b)]
-    if hashes[0] != hashes[1]:
-        return Level(
-            "Weisfeiler-Lehman", Verdict.UNKNOWN, "other graphs as they are built", proof=False
-        )
-    confirmed = isomorphic(a, b)
-    detail = (
-        "confirmed by isomorphism" if confirmed else "a collision: the graphs are not isomorphic"
-    )
-    return Level(
-        "Weisfeiler-Lehman", Verdict.SAME if confirmed else Verdict.UNKNOWN, detail, proof=confirmed
-    )
+    name = "Weisfeiler-Lehman"
+    if wl_hash(a) != wl_hash(b):
+        return Level(name, Verdict.UNKNOWN, "other graphs as they are built", proof=False)
+    if not isomorphic(a, b):
+        detail = "a collision: the graphs are not isomorphic"
+        return Level(name, Verdict.UNKNOWN, detail, proof=False)
+    return Level(name, Verdict.SAME, "confirmed by isomorphism", proof=True)
 
 
 def by_fingerprint(a: Expr, b: Expr) -> Level:
-    """Whether the scores, less those of the first choice and divided by the largest, are the same, or the negative."""
-    where = f"on {SMALL_LAYERS} small layers with {len(CHOICES)} choices"
+    """Whether what choices add to the score, over the largest, is the same, or the negative."""
+    name, where = (
+        "numeric fingerprint",
+        f"on {SMALL_LAYERS} small layers with {len(CHOICES)} choices",
+    )
     left, right = _fingerprint(a), _fingerprint(b)
     shared = left.keys() & right.keys()
     if not shared:
-        return Level(
-            "numeric fingerprint",
-            Verdict.UNKNOWN,
-            f"no value of an ordinary size {where}",
-            proof=False,
-        )
+        return Level(name, Verdict.UNKNOWN, f"no value of an ordinary size {where}", proof=False)
     for verdict, sign in ((Verdict.SAME, 1), (Verdict.OPPOSITE, -1)):
         if all(abs(left[at] - sign * right[at]) <= TOLERANCE for at in shared):
-            return Level("numeric fingerprint", verdict, where, proof=False)
-    return Level("numeric fingerprint", Verdict.DIFFERENT, where, proof=True)
+            return Level(name, verdict, where, proof=False)
+    return Level(name, Verdict.DIFFERENT, where, proof=True)
 
 
 def by_sympy(a: Expr, b: Expr, seconds: float) -> Level:
     """Whether sympy proves it."""
     proven = prove(a, b, seconds)
-    detail = {True: "proven", False: "not proven", None: f"not done after {seconds:g} seconds"}[
-        proven
-    ]
-    return Level("sympy", Verdict.SAME if proven else Verdict.UNKNOWN, detail, proof=bool(proven))
+    if proven is None:
+        return Level("sympy", Verdict.UNKNOWN, f"not done after {seconds:g} seconds", proof=False)
+    if not proven:
+        return Level("sympy", Verdict.UNKNOWN, "not proven", proof=False)
+    return Level("sympy", Verdict.SAME, "proven", proof=True)
 
 
-def _fingerprint(program: Expr) -> Mapping[tuple[int, int], float]:
-    """(layer, choice) -> what the choice adds to the first one's score, over the largest; unclear layers are left out."""
-    scores = {
-        layer: row for layer in range(SMALL_LAYERS) if (row := _scores(program, layer)) is not None
-    }
-    added = {
-        (layer, i): row[i] - row[0] for layer, row in scores.items() for i in range(1, len(CHOICES))
-    }
+def _fingerprint(program: Expr) -> dict[tuple[int, int], float]:
+    """(layer, choice) -> what the choice adds to the first one's score, over the largest.
+
+    Layers on which a value is unclear are left out.
+    """
+    added: dict[tuple[int, int], float] = {}
+    for layer in range(SMALL_LAYERS):
+        first, *others = _scores(program, layer) or [0.0]
+        added |= {(layer, i): score - first for i, score in enumerate(others, 1)}
     largest = max(map(abs, added.values()), default=0.0)
-    return MappingProxyType(
-        {at: value / largest if largest else 0.0 for at, value in added.items()}
-    )
+    return {at: value / largest if largest else 0.0 for at, value in added.items()}
 
 
 def _scores(program: Expr, layer: int) -> list[float] | None:
+    """Scores on a small layer, one for each choice; None if a value is unclear or not finite."""
     from emqlang.grammar.proof.exact import Unclear, evaluate, sample
 
-    try:
-        rows = [
-            float(evaluate(program, _inputs(sample, layer, choice, bits)))
-            for choice, bits in enumerate(CHOICES)
-        ]
-    except Unclear:
-        return None
-    return rows if all(map(isfinite, rows)) else None
-
-
-def _inputs(
-    sample: Callable[[int], dict[str, object]], layer: int, choice: int, bits: int
-) -> dict[str, object]:
-    """A small layer under one choice: what depends on the choice is drawn anew for each."""
-    from emqlang.grammar.inputs import INPUTS, Axis
-
-    own = sample(1_000 * (choice + 1) + layer)
-    fixed = sample(layer)
-    drawn = {
-        name: own[name] if row.axis is not Axis.NONE else fixed[name]
-        for name, row in INPUTS.items()
-    }
-    return drawn | {"bits": bits, "act_bits": bits}
+    fixed, scores = sample(layer), list[float]()
+    for choice, bits in enumerate(CHOICES):
+        drawn = sample(1_000 * (choice + 1) + layer)  # what depends on the choice is drawn anew
+        inputs = {name: (drawn if row.axis else fixed)[name] for name, row in INPUTS.items()}
+        try:
+            value = evaluate(program, inputs | {"bits": bits, "act_bits": bits})
+        except Unclear:
+            return None
+        scores.append(float(value))
+    return scores if all(map(isfinite, scores)) else None

@@ -1,9 +1,9 @@
 """The protected meaning of every op on real numbers: 60 digits, and a sum below 1e-13 is zero.
 
-In float64 a rewrite that is true can look false, because a rounding error next to zero decides on which side of a
-protection a value falls. Here it cannot, as long as all values that occur are zero or of an ordinary size; `Unclear` says
-that one is not. Only what adds and subtracts can leave a rounding error where zero is meant: a small product, power or
-exponential is not zero, so that it is unclear.
+In float64 a rewrite that is true can look false, because a rounding error next to zero decides on
+which side of a protection a value falls. Here it cannot, as long as all values that occur are zero
+or of an ordinary size; `Unclear` says that one is not. Only what adds and subtracts can leave a
+rounding error where zero is meant: a small product, power or exponential is unclear.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from emqlang.grammar.signs import NEGATIVE, POSITIVE, ZERO
 
 
 class Unclear(Exception):
-    """A value occurred that is neither zero nor of an ordinary size."""
+    """An unclear value is neither zero nor of an ordinary size."""
 
 
 Value = Any  # one number, or a matrix of rows
@@ -36,9 +36,9 @@ _ROUNDING = _mpf("1e-13")  # literals are folded in float64: 1e-16 of what is la
 
 
 def sample(seed: int, constant: bool = False) -> dict[str, Value]:
-    """A small layer: grid values for every statistic, of the signs that the input table promises, and true counts.
+    """A small layer: for every statistic grid values of the sign that it promises; true counts.
 
-    `constant` gives each tensor one value everywhere.
+    constant  whether each tensor has one value everywhere
     """
     rng = random.Random(seed)
 
@@ -48,21 +48,21 @@ def sample(seed: int, constant: bool = False) -> dict[str, Value]:
             [x for x in GRID if sign & (POSITIVE if x > 0 else NEGATIVE if x < 0 else ZERO)]
         )
 
-    found: dict[str, Value] = {}
+    inputs: dict[str, Value] = {}
     for name, row in INPUTS.items():
         if row.kind is Kind.LAYER:
-            found[name] = draw(name)
+            inputs[name] = draw(name)
         else:
             rows, columns = (_ROWS, _COLUMNS) if row.kind is Kind.WEIGHT else (1, _SAMPLES)
             same = draw(name) if constant else None
-            found[name] = [
+            inputs[name] = [
                 [draw(name) if same is None else same for _ in range(columns)] for _ in range(rows)
             ]
-    return found | {"numel": _ROWS * _COLUMNS, "channels_out": _ROWS}
+    return inputs | {"numel": _ROWS * _COLUMNS, "channels_out": _ROWS}
 
 
 def compare(a: Expr, b: Expr, seeds: int) -> Iterator[bool]:
-    """Whether two programs agree, on one small layer after another; those on which a value is unclear are left out."""
+    """Whether two programs agree, on one small layer after another where no value is unclear."""
     for seed in range(seeds):
         inputs = sample(seed, constant=seed % 4 == 3)
         try:
@@ -72,15 +72,18 @@ def compare(a: Expr, b: Expr, seeds: int) -> Iterator[bool]:
 
 
 def evaluate(expr: Expr, inputs: Mapping[str, Value]) -> Value:
-    """One layer's value. Inputs: numbers, or lists of rows for weights and activations (activations: one row)."""
+    """One layer's value. Raises Unclear.
+
+    inputs  numbers, or lists of rows for weights and activations (activations: one row)
+    """
 
     def value(node: Expr, args: list[Value]) -> Value:
         if node.op == LITERAL:
             return _mpf(node.number)
         if node.op != INPUT:
             return _apply(node, args)
-        given = inputs[str(node.value)]
-        return [[*map(_mpf, row)] for row in given] if isinstance(given, list) else _mpf(given)
+        read = inputs[str(node.value)]
+        return [[*map(_mpf, row)] for row in read] if isinstance(read, list) else _mpf(read)
 
     return fold(expr, value)
 

@@ -1,8 +1,9 @@
-"""A program as a networkx graph, its Weisfeiler-Lehman hash, and the isomorphism that confirms a hit.
+"""A program as a networkx graph, its Weisfeiler-Lehman hash, and the isomorphism confirming a hit.
 
-Every operand slot is a small node of its own between an op and its operand: the slots of an op whose operands may change
-places are labelled alike, those of any other by their position. So `x * x` keeps two edges and `x - y` differs from
-`y - x`. Parts that are equal up to the order of such operands are one node, however the expression shares its objects.
+Every operand slot is a small node of its own between an op and its operand: the slots of an op
+whose operands may change places are labelled alike, those of any other by their position. So
+`x * x` keeps two edges and `x - y` differs from `y - x`. Parts that are equal up to the order of
+such operands are one node, however the expression shares its objects.
 """
 
 from __future__ import annotations
@@ -37,15 +38,16 @@ def to_networkx(expr: Expr) -> nx.DiGraph[int]:
 
 
 def wl_hash(expr: Expr) -> str:
-    """The Weisfeiler-Lehman hash of the program's graph, 32 hex digits; for this process only, never to be stored."""
+    """The Weisfeiler-Lehman hash of the program's graph, 32 hex digits; never to be stored."""
     return _digest("", sorted(_refined(to_networkx(expr)).values()))
 
 
 def isomorphic(a: Expr, b: Expr) -> bool:
     """Whether the graphs are the same but for the names of their nodes.
 
-    The only candidate pairs nodes of equal refined labels; it is checked node by node and edge by edge, in linear time,
-    where a search such as VF2 takes minutes for a few hundred nodes of a symmetric program.
+    The only candidate pairs nodes of equal refined labels; it is checked node by node and edge by
+    edge, in linear time, where a search such as VF2 takes minutes for a few hundred nodes of a
+    symmetric program.
     """
     from networkx.utils import graphs_equal
 
@@ -79,8 +81,9 @@ def _add(graph: nx.DiGraph[int], label: str, slots: Slots) -> int:
 def _refined(graph: nx.DiGraph[int]) -> dict[int, str]:
     """The labels that Weisfeiler-Lehman refinement along the edges ends with.
 
-    A node's label stops changing after as many rounds as the node is high above the leaves, so that one pass from the
-    leaves up gives what those rounds give: a program of 1,000 nodes takes milliseconds, networkx's own rounds 20 seconds.
+    A node's label stops changing after as many rounds as the node is high above the leaves, so that
+    one pass from the leaves up gives what those rounds give: a program of 1,000 nodes takes
+    milliseconds, networkx's own rounds 20 seconds.
     """
     import networkx as nx
 
@@ -93,7 +96,7 @@ def _refined(graph: nx.DiGraph[int]) -> dict[int, str]:
 
 
 def _renamed(graph: nx.DiGraph[int]) -> nx.DiGraph[str]:
-    """The graph with nodes named by their refined labels; slots by their op's and counted in the order of theirs."""
+    """The graph with nodes named by refined labels, slots by their op's and their order."""
     import networkx as nx
 
     refined = _refined(graph)
@@ -108,5 +111,5 @@ def _renamed(graph: nx.DiGraph[int]) -> nx.DiGraph[str]:
     return nx.relabel_nodes(graph, names)
 
 
-def _digest(own: str, below: list[str]) -> str:
-    return blake2b("\0".join((own, *below)).encode(), digest_size=16).hexdigest()
+def _digest(label: str, below: list[str]) -> str:
+    return blake2b("\0".join((label, *below)).encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""The standard layout of `.emq` files. Comments, parentheses and line breaks stay; spaces and blank lines are normalised."""
+"""The standard layout of `.emq` files. Only spaces and blank lines change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INDENT = "    "
 
 
 def fmt(text: str, source_name: str = "<text>") -> str:
-    """The file in its standard layout, which is its own. Raises EmqError if the file has a mistake."""
+    """The file in the standard layout. Raises EmqError if the file has a mistake."""
     load_text(text, source_name)
     lines: list[str] = []
     depth, previous = 0, ""
@@ -27,7 +27,7 @@ def fmt(text: str, source_name: str = "<text>") -> str:
 
 
 def reformat(path: str, write: bool) -> bool:
-    """Whether a file is not in the standard layout; `write` rewrites it. Raises EmqError if the file has a mistake."""
+    """Whether a file is not in the standard layout; `write` rewrites it. Raises as `fmt`."""
     text = read_text(path)
     laid = fmt(text, path)
     if laid != text and write:
@@ -36,14 +36,17 @@ def reformat(path: str, write: bool) -> bool:
 
 
 def reformat_stdin() -> tuple[str, bool]:
-    """Standard input in the standard layout, and whether it was in another. Raises EmqError."""
+    """Standard input in the standard layout, and whether it was in another. Raises as `fmt`."""
     text = decode(sys.stdin.buffer.read(), "<stdin>")
     laid = fmt(text, "<stdin>")
     return laid, laid != text
 
 
 def layout(code: str, previous: str = "") -> tuple[str, str]:
-    """One line of code with standard spaces, and its last token; `previous` is the last token of the line above."""
+    """A line of code with standard spaces, and its last token.
+
+    previous  the last token of the line above, if a bracket is open
+    """
     pieces: list[str] = []
     for token, _ in tokens(code):
         if pieces and not _joined(previous, token):

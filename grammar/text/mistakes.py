@@ -1,4 +1,4 @@
-"""What a parser's complaint means to the person who wrote the text: one sentence, in characters and not in token names."""
+"""What a parser's complaint means to the writer: one sentence, in characters, not token names."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _HELP_CHARACTER = {
     '"': "names and expressions take no quotes",
 }
 _HELP_TOKEN = {
-    "EQUALS": "an expression holds no '='; names are bound in .emq files, one 'name = expression' a line",
+    "EQUALS": "an expression has no '='; a line of an .emq file binds a name: 'name = expression'",
     "COMMA": "a comma only separates the arguments of a function",
     "PLUS": "a plus stands between two values",
 }
 
 
 def describe(error: UnexpectedInput, passage: Passage, binding: bool) -> Diagnostic:
-    """The diagnostic, always E101, for what Lark raised on an expression or on a line that binds a name."""
+    """The diagnostic, always E101, for what Lark raised on an expression or on a binding."""
     from lark.exceptions import UnexpectedToken
 
     if not isinstance(error, UnexpectedToken):

@@ -1,4 +1,4 @@
-"""Expression to text, such that `parse(show(x)).expr == x`: no parenthesis that is not needed, none missing."""
+"""Expression to text, such that `parse(show(x)).expr == x`, with no needless parenthesis."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from emqlang.grammar.signs import NEGATIVE
 SUM, PRODUCT, UNARY, POWER, ATOM = range(5)
 _LEVELS = {"add": SUM, "sub": SUM, "mul": PRODUCT, "div": PRODUCT, "matmul": PRODUCT}
 
-Part = (
-    str | tuple[Expr, int]
-)  # text, or an operand with the loosest level that needs no parentheses there
+# text, or an operand with the loosest level that needs no parentheses there
+Part = str | tuple[Expr, int]
 
 
 def show(expr: Expr) -> str:

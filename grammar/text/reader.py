@@ -26,10 +26,10 @@ _FUNCTIONS = frozenset(CALLS)
 
 @dataclass
 class Reader:
-    """Reads the trees of one passage.
+    """A reader makes expressions of the trees of one passage.
 
-    names     what names stand for; None marks a name whose own text is wrong, whose uses are not reported again
-    later     what to say of a name that is bound further down, None for any other
+    names  what names stand for; None where a name's text is wrong: its uses are not reported again
+    later  what to say of a name that is bound further down, None for any other
     """
 
     passage: Passage
@@ -55,8 +55,10 @@ class Reader:
                 if expr.size < 10**9
                 else f"about 10^{math.floor(math.log10(expr.size))}"
             )
-            message = f"the program has {size} nodes once its names are replaced by what they stand for; {MAX_SIZE:,} is the limit"
-            self._report("E106", message, tree.span)
+            message = (
+                f"the program has {size} nodes once its names are replaced by what they stand for"
+            )
+            self._report("E106", f"{message}; {MAX_SIZE:,} is the limit", tree.span)
             return None
         return expr
 
@@ -108,7 +110,7 @@ class Reader:
         return None
 
     def _callable(self, node: Node) -> bool:
-        """Whether a call names a function and gives it as many arguments as it takes; reports if not."""
+        """Whether a call names a function and has as many arguments as it takes; reports if not."""
         name = node.text
         if name in _FUNCTIONS:
             if len(node.operands) == OPS[name].arity:

@@ -35,10 +35,10 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One part of a text.
+    """A node is one part of a text; spans count the characters of the passage.
 
-    text  the number, name or operator itself, found at `mark`
-    span  the whole part with its operands and the parentheses around it, in characters of the passage
+    text  the number, name or operator itself, which stands at `mark`
+    span  the whole part, with its operands and the parentheses around it
     """
 
     form: Form
@@ -98,7 +98,7 @@ def _parser() -> Lark:
 
 
 class _Build:
-    """What Lark calls for each rule, with the rule's parts."""
+    """A transformer, of which Lark calls the method named after a rule with the rule's parts."""
 
     @staticmethod
     def number(parts: list[Any]) -> Node:

@@ -1,4 +1,4 @@
-"""What can be known of a text from its tokens alone, before any of it is parsed: nesting, brackets, layout."""
+"""What the tokens of a text tell before any of it is parsed: nesting, brackets, layout."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from collections.abc import Iterator
 TOKEN = re.compile(
     r"#[^\n]*|\*\*|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[A-Za-z_][A-Za-z0-9_]*|[^\s]"
 )
-BINDING = re.compile(
-    r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*="
-)  # how a line that binds a name starts
+# how a line that binds a name starts
+BINDING = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=")
 OPERATORS = frozenset(("+", "-", "*", "/", "**", "@"))
 
 
 def tokens(text: str) -> Iterator[tuple[str, int]]:
-    """Each token with its offset; comments are one token, spaces none, foreign characters one each."""
+    """Each token with its offset; a comment is one token, a foreign character one, a space none."""
     return ((match[0], match.start()) for match in TOKEN.finditer(text))
 
 
 def starts_value(previous: str) -> bool:
-    """Whether a value, and not an operator, comes after this token; the empty string is the beginning."""
+    """Whether a value, and not an operator, comes after this token; "" is the beginning."""
     return previous in OPERATORS or previous in ("", "(", ",", "=")
 
 
 def too_deep(text: str, limit: int) -> int | None:
     """Offset of the token that nests deeper than the limit, or None.
 
-    Nesting counts open brackets, minus signs before a value and right sides of `**`. A sum or product of many terms is
-    one level.
+    Nesting counts open brackets, minus signs before a value and right sides of `**`. A sum or
+    product of many terms is one level.
     """
     if text.count("(") + text.count("-") + text.count("**") <= limit:
         return None
