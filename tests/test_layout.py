@@ -48,7 +48,6 @@ NO_TASK = {
     "top": "evolve/history",
     "lineage": "evolve/history",
     "why": "evolve/history",
-    "bench": "quant/tables",
     "experiment": "experiments",
     "check": "grammar/library",
     "fmt": "grammar/text/formatter",

@@ -76,8 +76,8 @@ def write_parquet(table: Table, path: Path) -> None:
 
 
 WRITERS: Final[Mapping[str, Callable[[Table, Path], None]]] = {
-    "csv": write_csv,
-    "parquet": write_parquet,
+    ".csv": write_csv,
+    ".parquet": write_parquet,
 }
 COLUMNS: Final = (
     *("row", "config", "split", "accuracy", "loss", "agreement"),

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from emqlang.grammar.diagnostics import error
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
 from emqlang.quant.ptq.recipe import Procedure
+from emqlang.quant.records import typed
 
 ROWS = 425  # as MQ-Bench-101 has
 
 
-@dataclass(frozen=True)
-class Spec:
+class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     """Options as `emqlang bench build` takes them.
 
     menu      '2,3,4', or pairs: 'W2A8,W4A8'
     fix       groups that take one choice in every row: 'conv1=8,fc=8'
-    rounding  'nearest', 'adaround' or 'brecq'; `iterations` of the learned ones, a unit
-    composed  learned roundings are learned once for each unit and combination of its choices, on float inputs, instead of
-              anew for each row on what its quantized network gives
-    seed      of the configurations, the calibration images where they are drawn, and what is learned
+    rounding  'nearest', 'adaround' or 'brecq'; `iterations` of learned rounding, per unit
+    composed  learned once for each unit and combination of its choices, on the float network's
+              inputs, instead of for each row on what its quantized network gives
+    seed      of the configurations, of calibration images that are drawn, of what is learned
     """
 
     model: str
@@ -55,22 +56,13 @@ class Spec:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Spec:
         """What `as_dict` gave. Raises E314 for anything else."""
-        if set(record) != {field.name for field in fields(cls)}:
-            raise error(
-                "E314",
-                "the table says in another way what it was built from",
-                "build it again with this version",
-            )
-        return cls(**record)
+        return typed(record, cls, "E314", "what the table was built from")
 
     def differences(self, other: Spec) -> list[str]:
         """Where the other one differs, as `--rows is 100, not 425`."""
-        pairs = (
-            (field.name, getattr(self, field.name), getattr(other, field.name))
-            for field in fields(self)
-        )
+        before, now = asdict(self), asdict(other)
         return [
-            f"{name.replace('_', '-')} is {theirs}, not {own}"
-            for name, own, theirs in pairs
-            if own != theirs
+            f"{name.replace('_', '-')} is {now[name]}, not {value}"
+            for name, value in before.items()
+            if now[name] != value
         ]

@@ -7,7 +7,8 @@ from emqlang.cli.base import LazyGroup
 command = LazyGroup(
     "bench",
     package="emqlang.cli.bench",
-    help="Benchmark tables: many configurations of a network, each quantized and tested, to judge proxies by.",
+    help="Benchmark tables: many configurations of a network, each quantized and tested, "
+    "to judge proxies by.",
     sections={
         "Make": {
             "build": "Quantize and test many configurations of a network.",

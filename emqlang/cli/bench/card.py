@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import table
+from emqlang.cli.options import FILE, table
 from emqlang.views import render
 
 
@@ -17,22 +17,15 @@ from emqlang.views import render
     "emqlang bench card resnet18-fmnist-all --out card.md",
 )
 @table
-@click.option(
-    "--out",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write it here.  [default: stdout]",
-)
+@click.option("--out", metavar="FILE", type=FILE, help="Write it here.  [default: stdout]")
 def command(name: str, out: Path | None) -> None:
     """Write a table's data card: command, hashes, licence, ceilings, as Markdown."""
-    from emqlang.quant.tables.table import load
-    from emqlang.store import write_atomically
-    from emqlang.tasks.truth import ceilings
-    from emqlang.views import bench
+    from emqlang.store import write_text
+    from emqlang.tasks import bench
+    from emqlang.views.bench import card
 
-    found = load(name)
-    text = bench.card(found, list(ceilings(found)))
+    text = card(bench.info(name))
     if out is None:
         render.raw(text)
     else:
-        write_atomically(out, lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(out, text)

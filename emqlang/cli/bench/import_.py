@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import network_only
+from emqlang.cli.options import FILE, network_only
 from emqlang.views import render
 
 
@@ -19,25 +19,19 @@ from emqlang.views import render
     "emqlang bench import rows.csv --model resnet18-fmnist --out mine.table",
     "emqlang bench import PTQ-GT.pkl --model resnet18 --out mq-bench.table",
 )
-@click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--out",
-    required=True,
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The table's file.",
-)
+@click.argument("source", metavar="FILE", type=FILE)
+@click.option("--out", required=True, metavar="FILE", type=FILE, help="The table's file.")
 @network_only
 def command(source: Path, out: Path, **options: Any) -> None:
     """Make a table of a CSV, or of the pickle that EMQ's authors use.
 
-    A CSV has columns config (4,4,2,...) and accuracy (0 to 1), and any others that `bench export` writes. The pickle is
-    {number: {'bit_cfg': '(4, 4, 2, ...)', 'acc': percent}}; nothing in it is run.
+    A CSV has columns config (4,4,2,...) and accuracy (0 to 1), and any others that `bench export`
+    writes. The pickle is {number: {'bit_cfg': '(4, 4, 2, ...)', 'acc': percent}}; nothing in it is
+    run.
     """
     from emqlang.quant.tables.exchange import IMPORTED, import_table
     from emqlang.quant.tables.spec import Spec
 
-    rows = import_table(
-        source, out, Spec(**options, rounding=IMPORTED), shlex.join(["emqlang", *sys.argv[1:]])
-    )
+    line = shlex.join(["emqlang", *sys.argv[1:]])
+    rows = import_table(source, out, Spec(**options, rounding=IMPORTED), line)
     render.note(f"{rows:,} rows in {out}")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from emqlang.cli.base import declare
-from emqlang.cli.options import as_json, partial_table, table
+from emqlang.cli.options import partial_table, shown, table
+
+if TYPE_CHECKING:
+    from emqlang.tasks.bench import Info
 
 
 @declare(
@@ -13,16 +18,14 @@ from emqlang.cli.options import as_json, partial_table, table
 )
 @table
 @partial_table
-@as_json
-def command(name: str, partial: bool, as_json: bool) -> None:
+@shown("bench")
+def command(name: str, partial: bool) -> Info:
     """Say what a table is, and how well anything could rank it.
 
-    Ceilings are Spearman's correlations over the best 20 %, 50 % and all rows: of one half of the test images with the other,
-    of rows built again with something changed, and of the best sum of a score for each layer and choice.
+    Ceilings are Spearman's correlations over the best 20 %, 50 % and all rows: of one half of the
+    test images with the other, of rows built again with something changed, and of the best sum of a
+    score for each layer and choice.
     """
-    from emqlang.quant.tables.table import load
-    from emqlang.tasks.truth import ceilings
-    from emqlang.views import bench
+    from emqlang.tasks import bench
 
-    found = load(name, partial=partial)
-    (bench.info_json if as_json else bench.info_screen)(found, list(ceilings(found)))
+    return bench.info(name, partial=partial)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from emqlang.cli.base import declare
-from emqlang.cli.options import as_json
+from emqlang.cli.options import shown
+
+if TYPE_CHECKING:
+    from emqlang.tasks.bench import Listing
 
 
 @declare("list", "emqlang bench list", "emqlang bench list --json")
-@as_json
-def command(as_json: bool) -> None:
+@shown("bench")
+def command() -> Listing:
     """List the tables that come with the package."""
-    from emqlang.quant.tables.shelf import shipped
-    from emqlang.quant.tables.table import load
-    from emqlang.views import bench
+    from emqlang.tasks import bench
 
-    tables = [load(name) for name in shipped()]
-    (bench.list_json if as_json else bench.list_screen)(tables)
+    return bench.listing()

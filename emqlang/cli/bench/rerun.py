@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import POSITIVE, workers
+from emqlang.cli.options import POSITIVE, count, workers
 from emqlang.views import render
 
 
@@ -20,24 +20,16 @@ from emqlang.views import render
 @click.argument(
     "path", metavar="TABLE", type=click.Path(dir_okay=False, exists=True, path_type=Path)
 )
-@click.option(
-    "--name", required=True, metavar="TEXT", help="Under which the rerun stands in the table."
-)
-@click.option(
-    "--rows",
-    type=POSITIVE,
-    default=100,
-    show_default=True,
-    help="The first rows, as they were drawn.",
-)
+@click.option("--name", required=True, metavar="TEXT", help="Name of the rerun in the table.")
+@count("--rows", default=100, help="How many rows, the first that were drawn.")
 @click.option("--seed", type=int, help="Another seed.")
 @click.option("--data", metavar="WHAT", help="Other calibration images, as --data of `build`.")
-@click.option("--calib-images", type=POSITIVE, help="Another number of them.")
+@click.option("--calib-images", type=POSITIVE, help="Another number of calibration images.")
 @workers
 def command(path: Path, name: str, rows: int, workers: int, backend: str, **options: Any) -> None:
-    """Build some rows again with something changed, and keep them in the table: `bench info` then says how much that moves.
+    """Build some rows again with something changed, and keep them in the table.
 
-    Interrupted, it goes on when run again.
+    `bench info` then says how much that moves. Interrupted, it goes on when run again.
     """
     from emqlang.quant.tables.build import rerun
     from emqlang.tasks.workers import Workers

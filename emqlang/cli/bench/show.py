@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import POSITIVE, as_json, partial_table, table
+from emqlang.cli.options import count, partial_table, shown, table
+
+if TYPE_CHECKING:
+    from emqlang.tasks.bench import BestRows
 
 
 @declare(
@@ -14,14 +17,11 @@ from emqlang.cli.options import POSITIVE, as_json, partial_table, table
     "emqlang bench show resnet18-fmnist-inner --rows 5 --json",
 )
 @table
-@click.option(
-    "--rows", type=POSITIVE, default=20, show_default=True, help="How many, the best first."
-)
+@count("--rows", default=20, help="How many rows, the best first.")
 @partial_table
-@as_json
-def command(name: str, rows: int, partial: bool, as_json: bool) -> None:
+@shown("bench")
+def command(name: str, rows: int, partial: bool) -> BestRows:
     """Print the rows of a table, the most accurate first."""
-    from emqlang.quant.tables.table import load
-    from emqlang.views import bench
+    from emqlang.tasks import bench
 
-    (bench.rows_json if as_json else bench.rows_screen)(load(name, partial=partial), rows)
+    return bench.best_rows(name, rows, partial=partial)
