@@ -13,9 +13,9 @@ from emqlang.quant.tables.exchange import IMPORTED
 from emqlang.quant.tables.table import Table, known
 from emqlang.tasks.bench import BestRows, Info, Listing, Verdicts
 from emqlang.tasks.truth import Ceiling
-from emqlang.views import View, render
+from emqlang.views import render
 from emqlang.views.rank import TOPS, span
-from emqlang.views.render import Column
+from emqlang.views.render import Column, View
 
 SCHEMA = "emqlang.bench"
 

@@ -157,7 +157,7 @@ def test_other_weights_or_images_are_noticed(emq: Emq, tmp_path: Path) -> None:
     built(emq, out, *given)
     source = (tmp_path / "small.py").read_text()
     for old, new, said in (
-        ("manual_seed(3)", "manual_seed(4)", "weights are others"),
+        ("manual_seed(3)", "manual_seed(4)", "weights have changed"),
         ("batches(2,", "batches(9,", "test images"),
     ):
         fresh = tmp_path / said.split()[0]
@@ -247,7 +247,7 @@ def test_a_composed_table_is_checked_against_learning_in_sequence(emq: Emq, tmp_
         and rerun.changed == {"composed": False}
     )
     assert np.corrcoef(rerun.accuracy, table.accuracy[rerun.rows])[0, 1] > 0.3
-    assert not Ledger(out, read_only=True).roundings(), "what was learned is let go of"
+    assert not Ledger(out, read_only=True).roundings(), "what was learned is dropped"
     assert f"on {CHECKED} rows" in emq("bench", "card", str(out)).out
     built(emq, out, *arguments)  # and nothing is learned again
 
