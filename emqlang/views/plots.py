@@ -110,7 +110,7 @@ def _marks(study: Study, panel: Panel, axes: Axes) -> None:
             if (value := study.figure(variant, name)) is not None
         ]
         means, deviations, places = zip(*points, strict=True) if points else ((), (), ())
-        style = {"fmt": "o", "markersize": 5, "capsize": 3}
+        style: dict[str, Any] = {"fmt": "o", "markersize": 5, "capsize": 3}
         axes.errorbar(means, places, xerr=deviations, label=known[name].title, **style)
         if paper := known[name].paper:
             marks = [(paper[v], place) for place, v in enumerate(variants) if v in paper]
