@@ -71,7 +71,6 @@ def test_the_command_and_the_list_say_the_same() -> None:
     assert [command_of(name).name for name in COMMANDS] == [name.split()[-1] for name in COMMANDS]
 
 
-@pytest.mark.xfail(reason="options that are still being reworded", strict=False)
 def test_help_names_what_an_option_is() -> None:
     """Not "Of the resamples", but "Seed of the resamples"."""
     options = [
