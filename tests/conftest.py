@@ -22,6 +22,11 @@ settings.register_profile("fuzz", settings.get_profile("test"), derandomize=Fals
 settings.load_profile("test")  # pytest's own option --hypothesis-profile comes later, and wins
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow comes first, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _away_from_the_sources() -> Iterator[None]:
     """The checkout's own `emqlang/` would shadow the installed package in subprocesses."""

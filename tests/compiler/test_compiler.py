@@ -57,6 +57,7 @@ def same(a: Array, b: Array) -> bool:
     return a.tobytes() == b.tobytes()
 
 
+@pytest.mark.slow
 def test_threads_change_no_bit(population: list[Expr], values: Array) -> None:
     for threads in (2, 3):
         assert same(run(compile(population), BIG, threads=threads), values)
@@ -94,6 +95,7 @@ def digest(values: Array) -> str:
     return blake2b(values.tobytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_processes_change_no_bit(population: list[Expr]) -> None:
     here = digest(run(compile(population), SMALL))
     for seed, threads in (("1", "1"), ("2", "2")):

@@ -87,6 +87,7 @@ def count(folder: Path) -> int:
         return 0 if found is None else int(found) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(
     emq: Emq, table: Path, tmp_path: Path, workers: str
@@ -112,6 +113,7 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(
     assert done.status == 0 and rows_of(folder) == rows_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_the_step_and_shows_the_front(
     emq: Emq, table: Path, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_task_whose_worker_dies_is_done_again(tmp_path: Path) -> None:
     assert sorted(found) == SQUARES and (tmp_path / "dead").exists()
 
 
+@pytest.mark.slow
 def test_workers_that_keep_dying_are_given_up() -> None:
     with pytest.raises(EmqError) as refused:
         list(Workers(2).run(die, NUMBERS))
@@ -80,6 +81,7 @@ def dask_address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_builds_the_same_table(
     dask_address: str, emq: Emq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +94,7 @@ def test_a_dask_cluster_builds_the_same_table(
     assert (load(str(paths[0])).right == load(str(paths[1])).right).all()
 
 
+@pytest.mark.slow
 def test_a_ray_cluster_does_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 

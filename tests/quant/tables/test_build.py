@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,28 +83,40 @@ def test_workers_change_nothing(emq: Emq, tmp_path: Path) -> None:
     assert rows_of(tmp_path / "a.table") == rows_of(tmp_path / "b.table")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_build_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     emq: Emq, tmp_path: Path, workers: str
 ) -> None:
-    arguments = (*options(tmp_path, 30), "--workers", workers)
+    arguments = options(tmp_path, 30)
     built(emq, tmp_path / "whole.table", *arguments)
+    arguments = (*arguments, "--workers", workers)
     out, rng, seen = tmp_path / "killed.table", random.Random(int(workers)), [0]
     command = [sys.executable, "-m", "emqlang", "bench", "build", "--out", str(out), *arguments]
-    for _ in range(3):
-        with subprocess.Popen(
-            command, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        ) as process:
-            wanted = seen[-1] + rng.randint(1, 8)
-            while process.poll() is None and count(out) < wanted:
-                time.sleep(0.01)
-            with suppress(ProcessLookupError):  # a busy machine may let it finish first
-                os.killpg(process.pid, signal.SIGKILL)
+    for _ in range(4 - int(workers)):
+        with slowly(command, stderr=subprocess.DEVNULL) as process:
+            wait_for(process, out, seen[-1] + rng.randint(1, 8))
+            time.sleep(rng.random() * NAP)
+            os.killpg(process.pid, signal.SIGKILL)
         assert count(out) >= seen[-1], "nothing is lost"
         seen.append(count(out))
     assert 0 < seen[1] < 30, "it was killed on its way"
     built(emq, out, *arguments)
     assert rows_of(out) == rows_of(tmp_path / "whole.table")
+
+
+NAP = 0.01  # seconds in every forward, so that a busy machine does not finish first
+
+
+def slowly(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"NAP": str(NAP)}
+    quiet = {"stdout": subprocess.DEVNULL, "start_new_session": True}
+    return subprocess.Popen(command, env=environment, **quiet, **options)
+
+
+def wait_for(process: subprocess.Popen[bytes], table: Path, rows: int) -> None:
+    while process.poll() is None and count(table) < rows:
+        time.sleep(0.01)
 
 
 def count(path: Path) -> int:
@@ -115,19 +126,13 @@ def count(path: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM measurements").fetchone()[0])
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_is_done(emq: Emq, tmp_path: Path) -> None:
     out = tmp_path / "a.table"
-    arguments = (
-        *options(tmp_path, 200),
-        "--menu",
-        "2,3,4,8",
-        "--workers",
-        "2",
-    )  # rows enough not to be done at once
+    arguments = (*options(tmp_path, 200), "--menu", "2,3,4,8", "--workers", "2")
     command = [sys.executable, "-m", "emqlang", "bench", "build", "--out", str(out), *arguments]
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE) as process:
-        while process.poll() is None and count(out) < 3:
-            time.sleep(0.01)
+    with slowly(command, stderr=subprocess.PIPE) as process:
+        wait_for(process, out, 3)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Traceback" not in err, err

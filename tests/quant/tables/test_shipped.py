@@ -44,6 +44,7 @@ def test_a_table_is_what_its_name_says(name: str) -> None:
     assert spearman(table.bits.sum(1, dtype=np.float64)[None], table.accuracy)[0] > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_measured_again_alike(name: str) -> None:
     """Bit for bit where the float network's loss is the same to the last bit; elsewhere a rounding may fall the other way."""
