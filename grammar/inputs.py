@@ -1,28 +1,29 @@
 """THE table of statistics: every name a proxy may read, with its one definition.
 
-Collection (`emqlang.quant.statistics`) must produce exactly the rows of this table, and a test says so.
+Collection (`emqlang.quant.statistics`) must produce exactly the rows of this table, and a test says
+so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
+from typing import Final
 
 from emqlang.grammar.signs import ANY, NONNEGATIVE, POSITIVE, Sign
 
 
 class Kind(StrEnum):
-    """How many values there are for one layer."""
+    """A kind says how many values there are for one layer."""
 
     LAYER = "layer"  # one number
     WEIGHT = "weight"  # one for each weight, in the weight's shape, output channels first
-    ACTIVATION = "activation"  # elements of the layer's output, the same sampled positions for every statistic
+    ACTIVATION = "activation"  # elements of the layer's output, sampled where all statistics are
     MATRIX = "matrix"  # C_out x C_out, what `@` makes of two weight values
 
 
 class Axis(StrEnum):
-    """Which part of a menu's choice a statistic depends on."""
+    """An axis is the part of a menu's choice that a statistic depends on."""
 
     NONE = ""
     WEIGHT_BITS = "weight bits"
@@ -31,7 +32,7 @@ class Axis(StrEnum):
 
 
 class Cost(StrEnum):
-    """What one visit to the network costs."""
+    """A cost is what it takes to collect a statistic."""
 
     FREE = "free"
     FORWARD = "one forward"
@@ -42,67 +43,98 @@ class Cost(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Input:
+    """An input is one statistic that a proxy may read."""
+
     name: str
     kind: Kind
-    axis: Axis
     sign: Sign
     unit: str
     cost: Cost
-    needs_data: bool
     definition: str
     source: str
-
-
-def _row(
-    name: str, kind: Kind, sign: Sign, unit: str, cost: Cost, definition: str, source: str,
-    axis: Axis = Axis.NONE, data: bool = True,
-) -> Input:  # fmt: skip
-    return Input(name, kind, axis, sign, unit, cost, data, definition, source)
+    axis: Axis = Axis.NONE
+    needs_data: bool = True
 
 
 W, A, L = Kind.WEIGHT, Kind.ACTIVATION, Kind.LAYER
 # fmt: off
 _TABLE = (
     # one value for each weight
-    _row("w", W, ANY, "weight", Cost.FREE, "the weight, batch norm folded where proven", "-", data=False),
-    _row("grad", W, ANY, "loss/weight", Cost.BACKWARD, "gradient of the mean loss over the images", "SNIP, arXiv 1810.02340"),
-    _row("grad_synflow", W, NONNEGATIVE, "R/weight", Cost.BACKWARD,
-         "absolute gradient of R = sum of logits for one all-ones input, on the linearised network of |w|, float64", "Synflow, arXiv 2006.05467", data=False),
-    _row("hess", W, ANY, "loss/weight^2", Cost.BACKWARDS, "Hutchinson's estimate of the Hessian's diagonal, Rademacher probes", "HAWQ-V2, arXiv 1911.03852"),
-    _row("fisher", W, NONNEGATIVE, "loss^2/weight^2", Cost.BACKWARDS, "mean over images of the squared gradient of that image's loss", "arXiv 1801.05787"),
-    _row("x2", W, NONNEGATIVE, "input^2", Cost.FORWARD, "mean over images and positions of the squared input that meets the weight", "OBQ, arXiv 2208.11580"),
-    _row("qerr", W, ANY, "weight", Cost.FREE, "quantized minus original weight, for the quantizer in use", "HAWQ-V2, arXiv 1911.03852",
-         axis=Axis.WEIGHT_BITS, data=False),
+    Input("w", W, ANY, "weight", Cost.FREE,
+        "the weight, batch norm folded where proven", "-", needs_data=False),
+    Input("grad", W, ANY, "loss/weight", Cost.BACKWARD,
+        "gradient of the mean loss over the images", "SNIP, arXiv 1810.02340"),
+    Input("grad_synflow", W, NONNEGATIVE, "R/weight", Cost.BACKWARD,
+        "absolute gradient of R = sum of logits for one all-ones input, "
+        "on the linearised network of |w|, float64", "Synflow, arXiv 2006.05467", needs_data=False),
+    Input("hess", W, ANY, "loss/weight^2", Cost.BACKWARDS,
+        "Hutchinson's estimate of the Hessian's diagonal, Rademacher probes",
+        "HAWQ-V2, arXiv 1911.03852"),
+    Input("fisher", W, NONNEGATIVE, "loss^2/weight^2", Cost.BACKWARDS,
+        "mean over images of the squared gradient of that image's loss", "arXiv 1801.05787"),
+    Input("x2", W, NONNEGATIVE, "input^2", Cost.FORWARD,
+        "mean over images and positions of the squared input that meets the weight",
+        "OBQ, arXiv 2208.11580"),
+    Input("qerr", W, ANY, "weight", Cost.FREE,
+        "quantized minus original weight, for the quantizer in use",
+        "HAWQ-V2, arXiv 1911.03852", axis=Axis.WEIGHT_BITS, needs_data=False),
     # elements of the layer's output
-    _row("act", A, ANY, "output", Cost.FORWARD, "the layer's output, sampled", "Table 2"),
-    _row("grad_act", A, ANY, "loss/output", Cost.BACKWARD, "gradient of the mean loss with respect to that output, the same sample", "Table 2"),
-    # one number a layer
-    _row("hess_trace", L, ANY, "loss/weight^2", Cost.BACKWARDS, "trace of the layer's Hessian block, Hutchinson's estimate", "HAWQ-V2, arXiv 1911.03852"),
-    _row("hess_eig", L, ANY, "loss/weight^2", Cost.BACKWARDS, "eigenvalue of largest magnitude of the layer's own Hessian block, Lanczos' method", "HAWQ, ICCV 2019"),
-    _row("orm", L, NONNEGATIVE, "1", Cost.FORWARD, "sum over the other layers of the linear CKA between the features", "OMPQ, arXiv 2109.07865"),
-    _row("act_var", L, NONNEGATIVE, "output^2", Cost.FORWARD, "variance of the layer's output over all images and elements", "QE, NeurIPS 2022"),
-    _row("fisher_act", L, NONNEGATIVE, "loss^2", Cost.BACKWARDS,
-         "mean over images of sum over channels of (sum over space of act * grad_act)^2, per-image loss", "arXiv 1801.05787"),
-    _row("numel", L, POSITIVE, "weights", Cost.FREE, "number of weights", "-", data=False),
-    _row("act_numel", L, POSITIVE, "elements", Cost.FREE, "number of output elements for one image", "-", data=False),
-    _row("fan_in", L, POSITIVE, "weights", Cost.FREE, "weights that meet in one output element", "-", data=False),
-    _row("channels_in", L, POSITIVE, "channels", Cost.FREE, "input channels", "-", data=False),
-    _row("channels_out", L, POSITIVE, "channels", Cost.FREE, "output channels", "-", data=False),
-    _row("macs", L, POSITIVE, "MACs", Cost.FREE, "multiply-accumulates for one image", "-", data=False),
-    _row("depth", L, NONNEGATIVE, "layers", Cost.FREE, "position in named_modules order, from 0", "-", data=False),
-    # one number a layer and choice
-    _row("bits", L, POSITIVE, "bits", Cost.FREE, "the choice's weight bits", "Eq. 3", axis=Axis.WEIGHT_BITS, data=False),
-    _row("act_bits", L, POSITIVE, "bits", Cost.FREE, "the choice's activation bits; 8 where they are not chosen", "-", axis=Axis.ACT_BITS, data=False),
-    _row("act_qerr", L, NONNEGATIVE, "input^2", Cost.FORWARD, "mean squared error of quantizing the layer's input; the network's own input has 8 bits", "-", axis=Axis.ACT_BITS),
-    _row("fisher_qerr", L, NONNEGATIVE, "loss^2", Cost.BACKWARDS,
-         "mean over images of (gradient of that image's loss . quantization error)^2: the quadratic form of the layer's whole Fisher matrix",
-         "BRECQ, arXiv 2102.05426", axis=Axis.WEIGHT_BITS),
-    _row("out_mse", L, NONNEGATIVE, "1", Cost.FORWARDS, "squared error of the layer's own output over its squared norm, only this group quantized; each of its layers has its own", "Sony MCT",
-         axis=Axis.CHOICE),
-    _row("kl", L, NONNEGATIVE, "nats", Cost.FORWARDS, "mean KL of the softmax output from float, only this group quantized; the group's main layer has it, the others 0", "NVIDIA ModelOpt", axis=Axis.CHOICE),
-    _row("loss_inc", L, ANY, "loss", Cost.FORWARDS, "increase of the mean loss, only this group quantized; the group's main layer has it, the others 0", "MQBench, LIMPQ", axis=Axis.CHOICE),
+    Input("act", A, ANY, "output", Cost.FORWARD,
+        "the layer's output, sampled", "Table 2"),
+    Input("grad_act", A, ANY, "loss/output", Cost.BACKWARD,
+        "gradient of the mean loss with respect to that output, the same sample", "Table 2"),
+    # one number per layer
+    Input("hess_trace", L, ANY, "loss/weight^2", Cost.BACKWARDS,
+        "trace of the layer's Hessian block, Hutchinson's estimate", "HAWQ-V2, arXiv 1911.03852"),
+    Input("hess_eig", L, ANY, "loss/weight^2", Cost.BACKWARDS,
+        "eigenvalue of largest magnitude of the layer's own Hessian block, Lanczos' method",
+        "HAWQ, ICCV 2019"),
+    Input("orm", L, NONNEGATIVE, "1", Cost.FORWARD,
+        "sum over the other layers of the linear CKA between the features",
+        "OMPQ, arXiv 2109.07865"),
+    Input("act_var", L, NONNEGATIVE, "output^2", Cost.FORWARD,
+        "variance of the layer's output over all images and elements", "QE, NeurIPS 2022"),
+    Input("fisher_act", L, NONNEGATIVE, "loss^2", Cost.BACKWARDS,
+        "mean over images of sum over channels "
+        "of (sum over space of act * grad_act)^2, per-image loss", "arXiv 1801.05787"),
+    Input("numel", L, POSITIVE, "weights", Cost.FREE,
+        "number of weights", "-", needs_data=False),
+    Input("act_numel", L, POSITIVE, "elements", Cost.FREE,
+        "number of output elements for one image", "-", needs_data=False),
+    Input("fan_in", L, POSITIVE, "weights", Cost.FREE,
+        "weights that meet in one output element", "-", needs_data=False),
+    Input("channels_in", L, POSITIVE, "channels", Cost.FREE,
+        "input channels", "-", needs_data=False),
+    Input("channels_out", L, POSITIVE, "channels", Cost.FREE,
+        "output channels", "-", needs_data=False),
+    Input("macs", L, POSITIVE, "MACs", Cost.FREE,
+        "multiply-accumulates for one image", "-", needs_data=False),
+    Input("depth", L, NONNEGATIVE, "layers", Cost.FREE,
+        "position in named_modules order, from 0", "-", needs_data=False),
+    # one number per layer and choice
+    Input("bits", L, POSITIVE, "bits", Cost.FREE,
+        "the choice's weight bits", "Eq. 3", axis=Axis.WEIGHT_BITS, needs_data=False),
+    Input("act_bits", L, POSITIVE, "bits", Cost.FREE,
+        "the choice's activation bits; 8 where they are not chosen",
+        "-", axis=Axis.ACT_BITS, needs_data=False),
+    Input("act_qerr", L, NONNEGATIVE, "input^2", Cost.FORWARD,
+        "mean squared error of quantizing the layer's input; the network's own input has 8 bits",
+        "-", axis=Axis.ACT_BITS),
+    Input("fisher_qerr", L, NONNEGATIVE, "loss^2", Cost.BACKWARDS,
+        "mean over images of (gradient of that image's loss . quantization error)^2: "
+        "the quadratic form of the layer's whole Fisher matrix",
+        "BRECQ, arXiv 2102.05426", axis=Axis.WEIGHT_BITS),
+    Input("out_mse", L, NONNEGATIVE, "1", Cost.FORWARDS,
+        "squared error of the layer's own output over its squared norm, "
+        "only this group quantized; each of its layers has its own", "Sony MCT", axis=Axis.CHOICE),
+    Input("kl", L, NONNEGATIVE, "nats", Cost.FORWARDS,
+        "mean KL of the softmax output from float, only this group quantized; "
+        "the group's main layer has it, the others 0", "NVIDIA ModelOpt", axis=Axis.CHOICE),
+    Input("loss_inc", L, ANY, "loss", Cost.FORWARDS,
+        "increase of the mean loss, only this group quantized; "
+        "the group's main layer has it, the others 0", "MQBench, LIMPQ", axis=Axis.CHOICE),
 )
 # fmt: on
 
-INPUTS = MappingProxyType({row.name: row for row in _TABLE})
+INPUTS: Final = {row.name: row for row in _TABLE}
 assert len(INPUTS) == len(_TABLE)

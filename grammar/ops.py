@@ -1,28 +1,29 @@
-"""THE op table: every op of the language, what it computes, and what it computes where mathematics has no value.
+"""THE op table: every op, what it computes, and what it is where mathematics has no value.
 
-Ops are pure and defined on every real number. The tables that give an op its meaning elsewhere (float64 reference,
-torch, sympy) are keyed by these names, and tests assert that each is a bijection with the ops it must cover.
+Ops are pure and defined on every real number. The tables that give an op its meaning elsewhere
+(float64 reference, torch, sympy) are keyed by these names, and tests assert that each is a
+bijection with the ops it must cover.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
+from typing import Final
 
 VERSION = 1  # part of every key: raise it when the meaning of any row changes
 
 
 class Class(StrEnum):
     ELEMENTWISE = "elementwise"  # one value from the values at one place; a layer value broadcasts
-    REDUCTION = "reduction"  # a tensor to one number a layer
+    REDUCTION = "reduction"  # a tensor to one number per layer
     COMPOSITE = "composite"  # an abbreviation; its expansion is what is evaluated
     STRUCTURED = "structured"  # works on a layer's weight as a (C_out, fan_in) matrix
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One op. `formula` is the meaning; `protection` the fixed value where mathematics has none."""
+    """An op has a meaning, `formula`, and a `protection`: its value where mathematics has none."""
 
     name: str
     arity: int
@@ -39,19 +40,15 @@ class Op:
 INPUT, LITERAL = "input", "literal"  # the ops of leaves
 
 E, R, C, S = Class.ELEMENTWISE, Class.REDUCTION, Class.COMPOSITE, Class.STRUCTURED
+# fmt: off
 _TABLE = (
     Op("add", 2, E, "x + y", infix="+", commutative=True, associative=True),
     Op("sub", 2, E, "x - y", infix="-"),
     Op("mul", 2, E, "x * y", infix="*", commutative=True, associative=True),
     Op("div", 2, E, "x * inv(y)", "x / 0 = 0", infix="/"),
-    Op(
-        "pow",
-        1,
-        E,
-        "x ** c, c a literal",
-        "an integer c is a repeated product, of inv(x) where c < 0; otherwise on max(x, 0)",
-        infix="**",
-    ),
+    Op("pow", 1, E, "x ** c, c a literal",
+       "an integer c is a repeated product, of inv(x) where c < 0; otherwise on max(x, 0)",
+       infix="**"),
     Op("neg", 1, E, "-x"),
     Op("abs", 1, E, "|x|", idempotent=True),
     Op("sign", 1, E, "-1, 0 or 1", idempotent=True),
@@ -70,34 +67,22 @@ _TABLE = (
     Op("l1", 1, R, "sum of |x|"),
     Op("l2", 1, R, "square root of the sum of x ** 2"),
     Op("square", 1, C, "x ** 2", expansion="x ** 2"),
-    Op(
-        "normalize",
-        1,
-        C,
-        "(x - mean(x)) / std(x)",
-        "0 for a constant",
-        expansion="(x - mean(x)) * inv(std(x))",
-    ),
-    Op(
-        "min_max",
-        1,
-        C,
-        "(x - min(x)) / (max(x) - min(x))",
-        "0 for a constant",
-        expansion="(x - min(x)) * inv(max(x) - min(x))",
-    ),
+    Op("normalize", 1, C, "(x - mean(x)) / std(x)", "0 for a constant",
+       expansion="(x - mean(x)) * inv(std(x))"),
+    Op("min_max", 1, C, "(x - min(x)) / (max(x) - min(x))", "0 for a constant",
+       expansion="(x - min(x)) * inv(max(x) - min(x))"),
     Op("gram", 1, C, "x @ x: inner products of the output channels", expansion="x @ x"),
     Op("matmul", 2, S, "X Y^T, of weights as (C_out, fan_in) or of two matrices", infix="@"),
     Op("softmax", 1, S, "softmax over the output channels"),
     Op("logsoftmax", 1, S, "logarithm of the softmax over the output channels"),
     Op("slogdet", 1, S, "log |det X| of a square matrix", "0 for a singular one"),
 )
+# fmt: on
 
-OPS = MappingProxyType({op.name: op for op in _TABLE})
+OPS: Final = {op.name: op for op in _TABLE}
 assert len(OPS) == len(_TABLE)
 
-INFIX = MappingProxyType({op.infix: op.name for op in _TABLE if op.infix})
-CALLS = tuple(
-    op.name for op in _TABLE if not op.infix and op.name != "neg"
-)  # what may be written as name(...)
+INFIX: Final = {op.infix: op.name for op in _TABLE if op.infix}
+# what may be written as name(...)
+CALLS = tuple(op.name for op in _TABLE if not op.infix and op.name != "neg")
 assert "neg" in OPS and all(op.arity == 1 for op in _TABLE if not op.infix)

@@ -105,7 +105,7 @@ def experiment_names() -> Iterable[str]:
 
 def topics() -> Iterable[str]:
     """Everything that `explain` explains."""
-    from emqlang.grammar.diagnostics import CODES
+    from emqlang.grammar.codes import CODES
     from emqlang.grammar.inputs import INPUTS
     from emqlang.grammar.ops import OPS
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from emqlang.grammar import signs
-from emqlang.grammar.diagnostics import CODES, error, nearest
+from emqlang.grammar.codes import CODES
+from emqlang.grammar.diagnostics import error, nearest
 from emqlang.grammar.inputs import INPUTS, Input, Kind
 from emqlang.grammar.ops import CALLS, OPS, Op
 from emqlang.grammar.paper import NAMES

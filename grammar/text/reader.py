@@ -205,7 +205,7 @@ class Reader:
 _DOMAINS = {
     "log": "'log' may meet negative values, where it is 0",
     "sqrt": "'sqrt' may meet negative values, where it is 0",
-    "pow": "a power that is no integer may meet negative values, where it is 0",
+    "pow": "a power that is not an integer may meet negative values, where it is 0",
 }
 
 

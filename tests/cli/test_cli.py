@@ -13,7 +13,7 @@ from commands import Emq
 
 from emqlang import cli
 from emqlang.cli import EXIT_STATUS, bench, group
-from emqlang.grammar.diagnostics import CODES
+from emqlang.grammar.codes import CODES
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.ops import OPS
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from places import FIXTURES
 
 from emqlang.grammar import load_text, parse
-from emqlang.grammar.diagnostics import CODES, Diagnostic, EmqError, Source, Span, error, nearest
+from emqlang.grammar.codes import CODES
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, Source, Span, error, nearest
 
 
 def cases(name: str) -> list[tuple[str, str, str]]:
