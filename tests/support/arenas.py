@@ -80,7 +80,7 @@ def statistics(seed: int = 0) -> Fake:
 
 
 def arena(planted: str = PLANTED, seed: int = 0, benchmarks: int = 1) -> Arena:
-    """Rows are all configurations of four groups, and their truth is the planted program's score."""
+    """Rows are all configurations of four groups; their truth is the planted program's score."""
     groups = [Group(name, (i,), i) for i, name in enumerate("abcd")]
     choices = np.array(list(product(range(3), repeat=4)))
     ranked = []

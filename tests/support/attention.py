@@ -1,4 +1,4 @@
-"""Small transformers of the kinds that users bring: a ViT with a fused qkv layer, and a decoder language model."""
+"""Small transformers as users bring them: a ViT with a fused qkv layer, and a language model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Block(nn.Module):
 
 
 class FusedViT(nn.Module):
-    """A vision transformer whose attention is its own; the layers of each block's attention take one choice. (N, 3, 8, 8)"""
+    """A vision transformer with an attention of its own; its layers are tied. (N, 3, 8, 8)"""
 
     tied_layers = tuple(
         (f"blocks.{i}.attention.qkv", f"blocks.{i}.attention.proj") for i in range(2)
@@ -66,7 +66,10 @@ class FusedViT(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A language model of two blocks; the embedding is the head's weight too. Tokens (N, L) to logits (N, L, TOKENS)"""
+    """A language model of two blocks; the embedding is the head's weight too.
+
+    Tokens (N, L) to logits (N, L, TOKENS)
+    """
 
     def __init__(self) -> None:
         super().__init__()

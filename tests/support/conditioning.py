@@ -1,4 +1,4 @@
-"""How far a program's value moves when its inputs, and what is rounded on the way, move by one rounding."""
+"""How far a program's value moves when its inputs and intermediate values move by one rounding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53
 
 
 def difference(a: Array, b: Array) -> Array:
-    """Relative to b; 0 where the two are the same or neither is finite, infinite where one is not."""
+    """Relative to b; 0 where both are the same or neither is finite, infinite where one is not."""
     with np.errstate(all="ignore"):
         result = np.abs(a - b) / np.abs(b)
     result[np.isnan(result)] = np.inf
@@ -32,7 +32,8 @@ def difference(a: Array, b: Array) -> Array:
 def movement(expr: Expr, statistics: Statistics, rounding: float, tries: int = 4) -> Array:
     """The most that the reference moves, relatively, over several ways to round: (choices, layers).
 
-    In float32 what is rounded is inputs, tensors, and layer values where a tensor meets them; in float64 everything.
+    In float32, inputs, tensors, and layer values where they meet a tensor are rounded; in float64
+    everything is.
     """
     expected = reference.evaluate(expr, statistics)
     moved = np.zeros_like(expected)

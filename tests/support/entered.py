@@ -1,4 +1,4 @@
-"""Which of the package's files a command enters: those with functions that run, import time left out.
+"""Which of the package's files a command enters: those with functions that run after imports.
 
 python tests/support/entered.py eval "mean(abs(w))"
 """

@@ -75,7 +75,7 @@ def fake(
     choices: Sequence[Bits] = MENU,
     sampled: int = 50,
 ) -> Fake:
-    """Every statistic, in the types that collection uses; activations are a sample of three times as many elements."""
+    """Every statistic, in the types of collection; activations sample a third of the elements."""
     rng = np.random.default_rng(seed)
     numel = [prod(shape) for shape in shapes.values()]
     offsets = {

@@ -1,4 +1,4 @@
-"""A small labelled network and its images, and statistics collected from it, shared by the tests of statistics."""
+"""A small network, its labelled images and its statistics, shared by the tests of statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNT = 6
 
 
 class Small(nn.Module):
-    """Two convolutions, a pooling and a head, smooth, so that its Hessian is everywhere; 100 weights. (N, 2, 5, 5)"""
+    """Two convolutions, a pooling and a head; smooth, so that it has a Hessian. (N, 2, 5, 5)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def layer_values(statistics: Statistics, name: str) -> list[Tensor]:
 
 
 def outputs_of(network: Network, values: Tensor) -> list[Any]:
-    """What every call of each layer puts out, layer by layer, and last the network's own answer; part of the graph."""
+    """The outputs of every call of each layer, and last the network's answer; part of the graph."""
     layers = network.collection.layers
     seen: list[Any] = [[] for _ in layers]
     handles = [

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def seeded(network: type[nn.Module], *args: object, seed: int = 0) -> nn.Module:
-    """In eval mode, with batch norms as after training: statistics and affine values far from 0 and 1."""
+    """In eval mode, with batch norms as after training: their values are far from 0 and 1."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = network(*args).eval()
@@ -28,7 +28,7 @@ def seeded(network: type[nn.Module], *args: object, seed: int = 0) -> nn.Module:
 
 
 class Chain(nn.Module):
-    """Grouped, depthwise and transposed convolutions, with and without bias and affine; every batch norm folds. (N, 4, 8, 8)"""
+    """Grouped, depthwise and transposed convolutions; every batch norm folds. (N, 4, 8, 8)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,8 @@ class Chain(nn.Module):
             nn.Conv2d(4, 8, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
             nn.Conv2d(8, 8, 3, stride=2, groups=8), nn.BatchNorm2d(8, affine=False), nn.ReLU(),
             nn.ConvTranspose2d(8, 6, 3, stride=2, groups=2), nn.BatchNorm2d(6), nn.ReLU(),
-            nn.ConvTranspose2d(6, 5, 2, bias=False), nn.BatchNorm2d(5), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.ConvTranspose2d(6, 5, 2, bias=False), nn.BatchNorm2d(5),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )  # fmt: skip
         self.hidden = nn.Linear(5, 7, bias=False)
         self.norm = nn.BatchNorm1d(7)
@@ -55,9 +56,8 @@ class Sequence1d(nn.Module):
         self.conv = nn.Conv1d(3, 6, 5, padding=2)
         self.norm = nn.BatchNorm1d(6)
         self.mix = nn.Linear(16, 6)
-        self.channel_norm = nn.BatchNorm1d(
-            6
-        )  # over axis 1, which is not the linear layer's output axis though as long
+        # Over axis 1, which is not the linear layer's output axis though as long.
+        self.channel_norm = nn.BatchNorm1d(6)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.channel_norm(self.mix(self.norm(self.conv(x)).relu()))
@@ -65,7 +65,7 @@ class Sequence1d(nn.Module):
 
 
 class PreActivation(nn.Module):
-    """A residual block of norm, ReLU, convolution: the stem's output is read by a norm and by the shortcut. (N, 3, 8, 8)"""
+    """A block of norm, ReLU, convolution: norm and shortcut read the stem's output. (N, 3, 8, 8)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class PreActivation(nn.Module):
 
 
 class Shared(nn.Module):
-    """A convolution used twice with one norm each, a norm used twice, and two modules with one weight. (N, 4, 6, 6)"""
+    """A convolution and a norm used twice, and two modules with one weight. (N, 4, 6, 6)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Shared(nn.Module):
 
 
 class SamePadding(nn.Conv2d):
-    """Pads so that the output is as large as the input over the stride, as TensorFlow does; its own forward."""
+    """Has a forward of its own: pads so that the output has the input's size over the stride."""
 
     def forward(self, x: Tensor) -> Tensor:
         pads: list[int] = []
@@ -122,7 +122,7 @@ class SamePadding(nn.Conv2d):
 
 
 class Standardized(nn.Conv2d):
-    """Scales its weight to unit variance before use, so that a norm's scale cannot be folded into it."""
+    """Scales its weight to unit variance before use: a norm's scale cannot be folded into it."""
 
     def forward(self, x: Tensor) -> Tensor:
         mean, std = (
@@ -150,7 +150,7 @@ class Subclasses(nn.Module):
 
 
 class Functional(nn.Module):
-    """Bare parameters in products: as it is, as a slice, through einsum; and a layer that nothing calls. (N, 6)"""
+    """Bare parameters in products: whole, a slice, in einsum; a layer that nothing calls. (N, 6)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class Functional(nn.Module):
 
 
 class ViT(nn.Module):
-    """A small vision transformer on nn.TransformerEncoderLayer, thus on nn.MultiheadAttention. (N, 3, 8, 8)"""
+    """A vision transformer on nn.TransformerEncoderLayer and nn.MultiheadAttention. (N, 3, 8, 8)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,9 +202,15 @@ class Tiny(nn.Module):
 
 # network -> the shape of one image
 SHAPES: dict[type[nn.Module], tuple[int, ...]] = {
-    Chain: (4, 8, 8), Sequence1d: (3, 16), PreActivation: (3, 8, 8), Shared: (4, 6, 6), Subclasses: (3, 9, 9),
-    Functional: (6,), ViT: (3, 8, 8), Tiny: (1,),
-}  # fmt: skip
+    Chain: (4, 8, 8),
+    Sequence1d: (3, 16),
+    PreActivation: (3, 8, 8),
+    Shared: (4, 6, 6),
+    Subclasses: (3, 9, 9),
+    Functional: (6,),
+    ViT: (3, 8, 8),
+    Tiny: (1,),
+}
 
 
 def images(network: type[nn.Module], count: int = 2, seed: int = 1) -> Tensor:

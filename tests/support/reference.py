@@ -1,4 +1,4 @@
-"""The meaning of every op, as plainly as numpy can say it: float64, one layer and one choice at a time.
+"""The meaning of every op in plain numpy: float64, one layer and one choice at a time.
 
 This is what the compiled paths are tested against. It shares nothing with them but the statistics.
 """
@@ -38,7 +38,7 @@ def evaluate(expr: Expr, statistics: Statistics) -> Array:
 
 
 class _Place:
-    """One layer under one choice: where its statistics lie and how many values the true tensors have."""
+    """One layer under one choice: where its statistics are, and how many values tensors have."""
 
     def __init__(
         self, statistics: Statistics, arrays: dict[str, Array], layer: int, choice: int

@@ -24,11 +24,13 @@ class Network(nn.Sequential):
 def network():
     torch.manual_seed(3)
     net = Network(
-        nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+        nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(),
+        nn.Conv2d(6, 8, 3), nn.ReLU(),
+        nn.Conv2d(8, 8, 3), nn.ReLU(),
         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10),
     )
     net.input_shape = (1, 12, 12)
-    with torch.no_grad():  # an untrained network says the same of every image, unless its mean answer is taken out
+    with torch.no_grad():  # an untrained network answers all images alike, but for their mean
         net[-1].bias -= net(torch.randn(500, 1, 12, 12)).mean(0)
     return net
 

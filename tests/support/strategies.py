@@ -49,7 +49,7 @@ def exprs(
     literals: SearchStrategy[float] = any_literals,
     exponents: SearchStrategy[float] = any_exponents,
 ) -> Expr:
-    """A random expression of one of the kinds, made of these statistics and ops; parts may be shared.
+    """A random expression of one of the kinds, of these statistics and ops; parts may be shared.
 
     Every op is drawn among those that some values made so far fit, so nothing is thrown away.
     """

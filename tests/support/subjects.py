@@ -16,9 +16,10 @@ from emqlang.quant.ptq.recipe import Procedure, Recipe, uniform
 from emqlang.quant.ptq.rounding import SCHEDULE, Finished, Report, Schedule
 
 KINDS: tuple[type[nn.Module], ...] = (
-    networks.Chain, networks.Sequence1d, networks.PreActivation, networks.Shared, networks.Subclasses,
-    networks.Functional, networks.ViT, networks.Tiny, attention.FusedViT, attention.Decoder,
-)  # fmt: skip
+    *networks.SHAPES,
+    attention.FusedViT,
+    attention.Decoder,
+)
 
 
 def inputs(kind: type[nn.Module], count: int, seed: int = 1) -> Tensor:
