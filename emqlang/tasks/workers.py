@@ -77,10 +77,10 @@ def _run(
 ) -> tuple[int, Any]:
     """A task in another process: on one thread, ignoring Ctrl-C, which the parent handles."""
     if os.getpid() != parent:
-        import torch
         from joblib.externals.loky import process_executor
 
-        torch.set_num_threads(1)
+        if "torch" in sys.modules:  # which the task's module has imported if it computes
+            sys.modules["torch"].set_num_threads(1)
         # What a task keeps for the next one is not a leak.
         process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
         if threading.current_thread() is threading.main_thread():

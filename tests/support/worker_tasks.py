@@ -27,10 +27,3 @@ def die_once(number: int, folder: str) -> int:
 def die(number: int) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return number
-
-
-def deaf(number: int) -> bool:
-    """Whether Ctrl-C is ignored here, and one thread computes."""
-    import torch
-
-    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN and torch.get_num_threads() == 1

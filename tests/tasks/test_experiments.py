@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from commands import Emq
-from small_table import options
 
-from emqlang.cli import run as emqlang
 from emqlang.experiments import NAMES, layerwise
 from emqlang.experiments.catalogue import EXPERIMENTS
 from emqlang.quant.tables.table import load
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("table")
-    assert (
-        emqlang(["bench", "build", "--out", str(folder / "own.table"), *options(folder, 40)]) == 0
-    )
-    yield folder / "own.table"
 
 
 def conducted(emq: Emq, name: str, table: Path, out: Path, *more: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -10,19 +11,11 @@ from typing import Any
 
 import pytest
 from commands import Emq
-from small_table import options
 
-from emqlang.cli import run
 from emqlang.grammar import library
 from emqlang.grammar.canonical import form
 from emqlang.grammar.expr import Expr
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("table")
-    assert run(["bench", "build", "--out", str(folder / "own.table"), *options(folder, 60)]) == 0
-    return folder / "own.table"
+from emqlang.tasks import evolve, workbench
 
 
 @pytest.fixture
@@ -58,3 +51,45 @@ def test_rank_computes_each_canonical_form_once(
     ranked += [library.LIBRARY[name] for name in baselines]
     assert emq("rank", *texts, "--table", str(table), "--draws", "20", "--json").status == 0
     assert calls == {program.elaborated.digest: 1 for program in ranked}
+
+
+@pytest.fixture
+def collected(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a network is loaded, and statistics are collected."""
+    counts: Counter[str] = Counter()
+
+    def counting(name: str) -> None:
+        function = getattr(workbench, name)
+
+        def counted(*args: Any, **options: Any) -> Any:
+            counts[name] += 1
+            return function(*args, **options)
+
+        monkeypatch.setattr(workbench, name, counted)
+
+    counting("load")
+    counting("collect_statistics")
+    return counts
+
+
+def test_rank_loads_and_collects_once_per_table(
+    emq: Emq, collected: Counter[str], table: Path, tmp_path: Path
+) -> None:
+    other = shutil.copy(table, tmp_path / "other.table")
+    tables = ("--table", str(table), "--table", str(other))
+    assert emq("rank", "fisher_error", "snip", *tables, "--draws", "20").status == 0
+    assert collected == {"load": 2, "collect_statistics": 2}
+
+
+def test_evolve_loads_and_collects_once_per_table(
+    emq: Emq, collected: Counter[str], table: Path, tmp_path: Path
+) -> None:
+    run, other = str(tmp_path / "r"), shutil.copy(table, tmp_path / "other.table")
+    tables = ("--table", str(table), "--table", str(other))
+    evolve._ARENAS.clear()
+    few = ("--inputs", "w,grad,qerr,bits", "--stat-images", "16", "--steps", "3")
+    begun = emq("evolve", "--out", run, *tables, *few)
+    assert begun.status == 0, begun.err
+    assert collected == {"load": 2, "collect_statistics": 2}
+    assert emq("evolve", "--resume", run, "--steps", "5").status == 0
+    assert collected == {"load": 2, "collect_statistics": 2}, "this process has its arena"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from commands import Emq
 from small_table import options
 
-from emqlang.cli import run
 from emqlang.grammar import library
 from emqlang.grammar.inputs import Cost
 from emqlang.quant.tables.table import load
@@ -24,44 +22,37 @@ from emqlang.tasks.rank import RankOptions, RankResult, contenders, rank_on
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("table")
-    assert run(["bench", "build", "--out", str(folder / "own.table"), *options(folder, 60)]) == 0
-    yield folder / "own.table"
-
-
-def test_judging_is_arithmetic_on_the_score_table(path: Path) -> None:
-    table = load(str(path))
-    bench = Workbench.of_table(table, WorkbenchOptions(cache=False))
+def test_judging_is_arithmetic_on_the_score_table(table: Path) -> None:
+    rows = load(str(table))
+    bench = Workbench.of_table(rows, WorkbenchOptions(cache=False))
     programs = [
         library.find(text)[0]
         for text in ("fisher_error", "bits", "sqrt(numel)", "1e300 * 1e10 * bits * numel ** 3")
     ]
-    found = rank_on(table, bench, programs, RankOptions(draws=50))
+    found = rank_on(rows, bench, programs, RankOptions(draws=50))
     assert [problem.code for problem in found.problems] == ["E501"] and RankResult(
         (found,)
     ).exit_status == 4
     assert {s.name for s in found.standings} == {"fisher_error", "bits", "sqrt(numel)"}
     (scored,) = evaluate(bench, [programs[0]]).scored
     own = next(s for s in found.standings if s.name == "fisher_error")
-    expected = [scored.table.score(row) for row in table.choices.tolist()]
+    expected = [scored.table.score(row) for row in rows.choices.tolist()]
     assert own.scores == pytest.approx(expected) and own.cost is Cost.BACKWARDS
-    assert own.rho[-1] == pytest.approx(spearman(np.array([expected]), table.accuracy)[0], abs=1e-6)
+    assert own.rho[-1] == pytest.approx(spearman(np.array([expected]), rows.accuracy)[0], abs=1e-6)
     sums = next(s for s in found.standings if s.name == "bits")
-    assert (sums.scores == table.bits.sum(1)).all() and sums.cost is Cost.FREE
+    assert (sums.scores == rows.bits.sum(1)).all() and sums.cost is Cost.FREE
 
 
-def test_baselines_are_in_every_ranking(path: Path) -> None:
-    table = load(str(path))
+def test_baselines_are_in_every_ranking(table: Path) -> None:
+    rows = load(str(table))
     given = library.find("fisher_error")
-    names = [program.name for program in contenders(given, table)]
+    names = [program.name for program in contenders(given, rows)]
     assert (
         names[0] == "fisher_error"
         and {"bit_sum", "size", "inv_sqrt_numel", "early_first"} < set(names)
         and "emq" not in names
     )
-    assert set(library.LIBRARY) == {program.name for program in contenders([], table)}
+    assert set(library.LIBRARY) == {program.name for program in contenders([], rows)}
 
 
 def ranked(emq: Emq, *arguments: str) -> dict[str, Any]:
@@ -71,44 +62,40 @@ def ranked(emq: Emq, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def test_rank_on_the_command_line(emq: Emq, path: Path) -> None:
-    found = ranked(emq, "fisher_error", "--table", str(path), "--against", "bit_sum")
-    (table,) = found["tables"]
-    assert (
-        found["schema"] == "emqlang.rank/1"
-        and table["rows"] == 60
-        and table["ratios"] == [0.2, 0.5, 1.0]
-    )
-    proxies = {proxy["name"]: proxy for proxy in table["proxies"]}
+def test_rank_on_the_command_line(emq: Emq, table: Path) -> None:
+    result = ranked(emq, "fisher_error", "--table", str(table), "--against", "bit_sum")
+    (ranking,) = result["tables"]
+    assert result["schema"] == "emqlang.rank/1" and ranking["rows"] == 60
+    assert ranking["ratios"] == [0.2, 0.5, 1.0]
+    proxies = {proxy["name"]: proxy for proxy in ranking["proxies"]}
     assert proxies["bit_sum"]["difference"] == {"low": [0, 0, 0], "high": [0, 0, 0]}
-    fitness = [sum(proxy["rho"]) for proxy in table["proxies"]]
+    fitness = [sum(proxy["rho"]) for proxy in ranking["proxies"]]
     assert fitness == sorted(fitness, reverse=True)
-    screen = emq("rank", "fisher_error", "--table", str(path), "--draws", "50").out
+    screen = emq("rank", "fisher_error", "--table", str(table), "--draws", "50").out
     assert "fisher_error" in screen and "own: 60 rows" in screen
-    rows = list(
-        csv.DictReader(
-            io.StringIO(emq("rank", "bits", "--table", str(path), "--draws", "20", "--csv").out)
-        )
-    )
+    out = emq("rank", "bits", "--table", str(table), "--draws", "20", "--csv").out
+    rows = list(csv.DictReader(io.StringIO(out)))
     assert len(rows) == 7 and rows[0]["table"] == "own"
 
 
-def test_rank_on_parts_of_a_table(emq: Emq, path: Path) -> None:
-    assert ranked(emq, "bits", "--table", str(path), "--split", "search")["tables"][0]["rows"] == 42
+def test_rank_on_parts_of_a_table(emq: Emq, table: Path) -> None:
     assert (
-        ranked(emq, "bits", "--table", str(path), "--split", "heldout")["tables"][0]["rows"] == 18
+        ranked(emq, "bits", "--table", str(table), "--split", "search")["tables"][0]["rows"] == 42
     )
-    paper = ranked(emq, "bits", "--table", str(path), "--protocol", "paper")["tables"][0]
+    assert (
+        ranked(emq, "bits", "--table", str(table), "--split", "heldout")["tables"][0]["rows"] == 18
+    )
+    paper = ranked(emq, "bits", "--table", str(table), "--protocol", "paper")["tables"][0]
     assert all(proxy["low"] <= proxy["rho"] <= proxy["high"] for proxy in paper["proxies"])
     by_loss, by_score = (
-        ranked(emq, "bits", "--table", str(path), *way)
+        ranked(emq, "bits", "--table", str(table), *way)
         for way in (("--by", "loss"), ("--topk-by", "score"))
     )
     assert by_loss["tables"][0]["proxies"] != by_score["tables"][0]["proxies"]
 
 
-def test_several_tables_have_a_mean(emq: Emq, path: Path) -> None:
-    done = emq("rank", "bits", "--table", str(path), "--table", str(path), "--draws", "20")
+def test_several_tables_have_a_mean(emq: Emq, table: Path) -> None:
+    done = emq("rank", "bits", "--table", str(table), "--table", str(table), "--draws", "20")
     assert (
         done.status == 0
         and done.out.startswith("mean over 2 tables")
@@ -116,22 +103,22 @@ def test_several_tables_have_a_mean(emq: Emq, path: Path) -> None:
     )
 
 
-def test_too_few_rows_are_refused(emq: Emq, path: Path, tmp_path: Path) -> None:
+def test_too_few_rows_are_refused(emq: Emq, table: Path, tmp_path: Path) -> None:
     done = emq("bench", "build", "--out", str(tmp_path / "few.table"), *options(tmp_path, 9))
     assert done.status == 0
     done = emq("rank", "bits", "--table", str(tmp_path / "few.table"))
     assert done.status == 2 and "E406" in done.err and "20% of 9 rows are 1" in done.err
-    done = emq("rank", "bits", "--table", str(path), "--protocol", "paper", "--split", "search")
+    done = emq("rank", "bits", "--table", str(table), "--protocol", "paper", "--split", "search")
     assert done.status == 2 and "the paper draws 50 rows" in done.err
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
-def test_a_plot(emq: Emq, path: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_plot(emq: Emq, table: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"scatter.{suffix}"
     for _ in range(2):
         assert (
             emq(
-                "rank", "fisher_error", "--table", str(path), "--draws", "20", "--plot", str(out)
+                "rank", "fisher_error", "--table", str(table), "--draws", "20", "--plot", str(out)
             ).status
             == 0
         )
@@ -139,22 +126,22 @@ def test_a_plot(emq: Emq, path: Path, tmp_path: Path, suffix: str) -> None:
     assert size > 5_000 and data[:4] == {"svg": b"<?xm", "png": b"\x89PNG"}[suffix]
 
 
-def test_plots_that_cannot_be_drawn(emq: Emq, path: Path, tmp_path: Path) -> None:
-    done = emq("rank", "bits", "--table", str(path), "--plot", str(tmp_path / "a.pdf"))
+def test_plots_that_cannot_be_drawn(emq: Emq, table: Path, tmp_path: Path) -> None:
+    done = emq("rank", "bits", "--table", str(table), "--plot", str(tmp_path / "a.pdf"))
     assert done.status == 2 and "end the name with .svg or .png" in done.err
     done = emq(
         "rank",
         "bits",
         "--table",
-        str(path),
+        str(table),
         "--table",
-        str(path),
+        str(table),
         "--plot",
         str(tmp_path / "a.svg"),
     )
     assert done.status == 2 and "--plot is of one table" in done.err
 
 
-def test_a_name_to_compare_with_must_be_ranked(emq: Emq, path: Path) -> None:
-    done = emq("rank", "bits", "--table", str(path), "--against", "bit_sun")
+def test_a_name_to_compare_with_must_be_ranked(emq: Emq, table: Path) -> None:
+    done = emq("rank", "bits", "--table", str(table), "--against", "bit_sun")
     assert done.status == 1 and "did you mean 'bit_sum'?" in done.err

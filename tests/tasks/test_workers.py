@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from commands import Emq
+from computing_task import ignores_ctrl_c_on_one_thread
 from places import SUPPORT
 from small_table import options
-from worker_tasks import deaf, die, die_once, fail, square
+from worker_tasks import die, die_once, fail, square
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.tables.table import load
@@ -67,8 +68,8 @@ def test_workers_that_keep_dying_are_given_up() -> None:
     assert refused.value.diagnostics[0].code == "E503" and refused.value.exit_status == 70
 
 
-def test_workers_are_deaf_to_ctrl_c_and_take_one_thread() -> None:
-    assert all(Workers(2).run(deaf, NUMBERS))
+def test_workers_ignore_ctrl_c_and_take_one_thread() -> None:
+    assert all(Workers(2).run(ignores_ctrl_c_on_one_thread, NUMBERS))
 
 
 @pytest.fixture(scope="module")
