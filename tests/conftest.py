@@ -7,12 +7,16 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Emq, Result
 from hypothesis import HealthCheck, settings
+from spec import verify
 
 from emqlang.cli import run
+from emqlang.compiler import plan
+from emqlang.compiler.plan import Plan
 
 # The same examples in every run, on a machine as slow as you like; `make fuzz` draws fresh ones.
 settings.register_profile(
@@ -34,6 +38,20 @@ def _away_from_the_sources() -> Iterator[None]:
     os.chdir(Path(__file__).parent)
     yield
     os.chdir(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _every_plan_is_verified() -> Iterator[None]:
+    """Whatever a test plans is in planning form after the passes."""
+
+    def verified(*parts: Any) -> Plan:
+        made = Plan(*parts)
+        verify(made)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "Plan", verified)
+        yield
 
 
 @pytest.fixture

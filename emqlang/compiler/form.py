@@ -151,6 +151,10 @@ def _product(a: Expr, b: Expr) -> Expr:
     return _scaled(apply("mul", core, other), _product(scale, factor))
 
 
+def _negative(x: Expr) -> Expr:
+    return apply("neg", x) if x.kind is Kind.LAYER else _product(x, _MINUS_ONE)
+
+
 def _split(x: Expr) -> tuple[Expr, Expr]:
     """A tensor as core and scale, a layer value."""
     if x.op == "neg":
@@ -203,7 +207,7 @@ def _ordered_product(a: Expr, b: Expr) -> Expr:
 PASSES: Final = (
     Pass("abbreviations", _ABBREVIATIONS),
     Pass("exponents", {"pow": _positive_power}),
-    Pass("factors", {"mul": _product}),
+    Pass("factors", {"mul": _product, "neg": _negative}),
     Pass("differences", {"add": _difference}),
     Pass("roots", {"pow": _root}),
     Pass("order", {"add": _ordered_sum, "mul": _ordered_product}),
