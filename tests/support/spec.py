@@ -12,12 +12,17 @@ from emqlang.compiler.form import REDUCTIONS, TOTAL, is_reduction, scalars
 from emqlang.compiler.kernels import KERNELS
 from emqlang.compiler.plan import Plan
 from emqlang.compiler.structured import STRUCTURED
-from emqlang.grammar.expr import Expr, postorder, statistic
+from emqlang.grammar.expr import Expr, literal, postorder, statistic
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.kinds import kind_of
 from emqlang.grammar.ops import INPUT, LITERAL, OPS
 
 LEAVES = {INPUT, LITERAL, TOTAL}
+
+
+def reductions(plan: Plan) -> list[Expr]:
+    """All of them, level by level."""
+    return [node for level in plan.levels for node in level if is_reduction(node)]
 
 
 def verify(plan: Plan) -> None:
@@ -30,7 +35,7 @@ def verify(plan: Plan) -> None:
 
 
 def _verify_levels(plan: Plan) -> None:
-    """Each layer value once; reductions first, and of what lower levels or the programs' leaves give."""
+    """Each layer value once, after what it reads, and in the lowest level that allows."""
     level_of: dict[Expr, int] = {}
     for level, nodes in enumerate(plan.levels):
         reductions = [node for node in nodes if is_reduction(node)]
@@ -50,8 +55,10 @@ def _number(node: Expr) -> float:
     return node.value
 
 
-def _leaf_kind(node: Expr) -> Kind:
-    return statistic(str(node.value)).kind if node.op == INPUT else Kind.LAYER
+def _kind(node: Expr) -> Kind:
+    if node.op in LEAVES:
+        return statistic(str(node.value)).kind if node.op == INPUT else Kind.LAYER
+    return kind_of(node.op, *(operand.kind for operand in node.args))
 
 
 def _is_scaled(x: Expr) -> bool:
@@ -78,8 +85,7 @@ RULES: dict[str, Callable[[Expr], bool]] = {
     "the op is one that engines have": lambda node: (
         node.op in {*LEAVES, *KERNELS, *STRUCTURED, *REDUCTIONS}
     ),
-    "the kind follows from the operands'": lambda node: node.kind
-    is (_leaf_kind(node) if node.op in LEAVES else kind_of(node.op, *(x.kind for x in node.args))),
+    "the kind follows from the operands'": lambda node: node.kind is _kind(node),
     "a reduction is one of REDUCTIONS, or slogdet": lambda node: (
         not is_reduction(node) or node.op in {*REDUCTIONS, "slogdet"}
     ),
@@ -93,8 +99,8 @@ RULES: dict[str, Callable[[Expr], bool]] = {
     "a tensor meets one layer value once": lambda node: (
         node.op != "mul" or node.kind is Kind.LAYER or _has_one_scale(node)
     ),
-    "nothing is multiplied by one": lambda node: (
-        node.op != "mul" or not any(x.op == LITERAL and x.value == 1 for x in node.args)
+    "a tensor is not multiplied by one": lambda node: (
+        node.op != "mul" or node.kind is Kind.LAYER or literal(1) not in node.args
     ),
     "a negative is subtracted": lambda node: (
         node.op != "add" or not any(x.op == "neg" for x in node.args)
