@@ -1,4 +1,4 @@
-"""60 digits: zero is told from small, and what is neither zero nor ordinary is unclear."""
+"""60 digits: zero is distinguished from small, and what is neither zero nor ordinary is unclear."""
 
 from __future__ import annotations
 

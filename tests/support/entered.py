@@ -43,8 +43,8 @@ def main() -> None:
 
     with recording() as entered:
         status = run(sys.argv[1:])
-    rooms = Path(sys.modules["emqlang"].__path__[0])
-    print(*sorted(entered), f"{len(entered)} files of {rooms}", sep="\n", file=sys.stderr)
+    package = Path(sys.modules["emqlang"].__path__[0])
+    print(*sorted(entered), f"{len(entered)} files of {package}", sep="\n", file=sys.stderr)
     sys.exit(status)
 
 

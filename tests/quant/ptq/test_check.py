@@ -117,9 +117,9 @@ class Amplified(nn.Module):
 def test_an_unfolded_batch_norm_is_named_the_same_every_time() -> None:
     images = data()
     network = prepare(Amplified().eval(), images[0])
-    told: list[tuple[str, int, int]] = []
-    found = check(network, images, images, images=128, tell=lambda *where: told.append(where))
+    reports: list[tuple[str, int, int]] = []
+    found = check(network, images, images, images=128, tell=lambda *where: reports.append(where))
     assert not found.passed and found.suspects[0].layer == "conv"
     assert found.suspects[0].cause == "the batch norm 'norm' behind it is not folded"
-    assert told and all(what == "8-bit check" and done <= total for what, done, total in told)
+    assert reports and all(what == "8-bit check" and done <= total for what, done, total in reports)
     assert check(network, images, images, images=128) == found

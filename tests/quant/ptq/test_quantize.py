@@ -290,11 +290,11 @@ def test_values_that_are_not_finite_are_refused_before_the_work(
 ) -> None:
     network, data = ready(networks.Chain), batches(networks.Chain)
     data[1][3, 0, 2, 2] = value
-    told: list[Progress] = []
+    reports: list[Progress] = []
     with pytest.raises(EmqError, match="not finite") as refused:
-        quantized(network, data, rounding=rounding, iterations=200, progress=told.append)
+        quantized(network, data, rounding=rounding, iterations=200, progress=reports.append)
     assert refused.value.diagnostics[0].code == "E312" and all(
-        progress.done == 0 for progress in told
+        progress.done == 0 for progress in reports
     )
 
 
@@ -440,9 +440,9 @@ def test_an_interrupted_run_goes_on_where_it_was() -> None:
             finished=kept,
         )
     assert kept.units == [1, 2]
-    told: list[Progress] = []
-    again = quantized(network, data, **settings, finished=kept, progress=told.append)
-    assert told[-1].total == 200
+    reports: list[Progress] = []
+    again = quantized(network, data, **settings, finished=kept, progress=reports.append)
+    assert reports[-1].total == 200
     assert all(
         torch.equal(whole.weights[name].codes, again.weights[name].codes) for name in whole.weights
     )

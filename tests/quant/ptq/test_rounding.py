@@ -185,13 +185,13 @@ def test_the_regularisation_follows_the_schedule() -> None:
 
 
 def test_progress_starts_with_an_estimate_and_ends_at_the_end() -> None:
-    told: list[Progress] = []
-    quantized(residual(), [images()], rounding="adaround", iterations=150, progress=told.append)
-    assert told[0].done == 0 and told[0].seconds_left > 0
-    assert [one.done for one in told[1:]] == [*range(100, 900, 100), 900] and {
-        one.total for one in told
+    reports: list[Progress] = []
+    quantized(residual(), [images()], rounding="adaround", iterations=150, progress=reports.append)
+    assert reports[0].done == 0 and reports[0].seconds_left > 0
+    assert [one.done for one in reports[1:]] == [*range(100, 900, 100), 900] and {
+        one.total for one in reports
     } == {900}
-    assert told[-1].seconds_left == 0 and all(one.seconds_left >= 0 for one in told)
+    assert reports[-1].seconds_left == 0 and all(one.seconds_left >= 0 for one in reports)
 
 
 @pytest.mark.parametrize("fisher", [False, True])

@@ -247,7 +247,7 @@ def test_with_a_loss_of_the_users_own_nothing_is_kept(subject: Subject, tmp_path
 
 
 def test_many_may_write_and_read_at_once(tmp_path: Path) -> None:
-    """All of them the same file: nobody meets half of it, and nobody is told of trouble."""
+    """All of them the same file: nobody reads half of it, and nobody gets an error."""
     kept = Measured(torch.randn(20_000))
 
     def work(turn: int) -> tuple[bool, list[str]]:

@@ -37,7 +37,7 @@ def test_the_sum_of_linear_cka(kind: type[nn.Module] | None) -> None:
 
 
 class SequenceFirst(nn.Module):
-    """Layers that see (L, N, C), as nn.Transformer's do unless told otherwise. (N, 7, 4)"""
+    """Layers that see (L, N, C), as nn.Transformer's do by default. (N, 7, 4)"""
 
     def __init__(self) -> None:
         super().__init__()

@@ -169,7 +169,7 @@ def test_other_weights_or_images_are_noticed(emq: Emq, tmp_path: Path) -> None:
         fresh.mkdir()
         (fresh / "small.py").write_text(source.replace(old, new))
         moved = [argument.replace(str(tmp_path), str(fresh)) for argument in given]
-        with sqlite3.connect(out) as connection:  # as if it had been begun from there
+        with sqlite3.connect(out) as connection:  # as if it had been started there
             spec = json.loads(
                 connection.execute("SELECT value FROM facts WHERE name = 'spec'").fetchone()[0]
             )
