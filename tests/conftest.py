@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,12 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _away_from_the_sources() -> Iterator[None]:
-    """The checkout's own `emqlang/` would shadow the installed package in subprocesses."""
-    before = Path.cwd()
-    os.chdir(Path(__file__).parent)
-    yield
-    os.chdir(before)
+def _away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests leave the user's directories alone, and in subprocesses find the installed package.
+
+    The checkout's own `emqlang/` would shadow it there.
+    """
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(Path(__file__).parent)
+        for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
+            patch.setenv(name, str(home / name.lower()))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,7 +27,7 @@ from emqlang.grammar.files import load_file
 from emqlang.tasks import evolve
 
 
-def wish(table: Path, *more: str) -> tuple[str, ...]:
+def search_options(table: Path, *more: str) -> tuple[str, ...]:
     small = (
         "--islands",
         "3",
@@ -42,13 +42,13 @@ def wish(table: Path, *more: str) -> tuple[str, ...]:
 
 
 def evolved(emq: Emq, folder: Path, table: Path, *more: str) -> Result:
-    done = emq("evolve", "--out", str(folder), *wish(table, *more))
+    done = emq("evolve", "--out", str(folder), *search_options(table, *more))
     assert done.status == 0, done.err
     return done
 
 
 def command(folder: Path, table: Path, *more: str) -> tuple[str, ...]:
-    return ("evolve", "--out", str(folder), *wish(table, *more))
+    return ("evolve", "--out", str(folder), *search_options(table, *more))
 
 
 def test_any_number_of_workers_writes_the_same_rows(emq: Emq, table: Path, tmp_path: Path) -> None:
@@ -175,10 +175,10 @@ def test_reading_a_run(emq: Emq, table: Path, tmp_path: Path) -> None:
         (("--resume", "here"), 2, "continues in the run's own folder"),
     ],
 )
-def test_bad_wishes(
+def test_bad_options(
     emq: Emq, table: Path, tmp_path: Path, more: tuple[str, ...], status: int, said: str
 ) -> None:
-    done = emq("evolve", "--out", str(tmp_path / "r"), *wish(table, *more))
+    done = emq("evolve", "--out", str(tmp_path / "r"), *search_options(table, *more))
     assert done.status == status and said in done.err and "Traceback" not in done.err, done.err
     assert not (tmp_path / "r").exists()
 
@@ -189,7 +189,10 @@ def test_a_table_with_too_few_rows(emq: Emq, tmp_path: Path) -> None:
         == 0
     )
     done = emq(
-        "evolve", "--out", str(tmp_path / "r"), *wish(tmp_path / "few.table", "--steps", "2")
+        "evolve",
+        "--out",
+        str(tmp_path / "r"),
+        *search_options(tmp_path / "few.table", "--steps", "2"),
     )
     assert done.status == 2 and "E406" in done.err
 
@@ -197,7 +200,7 @@ def test_a_table_with_too_few_rows(emq: Emq, tmp_path: Path) -> None:
 def test_runs_are_not_written_over_and_not_mixed_up(emq: Emq, table: Path, tmp_path: Path) -> None:
     folder = tmp_path / "r"
     evolved(emq, folder, table, "--steps", "2")
-    done = emq("evolve", "--out", str(folder), *wish(table))
+    done = emq("evolve", "--out", str(folder), *search_options(table))
     assert done.status == 3 and "holds a run already" in done.err
     with sqlite3.connect(folder / FILE) as connection:
         connection.execute("""UPDATE facts SET value = '"0.0.1"' WHERE name = 'op_table'""")
@@ -237,5 +240,5 @@ def test_a_run_finds_a_place_of_its_own(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for number in (1, 2):
-        assert emq("evolve", *wish(table, "--steps", "1")).status == 0
+        assert emq("evolve", *search_options(table, "--steps", "1")).status == 0
         assert (tmp_path / "runs" / f"evolve-{number}" / FILE).exists()

@@ -142,7 +142,7 @@ def test_a_quantized_network_has_few_values_a_channel(table: Path) -> None:
         (("table3", "--seeds", "0"), 2, "--seeds"),
     ],
 )
-def test_bad_wishes(
+def test_bad_options(
     emq: Emq, tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
 ) -> None:
     done = emq("experiment", *arguments, "--out", str(tmp_path / "x"))

@@ -88,8 +88,8 @@ def test_evolve_loads_and_collects_once_per_table(
     tables = ("--table", str(table), "--table", str(other))
     evolve._ARENAS.clear()
     few = ("--inputs", "w,grad,qerr,bits", "--stat-images", "16", "--steps", "3")
-    begun = emq("evolve", "--out", run, *tables, *few)
-    assert begun.status == 0, begun.err
+    first = emq("evolve", "--out", run, *tables, *few)
+    assert first.status == 0, first.err
     assert collected == {"load": 2, "collect_statistics": 2}
     assert emq("evolve", "--resume", run, "--steps", "5").status == 0
     assert collected == {"load": 2, "collect_statistics": 2}, "this process has its arena"

@@ -198,7 +198,7 @@ def test_other_weights_or_images_are_noticed(emq: Emq, tmp_path: Path) -> None:
         (("--composed",), 2, "learned rounding"),
     ],
 )
-def test_bad_wishes(
+def test_bad_options(
     emq: Emq, tmp_path: Path, arguments: tuple[str, ...], status: int, code: str
 ) -> None:
     done = emq("bench", "build", "--out", str(tmp_path / "a.table"), *options(tmp_path), *arguments)
