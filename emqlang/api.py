@@ -52,7 +52,7 @@ def collect(
     bits: str = "2,3,4",
     menu: str | None = None,
     images: int = 64,
-    hessian_samples: int | None = None,
+    hessian_samples: int = 32,
     device: str = "auto",
     seed: int = 0,
 ) -> Workbench:

@@ -216,7 +216,7 @@ measuring = stack(
         default="label",
         help="On the data's labels, or on labels drawn from the network's own softmax.",
     ),
-    click.option("--hessian-samples", type=POSITIVE, help="Probes for hess and hess_trace."),
+    count("--hessian-samples", default=32, help="Probes for hess and hess_trace."),
     choice("--device", "auto cpu cuda", default="auto", help="Where to compute."),
     choice(
         "--tied",

@@ -16,7 +16,7 @@ from emqlang.experiments.catalogue import EXPERIMENTS, Experiment
 from emqlang.experiments.trial import Result, Trial
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.grammar.ops import VERSION
-from emqlang.quant.statistics.subject import Progress
+from emqlang.quant.progress import Progress
 from emqlang.store import write_text
 from emqlang.tasks.workers import Workers
 

@@ -11,11 +11,11 @@ from emqlang.quant.bits.configuration import read_configuration
 from emqlang.quant.bits.knapsack import Floats
 from emqlang.quant.bits.solver import Assignment
 from emqlang.quant.networks.network import Network
+from emqlang.quant.progress import Progress
 from emqlang.quant.ptq.evaluate import Evaluation
 from emqlang.quant.ptq.evaluate import evaluate as measure
 from emqlang.quant.ptq.recipe import Recipe
 from emqlang.quant.ptq.splits import Splits
-from emqlang.quant.statistics.subject import Progress
 from emqlang.tasks.eval import evaluate
 from emqlang.tasks.problem import Constraints, Front, Problem
 from emqlang.tasks.quantize import Quantization, QuantizeOptions

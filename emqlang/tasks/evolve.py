@@ -20,7 +20,7 @@ from emqlang.evolve.settings import EvaluationOptions, SearchSettings, paper_set
 from emqlang.grammar.diagnostics import EXIT_INTERRUPTED, EXIT_OK, error
 from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.grammar.ops import VERSION
-from emqlang.quant.statistics.subject import Progress
+from emqlang.quant.progress import Progress
 from emqlang.quant.tables.table import Table, load
 from emqlang.scores.correlation import PAPER_ROWS
 from emqlang.tasks.truth import truth_of

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from emqlang.quant.networks.network import Network
+from emqlang.quant.progress import Progress
 from emqlang.quant.ptq import quantize as ptq
 from emqlang.quant.ptq.check import Check, check
 from emqlang.quant.ptq.evaluate import Evaluation, evaluate, predict
@@ -23,7 +24,6 @@ from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme
 from emqlang.quant.ptq.rounding import Codes, Finished
 from emqlang.quant.ptq.rounding import Progress as RoundingProgress
 from emqlang.quant.ptq.splits import Splits
-from emqlang.quant.statistics.subject import Progress
 from emqlang.store import write_atomically
 
 # in the folder of a result
@@ -132,7 +132,7 @@ class Quantization:
     def _check(self) -> Check:
         calibration, test = self.splits.calibration, self.splits.test
         images = self.options.calib_images
-        return check(self.network, calibration, test, images=images, tell=self.progress)
+        return check(self.network, calibration, test, images=images, progress=self.progress)
 
 
 def with_range(recipe: Recipe, observer: str) -> Recipe:

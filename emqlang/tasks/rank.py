@@ -13,7 +13,7 @@ from emqlang.grammar.expr import inputs
 from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program
-from emqlang.quant.statistics.subject import Progress
+from emqlang.quant.progress import Progress
 from emqlang.quant.tables.table import Table, load
 from emqlang.scores.bootstrap import DRAWS, bootstrap
 from emqlang.scores.correlation import (

@@ -15,9 +15,10 @@ from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
 from emqlang.quant.data.datasets import Batches, load_data
 from emqlang.quant.data.images import ImageFormat
 from emqlang.quant.networks.network import Network, load
+from emqlang.quant.progress import Progress, silent
 from emqlang.quant.statistics import collect_statistics
 from emqlang.quant.statistics.cache import default_root
-from emqlang.quant.statistics.subject import Loss, Progress
+from emqlang.quant.statistics.options import Loss, StatisticsOptions
 from emqlang.quant.statistics.table import Statistics
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class WorkbenchOptions:
     data: str | None = None
     stat_images: int = 64
     loss: str | Loss = "label"
-    hessian_samples: int | None = None
+    hessian_samples: int = 32
     device: str = "auto"
     tied: str = "auto"
     cache: bool = True
@@ -73,7 +74,7 @@ class Workbench:
         """`network`, `data` and `choices`, where given, stand for what the options name."""
         self.options = options
         self.choices = tuple(choices) or options.choices()
-        self.progress = progress or (lambda name, done, total: None)
+        self.progress = progress or silent
         self.reduced = Cache()  # what the compiler keeps of these statistics
         self._network, self._data = network, data
         self._statistics: Statistics | None = None
@@ -154,18 +155,17 @@ class Workbench:
 
     def _collect(self, names: Sequence[str]) -> Statistics:
         options = self.options
-        return collect_statistics(
-            self.network,
-            names,
-            self.choices,
-            self.data if needs_data(names) else None,
+        statistics = StatisticsOptions(
+            images=options.stat_images,
             loss=options.loss,
             hessian_samples=options.hessian_samples,
-            stat_images=options.stat_images,
             seed=options.seed,
             device=_device(options.device),
             cache=default_root() if options.cache else None,
-            progress=self.progress,
+        )
+        data = self.data if needs_data(names) else None
+        return collect_statistics(
+            self.network, names, self.choices, data, statistics, self.progress
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
@@ -15,6 +15,7 @@ from emqlang.quant.networks.batches import feed, pass_through, rows, slice_rows,
 from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.tracing import Forward
+from emqlang.quant.progress import Progress, silent
 from emqlang.quant.ptq.evaluate import Evaluation, Reference, evaluate, predict
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
@@ -26,7 +27,6 @@ AGREEMENT = 0.99  # with the float network that 8 bits must keep, where there ar
 SUSPECTS = 3
 LOOKED_AT = 64  # images on which causes are looked for
 FAR = 20.0  # times the usual size of a network's input, or of a channel, is too large
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def check(
     *,
     images: int = 1024,
     forward: Forward = feed,
-    tell: Tell = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Check:
     """Quantizes everything to 8 bits by nearest rounding, calibrated on `images` images, and compares with float."""
-    return _Trials(network, take(calibration, images), list(test), forward, tell).check()
+    return _Trials(network, take(calibration, images), list(test), forward, progress).check()
 
 
 class _Trials:
@@ -71,14 +71,14 @@ class _Trials:
         calibration: list[Any],
         test: list[Any],
         forward: Forward,
-        tell: Tell,
+        progress: Progress,
     ) -> None:
-        self.network, self.calibration, self.test, self.forward, self.tell = (
+        self.network, self.calibration, self.test, self.forward, self.progress = (
             network,
             calibration,
             test,
             forward,
-            tell,
+            progress,
         )
         self.names = [layer.name for layer in network.collection.layers]
         self.recipe = uniform(identity(network), self.names, 8, 8)
@@ -99,7 +99,7 @@ class _Trials:
     def score(self, layers: Sequence[str]) -> float:
         """With these layers alone at 8 bits."""
         self.tried += 1
-        self.tell("8-bit check", self.tried, self.tried)
+        self.progress("8-bit check", self.tried, self.tried)
         recipe, procedure = self._only(layers), Procedure(images=self.images)
         quantized = quantize(
             self.network, recipe, self.calibration, procedure, forward=self.forward

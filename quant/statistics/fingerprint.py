@@ -19,43 +19,31 @@ from emqlang.quant.bits.menu import act_widths, weight_widths
 from emqlang.quant.networks.network import Network
 from emqlang.quant.statistics.subject import Subject
 
-# what reads labels, what draws by the seed, and what has probes
-LOSSES = frozenset(
-    {
-        "grad",
-        "fisher",
-        "fisher_qerr",
-        "hess",
-        "hess_trace",
-        "hess_eig",
-        "grad_act",
-        "fisher_act",
-        "loss_inc",
-    }
-)
-SEEDED = frozenset(
-    {"hess", "hess_trace", "hess_eig", "act", "grad_act", "act_qerr", "out_mse", "kl", "loss_inc"}
-)
-PROBED = frozenset({"hess", "hess_trace"})
+# Statistics of a loss, those with numbers drawn by the seed, and those with probes.
+HESSIAN = frozenset({"hess", "hess_trace", "hess_eig"})
+LOSSES = HESSIAN | {"grad", "fisher", "fisher_qerr", "grad_act", "fisher_act", "loss_inc"}
+SEEDED = HESSIAN | {"act", "grad_act", "act_qerr", "out_mse", "kl", "loss_inc"}
+PROBED = HESSIAN - {"hess_eig"}
 
 
 def digest(*facts: Any) -> str:
-    """32 hex digits of BLAKE2b over plain facts."""
+    """32 hex digits of BLAKE2b over plain values."""
     return blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 
 def of_network(network: Network) -> str:
     """Of its weights, its modules, the code of their classes, and what its layers and groups are.
 
-    What it returned for its example tells of the rest: buffers outside the state dict, plain attributes, code elsewhere.
+    What it returned for its example stands for the rest: buffers outside the state dict, plain
+    attributes, code elsewhere.
     """
-    found = network.collection
-    groups = [[group.name, group.layers, group.main] for group in found.groups]
-    layers = [[layer.name, layer.shape] for layer in found.layers]
+    collection = network.collection
+    groups = [[group.name, group.layers, group.main] for group in collection.groups]
+    layers = [[layer.name, layer.shape] for layer in collection.layers]
     kinds: set[type[nn.Module]] = {type(module) for module in network.module.modules()}
     code = sorted(map(_source, kinds))
-    told = network.weights_sha256, network.answer_sha256, repr(network.module)
-    return digest(*told, code, layers, groups, found.macs, found.act_numel)
+    module = network.weights_sha256, network.answer_sha256, repr(network.module)
+    return digest(*module, code, layers, groups, collection.macs, collection.act_numel)
 
 
 def of_images(subject: Subject) -> str:
@@ -75,36 +63,37 @@ def of_all(subject: Subject, network: str, images: str) -> str:
 
 
 def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
-    settings = subject.settings
+    options = subject.options
     yield __version__
     yield torch.__version__
     yield subject.device.type
     if INPUTS[name].needs_data:
         yield images
     if name in LOSSES:
-        yield (
-            settings.loss if isinstance(settings.loss, str) else id(settings.loss)
-        )  # an object of this process; not cached
-        yield (
-            settings.seed
-            if settings.loss == "self"
-            else None
-            if subject.given is None
-            else _of_tensor(subject.given)
-        )
+        yield from _labels(subject)
     if name in SEEDED:
-        yield settings.seed
+        yield options.seed
     if name in PROBED:
-        yield settings.hessian_samples
+        yield options.hessian_samples
     axis = INPUTS[name].axis
     if axis in (Axis.WEIGHT_BITS, Axis.CHOICE):
-        yield astuple(settings.quantizer)
+        yield astuple(options.quantizer)
     yield {
         Axis.NONE: None,
         Axis.WEIGHT_BITS: weight_widths(subject.menu),
         Axis.ACT_BITS: act_widths(subject.menu),
         Axis.CHOICE: [str(choice) for choice in subject.menu],
     }[axis]
+
+
+def _labels(subject: Subject) -> Iterator[Any]:
+    """The loss, and what its labels depend on."""
+    loss, labels = subject.options.loss, subject.data_labels
+    yield loss if isinstance(loss, str) else id(loss)  # an object of this process is not cached
+    if loss == "self":
+        yield subject.options.seed
+    else:
+        yield None if labels is None else _of_tensor(labels)
 
 
 def _of_tensor(tensor: Tensor) -> str:
@@ -114,22 +103,28 @@ def _of_tensor(tensor: Tensor) -> str:
 
 
 def _source(kind: type[nn.Module]) -> str:
-    """A class's name, and a digest of the file that it is written in unless it is torch's or has none."""
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    if kind.__module__.split(".")[0] == "torch":
+    """A class's name, with a digest of the file that it is written in unless that is torch's."""
+    module = kind.__module__
+    if module in _OWN_CODE:
+        module, source = _OWN_CODE[module]
+        return f"{module}.{kind.__qualname__}{source}"
+    name = f"{module}.{kind.__qualname__}"
+    if module.split(".")[0] == "torch":
         return name
-    if kind.__module__ in _OWN_CODE:
-        return name + _OWN_CODE[kind.__module__]
     try:
         return name + blake2b(Path(inspect.getfile(kind)).read_bytes(), digest_size=16).hexdigest()
-    except (OSError, TypeError):
+    except (OSError, TypeError):  # it has no file
         return name
 
 
-# Of our own networks, whose answers are in the fingerprint anyway, digests that stay when their files are edited:
-# runs and caches outlive that. A network that computes something else gets a new one.
-_OWN_CODE: Final[Mapping[str, str]] = {
-    "emqlang.quant.models.resnet": "273fcfa9d32803463d273dfccf3a77c9",
-    "emqlang.quant.models.mobilenet": "78df65dba77eb931c4b8a99ecd6d49ca",
-    "emqlang.quant.models.vgg": "3c1ea59b9a5d4b89494e0ce68075fe01",
+# Our own modules, whose answers are in the fingerprint anyway, keep the names and digests that they
+# had first, so that runs and caches outlive edits. One that computes something else gets a new one.
+_OWN_CODE: Final[Mapping[str, tuple[str, str]]] = {
+    f"emqlang.quant.{now}": (f"emqlang.quant.{first}", source)
+    for now, first, source in (
+        ("models.resnet", "models.resnet", "273fcfa9d32803463d273dfccf3a77c9"),
+        ("models.mobilenet", "models.mobilenet", "78df65dba77eb931c4b8a99ecd6d49ca"),
+        ("models.vgg", "models.vgg", "3c1ea59b9a5d4b89494e0ce68075fe01"),
+        ("networks.adapters", "adapters", "41a6a691167130aafb656858ba8e3916"),
+    )
 }

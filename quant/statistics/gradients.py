@@ -1,4 +1,4 @@
-"""Gradients of the loss with respect to the weights, and what they say of the quantization error."""
+"""Gradients of the loss with respect to the weights, and along the quantization error."""
 
 from __future__ import annotations
 
@@ -6,58 +6,55 @@ import torch
 from torch import Tensor
 
 from emqlang.quant.bits.menu import weight_widths
-from emqlang.quant.statistics.image_pass import Observer, Visit
-from emqlang.quant.statistics.quantization_errors import quantized
+from emqlang.quant.statistics.image_pass import ImagePass, Observer
+from emqlang.quant.statistics.quantization_errors import weight_error
 from emqlang.quant.statistics.subject import Subject
 
 
 class Gradient(Observer):
-    """`grad`: the gradient of the mean loss."""
+    """`grad` is the gradient of the mean loss."""
 
-    reads_weight_slopes = True
+    needs_weight_grads = True
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         self.sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in subject.weights]
 
-    def see(self, visit: Visit) -> None:
-        for total, slope in zip(self.sums, visit.weight_slopes, strict=True):
-            total.add_(slope)
+    def see(self, image: ImagePass) -> None:
+        for total, grad in zip(self.sums, image.weight_grads, strict=True):
+            total.add_(grad)
 
     def result(self) -> Tensor:
         return self.subject.flat(self.sums) / self.images
 
 
 class Fisher(Gradient):
-    """`fisher`: the mean over images of the squared gradient of that image's loss."""
+    """`fisher` is the mean over images of the squared gradient of that image's loss."""
 
-    def see(self, visit: Visit) -> None:
-        for total, slope in zip(self.sums, visit.weight_slopes, strict=True):
-            total.addcmul_(slope, slope)
+    def see(self, image: ImagePass) -> None:
+        for total, grad in zip(self.sums, image.weight_grads, strict=True):
+            total.addcmul_(grad, grad)
 
 
-class FisherForm(Observer):
-    """`fisher_qerr`: the mean over images of (that image's gradient . quantization error)^2, for each width and layer."""
+class FisherError(Observer):
+    """`fisher_qerr` is the mean over images of (that image's gradient . quantization error)^2,
+    for each width and layer."""
 
-    reads_weight_slopes = True
+    needs_weight_grads = True
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         widths = weight_widths(subject.menu)
         self.errors = [
-            torch.stack(
-                [quantized(subject, index, bits) - layer.weight.detach() for bits in widths]
-            ).flatten(1)
-            for index, layer in enumerate(subject.layers)
+            torch.stack([weight_error(subject, layer.index, bits) for bits in widths]).flatten(1)
+            for layer in subject.layers
         ]
-        self.total = subject.numbers([[0.0] * len(subject.layers)] * len(widths))
+        self.total = subject.zeros(len(widths), len(subject.layers))
 
-    def see(self, visit: Visit) -> None:
-        pairs = zip(self.errors, visit.weight_slopes, strict=True)
-        along = torch.stack(
-            [error.double() @ slope.flatten().double() for error, slope in pairs], dim=1
-        )  # (widths, layers)
-        self.total += along.square()
+    def see(self, image: ImagePass) -> None:
+        pairs = zip(self.errors, image.weight_grads, strict=True)
+        products = [error.double() @ grad.flatten().double() for error, grad in pairs]
+        self.total += torch.stack(products, dim=1).square()  # (widths, layers)
 
     def result(self) -> Tensor:
         return self.total / self.images

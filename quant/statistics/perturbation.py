@@ -1,7 +1,8 @@
-"""What quantizing one group alone does to the network: a forward of all images for each group and choice.
+"""What quantizing one group alone does to the network: a pass of all images per group and choice.
 
-Quantized are the group's weights and, where the menu chooses activation bits, its layers' inputs. `kl` and `loss_inc`
-belong to the group as a whole: its main layer has them, and the others 0, so that they add up.
+Quantized are the group's weights and, where the menu chooses activation bits, its layers' inputs.
+`kl` and `loss_inc` belong to the group as a whole: its main layer has them, and the others 0, so
+that they add up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -20,35 +22,42 @@ from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.layers import Group, Layer
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.ptq.sites import attach
-from emqlang.quant.statistics.quantization_errors import BATCH, InputGrids, find_inputs, quantized
+from emqlang.quant.statistics.quantization_errors import (
+    BATCH,
+    InputGrids,
+    find_inputs,
+    quantized_weight,
+)
 from emqlang.quant.statistics.subject import CLASS_AXIS, Subject
 from emqlang.quant.statistics.table import Measured
 
-NAMES = ("out_mse", "kl", "loss_inc")
+NAMES: Final = ("out_mse", "kl", "loss_inc")
 
 
 def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
-    """`out_mse`: squared error of a layer's own output over its squared norm; `kl`: mean KL of the softmax from float;
-    `loss_inc`: increase of the mean loss."""
-    trial = _Trial(subject, names)
+    """`out_mse`, `kl` and `loss_inc`.
+
+    out_mse   squared error of a layer's own output over its squared norm
+    kl        mean KL divergence of the softmax from the float network's
+    loss_inc  increase of the mean loss
+    """
+    trials = _Trials(subject, names)
     groups = subject.network.collection.groups
-    for number, group in enumerate(groups):
+    for number, group in enumerate(groups, 1):
         for row, choice in enumerate(subject.menu):
-            trial.run(group, row, choice)
-        subject.progress("perturbation", number + 1, len(groups))
-    return {name: Measured(trial.results[name]) for name in names}
+            trials.run(group, row, choice)
+        subject.progress("perturbation", number, len(groups))
+    return {name: Measured(trials.results[name]) for name in names}
 
 
-class _Trial:
-    """A copy of the network whose groups are quantized one at a time; `results` are (choices, L)."""
+class _Trials:
+    """Trials quantize one group of a copy of the network at a time; `results` are (choices, L)."""
 
     def __init__(self, subject: Subject, names: frozenset[str]) -> None:
         self.subject, self.names = subject, names
         self.module = deepcopy(subject.module).requires_grad_(False)
-        self.results = {
-            name: subject.numbers([[0.0] * len(subject.layers)] * len(subject.menu))
-            for name in NAMES
-        }
+        shape = len(subject.menu), len(subject.layers)
+        self.results = {name: subject.zeros(*shape) for name in NAMES}
 
     @cached_property
     def inputs(self) -> InputGrids:
@@ -56,65 +65,61 @@ class _Trial:
 
     @cached_property
     def logits(self) -> list[Tensor]:
-        """Of the float network, batch by batch."""
+        """The float network's, batch by batch."""
+        batches = torch.split(self.subject.images, BATCH)
         with torch.no_grad(), plain_kernels():
-            return [
-                self.subject.logits(images) for images in torch.split(self.subject.images, BATCH)
-            ]
+            return [self.subject.logits(images) for images in batches]
 
     def run(self, group: Group, row: int, choice: Choice) -> None:
-        """Quantizes one group by one choice and books what that does."""
-        subject, count = self.subject, len(self.subject.images)
-        noise, energy = (
-            torch.zeros(len(subject.layers), dtype=torch.float64, device=subject.device)
-            for _ in range(2)
-        )
-        weights = {index: quantized(subject, index, choice.weight_bits) for index in group.layers}
+        """Quantize one group by one choice and note what that does."""
+        subject, bits = self.subject, choice.weight_bits
+        noise, energy = subject.zeros(len(subject.layers)), subject.zeros(len(subject.layers))
+        weights = {index: quantized_weight(subject, index, bits) for index in group.layers}
         for number, images in enumerate(torch.split(subject.images, BATCH)):
-            wanted = self._forward(images, group)[1] if "out_mse" in self.names else {}
+            float_outputs = self._forward(images, group)[1] if "out_mse" in self.names else {}
             with self._quantized(weights, choice.act_bits):
-                logits, found = self._forward(images, group)
-            for index, output in wanted.items():
-                noise[index] += (found[index] - output).square().sum(dtype=torch.float64)
+                logits, outputs = self._forward(images, group)
+            for index, output in float_outputs.items():
+                noise[index] += (outputs[index] - output).square().sum(dtype=torch.float64)
                 energy[index] += output.square().sum(dtype=torch.float64)
-            self._book(group, row, number, logits, len(images) / count)
+            share = len(images) / len(subject.images)
+            if "kl" in self.names:
+                self.results["kl"][row, group.main] += share * self._divergence(number, logits)
+            if "loss_inc" in self.names:
+                self.results["loss_inc"][row, group.main] += share * self._increase(number, logits)
         for index in group.layers:
             exact = noise[index] == 0
             self.results["out_mse"][row, index] = 0.0 if exact else noise[index] / energy[index]
 
-    def _book(self, group: Group, row: int, number: int, logits: Tensor, share: float) -> None:
-        """One batch's part of what belongs to the group as a whole."""
-        if "kl" in self.names:
-            wanted, found = (
-                values.double().log_softmax(CLASS_AXIS) for values in (self.logits[number], logits)
-            )
-            divergence = (
-                F.kl_div(found, wanted, reduction="none", log_target=True).sum(CLASS_AXIS).mean()
-            )
-            self.results["kl"][row, group.main] += share * divergence.clamp(min=0)
-        if "loss_inc" in self.names:
-            images, labels = self.subject.batches(BATCH)[number]
-            losses = [
-                self.subject.loss(values, images, labels).double() / len(labels)
-                for values in (logits, self.logits[number])
-            ]
-            self.results["loss_inc"][row, group.main] += share * (losses[0] - losses[1])
+    def _divergence(self, number: int, logits: Tensor) -> Tensor:
+        """The mean KL divergence of one batch's softmax from the float network's."""
+        ours, theirs = (
+            scores.double().log_softmax(CLASS_AXIS) for scores in (logits, self.logits[number])
+        )
+        divergence = F.kl_div(ours, theirs, reduction="none", log_target=True)
+        return divergence.sum(CLASS_AXIS).mean().clamp(min=0)
+
+    def _increase(self, number: int, logits: Tensor) -> Tensor:
+        """How much the mean loss of one batch grows."""
+        images, labels = self.subject.batches(BATCH)[number]
+        after, before = (
+            self.subject.loss(scores, images, labels).double() / len(labels)
+            for scores in (logits, self.logits[number])
+        )
+        return after - before
 
     def _forward(self, images: Tensor, group: Group) -> tuple[Tensor, dict[int, Tensor]]:
         """Logits, and what each layer of the group puts out in all its calls."""
-        with (
-            torch.no_grad(),
-            plain_kernels(),
-            self.subject.outputs(self.module, group.layers) as seen,
-        ):
+        listening = self.subject.outputs(self.module, group.layers)
+        with torch.no_grad(), plain_kernels(), listening as calls:
             logits = self.subject.logits(images, self.module)
         return logits, {
-            index: torch.cat([call.flatten() for call in seen[index]]) for index in group.layers
+            index: torch.cat([call.flatten() for call in calls[index]]) for index in group.layers
         }
 
     @contextmanager
     def _quantized(self, weights: Mapping[int, Tensor], act_bits: int | None) -> Iterator[None]:
-        """While it lasts, the copy has these weights, by layer, and their layers' inputs quantized."""
+        """While it lasts, the copy has these weights, by layer, and quantized inputs there."""
         layers = [self.subject.layers[index] for index in weights]
         for layer in layers:
             self._install(layer, weights[layer.index])

@@ -1,9 +1,11 @@
-"""What quantization does to the weights, and to the layers' inputs."""
+"""The errors that quantization makes in the weights, and in the layers' inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -18,68 +20,61 @@ from emqlang.quant.statistics.shape import ACT_BITS
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
 
-BATCH = 32
-EXAMPLES = 8  # images of the forward that shows which layers read the same tensor
-OBSERVER = "mse"
+BATCH: Final = 32
+EXAMPLES: Final = 8  # images of the forward that shows which layers read the same tensor
+RANGE: Final = "mse"  # how the inputs' ranges are found
 
 
 def measure_weights(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
-    """`qerr`: quantized minus original weight, one row a width."""
+    """`qerr`: quantized minus original weight, one row per width."""
     widths = weight_widths(subject.menu)
     rows = []
-    for number, bits in enumerate(widths):
-        rows.append(
-            subject.flat(
-                [
-                    quantized(subject, index, bits) - layer.weight.detach()
-                    for index, layer in enumerate(subject.layers)
-                ]
-            )
-        )
-        subject.progress("qerr", number + 1, len(widths))
+    for number, bits in enumerate(widths, 1):
+        errors = [weight_error(subject, layer.index, bits) for layer in subject.layers]
+        rows.append(subject.flat(errors))
+        subject.progress("qerr", number, len(widths))
     return {"qerr": Measured(torch.stack(rows).float())}
 
 
-def quantized(subject: Subject, index: int, bits: int) -> Tensor:
-    """A layer's weight as the quantizer in use leaves it, in the weight's shape."""
+def weight_error(subject: Subject, index: int, bits: int) -> Tensor:
+    """A layer's quantized weight minus its own, in the weight's shape."""
+    return quantized_weight(subject, index, bits) - subject.weights[index].detach()
+
+
+def quantized_weight(subject: Subject, index: int, bits: int) -> Tensor:
+    """A layer's weight on the grid of the quantizer in use, in the weight's shape."""
     layer = subject.layers[index]
     rows = layer.rows(layer.weight.detach())
-    grid = subject.settings.quantizer.fit(rows, bits)
+    grid = subject.options.quantizer.fit(rows, bits)
     return layer.unrows(grid.values(grid.codes(rows)))
 
 
 @dataclass(frozen=True)
 class InputGrids:
-    """The quantizers of the layers' inputs: where they sit, and `grids[layer][bits]`."""
+    """The quantizers of the layers' inputs: the sites where they sit, and `grids[layer][bits]`."""
 
     sites: tuple[Site, ...]
     grids: Mapping[str, Mapping[int, ActivationGrid]]
 
 
 def find_inputs(subject: Subject) -> InputGrids:
-    """Quantizers of all inputs at the menu's activation bits, their ranges found on the images in two forwards in float.
+    """Quantizers of all inputs at the menu's activation bits, from two passes of the float network.
 
-    Layers that read the same tensor share one; the network's own input has its fixed bits, whatever is chosen.
+    Layers that read the same tensor share one; the network's own input has its fixed bits, whatever
+    is chosen.
     """
     module, layers, forward = subject.module, subject.layers, subject.network.forward
     batches = [images.to(subject.device) for images in torch.split(subject.images, BATCH)]
     widths = _widths(subject)
+    bits_of = {layer.name: widths[0] for layer in layers}
     with plain_kernels():
-        sites = find_sites(
-            module,
-            layers,
-            batches[0][:EXAMPLES],
-            forward,
-            {layer.name: widths[0] for layer in layers},
-        )
-        seen = observe(module, layers, sites, batches, forward, subject.settings.seed)
+        sites = find_sites(module, layers, batches[0][:EXAMPLES], forward, bits_of)
+        ranges = observe(module, layers, sites, batches, forward, subject.options.seed)
     grids: dict[str, Mapping[int, ActivationGrid]] = {}
     for site in sites:
-        found = {
-            bits: RANGES[OBSERVER](seen[site.name], site.bits if site.external else bits)
-            for bits in widths
-        }
-        grids.update(dict.fromkeys(site.layers, found))
+        fit = partial(RANGES[RANGE], ranges[site.name])
+        by_bits = {bits: fit(site.bits if site.external else bits) for bits in widths}
+        grids.update(dict.fromkeys(site.layers, by_bits))
     return InputGrids(sites, grids)
 
 
@@ -88,26 +83,22 @@ def _widths(subject: Subject) -> list[int]:
 
 
 def measure_inputs(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
-    """`act_qerr`: the mean squared error of quantizing each layer's input, one row a width."""
+    """`act_qerr`: the mean squared error of quantizing each layer's input, one row per width."""
     inputs, widths = find_inputs(subject), _widths(subject)
-    sums = {
-        site.name: torch.zeros(len(widths) + 1, dtype=torch.float64, device=subject.device)
-        for site in inputs.sites
-    }
+    sums = {site.name: subject.zeros(len(widths) + 1) for site in inputs.sites}
 
     def read(name: str, tensor: Tensor) -> None:
         for row, bits in enumerate(widths):
-            sums[name][row] += (
-                (inputs.grids[name][bits](tensor) - tensor).square().sum(dtype=torch.float64)
-            )
+            error = inputs.grids[name][bits](tensor) - tensor
+            sums[name][row] += error.square().sum(dtype=torch.float64)
         sums[name][-1] += tensor.numel()
 
     modules = readers(subject.module, [layer for layer in subject.layers if layer.name in sums])
     batches = torch.split(subject.images, BATCH)
-    for number, images in enumerate(batches):
+    for number, images in enumerate(batches, 1):
         with torch.no_grad(), plain_kernels(), reading(modules, read):
             subject.logits(images)
-        subject.progress("act_qerr", number + 1, len(batches))
-    first = {name: site.name for site in inputs.sites for name in site.layers}
-    columns = [sums[first[layer.name]] for layer in subject.layers]
+        subject.progress("act_qerr", number, len(batches))
+    site_of = {name: site.name for site in inputs.sites for name in site.layers}
+    columns = [sums[site_of[layer.name]] for layer in subject.layers]
     return {"act_qerr": Measured(torch.stack([column[:-1] / column[-1] for column in columns], 1))}

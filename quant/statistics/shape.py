@@ -1,8 +1,9 @@
-"""What is known of the layers without running anything."""
+"""Statistics of the layers' shapes and weights, for which nothing has to run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -11,15 +12,15 @@ from emqlang.quant.bits.menu import act_widths, weight_widths
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
 
-ACT_BITS = 8  # of the activations where the menu does not choose them
+ACT_BITS: Final = 8  # of activations where the menu does not choose them
 
 
 def _bits(subject: Subject, widths: tuple[int, ...]) -> Tensor:
-    """One row a width, the same for all layers."""
+    """One row per width, the same for all layers."""
     return subject.numbers(widths)[:, None].repeat(1, len(subject.layers))
 
 
-FACTS: Mapping[str, Callable[[Subject], Tensor]] = {
+FACTS: Final[Mapping[str, Callable[[Subject], Tensor]]] = {
     "w": lambda s: s.flat([weight.detach() for weight in s.weights]).float(),
     "numel": lambda s: s.numbers([layer.numel for layer in s.layers]),
     "act_numel": lambda s: s.numbers(s.network.collection.act_numel),

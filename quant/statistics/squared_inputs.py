@@ -1,10 +1,10 @@
-"""What the weights meet: the inputs that each of them is multiplied with."""
+"""The squared inputs that each weight is multiplied with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -17,25 +17,23 @@ from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.statistics.image_pass import Observer
 from emqlang.quant.statistics.subject import Subject
 
-CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
-TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
-PARAMETERS: dict[Any, tuple[str, ...]] = {
-    F.linear: ("input", "weight", "bias"),
-    **dict.fromkeys(
-        CONVOLUTIONS, ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-    ),
-    **dict.fromkeys(
-        TRANSPOSED,
-        ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
-    ),
+CONVOLUTIONS: Final = (torch.conv1d, torch.conv2d, torch.conv3d)
+TRANSPOSED: Final = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+LINEAR: Final = ("input", "weight", "bias")
+CONVOLUTION: Final = (*LINEAR, "stride", "padding")
+# The parameters of each product's function, in order.
+PARAMETERS: Final[dict[Any, tuple[str, ...]]] = {
+    F.linear: LINEAR,
+    **dict.fromkeys(CONVOLUTIONS, (*CONVOLUTION, "dilation", "groups")),
+    **dict.fromkeys(TRANSPOSED, (*CONVOLUTION, "output_padding", "groups", "dilation")),
 }
 
 
-class MeanSquare(Observer):
-    """`x2`: the mean over images and positions of the squared input that meets the weight.
+class SquaredInputs(Observer):
+    """`x2` is the mean over images and positions of the squared input of each weight.
 
-    Positions are the output's; of a transposed convolution, whose input is what moves over the weight, the input's.
-    Inputs that padding adds count, as zeros.
+    Positions are the output's; of a transposed convolution, whose input moves over the weight, the
+    input's. Inputs that padding adds count, as zeros.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -51,10 +49,10 @@ class MeanSquare(Observer):
         with listening(modules, on_input=enter, on_output=leave), self.products:
             yield
 
-    def add(self, layer: Layer, function: Any, given: dict[str, Any]) -> None:
+    def add(self, layer: Layer, function: Any, arguments: dict[str, Any]) -> None:
         """One product of a layer with its input."""
         with torch.enable_grad():
-            total, count = _squares(function, given)
+            total, count = _squares(function, arguments)
         self.sums[layer.index] = total.double() + self.sums[layer.index]
         self.counts[layer.index] += count
 
@@ -62,16 +60,20 @@ class MeanSquare(Observer):
         means = []
         for layer, total, count in zip(self.subject.layers, self.sums, self.counts, strict=True):
             if not count:
-                message = f"layer '{layer.name}' does not multiply its weight by way of a convolution or linear function"
-                raise error("E308", message, "x2 cannot be taken for it")
-            means.append(_widen(layer, torch.as_tensor(total) / count))
+                raise error(
+                    "E308",
+                    f"layer '{layer.name}' does not multiply its weight "
+                    "by way of a convolution or linear function",
+                    "x2 cannot be taken for it",
+                )
+            means.append(_widened(layer, torch.as_tensor(total) / count))
         return self.subject.flat(means).float()
 
 
 class _Products(TorchFunctionMode):
-    """Tells the observer of the products inside each layer's own forward."""
+    """A mode that hands the products inside each layer's own forward to the observer."""
 
-    def __init__(self, observer: MeanSquare) -> None:
+    def __init__(self, observer: SquaredInputs) -> None:
         super().__init__()
         self.observer = observer
         self.layers = {layer.name: layer for layer in observer.subject.layers}
@@ -90,32 +92,32 @@ class _Products(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if self.inside and func in PARAMETERS:
-            given = dict(zip(PARAMETERS[func], args, strict=False)) | kwargs
-            if given["weight"].shape == self.inside[-1].weight.shape:
-                self.observer.add(self.inside[-1], func, given)
+            arguments = dict(zip(PARAMETERS[func], args, strict=False)) | kwargs
+            layer = self.inside[-1]
+            if arguments["weight"].shape == layer.weight.shape:
+                self.observer.add(layer, func, arguments)
         return func(*args, **kwargs)
 
 
-def _squares(function: Any, given: dict[str, Any]) -> tuple[Tensor, int]:
-    """Sums of the squared inputs that meet each weight of one output channel a group, and over how many positions.
+def _squares(function: Any, arguments: dict[str, Any]) -> tuple[Tensor, int]:
+    """Sums of each weight's squared inputs, for one output channel per group, and their positions.
 
-    They are the gradient, with respect to the weight, of the sum of what the product makes of squared inputs.
+    The sums are the gradient, with respect to the weight, of the product's sum on squared inputs.
     """
-    squared, shape = given["input"].detach().float().square(), given["weight"].shape
+    squared, shape = arguments["input"].detach().float().square(), arguments["weight"].shape
     if function is F.linear:
         return squared.flatten(0, -2).sum(0, keepdim=True), squared.numel() // shape[1]
-    groups = given.get("groups", 1)
-    moved = function in TRANSPOSED
-    weight = torch.zeros(
-        shape[0] if moved else groups, 1 if moved else shape[1], *shape[2:], device=squared.device
-    ).requires_grad_()
-    output = function(**given | {"input": squared, "weight": weight, "bias": None})
+    groups = arguments.get("groups", 1)
+    transposed = function in TRANSPOSED
+    channels = (shape[0], 1) if transposed else (groups, shape[1])
+    weight = torch.zeros(*channels, *shape[2:], device=squared.device).requires_grad_()
+    output = function(**arguments | {"input": squared, "weight": weight, "bias": None})
     (total,) = torch.autograd.grad(output.sum(), weight)
-    return total, squared.numel() // shape[0] if moved else output.numel() // groups
+    return total, squared.numel() // shape[0] if transposed else output.numel() // groups
 
 
-def _widen(layer: Layer, values: Tensor) -> Tensor:
-    """Values for one output channel a group, for all of them."""
+def _widened(layer: Layer, values: Tensor) -> Tensor:
+    """Values of one output channel per group, repeated for all of them."""
     if layer.transposed or layer.type == "Linear":
         return values.expand(layer.shape)
     return values.repeat_interleave(layer.shape[0] // layer.conv_groups, 0)

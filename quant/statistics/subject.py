@@ -1,19 +1,19 @@
-"""What statistics are taken of: a network on a device, the images it is shown, and the settings."""
+"""What statistics are taken of: a network on a device, and the images it is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emqlang.grammar.diagnostics import error, nearest
+from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import generator
 from emqlang.quant.networks.batches import logits_of
@@ -21,65 +21,45 @@ from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.tracing import run, tensors
-from emqlang.quant.ptq.grids import WeightQuantizer
+from emqlang.quant.progress import Progress
+from emqlang.quant.statistics.options import StatisticsOptions
 from emqlang.quant.user_code import foreign
 
-CLASS_AXIS = 1  # of logits (N, classes, ...)
-LOSSES = ("label", "self")
-Progress = Callable[[str, int, int], None]  # a statistic, steps done, steps in all
-Loss = Callable[
-    [Tensor, tuple[Tensor, Tensor | None]], Tensor
-]  # of the network's scores and a batch: the mean over images
-
-
-@dataclass(frozen=True)
-class Settings:
-    """loss: 'label', 'self' for labels drawn from the network's own softmax, or the user's own. Raises E403 for another."""
-
-    loss: str | Loss = "label"
-    hessian_samples: int = 32
-    seed: int = 0
-    quantizer: WeightQuantizer = field(default_factory=WeightQuantizer)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.loss, str) and self.loss not in LOSSES:
-            help = (
-                *nearest(self.loss, LOSSES),
-                f"one of {', '.join(LOSSES)}, or a function of scores and batch",
-            )
-            raise error("E403", f"there is no loss '{self.loss}'", *help)
+CLASS_AXIS: Final = 1  # of logits (N, classes, ...)
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """`images` is (N, *shape) with N = 0 where there is no data; `given` are its labels, if it has any; both on the CPU."""
+    """A network on a device, with a menu and the images and labels that it is shown.
+
+    images       on the CPU, (N, *shape); N is 0 where no statistic needs them
+    data_labels  those of the data, on the CPU, if it has any
+    """
 
     network: Network
-    device: torch.device
     menu: tuple[Choice, ...]
     images: Tensor
-    given: Tensor | None
-    settings: Settings
+    data_labels: Tensor | None
+    options: StatisticsOptions
     progress: Progress
+
+    @cached_property
+    def device(self) -> torch.device:
+        return torch.device(self.options.device)
 
     @cached_property
     def module(self) -> nn.Module:
         """The network's own module, or a copy on another device."""
-        home = next(
-            (parameter.device for parameter in self.network.module.parameters()), self.device
-        )
-        return (
-            self.network.module
-            if home == self.device
-            else deepcopy(self.network.module).to(self.device)
-        )
+        module = self.network.module
+        home = next((parameter.device for parameter in module.parameters()), self.device)
+        return module if home == self.device else deepcopy(module).to(self.device)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The layers of `module`."""
-        found = self.network.collection.layers
         return tuple(
-            Layer(layer.name, self.module.get_submodule(layer.name), layer.index) for layer in found
+            Layer(layer.name, self.module.get_submodule(layer.name), layer.index)
+            for layer in self.network.collection.layers
         )
 
     @cached_property
@@ -88,53 +68,46 @@ class Subject:
 
     @cached_property
     def labels(self) -> Tensor:
-        """Labels of all images; the network's own draws are seeded. Raises E304 where labels are needed and missing."""
-        if self.settings.loss == "self":
+        """Labels of all images. Raises E304 where they are needed and missing."""
+        if self.options.loss == "self":
             return self._drawn()
-        if self.given is None and callable(self.settings.loss):
-            return torch.zeros(
-                len(self.images), dtype=torch.long
-            )  # it does without, or it will say so
-        if self.given is None:
-            raise error("E304", "the data has no labels", "take the network's own: --loss self")
-        return self.given
+        if self.data_labels is not None:
+            return self.data_labels
+        if callable(self.options.loss):  # it does without, or it will say so
+            return torch.zeros(len(self.images), dtype=torch.long)
+        raise error("E304", "the data has no labels", "take the network's own: --loss self")
 
     def _drawn(self) -> Tensor:
+        """Labels drawn with the seed from the softmax of the network's own scores."""
         generator = self.generator("labels")
-        drawn = []
-        for start in range(len(self.images)):
+        labels = []
+        for image in torch.split(self.images, 1):
             with torch.no_grad():
-                shares = (
-                    self.logits(self.images[start : start + 1])
-                    .float()
-                    .softmax(CLASS_AXIS)
-                    .movedim(CLASS_AXIS, -1)
-                    .cpu()
-                )
-            marks = torch.multinomial(shares.reshape(-1, shares.shape[-1]), 1, generator=generator)
-            drawn.append(marks.reshape(shares.shape[:-1]))
-        return torch.cat(drawn)
+                scores = self.logits(image).float()
+            shares = scores.softmax(CLASS_AXIS).movedim(CLASS_AXIS, -1).cpu()
+            draws = torch.multinomial(shares.reshape(-1, shares.shape[-1]), 1, generator=generator)
+            labels.append(draws.reshape(shares.shape[:-1]))
+        return torch.cat(labels)
 
     def logits(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
-        """What the network says of a few images. Raises E308 where its forward fails."""
+        """The network's scores of a few images. Raises E308 where its forward fails."""
         return logits_of(run(module or self.module, images.to(self.device), self.network.forward))
 
     def loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """The sum over images of their loss: cross entropy, which is a mean where one image has several labels, or the user's."""
-        own = self.settings.loss
-        if callable(own):
-            with foreign("E304", "the loss"):
-                return own(
-                    logits,
-                    (
-                        images.to(self.device),
-                        None if self.given is None else labels.to(self.device),
-                    ),
-                ) * len(images)
-        with foreign("E304", "cross entropy of the network's output with the labels"):
-            return F.cross_entropy(logits, labels.to(self.device)) * len(labels)
+        """The sum over images of their loss: the user's own, or cross entropy.
 
-    def batches(self, size: int) -> Sequence[tuple[Tensor, Tensor]]:
+        Cross entropy is a mean where one image has several labels.
+        """
+        images, labels = images.to(self.device), labels.to(self.device)
+        own = self.options.loss
+        if callable(own):
+            batch = images, None if self.data_labels is None else labels
+            with foreign("E304", "the loss"):
+                return own(logits, batch) * len(images)
+        with foreign("E304", "cross entropy of the network's output with the labels"):
+            return F.cross_entropy(logits, labels) * len(labels)
+
+    def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
         """All images with their labels, at most `size` at a time."""
         return list(
             zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)
@@ -142,26 +115,29 @@ class Subject:
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator on the CPU that depends on the seed and its purpose alone."""
-        return generator(purpose, self.settings.seed)
+        return generator(purpose, self.options.seed)
 
     def flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors of the weights' shapes as one buffer, each layer's as (C_out, fan_in)."""
-        return torch.cat(
-            [
-                layer.rows(tensor).flatten()
-                for layer, tensor in zip(self.layers, tensors, strict=True)
-            ]
-        )
+        pairs = zip(self.layers, tensors, strict=True)
+        return torch.cat([layer.rows(tensor).flatten() for layer, tensor in pairs])
 
     def numbers(self, values: Any) -> Tensor:
         """Values of the layers as a float64 tensor on the device."""
         return torch.as_tensor(values, dtype=torch.float64, device=self.device)
 
+    def zeros(self, *shape: int) -> Tensor:
+        """Float64 zeros on the device, to add to."""
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
+
     @contextmanager
     def outputs(
         self, module: nn.Module | None = None, indices: Iterable[int] | None = None
     ) -> Iterator[dict[int, list[Tensor]]]:
-        """While it lasts, what these layers, or all, put out, one entry a call; safe from what follows in place."""
+        """While it lasts, what these layers, or all, put out: one tensor per call, by layer index.
+
+        What follows in place does not change them.
+        """
         layers = self.layers if indices is None else [self.layers[index] for index in indices]
         seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
 

@@ -14,10 +14,15 @@ from emqlang.quant.bits.menu import Choice
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One statistic's values, laid out as `Statistics.array` says, and the standard errors of an estimate."""
+    """One statistic: values as `Statistics.array` lays them out, standard errors of an estimate."""
 
     values: Tensor
     error: Tensor | None = None
+
+    def to(self, device: torch.device) -> Measured:
+        return Measured(
+            self.values.to(device), None if self.error is None else self.error.to(device)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +31,10 @@ class Statistics:
 
     fingerprint  equal fingerprints mean equal values of whatever both hold
     layers       their names, in named_modules order
-    offsets      for `weight` and `activation`: L + 1 positions; layer i owns [offsets[i], offsets[i + 1]) of a flat buffer
-    totals       true element counts a layer; larger than the stored ones where elements were sampled
-    rows         output channels a layer: its weights lie as (rows, fan_in)
+    offsets      for `weight` and `activation`: L + 1 positions; layer i owns
+                 [offsets[i], offsets[i + 1]) of a flat buffer
+    totals       true element counts per layer; larger than the stored ones where sampled
+    rows         output channels per layer: its weights lie as (rows, fan_in)
     choices      the menu
     device       where the buffers are
     errors       standard errors (L,) of the statistics that are estimates and have one
@@ -47,6 +53,9 @@ class Statistics:
     warnings: tuple[Diagnostic, ...] = ()
 
     def array(self, name: str) -> Tensor:
-        """A weight or activation statistic: (n,), or (axis length, n), float32 except float64 `grad_synflow`.
-        A layer statistic: float64 (L,) or (axis length, L)."""
+        """The values of one statistic.
+
+        Of weights or activations (n,) or (axis length, n), float32 except float64 `grad_synflow`;
+        of layers (L,) or (axis length, L), float64.
+        """
         return self.arrays[name]

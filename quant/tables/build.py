@@ -19,7 +19,7 @@ from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits import costs
 from emqlang.quant.data.datasets import SHIPPED
 from emqlang.quant.models import MODELS
-from emqlang.quant.statistics.subject import Progress
+from emqlang.quant.progress import Progress
 from emqlang.quant.tables import sampling
 from emqlang.quant.tables.facts import facts_of
 from emqlang.quant.tables.ledger import TABLE, Ledger, Row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -11,10 +11,13 @@ import torch.nn.functional as F
 from networks import seeded
 from torch import Tensor, nn
 
-from emqlang.quant.bits.menu import parse_bits
+from emqlang.quant.bits.menu import parse_bits, parse_menu
 from emqlang.quant.data.datasets import Batches
+from emqlang.quant.networks.hooks import listening
+from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.statistics import collect_statistics
+from emqlang.quant.statistics.options import StatisticsOptions
 from emqlang.quant.statistics.table import Statistics
 
 COUNT = 6
@@ -51,10 +54,17 @@ def labelled(
 
 
 def collect(
-    network: Network, names: Sequence[str], values: Tensor, labels: Tensor | None, **settings: Any
+    network: Network,
+    names: Iterable[str],
+    values: Tensor,
+    labels: Tensor | None,
+    menu: str = "2,4",
+    **options: Any,
 ) -> Statistics:
-    bits = settings.pop("bits", "2,4")
-    return collect_statistics(network, names, parse_bits(bits), data_of(values, labels), **settings)
+    """Statistics of these images, with the options of `StatisticsOptions`."""
+    choices = parse_menu(menu) if "A" in menu else parse_bits(menu)
+    data = data_of(values, labels)
+    return collect_statistics(network, names, choices, data, StatisticsOptions(**options))
 
 
 def layer_values(statistics: Statistics, name: str) -> list[Tensor]:
@@ -64,21 +74,16 @@ def layer_values(statistics: Statistics, name: str) -> list[Tensor]:
 
 
 def outputs_of(network: Network, values: Tensor) -> list[Any]:
-    """The outputs of every call of each layer, and last the network's answer; part of the graph."""
+    """What every call of each layer puts out, layer by layer, and last the network's own answer.
+
+    All of it is part of the graph.
+    """
     layers = network.collection.layers
-    seen: list[Any] = [[] for _ in layers]
-    handles = [
-        module.register_forward_hook(
-            lambda module, args, output, calls=seen[layer.index]: calls.append(output)
-        )
-        for layer in layers
-        for module in network.module.modules()
-        if getattr(module, "weight", None) is layer.weight
-    ]
-    seen.append(network.module(values))
-    for handle in handles:
-        handle.remove()
-    return seen
+    outputs: dict[str, list[Any]] = {layer.name: [] for layer in layers}
+    modules = readers(network.module, layers)
+    with listening(modules, on_output=lambda name, output: outputs[name].append(output)):
+        answer = network.module(values)
+    return [*outputs.values(), answer]
 
 
 def loss_of(network: Network, values: Tensor, labels: Tensor) -> Tensor:

@@ -117,9 +117,9 @@ class Amplified(nn.Module):
 def test_an_unfolded_batch_norm_is_named_the_same_every_time() -> None:
     images = data()
     network = prepare(Amplified().eval(), images[0])
-    reports: list[tuple[str, int, int]] = []
-    found = check(network, images, images, images=128, tell=lambda *where: reports.append(where))
+    steps: list[tuple[str, int, int]] = []
+    found = check(network, images, images, images=128, progress=lambda *step: steps.append(step))
     assert not found.passed and found.suspects[0].layer == "conv"
     assert found.suspects[0].cause == "the batch norm 'norm' behind it is not folded"
-    assert reports and all(what == "8-bit check" and done <= total for what, done, total in reports)
+    assert steps and all(what == "8-bit check" and done <= total for what, done, total in steps)
     assert check(network, images, images, images=128) == found

@@ -12,16 +12,15 @@ from typing import Any
 import pytest
 import torch
 from commands import Emq
-from measured import collect, data_of, labelled, small
+from measured import collect, labelled, small
 from networks import seeded
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from emqlang.quant.bits.menu import parse_menu
 from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.statistics import cache as caches
-from emqlang.quant.statistics import collect_statistics, fingerprint
+from emqlang.quant.statistics import fingerprint
 from emqlang.quant.statistics.cache import Cache
 from emqlang.quant.statistics.table import Measured
 
@@ -45,7 +44,7 @@ def test_what_was_collected_is_found_again(
     assert [path.name.split("-")[0] for path in files(tmp_path)] == ["fisher"], (
         "what is free is not kept"
     )
-    monkeypatch.setattr("emqlang.quant.statistics._visit", None)  # nothing is measured again
+    monkeypatch.setattr("emqlang.quant.statistics.show_images", None)  # nothing is measured again
     again = collect(subject[0], ["fisher", "numel"], *subject[1:], cache=tmp_path)
     assert (
         torch.equal(first.array("fisher"), again.array("fisher"))
@@ -77,8 +76,8 @@ CHANGED: dict[
     "seed": lambda *subject: (*subject, {"seed": 1}),
     "quantizer": lambda *subject: (*subject, {"quantizer": WeightQuantizer("minmax")}),
     "symmetry": lambda *subject: (*subject, {"quantizer": WeightQuantizer(symmetric=True)}),
-    "menu": lambda *subject: (*subject, {"bits": "2,3"}),
-    "number of images": lambda *subject: (*subject, {"stat_images": 5}),
+    "menu": lambda *subject: (*subject, {"menu": "2,3"}),
+    "number of images": lambda *subject: (*subject, {"images": 5}),
 }
 
 
@@ -112,9 +111,7 @@ def test_what_a_value_does_not_depend_on_is_not_in_its_key(
 ) -> None:
     network, values, labels = subject
     for menu in ("W2A4,W4A8", "W2A2,W4A2"):
-        collect_statistics(
-            network, ["qerr", "act_qerr"], parse_menu(menu), data_of(values, labels), cache=tmp_path
-        )
+        collect(network, ["qerr", "act_qerr"], values, labels, menu, cache=tmp_path)
     assert [path.name.split("-")[0] for path in files(tmp_path)] == ["act_qerr", "act_qerr", "qerr"]
 
 

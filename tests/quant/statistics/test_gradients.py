@@ -48,7 +48,7 @@ def test_the_fisher_form_is_the_squared_slope_along_the_quantization_error(
     subject: Subject,
 ) -> None:
     network, values, labels = subject
-    found = collect(network, ["fisher_qerr"], values, labels, bits="4,2").array("fisher_qerr")
+    found = collect(network, ["fisher_qerr"], values, labels, menu="4,2").array("fisher_qerr")
     weights = [layer.weight for layer in network.collection.layers]
     each = [
         torch.autograd.grad(loss_of(network, values[i : i + 1], labels[i : i + 1]), weights)

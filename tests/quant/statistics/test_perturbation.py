@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from attention import FusedViT
-from measured import data_of, labelled, outputs_of, small
+from measured import collect, data_of, labelled, outputs_of, small
 from networks import seeded
 from torch import Tensor, nn
 
@@ -112,16 +112,16 @@ def test_how_the_images_are_batched_is_of_no_concern(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, values, labels = subject
-    together = collect_statistics(network, NAMES, parse_bits("3"), data_of(values, labels))
+    together = collect(network, NAMES, values, labels, "3")
     monkeypatch.setattr(perturbation, "BATCH", 4)
-    apart = collect_statistics(network, NAMES, parse_bits("3"), data_of(values, labels))
+    apart = collect(network, NAMES, values, labels, "3")
     for name in NAMES:
         torch.testing.assert_close(apart.array(name), together.array(name), rtol=1e-3, atol=1e-6)
 
 
 def test_sixteen_bits_are_nearly_nothing(subject: Subject) -> None:
     network, values, labels = subject
-    found = collect_statistics(network, NAMES, parse_bits("4,16"), data_of(values, labels))
+    found = collect(network, NAMES, values, labels, "4,16")
     for name in NAMES:
         noise = 1e-5 if name == "loss_inc" else 1e-6  # of a difference of float32 losses
         assert (found.array(name)[1].abs() <= 1e-3 * found.array(name)[0].abs() + noise).all(), name
@@ -132,5 +132,5 @@ def test_weights_that_lie_on_the_grid_change_nothing() -> None:
     net = nn.Sequential(nn.Linear(4, 3))
     nn.init.constant_(net[0].weight, 0.3)
     network, values, labels = labelled(net, (4,))
-    found = collect_statistics(network, NAMES, parse_bits("2"), data_of(values, labels))
+    found = collect(network, NAMES, values, labels, "2")
     assert not any(found.array(name).any() for name in NAMES)

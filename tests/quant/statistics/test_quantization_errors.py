@@ -23,7 +23,7 @@ def subject() -> tuple[Network, Tensor, Tensor]:
 
 def test_qerr_is_quantized_minus_original(subject: tuple[Network, Tensor, Tensor]) -> None:
     network, values, labels = subject
-    found = collect(network, ["qerr", "w"], values, labels, bits="2,4")
+    found = collect(network, ["qerr", "w"], values, labels, menu="2,4")
     for row, bits in enumerate((2, 4)):
         for layer, part in zip(network.collection.layers, layer_values(found, "qerr"), strict=True):
             rows = layer.rows(layer.weight.detach())
@@ -36,7 +36,7 @@ def test_every_output_channel_of_every_kind_of_layer_has_one_grid(method: str) -
     """Grouped, depthwise and transposed: cut the weight at the channel in its own layout, and count its levels."""
     network, values, _ = labelled(seeded(Chain), SHAPES[Chain])
     found = collect(
-        network, ["qerr", "w"], values, None, bits="2", quantizer=WeightQuantizer(method)
+        network, ["qerr", "w"], values, None, menu="2", quantizer=WeightQuantizer(method)
     )
     parts = zip(
         network.collection.layers,
@@ -88,9 +88,7 @@ def squared_error(grid: ActivationGrid, given: Tensor) -> float:
 @pytest.mark.parametrize("kind", [Chain, Shared, ViT])
 def test_act_qerr_is_what_quantizing_the_input_costs(kind: type[nn.Module]) -> None:
     network, values, _ = labelled(seeded(kind), SHAPES[kind])
-    found = collect_statistics(
-        network, ["act_qerr"], parse_menu("W4A3,W4A8"), data_of(values, None)
-    ).array("act_qerr")
+    found = collect(network, ["act_qerr"], values, None, "W4A3,W4A8").array("act_qerr")
     for layer in network.collection.layers:
         given = inputs_of(network, layer.name, values)
         external = given.sort().values.equal(values.flatten().sort().values)
@@ -104,9 +102,7 @@ def test_act_qerr_is_what_quantizing_the_input_costs(kind: type[nn.Module]) -> N
 
 def test_act_qerr_is_near_the_least_there_is(subject: tuple[Network, Tensor, Tensor]) -> None:
     network, values, labels = subject
-    found = collect_statistics(
-        network, ["act_qerr"], parse_menu("W4A3"), data_of(values, labels)
-    ).array("act_qerr")
+    found = collect(network, ["act_qerr"], values, labels, "W4A3").array("act_qerr")
     for layer in network.collection.layers[1:]:
         given = inputs_of(network, layer.name, values)
         ends = [

@@ -20,6 +20,7 @@ from emqlang.quant.data.datasets import Batches
 from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.ptq.grids import fit
 from emqlang.quant.statistics import OBSERVERS, PASSES, collect_statistics
+from emqlang.quant.statistics.options import StatisticsOptions
 
 SHAPE = (2, 5, 5)
 EVERYTHING = tuple(INPUTS)
@@ -75,9 +76,8 @@ def test_every_statistic_of_every_network_is_as_its_row_says(
     kind: type[nn.Module], menu: tuple[Any, ...]
 ) -> None:
     network = ready(kind)
-    found = collect_statistics(
-        network, EVERYTHING, menu, data_of(inputs(kind, 3), None), loss="self", hessian_samples=2
-    )
+    options = StatisticsOptions(loss="self", hessian_samples=2)
+    found = collect_statistics(network, EVERYTHING, menu, data_of(inputs(kind, 3), None), options)
     rows = {
         Axis.NONE: (),
         Axis.WEIGHT_BITS: (2,),
@@ -197,10 +197,10 @@ def test_a_loss_of_the_users_own(subject: Subject) -> None:
 def test_fewer_images_than_asked_for_are_all_of_them(subject: Subject) -> None:
     network, values, labels = subject
     some, most = (
-        collect(network, ["x2"], values, labels, stat_images=count) for count in (COUNT, 10 * COUNT)
+        collect(network, ["x2"], values, labels, images=count) for count in (COUNT, 10 * COUNT)
     )
     assert torch.equal(some.array("x2"), most.array("x2"))
-    first = collect(network, ["x2"], values, labels, stat_images=2)
+    first = collect(network, ["x2"], values, labels, images=2)
     assert torch.equal(
         first.array("x2"), collect(network, ["x2"], values[:2], labels[:2]).array("x2")
     )
@@ -233,8 +233,8 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "labels of other classes": ("E304", "cross entropy", {"labels": torch.tensor([0, 1, 9])}),
     "too few labels": ("E304", "labels", {"labels": torch.tensor([0, 1])}),
     "an unknown loss": ("E403", "no loss 'lable'", {"loss": "lable"}),
-    "no images asked for": ("E403", "1 image or more", {"stat_images": 0}),
-    "less than none": ("E403", "1 image or more", {"stat_images": -1}),
+    "no images asked for": ("E403", "1 image or more", {"images": 0}),
+    "less than none": ("E403", "1 image or more", {"images": -1}),
 }
 
 
@@ -266,7 +266,7 @@ def test_a_layer_of_one_weight_and_one_of_equal_weights() -> None:
         inputs(Tiny, 5),
         None,
         loss="self",
-        bits="1,2",
+        menu="1,2",
     )
     assert not found.array("qerr").any()
     assert found.array("w")[1:].tolist() == [0.25] * 3 and found.array("fisher").gt(0).all()
@@ -287,9 +287,7 @@ def test_collecting_leaves_the_network_as_it_was(subject: Subject) -> None:
     network, values, labels = subject
     before = {name: value.clone() for name, value in network.module.state_dict().items()}
     collect(network, EVERYTHING, values, labels, hessian_samples=2)
-    collect_statistics(
-        network, EVERYTHING, parse_menu("W2A4"), data_of(values, labels), hessian_samples=2
-    )
+    collect(network, EVERYTHING, values, labels, "W2A4", hessian_samples=2)
     assert all(
         torch.equal(before[name], value) for name, value in network.module.state_dict().items()
     )
