@@ -1,4 +1,4 @@
-"""Files that survive a crash: each is whole or not there, and a database keeps all that it has committed."""
+"""Files that survive a crash: whole or not there; and databases, which keep what is committed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FACTS = "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes beside `path` and renames: no reader meets half a file, no crash leaves one. Makes folders as needed."""
+    """Writes beside `path` and renames, so that nobody ever sees half a file; makes folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
@@ -53,7 +53,7 @@ class Kind:
 
     @contextmanager
     def refusals(self, path: Path) -> Iterator[None]:
-        """Raises what SQLite or the disk refuses as E301, and as `code` for a file that is something else."""
+        """Turns what SQLite or the disk refuses into E301, or `code` for a file of another kind."""
         try:
             yield
         except sqlite3.OperationalError as reason:
@@ -77,7 +77,7 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Opens a file, which may lie in a folder that cannot be written to if it is only read.
 
-        Raises E301 where there is none or it cannot be used, and the kind's own code for another file.
+        Raises E301 for one that is missing or unusable, the kind's own code for another file.
         """
         kind, self.path = self.KIND, path
         if not path.is_file():

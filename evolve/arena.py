@@ -1,4 +1,4 @@
-"""What candidates are scored on: benchmarks, each of one table's configurations and its network's statistics.
+"""What candidates are scored on: benchmarks, each with a table's rows and its network's statistics.
 
 A search is given its arena from outside, which knows networks and tables; here they are arrays.
 """
@@ -70,14 +70,14 @@ class Benchmark:
         return np.stack(columns, axis=-1)
 
     def sample(self, rows: int, random: np.random.Generator) -> Benchmark:
-        """Some of the rows, drawn without replacement: the paper's fitness. Raises E406 if there are fewer."""
+        """Rows drawn without replacement: the paper's fitness. Raises E406 if there are fewer."""
         size = count(rows / len(self.truth), len(self.truth))
         chosen = random.choice(len(self.truth), size, replace=False)
         return replace(self, choices=self.choices[chosen], truth=self.truth[chosen])
 
 
 class ArenaSource(Protocol):
-    """Opens an arena. It travels to other processes as names and paths, and opens the arena there."""
+    """Opens an arena, also in other processes, to which it travels as names and paths."""
 
     def open(self) -> Arena: ...
 

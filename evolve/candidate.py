@@ -35,7 +35,8 @@ class Candidate:
 
     text         as built, with the sign that has its fitness
     genotype     the text again, or the paper's genes
-    key          canonical, of the elaborated program; `opposite` is its negative's, empty if it was not scored
+    key          canonical, of the elaborated program
+    opposite     its negative's key, empty if it was not scored
     parents      numbers of members
     cost         class of the most expensive statistic that it reads
     fitness      NaN unless scored; `rho` per benchmark and ratio
@@ -60,7 +61,7 @@ class StepResult:
     """What one step of one island did.
 
     candidates  new programs, in the order in which they were proposed
-    members     the population after it: numbers, or -1 - i for the i-th candidate; fitness; genotype
+    members     the population: numbers, or -1 - i for the i-th candidate; fitness; genotype
     variants    keys of known programs, and genotypes of theirs that are new graphs
     funnel      counts of proposals by reason
     repeats     key -> how many proposals were a program that had been seen
@@ -105,5 +106,5 @@ class Tally:
 
 
 def cost_of(program: Expr) -> int:
-    """The class of the most expensive statistic that a program reads, by its place among the classes."""
+    """The class, as a place in COSTS, of the most expensive statistic that a program reads."""
     return max((COSTS.index(INPUTS[name].cost) for name in inputs(program)), default=0)

@@ -1,6 +1,6 @@
-"""How good candidates are: the mean of Spearman's correlation over the best 20 %, 50 % and all rows, and over benchmarks.
+"""How good candidates are: Spearman's correlation over the best 20 %, 50 % and all rows, its mean.
 
-S and -S are scored at once: their correlations are opposite, so that a candidate is taken with the better sign.
+S and -S are scored at once: their correlations are opposite, and a candidate gets the better sign.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from emqlang.grammar.expr import Expr, apply
 from emqlang.scores.correlation import Array
 
 NOISE = 1e-12  # relative to the largest entry: less is rounding, as in `Benchmark.totals`
-# Of the mantissa of a fingerprint's entries (1e-6), each by itself: a small one decides between rows that tie in large ones.
+# Of the mantissa of each entry of a fingerprint (1e-6): small entries decide where large ones tie.
 BITS = 20
 
 
@@ -101,10 +101,10 @@ def bits_fingerprint(arena: Arena) -> bytes:
 
 
 def fingerprints(tables: Sequence[Array]) -> list[bytes]:
-    """A digest for each program: S less its first column, over the largest entry, whatever its sign.
+    """A digest per program: S minus its first column, over its largest entry, whatever its sign.
 
-    A constant per group moves all configurations alike, and a factor changes no ranking; nor does a sign, since both are
-    scored. Empty if nothing is left.
+    A constant per group moves all configurations alike, and a factor changes no ranking; nor does
+    a sign, since both are scored. Empty if nothing is left.
     """
     digests = []
     for row in np.concatenate([_moved(table) for table in tables], axis=1):
@@ -116,7 +116,10 @@ def fingerprints(tables: Sequence[Array]) -> list[bytes]:
 
 
 def _moved(table: Array) -> Array:
-    """(programs, groups x choices): what distinguishes configurations, the largest entry 1; 0 for what is not finite."""
+    """(programs, groups x choices): what distinguishes configurations; the largest entry is 1.
+
+    What is not finite is 0.
+    """
     with np.errstate(all="ignore"):
         moved = (table - table[:, :, :1]).reshape(len(table), -1)
         moved[np.abs(moved) <= NOISE * np.abs(table).max(axis=(1, 2))[:, None]] = 0.0

@@ -1,4 +1,4 @@
-"""What a run's ledger says afterwards: its best programs, where one comes from, and why another does not count."""
+"""What a run's ledger says afterwards: its best programs, their ancestors, and each one's fate."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _entry(row: Sequence[Any]) -> Entry:
 
 
 def top(ledger: Ledger, count: int, where: str = "") -> Programs:
-    """The best programs that meet a condition such as 'nodes <= 8 and cost < 3'. Raises E403 for a wrong one."""
+    """The best programs that meet a condition, as 'nodes <= 8 and cost < 3'. Raises E403."""
     conditions, values = _conditions(where)
     clause = " AND ".join(("reason = ''", *conditions))
     order = "fitness DESC, nodes, id"

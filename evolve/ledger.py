@@ -1,4 +1,4 @@
-"""One run on disk: a folder with a SQLite file, committed once per step, so that a killed run can be resumed.
+"""One run on disk: a folder with a SQLite file, committed step by step, so that no kill loses one.
 
 Programs are numbered in the order of step, island and proposal: the same for any number of workers.
 """
@@ -65,7 +65,7 @@ CREATE TABLE times (step INTEGER PRIMARY KEY, seconds REAL NOT NULL, memory INTE
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands after a step, all islands together. `funnel` counts proposals by reason."""
+    """Where a run stands after a step, on all islands. `funnel` counts proposals by reason."""
 
     step: int
     evaluated: int
@@ -219,7 +219,7 @@ class _Writer:
         return members
 
     def _program(self, island: int, candidate: Candidate) -> int:
-        """The number of a candidate: a new one, or that of an island that came first in this step."""
+        """The number of a candidate, which another island may have had first in this step."""
         number = self._number("SELECT id FROM programs WHERE key = ?", candidate.key)
         if number is not None:
             query = "UPDATE programs SET repeats = repeats + 1 WHERE id = ?"

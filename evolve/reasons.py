@@ -28,7 +28,7 @@ MEANINGS: Final[Mapping[Reason, str]] = {
     Reason.CONSTANT: "its canonical form reads nothing of the network but the bits",
     Reason.KINDS: "its parts are of kinds that do not go together",
     Reason.CONFLICT: "two of its operations undo each other",
-    Reason.INVALID: "every layer's value, or the score of every probe, is one of -1, 0, 1, nan, inf",
+    Reason.INVALID: "every layer's value, or every probe's score, is one of -1, 0, 1, nan, inf",
     Reason.OVERFLOW: "a score overflows or is not a number",
     Reason.INSENSITIVE: "its score is the same for every choice in every group",
     Reason.COUNTS_BITS: "its scores are those of the sum of bits",

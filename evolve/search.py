@@ -1,6 +1,7 @@
-"""A run: steps of all islands, each committed whole, until the budget is spent or Ctrl-C is pressed.
+"""A run: steps of all islands, each committed whole, until the budget is spent or Ctrl-C ends it.
 
-Islands are independent within a step, so that any number of them may run at once; between steps everything is in the ledger.
+Islands are independent within a step, so that any number of them may run at once; between steps
+everything is in the ledger.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Budget:
 
 @dataclass
 class Search:
-    """A run and the means to continue it: `source` opens its arena, `run` says where islands run."""
+    """A run that can be advanced: `source` opens its arena, `run` says where islands run."""
 
     ledger: Ledger
     source: ArenaSource

@@ -1,4 +1,4 @@
-"""Everything that the result of a search depends on: how it searches, and what its candidates are scored on."""
+"""Everything that the result of a search depends on: how it searches, and what it is scored on."""
 
 from __future__ import annotations
 
@@ -65,21 +65,21 @@ class SearchSettings(_Record):
     """Of the typed grammar's search (`algorithm` 'grammar'), of the paper's ('emq'), and of both.
 
     inputs, ops       what programs are made of; if none is named, all of the default space
-    choice_dependent  whether `bits`, `qerr` and the like are inputs; the paper's search has none of them
+    choice_dependent  whether `bits`, `qerr` and the like are inputs; never in the paper's search
     population        individuals of one island; `offspring` are scored per step
-    migrate           steps between two migrations, of `migrants` individuals to the next island; 0 for none
+    migrate           steps between migrations of `migrants` individuals to the next island, or 0
     immigrants        share of the offspring that is random
-    selection         who survives: 'pareto', by NSGA-II over fitness, size and cost, or 'fitness' alone
+    selection         who survives: 'pareto' (NSGA-II over fitness, size and cost) or 'fitness'
     parents           who wins a tournament, in the same words
     operators         of variation
 
     structure     of the paper's genotypes
     rows          configurations that each fitness is drawn on, 0 for all of them
-    without       parts of the paper's search that are switched off; without 'evolution' it is random search
+    without       parts of the paper's search to leave out; without 'evolution' it is random search
     semantics     'protected': the language's; 'paper': the authors' formulas, unprotected
-    aggregation   how a tensor becomes a number at the end: 'mean', 'sum', 'l2', 'max'; '' makes it a gene
+    aggregation   how a tensor becomes a number: 'mean', 'sum', 'l2', 'max'; '' makes it a gene
     reduce_first  whether a branch is aggregated before the two meet, as the authors' code does
-    ratio, topk   the tournament draws ratio * population individuals, and parents are two of its best topk
+    ratio, topk   tournaments draw ratio * population individuals; two of the best topk are parents
     crossover, mutation   probabilities
     """
 

@@ -1,4 +1,4 @@
-"""The experiments that there are: what each asks, of which variants, and how its answer is shown."""
+"""The experiments: what each asks, of which variants, and how its answer is shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHARE, NUMBER, WHOLE, TIME = "{:.1%}", "{:.3f}", "{:,.0f}", "{:,.2g}"
 
 @dataclass(frozen=True)
 class Figure:
-    """A column: the name of a trial's figure, its heading, its format, and the paper's values by variant."""
+    """A column: the name of a trial's figure, heading, format, and the paper's values."""
 
     name: str
     title: str
@@ -36,7 +36,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of the plot: figures as marks with whiskers, or, if none is named, curves with bands."""
+    """One part of the plot: figures as marks with whiskers, or without any, curves with bands."""
 
     title: str
     variants: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A proxy as a sum over the layers of the float network, and the same proxy recomputed on every quantized network.
+"""A proxy as a sum over the float network's layers, and recomputed on every quantized network.
 
 The paper scores configurations as a whole and leaves the comparison to its appendix (footnote 1).
 """
@@ -28,7 +28,7 @@ VARIANTS = ("emq", "snip", "synflow", "plain", "fisher_channel", "qe", "ompq", "
 
 
 def compare(trial: Trial) -> Result:
-    """Spearman's correlation with the accuracy of `size` rows, both ways, and the seconds per configuration."""
+    """Spearman's correlation with the accuracy of `size` rows, both ways, and seconds per row."""
     table = load(trial.options.tables[0])
     bench = Workbench.of_table(table, WorkbenchOptions(stat_images=trial.options.stat_images))
     size, random = min(trial.size, len(table)), np.random.default_rng(trial.seed)

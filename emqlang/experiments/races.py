@@ -1,4 +1,4 @@
-"""Searches against each other at equal numbers of evaluations; each is a run that can be resumed."""
+"""Searches against each other at equal numbers of evaluations; each is a run that is resumed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _curve(ledger: Ledger, size: int) -> Iterator[Point]:
 
 
 def _counts(search: Search) -> dict[str, float]:
-    """What became of the proposals, and what the evaluations would have cost at the paper's price."""
+    """What became of the proposals, and the price of the evaluations at the paper's speed."""
     status = search.ledger.status()
     assert status is not None
     before, early, late = (
@@ -112,7 +112,7 @@ def _counts(search: Search) -> dict[str, float]:
 
 
 def _idle(search: Search) -> int:
-    """Programs that were scored though they say nothing: every choice is the same to them, or they count bits."""
+    """Scored programs that say nothing: every choice is the same to them, or they count bits."""
     query = """SELECT count(*) FROM programs
                WHERE reason = '' AND (fingerprint IS NULL OR fingerprint = ?)"""
     ((idle,),) = search.ledger.select(query, (bits_fingerprint(search.source.open()),))

@@ -1,4 +1,4 @@
-"""An experiment under way: a folder with one file for each finished trial, so that no kill loses more than one."""
+"""An experiment under way: a folder with one file per finished trial, so that no kill loses two."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StudyPlan:
         options: EvaluationOptions,
         only: Sequence[str] = (),
     ) -> StudyPlan:
-        """By default, what the experiment says. Raises E102 for an unknown experiment or variant."""
+        """By default, as the experiment says. Raises E102 for an unknown experiment or variant."""
         experiment = EXPERIMENTS.get(name)
         if experiment is None:
             help = (*nearest(name, EXPERIMENTS), "`emqlang experiment` lists them")
@@ -93,7 +93,7 @@ class Study:
 
 
 def conduct(plan: StudyPlan, folder: Path, workers: Workers, progress: Progress) -> Study:
-    """Runs the trials that the folder does not have yet. Raises E301, E316, and what the trials raise."""
+    """Runs the trials that the folder does not have. Raises E301, E316, and what trials raise."""
     _begin(plan, folder)
     trials = plan.trials(folder)
     missing = [trial for trial in trials if not _file(trial).exists()]

@@ -35,7 +35,7 @@ VALID, CLASH, NOT_FINITE, TRIVIAL = "valid", "clash", "not finite", "trivial"
 
 
 def check(trial: Trial) -> Result:
-    """Shares of `size` random programs by fate: under the authors' formulas, and under the language's."""
+    """Shares of `size` random programs by fate, under the authors' formulas and the language's."""
     random = Random(f"validity {trial.variant} {trial.seed}")
     paper, typed = sources(trial.options)
     if trial.variant == TYPED:
@@ -65,7 +65,7 @@ def _shares(counts: Mapping[str, Counter[str]], size: int) -> dict[str, float]:
 
 
 def _by_paper(genes: Genes, arena: Arena) -> str:
-    """By the authors' formulas: what torch refuses, what is not finite, and scores that are -1, 0 or 1."""
+    """By the authors' formulas: what torch refuses, what is not finite, and -1, 0 or 1."""
     benchmark = arena.benchmarks[0]
     if formulas.refused(genes, benchmark):
         return CLASH

@@ -33,7 +33,7 @@ EVALS, EMQ_STEPS = 20_000, 1_000  # where a run stops if nothing is said
 
 @dataclass(frozen=True)
 class TableArena:
-    """The source of an arena of benchmark tables: other processes open it from files and cached statistics.
+    """An arena of benchmark tables, which other processes open from files and cached statistics.
 
     inputs  statistics that programs may read, and their canonical forms
     """
@@ -98,7 +98,7 @@ def _digest(table: Table) -> str:
 
 
 def search_settings(options: Mapping[str, Any]) -> SearchSettings:
-    """Settings by the names of `emqlang evolve`'s options; None is the default. Raises E102, E403, E408."""
+    """Settings by the names of the options of `emqlang evolve`. Raises E102, E403, E408."""
     values = {name: options[name] for name in _NAMES if options.get(name) is not None}
     if options.get("no_choice"):
         values["choice_dependent"] = False
@@ -141,7 +141,7 @@ def begin(
 
 
 def resume(folder: Path, workers: Workers, progress: Progress | None = None) -> Search:
-    """A run to continue. Raises E301, what its tables raise, and E316, naming what has changed since it was begun."""
+    """A run to continue. Raises E301, what its tables raise, and E316, naming what has changed."""
     ledger = Ledger(folder)
     facts, source = ledger.facts, TableArena.of(ledger.settings, ledger.options)
     arena = source.open(progress)

@@ -42,7 +42,8 @@ class RankOptions:
     by        ground truth: 'top1' or 'loss'
     topk_by   whether the best rows are the truly best ones, or those of each proxy's own score
     stratify  keep only rows in which layers whose own bits decide much have one width
-    protocol  'rows': all of them, with bootstrap intervals; 'paper': mean and deviation over five draws of 50
+    protocol  'rows': all of them, with bootstrap intervals; 'paper': mean and deviation of five
+              draws of 50
     against   the name of the proxy to which all are compared
     """
 
@@ -61,10 +62,10 @@ class Standing:
     """One proxy on one table. Arrays have an entry for each of RATIOS.
 
     rho         Spearman's correlation; under the paper's protocol its mean over the draws
-    low, high   of the 95 % interval; under the paper's protocol the mean minus and plus the deviation
+    low, high   of the 95 % interval; under the paper's protocol mean minus and plus deviation
     precision   the share of the truly best fifth that is among the proxy's best fifth
     partial     Spearman's correlation at fixed size
-    difference  (2, ratios): the interval of rho minus that of the proxy compared to; None without one
+    difference  (2, ratios): the interval of rho minus the other proxy's; None without one
     cost        the most expensive statistic's class
     seconds     to score all groups and choices, statistics in memory
     scores      (rows,) of the configurations
@@ -136,7 +137,7 @@ def rank(
 ) -> RankResult:
     """Ranks proxies, or the whole library, on tables by name or path.
 
-    Raises E102 for `against`, E301, E314, E315, E406 for too few rows, and what collecting statistics raises.
+    Raises E102 for `against`, E301, E314, E315, E406 for too few rows, and what statistics raise.
     """
     rankings = []
     for table in [load(name) for name in tables]:
@@ -146,7 +147,7 @@ def rank(
 
 
 def contenders(programs: Sequence[Program], table: Table) -> list[Program]:
-    """The proxies to rank: those given and the trivial baselines, or the whole library if none is given.
+    """The proxies to rank: those given and the trivial baselines, or the whole library.
 
     A menu of activation bits leaves out proxies of the library that read none.
     """

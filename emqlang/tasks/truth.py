@@ -1,9 +1,9 @@
 """The ground truth of a table's rows, and how well anything could rank them.
 
-Ceilings are of what the table's own noise leaves to be ranked, and of what any sum over layers could reach:
+Ceilings say what the table's noise leaves to be ranked, and what any sum over layers could reach:
 
 images    accuracy on one half of the test images against the other, Spearman-Brown corrected to all
-reruns    the same rows built again with other calibration images, or another seed of what is learned
+reruns    the same rows built again with other calibration images or another seed
 additive  a score for each (group, choice), fitted by ridge regression to other rows of the table
 """
 
@@ -49,7 +49,7 @@ class Ceiling:
 
 
 def truth_of(table: Table, by: str) -> Truth:
-    """Ground truth: the accuracies of a table's rows, or their losses, negated. Raises E406 where the loss is not known."""
+    """Accuracies of a table's rows, or negated losses. Raises E406 if the losses are not known."""
     if by == "top1":
         return Truth(table.accuracy, table.right)
     if np.isnan(table.loss).any():
@@ -59,14 +59,15 @@ def truth_of(table: Table, by: str) -> Truth:
 
 
 def own_correlation(table: Table) -> NDArray[np.float64]:
-    """Spearman's correlation (groups,) of each group's bits with the accuracy; 0 where they do not vary."""
+    """Spearman's correlation (groups,) of each group's bits with the accuracy; 0 if constant."""
     return spearman(table.bits.T.astype(np.float64), table.accuracy)
 
 
 def stratified(table: Table) -> tuple[Table, dict[str, str]]:
-    """The rows in which every layer whose own bits reach STRONG has its most frequent width above the least.
+    """The rows in which each layer whose own bits reach STRONG has its usual width above the least.
 
-    The strongest come first. One that would leave fewer than ENOUGH rows is only held above its least width, or left free.
+    The strongest come first. One that would leave fewer than ENOUGH rows is only held above its
+    least width, or left free.
     """
     strata: dict[str, str] = {}
     keep = np.ones(len(table), bool)

@@ -1,4 +1,4 @@
-"""Where independent tasks run: in this process, in processes beside it, or on a dask or ray cluster."""
+"""Where independent tasks run: in this process, in others, or on a dask or ray cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEATHS = 3  # tolerated deaths of workers in a row, without a finished task in b
 class Workers:
     """`count` tasks at a time. Which worker runs a task, and in which order, changes no result.
 
-    backend  'local' processes; 'dask' or 'ray': the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names
+    backend  'local' processes, or the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names
     """
 
     count: int = 1
@@ -30,7 +30,7 @@ class Workers:
     def run(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """The results as they come. A task whose worker dies is run again.
 
-        Raises what a task raises; E403 for a cluster that cannot be reached, E503 if workers keep dying.
+        Raises what a task raises, E403 for an unreachable cluster, E503 if workers keep dying.
         """
         if self.count == 1 and self.backend == "local":
             return (task(*each) for each in arguments)

@@ -20,7 +20,7 @@ LONGEST = 32  # characters of a text that stands for a name
 
 
 def screen(result: RankResult) -> None:
-    """A table of proxies for each benchmark table; for several, their mean over all tables first."""
+    """A table of proxies per benchmark table; for several, their means over all tables first."""
     if len(result.rankings) > 1:
         _means(result.rankings)
         render.text()

@@ -1,6 +1,7 @@
-"""The paper's operations as its authors coded them (LPZero): in float32, with epsilons, NaN and refusals.
+"""The paper's operations as its authors coded them (LPZero): float32, with epsilons and refusals.
 
-They are pure, where the authors' write into their arguments. Weights have the layer's own shape; activations are sampled elements.
+They are pure, where the authors' write into their arguments. Weights have the shape of their layer;
+activations are sampled elements.
 """
 
 from __future__ import annotations

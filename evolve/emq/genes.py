@@ -1,9 +1,9 @@
-"""The paper's structures: genes, the programs that they stand for, and how genes are drawn, crossed and mutated.
+"""The paper's structures: genes, the programs that they stand for, and how they vary.
 
 sequential  one input and a chain of four unary operations
 branched    two inputs, two unary operations on each, and one binary operation where they meet
-dag         two inputs and three nodes; each adds up one unary operation of every node before it, and the program is the
-            mean of the three
+dag         two inputs and three nodes, each the sum of one unary operation of every node before it;
+            the program is the mean of the three
 
 Sources: the paper, section 3.1, and the structures of LPZero, the authors' port of the search.
 """
@@ -30,7 +30,7 @@ UNARY = tuple(name for name, op in NAMES.items() if op.arity == 1)
 BINARY = tuple(name for name, op in NAMES.items() if op.arity == 2)
 CHAIN, NODES = 4, 3
 EDGES = sum(2 + node for node in range(NODES))
-# Operation sampling prioritisation: the operations that let a program live are drawn more often. Source: LPZero.
+# Operation sampling prioritisation: what lets a program live is drawn more often. Source: LPZero.
 OSP: Final[Mapping[str, float]] = {
     **dict.fromkeys(UNARY, 1.0),
     "no_op": 2.0,
@@ -69,7 +69,7 @@ _SHAPES = {"sequential": (1, CHAIN), "branched": (2, 4), "dag": (2, EDGES)}
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws genes. `prioritised` says whether by OSP or uniformly; an aggregation of '' is a gene of its own."""
+    """Draws genes, by OSP or uniformly. An aggregation of '' is a gene of its own."""
 
     structure: str
     inputs: tuple[str, ...]
@@ -94,7 +94,7 @@ class Sampler:
         return random.choices(names, weights)[0]
 
     def cross(self, random: Random, mother: Genes, father: Genes) -> Genes:
-        """Each gene from either parent; a sequential one takes one gene of the father's, as the authors' code does."""
+        """Each gene from either parent; a sequential child takes one operation from the father."""
         if self.structure == "sequential":
             place = random.randrange(CHAIN)
             unary = (*mother.unary[:place], father.unary[place], *mother.unary[place + 1 :])
@@ -112,7 +112,7 @@ class Sampler:
         )
 
     def mutate(self, random: Random, genes: Genes) -> Genes:
-        """Each gene drawn anew with probability one half; of a sequential one, its input and one operation."""
+        """Each gene drawn anew half of the time; of a sequential one, input and one operation."""
         if self.structure == "sequential":
             place = random.randrange(CHAIN)
             unary = (*genes.unary[:place], self.unary(random), *genes.unary[place + 1 :])
@@ -133,7 +133,7 @@ def _tree(name: str) -> tuple[Passage, Node]:
 
 
 def operate(name: str, *operands: Expr) -> Expr:
-    """One of the paper's operations on operands, in the language. Raises Clash where their kinds do not go together."""
+    """One of the paper's operations, in the language. Raises Clash where kinds do not fit."""
     passage, tree = _tree(name)
     program = Reader(passage, dict(zip("xy", operands, strict=False))).read(tree)
     if program is None:
@@ -144,8 +144,8 @@ def operate(name: str, *operands: Expr) -> Expr:
 def program_of(genes: Genes, reduce_first: bool = True) -> Expr:
     """The program that genes stand for, a layer value. Raises Clash.
 
-    reduce_first  whether the branches are aggregated before they meet, as the authors' code does; the paper's figure, and
-                  False, lets them meet first
+    reduce_first  whether branches are aggregated before they meet, as in the authors' code, or
+                  after, as in the paper's figure
     """
     inputs, unary = [statistic(name) for name in genes.inputs], genes.unary
     if genes.structure == "sequential":
@@ -171,7 +171,7 @@ def _aggregated(genes: Genes, x: Expr) -> Expr:
     return x if x.kind is Kind.LAYER else apply(genes.aggregate, x)
 
 
-# Operations that undo each other, or leave nothing behind, one after the other. Source: reference facts, section 7.
+# Operations that undo each other, or leave nothing behind, one after the other.
 _IDEMPOTENT = ("abs", "relu", "normalize", "min_max_normalize", "sign")
 _REDUCERS = (
     *("frobenius_norm", "normalized_sum", "l1_norm", "slogdet"),
@@ -190,7 +190,7 @@ CONFLICTS = frozenset(
 
 
 def conflicts(genes: Genes) -> bool:
-    """Whether two operations in a row, `no_op` left out, undo each other: the paper's conflict awareness."""
+    """Whether two operations in a row undo each other, `no_op` left out: conflict awareness."""
     chains = {"sequential": [genes.unary], "branched": [genes.unary[:2], genes.unary[2:]]}
     effective = [
         [name for name in chain if name != "no_op"] for chain in chains.get(genes.structure, [])

@@ -184,7 +184,7 @@ class Iteration:
         return None
 
     def _seen(self, proposal: Proposal) -> bool:
-        """Whether an isomorphic graph has been seen, by its Weisfeiler-Lehman hash; if not, it is noted."""
+        """Whether an isomorphic graph has been seen, by Weisfeiler-Lehman hash; notes a new one."""
         if proposal.program is None:
             return self._known(proposal)
         graph = elaborate(proposal.program)
@@ -241,7 +241,7 @@ class Iteration:
             self.numbers[proposal.key] = self.tally.add(_candidate(proposal, reason))
 
     def _add(self, proposal: Proposal, candidate: Candidate) -> int:
-        """The program's number. One whose graph is new, though the rules know the program, is a variant."""
+        """The program's number. A known program with a new graph is noted as a variant."""
         if not self._known(proposal):
             self.numbers[proposal.key] = self.tally.add(candidate)
             return self.numbers[proposal.key]
@@ -273,12 +273,12 @@ def _candidate(proposal: Proposal, reason: Reason, score: Score | None = None) -
 
 
 def weighted(benchmark: Benchmark, values: Array) -> Array:
-    """S (groups, choices) of a sensitivity Q (layers,), weighted by bits: Eq. 3. A group has its main layer's."""
+    """S (groups, choices) of a sensitivity Q (layers,) of groups' main layers, by Eq. 3."""
     return np.array([values[group.main] * benchmark.bits for group in benchmark.groups])
 
 
 def invalid(benchmark: Benchmark, scores: Array) -> bool:
-    """The naive invalid check: every group's Q, or the score of every probe, is one of -1, 0, 1, nan and inf."""
+    """The naive invalid check: each group's Q, or each probe's score, is -1, 0, 1, nan or inf."""
     probes = scores[np.arange(len(benchmark.groups)), benchmark.choices[:PROBES]].sum(-1)
     return _all_invalid(scores[:, 0] / benchmark.bits[0]) or _all_invalid(probes)
 

@@ -1,4 +1,7 @@
-"""Who survives, and who has offspring: NSGA-II over fitness, size and cost. Source: Deb et al., IEEE TEC 6(2), 2002."""
+"""Who survives, and who has offspring: NSGA-II over fitness, size and cost.
+
+Source: Deb et al., IEEE TEC 6(2), 2002.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class ParetoRank(NamedTuple):
 
 
 def pareto_ranks(objectives: Array) -> list[ParetoRank]:
-    """Ranks of individuals by their objectives (individuals, objectives), each of which is to be small."""
+    """Ranks of individuals by their objectives (individuals, objectives), all to be small."""
     ranks = [ParetoRank(0, 0.0)] * len(objectives)
     for number, members in enumerate(fronts_of(objectives)):
         for member, distance in zip(members, _crowding(objectives[members]), strict=True):

@@ -1,7 +1,8 @@
-"""The programs that a search is over: productions for each kind, with the least depth at which each can close.
+"""The programs that a search is over: productions for each kind, and their least depths.
 
-A production is an op on operands of given kinds. Programs are grown from the table, so that every one is well-kinded, and no
-production is taken that could not be closed within the depth that is left.
+A production is an op on operands of given kinds. Programs are grown from the table, so that every
+one is well-kinded, and no production is taken that could not be closed within the depth that is
+left.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from emqlang.grammar.ops import OPS, Class
 TENSORS = (Kind.WEIGHT, Kind.ACTIVATION)
 EXPONENTS = (-2.0, -1.0, -0.5, 0.25, 0.5, 1.5, 2.0, 3.0)
 LITERALS = (0.5, 1.0, 2.0, 3.0)
-# How often an op is drawn, relative to 1. The paper's operation sampling prioritisation is a table of this kind.
+# How often an op is drawn, relative to 1, like the paper's operation sampling prioritisation.
 WEIGHTS: Final[Mapping[str, float]] = {
     **{"add": 1.0, "sub": 0.5, "mul": 2.0, "div": 1.0, "pow": 1.0, "neg": 0.25, "abs": 1.0},
     **{"sign": 0.25, "relu": 0.25, "inv": 0.5, "sqrt": 1.0, "log": 1.0, "exp": 0.25},
@@ -36,7 +37,10 @@ LEAF = 0.35  # the probability of a leaf where depth is left and both are possib
 
 @dataclass(frozen=True, slots=True)
 class Production:
-    """An op on operands of these kinds. `closes` is the least depth of a program that it heads; leaves have depth 1."""
+    """An op on operands of these kinds. `closes` is the least depth of a program that it heads.
+
+    Leaves have depth 1.
+    """
 
     op: str
     operands: tuple[Kind, ...]
@@ -128,7 +132,7 @@ class Space:
         return self._depths.get(kind, self.max_depth + 1)
 
     def grow(self, kind: Kind, depth: int, random: Random) -> Expr:
-        """A random expression of this kind, no deeper than `depth`, which is at least `closes(kind)`."""
+        """A random expression of this kind, no deeper than `depth`: at least `closes(kind)`."""
         leaves = self.leaves[kind]
         rows = [row for row in self.productions[kind] if row.closes <= depth]
         if not rows or (leaves and random.random() < LEAF):
@@ -162,7 +166,7 @@ class Space:
 
 
 def default_inputs(choice_dependent: bool) -> tuple[str, ...]:
-    """All statistics but those that cost N forwards, and `act_bits`, which menus of weight bits leave constant."""
+    """All statistics but those of N forwards, and `act_bits`, constant in menus of weight bits."""
     return tuple(
         name
         for name, row in INPUTS.items()

@@ -1,6 +1,8 @@
-"""One step of the typed grammar's search on one island: offspring are proposed, screened and scored, and compete with their parents.
+"""One step of the typed grammar's search on one island.
 
-A step is a function of (settings, members, archive, arena, island, number): whoever runs it, the result is the same.
+Offspring are proposed, screened and scored, and compete with their parents.
+
+A step is a function of (settings, members, archive, arena, island, number), wherever it runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Offspring: each operator takes parents to a program of the same space, well-kinded because it only exchanges like kinds."""
+"""Offspring: each operator makes a program of the same space, by exchanging parts of one kind."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def hoist(space: Space, random: Random, parent: Expr) -> Expr | None:
 
 
 def constant(space: Space, random: Random, parent: Expr) -> Expr | None:
-    """One literal or exponent moved a little, or given another sign; rounded, so that programs stay readable."""
+    """One literal or exponent moved a little, or given another sign; rounded to stay readable."""
     ways = [(path, node) for path, node in parts(parent) if node.op in (LITERAL, "pow")]
     if not ways:
         return None
@@ -136,7 +136,7 @@ OPERATORS: Final[Mapping[str, tuple[float, int, Operator]]] = {
 def vary(
     space: Space, random: Random, choose: Callable[[], Expr], operators: Sequence[str]
 ) -> tuple[str, tuple[Expr, ...], Expr]:
-    """One offspring within the space's limits: the operator, the parents it drew, and the program."""
+    """One offspring within the space's limits: the operator, its parents, and the program."""
     weights = [OPERATORS[name][0] for name in operators]
     while True:
         (name,) = random.choices(operators, weights)

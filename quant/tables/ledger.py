@@ -1,6 +1,8 @@
-"""A table while it is built: one SQLite file, one row committed at a time, so that no kill loses a finished row.
+"""A table while it is built: one SQLite file, committed row by row, so that no kill loses one.
 
-Every row and every rerun carries a digest over the table's facts and its own values, so that an edited file is refused."""
+Every row and every rerun carries a digest over the table's facts and its own values, so that an
+edited file is refused.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +143,7 @@ class Ledger(Database):
             return {run: json.loads(value) for run, value in rows}
 
     def add_rerun(self, run: str, changes: Mapping[str, Any]) -> None:
-        """Notes a rerun before it is measured. Raises E315 if one of that name did something else."""
+        """Notes a rerun before it is measured. Raises E315 if its name did something else."""
         if self.reruns().get(run, changes) != changes:
             message = f"the table has a rerun '{run}' that did something else"
             raise error("E315", message, "give it another --name")

@@ -1,8 +1,9 @@
-"""The paper's search: genes, what they stand for, Algorithm 1 and each of its parts; and the authors' formulas."""
+"""The paper's search: genes, Algorithm 1 and each of its parts, and the authors' formulas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from random import Random
 
 import numpy as np
@@ -70,7 +71,8 @@ def test_equation_5_is_a_branched_genotype() -> None:
         (
             genes("dag", "w grad", "no_op abs no_op sqrt pow no_op no_op relu exp"),
             "(mean(w + abs(grad)) + mean(w + sqrt(grad) + (w + abs(grad)) ** 2)"
-            " + mean(w + grad + relu(w + abs(grad)) + exp(w + sqrt(grad) + (w + abs(grad)) ** 2))) / 3",
+            " + mean(w + grad + relu(w + abs(grad))"
+            " + exp(w + sqrt(grad) + (w + abs(grad)) ** 2))) / 3",
         ),
     ],
 )
@@ -199,9 +201,13 @@ def test_scalars_and_refusals() -> None:
         and np.isnan(ops["to_std_scalar"](one))
     )
     for name, operands in (
-        ("matrix_multiplication", (one, one)), ("matrix_multiplication", (matrix, matrix)), ("slogdet", (matrix,)),
-        ("gram_matrix", (flat,)), ("product", (matrix, flat)), ("element_wise_sum", (matrix, flat)),
-    ):  # fmt: skip
+        ("matrix_multiplication", (one, one)),
+        ("matrix_multiplication", (matrix, matrix)),
+        ("slogdet", (matrix,)),
+        ("gram_matrix", (flat,)),
+        ("product", (matrix, flat)),
+        ("element_wise_sum", (matrix, flat)),
+    ):
         with pytest.raises(formulas.Refused):
             ops[name](*operands)
 
@@ -233,38 +239,33 @@ def test_unprotected_values_of_layers() -> None:
 # Algorithm 1
 
 
+@cache
 def run(
-    settings: SearchSettings, steps: int, place: object = None
+    settings: SearchSettings, steps: int
 ) -> tuple[list[Member], list[dict[str, int]], list[str]]:
     """Steps without a ledger: numbers are places in the order of proposal."""
     members: list[Member] = []
-    archive, funnels, texts = Archive(), [], []
+    archive, place, funnels, texts = Archive(), arena("sum(abs(w)) * bits"), [], []
     for step in range(steps):
-        outcome = emq.step(
-            settings, members, archive, place or arena("sum(abs(w)) * bits"), 0, step
-        )  # type: ignore[arg-type]
+        result = emq.step(settings, members, archive, place, 0, step)
         first = archive.last + 1
-        for number, candidate in enumerate(outcome.candidates, first):
+        for number, candidate in enumerate(result.candidates, first):
             archive.add(number, candidate.key, candidate.fingerprint)
             texts.append(candidate.text)
-        emq.remember(
-            settings,
-            archive,
-            [c.genotype for c in outcome.candidates] + [text for _, text in outcome.variants],
-        )
-        members = [Member(n if n > 0 else first - 1 - n, g, f, 5, 1) for n, f, g in outcome.members]
-        funnels.append(dict(outcome.funnel))
+        genotypes = [candidate.genotype for candidate in result.candidates]
+        emq.remember(settings, archive, [*genotypes, *(text for _, text in result.variants)])
+        members = [Member(n if n > 0 else first - 1 - n, g, f, 5, 1) for n, f, g in result.members]
+        funnels.append(dict(result.funnel))
     return members, funnels, texts
 
 
 def test_a_population_of_twenty_that_never_gets_worse() -> None:
     members, _, _ = run(paper_settings(inputs=("w", "grad")), 1)
     assert len(members) == 20 and all(member.fitness == member.fitness for member in members)
-    later, _, _ = run(paper_settings(inputs=("w", "grad")), 60)
-    assert (
-        len(later) == 20 and max(m.fitness for m in later) > max(m.fitness for m in members) - 1e-12
-    )
-    assert np.median([m.fitness for m in later]) > np.median([m.fitness for m in members])
+    later, _, _ = run(paper_settings(inputs=("w", "grad")), 150)
+    before, after = ([member.fitness for member in each] for each in (members, later))
+    assert len(after) == 20 and max(after) >= max(before)
+    assert np.median(after) > np.median(before)
 
 
 def test_the_search_finds_what_is_planted() -> None:
@@ -274,9 +275,8 @@ def test_the_search_finds_what_is_planted() -> None:
 
 def test_the_same_seed_is_the_same_search() -> None:
     settings = paper_settings(inputs=("w", "grad"), seed=3)
-    assert (
-        run(settings, 8) == run(settings, 8) != run(paper_settings(inputs=("w", "grad"), seed=4), 8)
-    )
+    assert run(settings, 8) == run.__wrapped__(settings, 8)
+    assert run(settings, 8) != run(paper_settings(inputs=("w", "grad"), seed=4), 8)
 
 
 @pytest.mark.parametrize("structure", ["sequential", "branched", "dag"])
@@ -313,21 +313,27 @@ def test_random_search_has_no_parents() -> None:
 
 
 def test_both_contenders_meet_the_same_rows() -> None:
-    """Under 50 drawn rows a program's fitness differs between iterations, and within one it does not."""
+    """On 50 drawn rows a program's fitness differs between iterations, not within one."""
     settings, place = paper_settings(rows=50, inputs=("w", "grad")), arena("sum(abs(w)) * bits")
     fits = []
     for number in range(3):
-        work = [emq.Iteration(settings, Archive(), emq.draw_rows(settings, place, settings.generator(0, number)), Random(9))
-                for _ in range(2)]  # fmt: skip
-        pair = [one.newcomer() for one in work]
-        assert pair[0] == pair[1] and pair[0] is not None
-        fits.append(pair[0].fitness)
+        one, other = (
+            emq.Iteration(
+                settings,
+                Archive(),
+                emq.draw_rows(settings, place, settings.generator(0, number)),
+                Random(9),
+            ).newcomer()
+            for _ in range(2)
+        )
+        assert one == other and one is not None
+        fits.append(one.fitness)
     assert len(set(fits)) == 3
 
 
 def test_equal_graphs_are_found_and_equal_programs_are_not() -> None:
-    """Weisfeiler-Lehman equivalence alone tells no algebra: what the rules know besides is counted."""
-    members, funnels, texts = run(paper_settings(inputs=("w",)), 200)
+    """Weisfeiler-Lehman equivalence knows no algebra: what the rules know besides is counted."""
+    members, funnels, texts = run(paper_settings(inputs=("w",)), 100)
     assert (
         sum(f.get(Reason.SEEN, 0) for f in funnels) > 0
         and sum(f.get(Reason.UNTOLD, 0) for f in funnels) > 0

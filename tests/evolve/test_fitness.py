@@ -1,4 +1,4 @@
-"""Fitness: Spearman on the rows that count, either sign, several benchmarks, and what tells programs apart."""
+"""Fitness: Spearman on the rows that count, either sign, several benchmarks, and fingerprints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs: what is found, what is written down, and that stopping and resuming changes no row of it."""
+"""Runs: what is found, what is written, and that stopping and resuming changes no row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,15 +27,15 @@ SMALL = SearchSettings(
     inputs=tuple(names()), islands=2, population=24, offspring=16, migrate=3, max_nodes=12
 )
 
+STEPS = 60
+
 
 def searched(
-    folder: Path,
-    settings: SearchSettings = SMALL,
-    budget: Budget = Budget(steps=12),
-    place: Any = None,
-) -> Ledger:  # noqa: B008
+    folder: Path, settings: SearchSettings = SMALL, budget: Budget | None = None
+) -> Ledger:
     ledger = Ledger.create(folder, {"settings": settings.as_dict()})
-    Search(ledger, place or arena(), Workers().run).advance(budget, lambda *_: None)
+    search = Search(ledger, arena(), Workers().run)
+    search.advance(budget or Budget(steps=12), lambda *_: None)
     return ledger
 
 
@@ -46,7 +45,7 @@ def best(ledger: Ledger) -> Entry:
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    return searched(tmp_path_factory.mktemp("run") / "r", budget=Budget(steps=120))
+    return searched(tmp_path_factory.mktemp("run") / "r", budget=Budget(steps=STEPS))
 
 
 def test_the_planted_program_is_found(ledger: Ledger) -> None:
@@ -56,7 +55,7 @@ def test_the_planted_program_is_found(ledger: Ledger) -> None:
 
 def test_a_row_for_every_distinct_program(ledger: Ledger) -> None:
     rows = ledger.select(
-        "SELECT key, opposite, text, reason, fitness, repeats, step, island FROM programs ORDER BY id"
+        "SELECT key, opposite, text, reason, fitness, step, island FROM programs ORDER BY id"
     )
     keys = [row[0] for row in rows]
     assert len(set(keys)) == len(keys) > 500 and not set(keys) & {row[1] for row in rows if row[1]}
@@ -69,10 +68,10 @@ def test_a_row_for_every_distinct_program(ledger: Ledger) -> None:
 
 def test_every_proposal_is_counted(ledger: Ledger) -> None:
     status = ledger.status()
-    assert status is not None and status.step == 119
+    assert status is not None and status.step == STEPS - 1
     counted = Counter(row[0] for row in ledger.select("SELECT reason FROM programs"))
     shared = sum(status.funnel.values()) - sum(counted.values()) - status.funnel[Reason.SEEN]
-    assert 0 <= shared < 120, "two islands may propose one program in the same step"
+    assert 0 <= shared < STEPS, "two islands may propose one program in the same step"
     (repeats,) = ledger.select("SELECT sum(repeats) FROM programs")[0]
     assert repeats >= status.funnel[Reason.SEEN] and set(status.funnel) <= {
         reason.value for reason in MEANINGS

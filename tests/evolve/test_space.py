@@ -1,4 +1,4 @@
-"""The typed grammar: every program is well-kinded, within its limits, and no production leads nowhere."""
+"""The typed grammar: every program is well-kinded and within limits; every production closes."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _FORKS.set_forkserver_preload(["background", "emqlang.tasks.evolve", "emqlang.qu
 
 
 def run_until(done: Callable[[], bool], arguments: tuple[str, ...], delay: float = 0) -> None:
-    """Runs a command until a condition holds, and kills it and its workers after some seconds more."""
+    """Runs a command until a condition holds; kills it and its workers `delay` seconds later."""
     process = _FORKS.Process(target=_run, args=(arguments, dict(os.environ), Path.cwd()))
     process.start()
     while process.is_alive() and not done():

@@ -1,4 +1,4 @@
-"""Searches on a table, on the command line: neither kills, Ctrl-C nor workers change a row of a run."""
+"""Searches on the command line: neither kills, Ctrl-C nor workers change a row of a run."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ IMAGES = 2000
 
 
 def made_up(rows: int = 200, noise: float = 0.0, seed: int = 0) -> Table:
-    """Four groups whose bits add to the accuracy with weights 8, 4, 2 and 1, on images of that accuracy."""
+    """Four groups whose bits add to the accuracy with weights 8, 4, 2 and 1; images to match."""
     rng = np.random.default_rng(seed)
     choices = rng.integers(3, size=(rows, 4))
     values = 0.4 + choices @ [8, 4, 2, 1] / 60 + noise * rng.standard_normal(rows)

@@ -1,4 +1,4 @@
-"""The workbench: statistics are collected once and kept, warnings are given once, and menus and configurations fit."""
+"""The workbench: statistics are collected and warnings given once; configurations fit the menu."""
 
 from __future__ import annotations
 

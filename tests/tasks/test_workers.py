@@ -132,7 +132,7 @@ def test_a_cluster_that_is_not_named_or_not_installed(
 
 def test_a_dask_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     import dask
-    import distributed  # noqa: F401 -- its defaults must be there before one of them is set and taken back
+    import distributed  # noqa: F401 -- its defaults must be there before one is set and restored
 
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:1")
     with (
