@@ -32,7 +32,7 @@ from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Procedure, Recipe
-from emqlang.quant.ptq.rounding import Progress
+from emqlang.quant.ptq.rounding import RoundingProgress
 from emqlang.scores.table import ScoreTable
 from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.problem import Constraints, Problem
@@ -170,7 +170,7 @@ def quantize(
     data: Data,
     *,
     forward: Forward | None = None,
-    progress: Callable[[Progress], None] = lambda progress: None,
+    progress: Callable[[RoundingProgress], None] = lambda progress: None,
     **procedure: Any,
 ) -> Quantized:
     """Post-training quantization by a recipe; the model itself is left as it is.

@@ -21,8 +21,7 @@ from emqlang.quant.ptq.check import Check, check
 from emqlang.quant.ptq.evaluate import Evaluation, evaluate, predict
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme
-from emqlang.quant.ptq.rounding import Codes, Finished
-from emqlang.quant.ptq.rounding import Progress as RoundingProgress
+from emqlang.quant.ptq.rounding import Codes, Finished, RoundingProgress
 from emqlang.quant.ptq.splits import Splits
 from emqlang.store import write_atomically
 

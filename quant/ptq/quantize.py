@@ -25,9 +25,9 @@ from emqlang.quant.ptq.rounding import (
     SCHEDULE,
     Codes,
     Finished,
-    Progress,
     Reconstruction,
     Report,
+    RoundingProgress,
     Schedule,
 )
 from emqlang.quant.ptq.sites import Site, attach, find_sites
@@ -39,7 +39,7 @@ COMPARED = 64  # images by which layers are compared with float
 MEANS = 256  # images whose mean outputs correct the biases
 
 
-def _ignore(_: Progress) -> None: ...
+def _ignore(_: RoundingProgress) -> None: ...
 
 
 @torch.inference_mode(False)

@@ -56,7 +56,7 @@ SCHEDULE = Schedule()
 
 
 @dataclass(frozen=True)
-class Progress:
+class RoundingProgress:
     """How far the work is: iterations done of all, in which unit, and a guess of the time left."""
 
     unit: str
@@ -65,7 +65,7 @@ class Progress:
     seconds_left: float
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[RoundingProgress], None]
 Codes = Mapping[str, Tensor]  # layer -> integers in [0, levels - 1], uint8 (C_out, fan_in)
 
 
@@ -282,7 +282,7 @@ class _Clock:
         self.total, self.estimate, self.report = total, estimate, report
         self.done = 0
         self.began = time.perf_counter()
-        report(Progress("", 0, total, estimate))
+        report(RoundingProgress("", 0, total, estimate))
 
     def tick(self, unit: str) -> None:
         self.done += 1
@@ -290,7 +290,7 @@ class _Clock:
             share = self.done / self.total
             measured = (time.perf_counter() - self.began) * (1 - share) / share
             self.report(
-                Progress(
+                RoundingProgress(
                     unit, self.done, self.total, share * measured + (1 - share) ** 2 * self.estimate
                 )
             )

@@ -30,7 +30,7 @@ from emqlang.quant.ptq.recipe import (
     parse_recipe,
     weight_scheme,
 )
-from emqlang.quant.ptq.rounding import Codes, Finished, Progress, Schedule
+from emqlang.quant.ptq.rounding import Codes, Finished, RoundingProgress, Schedule
 
 ROUNDINGS = ("nearest", "adaround", "brecq")
 
@@ -290,7 +290,7 @@ def test_values_that_are_not_finite_are_refused_before_the_work(
 ) -> None:
     network, data = ready(networks.Chain), batches(networks.Chain)
     data[1][3, 0, 2, 2] = value
-    reports: list[Progress] = []
+    reports: list[RoundingProgress] = []
     with pytest.raises(EmqError, match="not finite") as refused:
         quantized(network, data, rounding=rounding, iterations=200, progress=reports.append)
     assert refused.value.diagnostics[0].code == "E312" and all(
@@ -427,7 +427,7 @@ def test_an_interrupted_run_goes_on_where_it_was() -> None:
 
     kept = Noted()
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: RoundingProgress) -> None:
         if progress.done == 300:
             raise KeyboardInterrupt
 
@@ -440,7 +440,7 @@ def test_an_interrupted_run_goes_on_where_it_was() -> None:
             finished=kept,
         )
     assert kept.units == [1, 2]
-    reports: list[Progress] = []
+    reports: list[RoundingProgress] = []
     again = quantized(network, data, **settings, finished=kept, progress=reports.append)
     assert reports[-1].total == 200
     assert all(

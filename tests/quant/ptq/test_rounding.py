@@ -24,7 +24,14 @@ from emqlang.quant.ptq.fisher import output_gradients
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, weight_scheme
-from emqlang.quant.ptq.rounding import GAMMA, SCHEDULE, ZETA, Progress, Schedule, SoftRounding
+from emqlang.quant.ptq.rounding import (
+    GAMMA,
+    SCHEDULE,
+    ZETA,
+    RoundingProgress,
+    Schedule,
+    SoftRounding,
+)
 from emqlang.quant.ptq.units import Unit, find_units
 
 FAST = Schedule(rate=1e-2)  # for a few hundred iterations
@@ -185,7 +192,7 @@ def test_the_regularisation_follows_the_schedule() -> None:
 
 
 def test_progress_starts_with_an_estimate_and_ends_at_the_end() -> None:
-    reports: list[Progress] = []
+    reports: list[RoundingProgress] = []
     quantized(residual(), [images()], rounding="adaround", iterations=150, progress=reports.append)
     assert reports[0].done == 0 and reports[0].seconds_left > 0
     assert [one.done for one in reports[1:]] == [*range(100, 900, 100), 900] and {
