@@ -19,16 +19,15 @@ class Axes:
             tuple(dict.fromkeys(_masked(mask, pair) for pair in pairs)) for mask in range(4)
         )
         self._row = tuple({bits: row for row, bits in enumerate(rows)} for rows in self.bits)
-        self._of_choice = tuple(tuple(self.row(mask, pair) for pair in pairs) for mask in range(4))
+        self._of_choice = tuple(
+            tuple(row[_masked(mask, pair)] for pair in pairs) for mask, row in enumerate(self._row)
+        )
 
     def rows(self, mask: int) -> range:
         return range(len(self.bits[mask]))
 
-    def row(self, mask: int, bits: Bits) -> int:
-        """The row of a mask that a choice, or a row of a wider mask, falls on."""
-        return self._row[mask][_masked(mask, bits)]
-
     def project(self, mask: int, row: int, onto: int) -> int:
+        """The row of another mask, no wider, that a row falls on."""
         return self._row[onto][_masked(onto, self.bits[mask][row])]
 
     def of_choices(self, mask: int) -> tuple[int, ...]:

@@ -31,9 +31,6 @@ class Cache:
         self.hits = self.misses = self.bytes = 0
         self._values: OrderedDict[Key, Array] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._values)
-
     def get(self, key: Key) -> Array | None:
         value = self._values.get(key)
         if value is None:
@@ -54,7 +51,3 @@ class Cache:
         while self.bytes > self.capacity:
             _, oldest = self._values.popitem(last=False)
             self.bytes -= oldest.nbytes + _OVERHEAD
-
-    def clear(self) -> None:
-        self._values.clear()
-        self.bytes = 0

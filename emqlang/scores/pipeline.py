@@ -1,9 +1,13 @@
-"""The way of a proxy from its text to scores. Every command that scores goes it, one line per step.
+"""The way of a proxy from its text to scores, one line per step.
+
+Whatever scores goes this way: `eval`, `rank`, `assign`, `evolve`, the REPL and the Python API.
+`emqlang show --stage tree|kinds|canonical|plan` shows what the steps make of a program.
 
 text           log(abs(grad_synflow)) * sqrt(mean(abs(w)))
 parse          tokens, a syntax tree, an expression with its kinds checked, and what is meant by
                it: one value per layer, dependent on the choice (grammar/program.py)
-canonical      one expression for all spellings of the program (grammar/canonical/form.py)
+canonical      one expression for all spellings of the program (grammar/canonical/form.py); the
+               statistics that it reads, `inputs(form)`, are collected by the caller
 without_bits   Q, where the program is bits * Q
 compile        planning form, by the passes of compiler/form.py; then common parts once, and
                reductions by depth (compiler/plan.py)
