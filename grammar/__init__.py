@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from emqlang.grammar.text.printer import show
 
 _HOME = {
-    "EmqFile": "files", "LIBRARY": "library", "Program": "program", "fmt": "text.formatter",
-    "load_file": "files", "load_text": "files", "parse": "program", "show": "text.printer",
-}  # fmt: skip
+    **dict.fromkeys(("EmqFile", "load_file", "load_text"), "files"),
+    **dict.fromkeys(("Program", "parse"), "program"),
+    "LIBRARY": "library",
+    "fmt": "text.formatter",
+    "show": "text.printer",
+}
 
 __all__ = ["LIBRARY", "EmqFile", "Program", "fmt", "load_file", "load_text", "parse", "show"]
 

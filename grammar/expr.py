@@ -95,15 +95,8 @@ def literal(value: float) -> Expr:
 
 @lru_cache(4096)
 def _literal(value: float) -> Expr:
-    return Expr(
-        LITERAL,
-        (),
-        value,
-        _digest(LITERAL, struct.pack("<d", value)),
-        Kind.LAYER,
-        signs.of(value),
-        0,
-    )
+    digest = _digest(LITERAL, struct.pack("<d", value))
+    return Expr(LITERAL, (), value, digest, Kind.LAYER, signs.of(value), 0)
 
 
 def statistic(name: str) -> Expr:
@@ -114,30 +107,21 @@ def statistic(name: str) -> Expr:
 def apply(op: str, *args: Expr, exponent: float | None = None) -> Expr:
     """The op on its operands. Raises KindError if their kinds do not fit."""
     code, kinds, signs_of = _ROWS[op]
-    if len(args) == 1:
-        (x,) = args
-        kind = kinds.get((x.kind,)) or kind_of(op, x.kind)
-        if exponent is None:
-            sign, payload, value = signs_of[x.sign], code + x.digest, None
-        else:
-            value = exponent + 0.0
-            sign, payload = power_sign(value)[x.sign], code + x.digest + struct.pack("<d", value)
-        return Expr(
-            op,
-            args,
-            value,
-            blake2b(payload, digest_size=16).digest(),
-            kind,
-            sign,
-            x.axes,
-            x.size + 1,
-        )
-    x, y = args
-    kind = kinds.get((x.kind, y.kind)) or kind_of(op, x.kind, y.kind)
-    digest = blake2b(code + x.digest + y.digest, digest_size=16).digest()
-    return Expr(
-        op, args, None, digest, kind, signs_of[x.sign][y.sign], x.axes | y.axes, x.size + y.size + 1
-    )
+    if len(args) == 2:
+        x, y = args
+        kind = kinds.get((x.kind, y.kind)) or kind_of(op, x.kind, y.kind)
+        digest = blake2b(code + x.digest + y.digest, digest_size=16).digest()
+        sign, axes, size = signs_of[x.sign][y.sign], x.axes | y.axes, x.size + y.size + 1
+        return Expr(op, args, None, digest, kind, sign, axes, size)
+    (x,) = args
+    kind, payload = kinds.get((x.kind,)) or kind_of(op, x.kind), code + x.digest
+    if exponent is None:
+        digest = blake2b(payload, digest_size=16).digest()
+        return Expr(op, args, None, digest, kind, signs_of[x.sign], x.axes, x.size + 1)
+    exponent += 0.0
+    digest = blake2b(payload + struct.pack("<d", exponent), digest_size=16).digest()
+    sign = power_sign(exponent)[x.sign]
+    return Expr(op, args, exponent, digest, kind, sign, x.axes, x.size + 1)
 
 
 def postorder(*roots: Expr) -> Iterator[Expr]:
@@ -164,10 +148,10 @@ def walk(roots: Sequence[T], operands: Callable[[T], Sequence[T]]) -> Iterator[T
 
 def fold(root: Expr, value: Callable[[Expr, list[V]], V]) -> V:
     """What a program comes to, each distinct part from what its operands come to."""
-    values: dict[Expr, V] = {}
+    values: dict[bytes, V] = {}
     for node in postorder(root):
-        values[node] = value(node, [values[arg] for arg in node.args])
-    return values[root]
+        values[node.digest] = value(node, [values[arg.digest] for arg in node.args])
+    return values[root.digest]
 
 
 def inputs(*roots: Expr) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ describe it. Names with a leading `_` are private to their file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +82,23 @@ def load_text(text: str, source_name: str = "<text>") -> EmqFile:
     return EmqFile(source, tuple(lines.programs))
 
 
+def load_line(text: str, source_name: str, names: Mapping[str, Expr]) -> Program:
+    """Read `name = expression` over names bound before. Raises EmqError; E108 for a reserved name.
+
+    A name may be bound anew.
+    """
+    passage = Passage(Source(source_name, text), text)
+    tree = read_binding(passage)
+    if (refusal := _reserved(passage, tree)) is not None:
+        raise EmqError(refusal)
+    (value,) = tree.operands
+    reader = Reader(passage, names)
+    expr = reader.read(value)
+    if expr is None:
+        raise failure(reader.errors)
+    return complete(text, value, expr, reader.warnings, tree.text)
+
+
 def read_text(path: str | Path) -> str:
     """The text of a file. Raises E301, E104, E111."""
     try:
@@ -134,8 +151,19 @@ def statements(text: str) -> Iterator[Statement]:
         yield Statement("\n".join(lines), start, " ".join(description))
 
 
+def _reserved(passage: Passage, tree: Node) -> Diagnostic | None:
+    """E108 if a line binds the name of a statistic or an op."""
+    name = tree.text
+    if name not in INPUTS and name not in OPS:
+        return None
+    what = "a statistic" if name in INPUTS else "an op"
+    return passage.diagnostic(
+        "E108", f"'{name}' is {what} and cannot be bound", tree.mark, "reserved"
+    )
+
+
 class _Lines:
-    """The lines of one file on their way to programs, and the mistakes found so far."""
+    """The lines of a file become programs, as far as they have no mistakes."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -180,20 +208,13 @@ class _Lines:
         if new:
             self.names[name] = expr
         if expr is not None:
-            text = passage.text[value.span.start : value.span.end]
-            self.programs.append(
-                complete(text, value, expr, reader.warnings, name, statement.description)
-            )
+            text, warnings = passage.text[value.span.start : value.span.end], reader.warnings
+            self.programs.append(complete(text, value, expr, warnings, name, statement.description))
 
     def _bind(self, name: str, passage: Passage, tree: Node) -> bool:
         """Whether the line may bind its name; reports E107 and E108."""
-        if name in INPUTS or name in OPS:
-            what = "a statistic" if name in INPUTS else "an op"
-            self.errors.append(
-                passage.diagnostic(
-                    "E108", f"'{name}' is {what} and cannot be bound", tree.mark, "reserved"
-                )
-            )
+        if (refusal := _reserved(passage, tree)) is not None:
+            self.errors.append(refusal)
             return False
         offset = passage.start + tree.mark.start
         if self.first.setdefault(name, offset) == offset:
@@ -209,16 +230,11 @@ class _Lines:
         """What to say of a name that `user` needs before it is bound; None if no line binds it."""
         if name not in self.uses:
             return None
+        rule = "a line may use only the names bound above it"
         if name == user:
-            return (
-                f"'{name}' is used in its own definition",
-                "a line may use only the names bound above it",
-            )
+            return f"'{name}' is used in its own definition", rule
         if self._needs(name, user):
-            return (
-                f"'{user}' and '{name}' need each other",
-                "a line may use only the names bound above it",
-            )
+            return f"'{user}' and '{name}' need each other", rule
         return f"'{name}' is bound further down", f"move its line above the one that binds '{user}'"
 
     def _needs(self, start: str, goal: str) -> bool:

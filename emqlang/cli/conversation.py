@@ -10,15 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TextIO
 
-from emqlang.grammar.diagnostics import EXIT_OK, EmqError, Passage, Source, error, nearest
+from emqlang.grammar.diagnostics import EXIT_OK, EmqError, error, nearest
 from emqlang.grammar.expr import Expr
+from emqlang.grammar.files import load_line
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.library import LIBRARY
-from emqlang.grammar.ops import CALLS, OPS
-from emqlang.grammar.program import Program, complete, failure, parse
+from emqlang.grammar.ops import CALLS
+from emqlang.grammar.program import Program, parse
 from emqlang.grammar.text import printer
-from emqlang.grammar.text.reader import Reader
-from emqlang.grammar.text.syntax import read_binding
 from emqlang.grammar.text.tokens import BINDING, open_bracket
 from emqlang.tasks.eval import evaluate
 from emqlang.tasks.workbench import Workbench
@@ -68,22 +67,9 @@ class Repl:
 
     def _bind(self, statement: str) -> None:
         """`name = expression`; a later line may bind the name anew."""
-        passage = Passage(Source(SOURCE, statement), statement)
-        tree = read_binding(passage)
-        if tree.text in INPUTS or tree.text in OPS:
-            what = "a statistic" if tree.text in INPUTS else "an op"
-            raise EmqError(
-                passage.diagnostic(
-                    "E108", f"'{tree.text}' is {what} and cannot be bound", tree.mark, "reserved"
-                )
-            )
-        reader = Reader(passage, self.names)
-        expr = reader.read(tree.operands[0])
-        if expr is None:
-            raise failure(reader.errors)
-        program = complete(statement, tree.operands[0], expr, reader.warnings, tree.text)
+        program = load_line(statement, SOURCE, self.names)
         render.diagnostics(program.warnings)
-        self.bound[tree.text] = expr
+        self.bound[program.name] = program.expr
 
     def _command(self, statement: str) -> None:
         word, _, rest = statement[1:].partition(" ")

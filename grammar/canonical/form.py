@@ -67,7 +67,7 @@ def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None =
         node = stack.pop()
         if node.digest in forms:
             continue
-        operands = _operands(node)
+        operands = _members(node) if node.op in _CHAINS else node.args
         waiting = [operand for operand in operands if operand.args and operand.digest not in forms]
         if waiting:
             stack += [node, *waiting]
@@ -101,11 +101,9 @@ def _form(node: Expr, operands: list[Expr]) -> Expr:
     return literal(0) if form.sign == ZERO else form
 
 
-def _operands(node: Expr) -> tuple[Expr, ...]:
-    """The operands; of a chain of additions or multiplications all members, which meet at once."""
-    chain, members = _CHAINS.get(node.op, ()), list[Expr]()
-    if not chain:
-        return node.args
+def _members(node: Expr) -> tuple[Expr, ...]:
+    """The members of a chain of additions, or of multiplications, which meet at once."""
+    chain, members = _CHAINS[node.op], list[Expr]()
     while node.op in chain:
         node, member = node.args
         members.append(member)

@@ -174,16 +174,10 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
         base, exponent = queue.pop(next(iter(queue)))
         if base.op == "exp":
             exponent_of_e.append(product([base.args[0], literal(exponent)]))
-        elif base.op == "abs" and exponent % 2 == 0:
-            push(base.args[0], exponent)
-        elif base.op in _SPLITS and not (base.op in _WHOLE and exponent != int(exponent)):
-            scale, parts = split(base)
-            coefficient *= power_of(scale, exponent)
-            for part, inner in parts:
-                push(part, inner * exponent)
-        elif base.op == "abs" and base.args[0].op == "mul":
-            for part, inner in split(base.args[0])[1]:
-                push(make("abs", part), inner * exponent)
+        elif (inside := _inside(base, exponent)) is not None:
+            coefficient *= inside[0]
+            for factor in inside[1]:
+                push(*factor)
         else:
             if base.op == "add" and exponent == int(exponent) and leading(base) < 0:
                 base, coefficient = negate(base), coefficient * (-1.0 if exponent % 2 else 1.0)
@@ -202,6 +196,19 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
     if exponent_of_e:
         merged.append((make("exp", total(exponent_of_e)), 1.0))
     return coefficient, merged
+
+
+def _inside(base: Expr, exponent: float) -> tuple[float, Factors] | None:
+    """A power as a coefficient and powers of what its base is made of; None for a true base."""
+    if base.op == "abs" and exponent % 2 == 0:
+        return 1.0, [(base.args[0], exponent)]
+    if base.op in _SPLITS and not (base.op in _WHOLE and exponent != int(exponent)):
+        scale, parts = split(base)
+        return power_of(scale, exponent), [(part, inner * exponent) for part, inner in parts]
+    if base.op == "abs" and base.args[0].op == "mul":
+        _, parts = split(base.args[0])
+        return 1.0, [(make("abs", part), inner * exponent) for part, inner in parts]
+    return None
 
 
 def _met(base: Expr, up: float, down: float) -> tuple[float, ...]:

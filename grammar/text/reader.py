@@ -17,10 +17,8 @@ from emqlang.grammar.text.syntax import Form, Node, parts
 
 MAX_SIZE = 10_000
 MAX_ERRORS = 5
-_WRITTEN = {
-    "neg": "-x",
-    **{op: f"x {infix} {'2' if op == 'pow' else 'y'}" for infix, op in INFIX.items()},
-}
+_INFIX = {op: f"x {infix} {'2' if op == 'pow' else 'y'}" for infix, op in INFIX.items()}
+_WRITTEN = {"neg": "-x", **_INFIX}
 _FUNCTIONS = frozenset(CALLS)
 
 
@@ -50,15 +48,7 @@ class Reader:
                 return None
         expr = values.pop()
         if expr is not None and expr.size > MAX_SIZE:
-            size = (
-                f"{expr.size:,}"
-                if expr.size < 10**9
-                else f"about 10^{math.floor(math.log10(expr.size))}"
-            )
-            message = (
-                f"the program has {size} nodes once its names are replaced by what they stand for"
-            )
-            self._report("E106", f"{message}; {MAX_SIZE:,} is the limit", tree.span)
+            self._report("E106", _too_large(expr.size), tree.span)
             return None
         return expr
 
@@ -81,12 +71,8 @@ class Reader:
         value = float(node.text)
         if math.isfinite(value):
             return literal(value)
-        self._report(
-            "E110",
-            f"'{_short(node.text)}' is not a finite float64",
-            node.span,
-            help=("the largest is 1.7976931348623157e308",),
-        )
+        message = f"'{_short(node.text)}' is not a finite float64"
+        self._report("E110", message, node.span, "", "the largest is 1.7976931348623157e308")
         return None
 
     def _name(self, node: Node) -> Expr | None:
@@ -96,40 +82,27 @@ class Reader:
         if name in INPUTS:
             return statistic(name)
         if name in _FUNCTIONS:
-            self._report(
-                "E103",
-                f"'{name}' is a function of one value",
-                node.mark,
-                "no argument",
-                (f"write {name}(...)",),
-            )
+            message = f"'{name}' is a function of one value"
+            self._report("E103", message, node.mark, "no argument", f"write {name}(...)")
         elif later := self.later(name):
-            self._report("E109", later[0], node.mark, help=(later[1],))
+            self._report("E109", later[0], node.mark, "", later[1])
         else:
             self._unknown(node, "not a statistic or function", (*self.names, *INPUTS, *CALLS))
         return None
 
     def _callable(self, node: Node) -> bool:
         """Whether a call names a function and has as many arguments as it takes; reports if not."""
-        name = node.text
+        name, operands = node.text, node.operands
         if name in _FUNCTIONS:
-            if len(node.operands) == OPS[name].arity:
+            if len(operands) == OPS[name].arity:
                 return True
-            message = f"'{name}' takes {OPS[name].arity} argument, got {len(node.operands)}"
-            span = (
-                Span(node.operands[1].span.start, node.operands[-1].span.end)
-                if node.operands
-                else node.span
-            )
-            self._report("E103", message, span)
+            message = f"'{name}' takes {OPS[name].arity} argument, got {len(operands)}"
+            extra = Span(operands[1].span.start, operands[-1].span.end) if operands else node.span
+            self._report("E103", message, extra)
         elif name in INPUTS or name in self.names or self.later(name):
             what = "statistic" if name in INPUTS else "name for an expression"
-            self._report(
-                "E103",
-                f"'{name}' is a {what} and takes no arguments",
-                node.mark,
-                help=(f"a product is written {name} * (...)",),
-            )
+            message = f"'{name}' is a {what} and takes no arguments"
+            self._report("E103", message, node.mark, "", f"a product is written {name} * (...)")
         else:
             self._unknown(node, "not a function", CALLS)
         return False
@@ -137,26 +110,19 @@ class Reader:
     def _unknown(self, node: Node, label: str, known: tuple[str, ...]) -> None:
         from emqlang.grammar.paper import NAMES
 
-        name = node.text
+        name, help = node.text, nearest(node.text, known)
         if name in _WRITTEN:
-            help: tuple[str, ...] = (f"'{name}' is written {_WRITTEN[name]}",)
+            help = (f"'{name}' is written {_WRITTEN[name]}",)
         elif name in NAMES:
             help = (f"the paper's '{name}' is {NAMES[name].text} here",)
-        else:
-            help = nearest(name, known)
-        self._report("E102", f"unknown name '{_short(name)}'", node.mark, label, help)
+        self._report("E102", f"unknown name '{_short(name)}'", node.mark, label, *help)
 
     def _power(self, node: Node, base: Expr, exponent: Expr) -> Expr | None:
         negated = exponent.op == "neg" and exponent.args[0].op == LITERAL
         power = exponent.args[0] if negated else exponent
         if power.op != LITERAL:
-            help = "x ** y is exp(y * log(x)) for positive x"
-            self._report(
-                "E203",
-                "the right side of ** must be a literal number",
-                node.operands[1].span,
-                help=(help,),
-            )
+            message, place = "the right side of ** must be a literal number", node.operands[1].span
+            self._report("E203", message, place, "", "x ** y is exp(y * log(x)) for positive x")
             return None
         return self._apply(node, "pow", [base], -power.number if negated else power.number)
 
@@ -168,13 +134,10 @@ class Reader:
         except KindError as error:
             place = node.operands[0].span if len(args) == 1 else node.mark
             label = " and ".join(f"{arg.kind}" for arg in args)
-            self._report(error.code, error.message, place, label, error.help)
+            self._report(error.code, error.message, place, label, *error.help)
             return None
-        if (
-            op in _DOMAINS
-            and args[0].sign & NEGATIVE
-            and not (exponent is not None and exponent.is_integer())
-        ):
+        whole = exponent is not None and exponent.is_integer()
+        if op in _DOMAINS and args[0].sign & NEGATIVE and not whole:
             self._warn(node, op, args[0])
         return expr
 
@@ -184,21 +147,13 @@ class Reader:
         text = self.passage.quote(inner.span)
         bare = text[1:-1] if op == "pow" and text[0] == "(" else text
         shown = f"abs({bare})" if len(bare) <= 40 and "#" not in bare else "abs(...)"
-        mended = (
-            f"{shown} ** {self.passage.quote(node.operands[1].span)}"
-            if op == "pow"
-            else f"{op}({shown})"
-        )
-        sign = signs.describe(argument.sign)
-        self.warnings.append(
-            self.passage.diagnostic(
-                "W601", _DOMAINS[op], inner.span, sign, (f"did you mean {mended}?",)
-            )
-        )
+        mended = f"{op}({shown})"
+        if op == "pow":
+            mended = f"{shown} ** {self.passage.quote(node.operands[1].span)}"
+        sign, help = signs.describe(argument.sign), (f"did you mean {mended}?",)
+        self.warnings.append(self.passage.diagnostic("W601", _DOMAINS[op], inner.span, sign, help))
 
-    def _report(
-        self, code: str, message: str, span: Span, label: str = "", help: tuple[str, ...] = ()
-    ) -> None:
+    def _report(self, code: str, message: str, span: Span, label: str = "", *help: str) -> None:
         self.errors.append(self.passage.diagnostic(code, message, span, label, help))
 
 
@@ -207,6 +162,12 @@ _DOMAINS = {
     "sqrt": "'sqrt' may meet negative values, where it is 0",
     "pow": "a power that is not an integer may meet negative values, where it is 0",
 }
+
+
+def _too_large(size: int) -> str:
+    nodes = f"{size:,}" if size < 10**9 else f"about 10^{int(math.log10(size))}"
+    means = "once its names are replaced by what they stand for"
+    return f"the program has {nodes} nodes {means}; {MAX_SIZE:,} is the limit"
 
 
 def _short(name: str) -> str:
