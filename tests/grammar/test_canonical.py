@@ -1,4 +1,4 @@
-"""The canonical form means what the program means, is reached in one go, and joins what the rules prove equal."""
+"""The canonical form means what the program means, and joins what the rules prove equal."""
 
 from __future__ import annotations
 

@@ -173,7 +173,8 @@ def test_reading_a_file_imports_nothing_heavy(tmp_path: Path) -> None:
     path = tmp_path / "a.emq"
     path.write_text("a = mean(abs(w))\n")
     script = (
-        "import sys; from emqlang.grammar import load_file, fmt; load_file(sys.argv[1]); fmt('a = w');"
+        "import sys; from emqlang.grammar import load_file, fmt;"
+        "load_file(sys.argv[1]); fmt('a = w');"
         "print(*{'torch', 'numpy', 'scipy', 'sympy', 'networkx', 'rich'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Graphs of programs: what they keep apart, what they join, and that the hash is what networkx's rounds would give."""
+"""Graphs of programs: what they keep apart and join; the hash agrees with networkx's rounds."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def test_no_depth_is_too_deep(height: int) -> None:
 
 def test_every_operand_has_a_slot() -> None:
     graph = to_networkx(parse("w * w - 2").expr)
-    assert sorted(label for _, label in graph.nodes(data="label")) == [
-        "2", "mul", "operand", "operand", "operand 1", "operand 2", "sub", "w",
-    ]  # fmt: skip
+    labels = sorted(label for _, label in graph.nodes(data="label"))
+    slots = ["operand", "operand", "operand 1", "operand 2"]
+    assert labels == ["2", "mul", *slots, "sub", "w"]
 
 
 def copied(expr: Expr) -> Expr:

@@ -40,14 +40,15 @@ MEANING = {
     "x2_error": "-sum(x2 * square(qerr))",
     "fisher_form": "-fisher_qerr",
     "fisher_error": "-sum(fisher * square(qerr))",
-    "evolved": "sqrt((fisher_qerr + (fisher_act * fisher_qerr * (bits * bits + 0.66) + (macs - var(log(act)) * "
-    "exp(fisher_qerr * orm)))) ** 2.7)",
+    "evolved": "sqrt((fisher_qerr + (fisher_act * fisher_qerr * (bits * bits + 0.66) + "
+    "(macs - var(log(act)) * exp(fisher_qerr * orm)))) ** 2.7)",
     "evolved_short": "-(fisher_qerr * log(fan_in)) ** 1.3",
-    "evolved_forwards": "-((square(out_mse * (act_qerr * out_mse ** 3.2)) * act_numel) ** 0.11 * (((loss_inc + fisher_qerr + "
-    "fisher_qerr) * bits + fisher_qerr) * bits ** 1.8))",
+    "evolved_forwards": "-((square(out_mse * (act_qerr * out_mse ** 3.2)) * act_numel) ** 0.11 * "
+    "(((loss_inc + fisher_qerr + fisher_qerr) * bits + fisher_qerr) * bits ** 1.8))",
     "evolved_forwards_short": "-(act_qerr ** 0.21 * kl) * out_mse ** 0.29",
     "evolved_four": "-(macs * act_qerr / log(1.9 * hess_eig) + fisher_qerr) ** 1.3",
-    "evolved_four_forwards": "-(bits ** 3.7 * fisher_qerr * abs((fisher_qerr / channels_in) ** 1.6 - out_mse))",
+    "evolved_four_forwards": "-(bits ** 3.7 * fisher_qerr * "
+    "abs((fisher_qerr / channels_in) ** 1.6 - out_mse))",
 }
 
 
@@ -144,7 +145,7 @@ def test_every_name_of_the_paper_stands_for_an_expression(name: str) -> None:
 
 
 def test_the_genotype_reads_as_the_library_has_it() -> None:
-    """[[1, 11], [6, 14], 2] over (grad_synflow, w), with the mean of the softmax replaced by what it is."""
+    """[[1, 11], [6, 14], 2] over (grad_synflow, w), the mean of the softmax as what it is."""
     unary = {op.index: op.text for op in NAMES.values() if op.arity == 1}
     chains = [[1, 11], [6, 14]]
     branches = []

@@ -30,11 +30,14 @@ def tree(text: str) -> Node:
 
 def nested(node: Node) -> str:
     """The tree with all its parentheses."""
-    parts = [nested(operand) for operand in node.operands]
+    operands = [nested(operand) for operand in node.operands]
     return {
-        Form.NUMBER: node.text, Form.NAME: node.text, Form.CALL: f"{node.text}[{','.join(parts)}]",
-        Form.MINUS: f"(-{''.join(parts)})", Form.INFIX: f"({node.text.join(parts)})",
-    }[node.form]  # fmt: skip
+        Form.NUMBER: node.text,
+        Form.NAME: node.text,
+        Form.CALL: f"{node.text}[{','.join(operands)}]",
+        Form.MINUS: f"(-{''.join(operands)})",
+        Form.INFIX: f"({node.text.join(operands)})",
+    }[node.form]
 
 
 def code(text: str) -> str:
