@@ -1,4 +1,4 @@
-"""Eq. 5 on ResNet-18 with random weights, from the command line, against a computation that shares nothing with it."""
+"""Eq. 5 on ResNet-18 with random weights, on the command line, against another computation."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_the_screen(emq: Emq, quick: Quick) -> None:
 def test_an_interrupted_run_goes_on(
     emq: Emq, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Units that are finished are kept; the same command resumes from them and makes the same network."""
+    """Finished units are kept; the same command resumes from them and makes the same network."""
     from emqlang.quant.ptq.rounding import Reconstruction
 
     arguments = ("--config", "3", "--rounding", "brecq", "--iters", "20", *quick, "--out")

@@ -73,10 +73,8 @@ def test_tied_layers_with_different_bits_are_refused(
     path = tmp_path / "bits.json"
     record = {layer.name: 4 for layer in collection.layers} | {"layer2.0.downsample.0": 2}
     path.write_text(json.dumps(record))
-    with pytest.raises(
-        EmqError,
-        match=r"tied layers layer2\.0\.conv2 and layer2\.0\.downsample\.0 have different bits: 4 and 2",
-    ):
+    layers = r"layer2\.0\.conv2 and layer2\.0\.downsample\.0"
+    with pytest.raises(EmqError, match=f"tied layers {layers} have different bits: 4 and 2"):
         read_configuration(str(path), collection)
 
 

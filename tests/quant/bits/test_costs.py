@@ -16,7 +16,7 @@ from emqlang.quant.networks.network import Network, load, prepare
 
 MENU = tuple(Choice(bits, None) for bits in range(2, 9))
 
-# OMPQ's published bits for ResNet-18 (conv1, 16 block convolutions, fc) and the MB, of 2 ** 20 bytes, that it prints.
+# OMPQ's published bits for ResNet-18 (conv1, 16 block convolutions, fc), and its size in MiB.
 OMPQ = {
     3.0: (4, 3, 4, 4, 4, 4, 4, 3, 4, 4, 2, 2, 2, 2, 2, 2, 2, 2),
     3.5: (4, 3, 3, 4, 4, 4, 4, 4, 4, 4, 3, 3, 4, 3, 2, 2, 2, 3),

@@ -48,13 +48,23 @@ def test_widths_are_distinct_and_in_order_of_appearance(menu: list[Choice]) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'' is not an entry"), ("2,", "'' is not an entry"), ("2,2", "'2' appears twice in the menu"), ("2,02", "twice"),
-        ("0", "'0' is out of range"), ("17", "out of range"), ("999", "out of range"), ("1000", "not an entry"),
+        ("", "'' is not an entry"),
+        ("2,", "'' is not an entry"),
+        ("2,2", "'2' appears twice in the menu"),
+        ("2,02", "twice"),
+        ("0", "'0' is out of range"),
+        ("17", "out of range"),
+        ("999", "out of range"),
+        ("1000", "not an entry"),
         ("x", "not an entry"),
-        ("2;3", "'2;3' is not an entry"), ("2.5", "not an entry"), ("W2", "not an entry"), ("-2", "not an entry"), ("٣", "not an entry"),
+        ("2;3", "'2;3' is not an entry"),
+        ("2.5", "not an entry"),
+        ("W2", "not an entry"),
+        ("-2", "not an entry"),
+        ("٣", "not an entry"),
         ("2\n\n3", "not an entry"),
     ],
-)  # fmt: skip
+)
 def test_weight_bits_that_are_none(text: str, message: str) -> None:
     with pytest.raises(EmqError) as refused:
         parse_bits(text)

@@ -1,4 +1,4 @@
-"""Data sets: the shipped images, folders, the user's own batches, noise, and what is wrong with each."""
+"""Data sets: the shipped images, folders, the user's own batches, noise, and their mistakes."""
 
 from __future__ import annotations
 
@@ -185,10 +185,16 @@ def test_wrong_folders_are_refused(folder: Path, tmp_path: Path) -> None:
 
 FORMS = {
     "tensors": "batches = [torch.ones(3, 3, 8, 8), torch.zeros(2, 3, 8, 8)]",
-    "tuples": "batches = [(torch.ones(3, 3, 8, 8), torch.tensor([0, 1, 0])), (torch.zeros(2, 3, 8, 8), torch.tensor([1, 1]))]",
-    "dicts": "batches = lambda: iter([{'pixel_values': torch.ones(5, 3, 8, 8), 'label': torch.tensor([0, 1, 0, 1, 1])}])",
+    "tuples": """batches = [
+    (torch.ones(3, 3, 8, 8), torch.tensor([0, 1, 0])),
+    (torch.zeros(2, 3, 8, 8), torch.tensor([1, 1])),
+]""",
+    "dicts": """def batches():
+    yield {'pixel_values': torch.ones(5, 3, 8, 8), 'label': torch.tensor([0, 1, 0, 1, 1])}""",
     "samples": "batches = [(torch.ones(3, 8, 8), y) for y in (0, 1, 0, 1, 1)]",
-    "generator": "def batches():\n    for y in (0, 1, 0, 1, 1):\n        yield torch.ones(1, 3, 8, 8).half(), torch.tensor([y])",
+    "generator": """def batches():
+    for y in (0, 1, 0, 1, 1):
+        yield torch.ones(1, 3, 8, 8).half(), torch.tensor([y])""",
 }
 
 

@@ -1,4 +1,4 @@
-"""Built-in networks: torchvision's names and shapes, forward, seeded initialisation, ties, shipped weights."""
+"""Built-in networks: torchvision's names and shapes, forwards, seeds, ties, shipped weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of every form: what is fed, what the labels are, and that cutting and joining lose no row."""
+"""Batches of every form: what is fed, which part is labels; cutting and joining lose no row."""
 
 from __future__ import annotations
 

@@ -124,15 +124,26 @@ def same(original: nn.Module, adapted: nn.Module, *args: Any, **options: Any) ->
 CAUSAL = torch.triu(torch.ones(5, 5, dtype=torch.bool), 1)
 PADDING = torch.tensor([[False] * 5, [False, False, False, True, True]])
 PER_HEAD = torch.randn(8, 5, 5, generator=torch.Generator().manual_seed(2))
+MASKS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "causal": {"attn_mask": CAUSAL},
+    "per head": {"attn_mask": PER_HEAD},
+    "padding": {"key_padding_mask": PADDING},
+    "both": {"attn_mask": CAUSAL, "key_padding_mask": PADDING},
+    "hint": {"attn_mask": CAUSAL, "is_causal": True},
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "no bias": {"bias": False},
+    "bias kv": {"add_bias_kv": True},
+    "zero": {"add_zero_attn": True, "add_bias_kv": True},
+}
 
 
 @pytest.mark.parametrize("grad", [True, False], ids=["slow", "fast"])
 @pytest.mark.parametrize("need_weights", [True, False])
-@pytest.mark.parametrize("masks", [{}, {"attn_mask": CAUSAL}, {"attn_mask": PER_HEAD}, {"key_padding_mask": PADDING},
-                                   {"attn_mask": CAUSAL, "key_padding_mask": PADDING}, {"attn_mask": CAUSAL, "is_causal": True}],
-                         ids=["none", "causal", "per head", "padding", "both", "hint"])  # fmt: skip
-@pytest.mark.parametrize("options", [{}, {"bias": False}, {"add_bias_kv": True}, {"add_zero_attn": True, "add_bias_kv": True}],
-                         ids=["plain", "no bias", "bias kv", "zero"])  # fmt: skip
+@pytest.mark.parametrize("masks", MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_adapted_attention_is_the_same_function(
     options: dict[str, Any], masks: dict[str, Any], need_weights: bool, grad: bool
 ) -> None:

@@ -94,7 +94,7 @@ def test_small_networks_have_fewer_suspects(count: int) -> None:
 
 
 class Amplified(nn.Module):
-    """A convolution whose weights differ by a thousandth, and a norm that magnifies what is left: it cannot be folded."""
+    """A convolution whose weights nearly agree, and a norm that magnifies their difference."""
 
     def __init__(self) -> None:
         super().__init__()

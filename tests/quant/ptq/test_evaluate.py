@@ -1,4 +1,4 @@
-"""Figures of networks against a float64 reference in numpy: labels, agreement, KL, metrics of one's own, and what is refused."""
+"""Figures of networks against a float64 reference in numpy; metrics of one's own; refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight and activation grids: levels, zero points, rounding, exact constants, and the search for the range."""
+"""Weight and activation grids: levels, zero points, rounding, constants, the range's search."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_an_unknown_method_is_refused_with_the_nearest() -> None:
 
 
 def by_hand(rows: Tensor, bits: int, symmetric: bool, full_range: bool) -> np.ndarray[Any, Any]:
-    """The min-max grid's values in float64: widen to 0, divide into steps, round half to even, clip, and back."""
+    """The min-max grid in float64: widen to 0, divide, round half to even, clip, and back."""
     x = rows.double().numpy()
     low, high = np.minimum(x.min(1, keepdims=True), 0), np.maximum(x.max(1, keepdims=True), 0)
     levels = 2**bits - (symmetric and not full_range)

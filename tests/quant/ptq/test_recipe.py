@@ -1,4 +1,4 @@
-"""Recipes: what is written is what is read, a damaged one says where, and one of another network is refused."""
+"""Recipes: read as they were written; a damaged one says where; another network's is refused."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_recipe_of_an_older_version_is_read() -> None:
 
 
 def damaged(**changes: Any) -> str:
-    """A recipe as JSON with some entries changed: `layers__a__weight__num_bits=9`; ... takes one away."""
+    """A recipe as JSON, changed by `layers__a__weight__num_bits=9`; ... removes an entry."""
     record = json.loads(uniform(MODEL, ["a"], 4, 8).as_json())
     for path, value in changes.items():
         *outer, last = path.split("__")

@@ -1,4 +1,4 @@
-"""Learned rounding and what it stands on: units, captured tensors, the written-out gradient, Fisher weights."""
+"""Learned rounding: units, captured tensors, the written-out gradient, Fisher weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FAST = Schedule(rate=1e-2)  # for a few hundred iterations
 
 
 class Residual(nn.Module):
-    """A stem and two residual blocks, with in-place activations wherever torchvision has them. (N, 3, 8, 8)"""
+    """A stem and two residual blocks, with in-place activations as in torchvision. (N, 3, 8, 8)"""
 
     class Block(nn.Module):
         def __init__(self, inplace: bool) -> None:
@@ -75,7 +75,7 @@ def residual(inplace: bool = True) -> Network:
 def output_error(
     network: Network, module: nn.Module, name: str, data: Sequence[Tensor], calls: int = 1
 ) -> float:
-    """Mean squared error of a part's outputs, each network given its own inputs, over all of the data."""
+    """Mean squared error of a part's outputs over all the data, each network on its own inputs."""
     sides = (network.module, module)
     wanted, found = (
         capture_outputs(side, side.get_submodule(name), calls, data, feed) for side in sides

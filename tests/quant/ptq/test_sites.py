@@ -1,4 +1,4 @@
-"""Activation quantizers sit on the inputs of layers: one a tensor, run once a forward, eight bits for the network's own input."""
+"""Activation quantizers: one per tensor that layers read, run once a forward; 8 bits for images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from emqlang.quant.ptq.sites import attach, find_sites
 
 
 class Branches(nn.Module):
-    """Two branches that read one tensor, of which the second may stay out; a third behind an in-place change. (N, 4)"""
+    """Branches that read one tensor: one may be skipped, one follows an in-place change. (N, 4)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def test_shared_inputs_are_quantized_once_a_forward() -> None:
 
 
 def test_a_forward_that_is_cut_short_leaves_nothing_behind() -> None:
-    """One reader stays out, and the input is written to in place: what was quantized for it must not be used again."""
+    """A reader is skipped, and its input changes in place: no quantized copy is reused."""
 
     class Pair(nn.Module):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Statistics of a forward and a backward against loops over images: gradients, Fisher, the layers' outputs."""
+"""Statistics of a forward and a backward against loops over images."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_gradient_is_that_of_the_mean_loss(subject: Subject) -> None:
 def by_image(
     network: Network, values: Tensor, labels: Tensor
 ) -> list[tuple[list[list[Tensor]], list[list[Tensor]]]]:
-    """For each image, what every call of every layer put out, and the gradient of that image's loss there."""
+    """For each image, the outputs of every layer's calls, and the gradients of its loss there."""
     found = []
     for i in range(COUNT):
         seen = outputs_of(network, values[i : i + 1])

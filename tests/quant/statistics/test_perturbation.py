@@ -38,7 +38,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 
 def quantized_input(network: Network, index: int, values: Tensor, bits: int) -> ActivationGrid:
-    """What quantizes a layer's input with the least squared error, the network's own with 8 bits."""
+    """Quantizes a layer's input with the least squared error, the network's own with 8 bits."""
     seen: list[Tensor] = []
     layer = network.collection.layers[index]
     handle = layer.module.register_forward_pre_hook(

@@ -33,7 +33,7 @@ def test_qerr_is_quantized_minus_original(subject: tuple[Network, Tensor, Tensor
 
 @pytest.mark.parametrize("method", ["mse", "minmax"])
 def test_every_output_channel_of_every_kind_of_layer_has_one_grid(method: str) -> None:
-    """Grouped, depthwise and transposed: cut the weight at the channel in its own layout, and count its levels."""
+    """Grouped, depthwise and transposed: cut the weight at its channels, and count their levels."""
     network, values, _ = labelled(seeded(Chain), SHAPES[Chain])
     found = collect(
         network, ["qerr", "w"], values, None, menu="2", quantizer=WeightQuantizer(method)

@@ -1,4 +1,4 @@
-"""`x2`, the mean squared input that meets each weight: by unfolding, and as the square of what a weight contributes."""
+"""`x2`, the mean squared input of each weight: by unfolding, and as a squared contribution."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_by_unfolding() -> None:
 
 
 class Padded(nn.Module):
-    """Strides, dilation, padding in values and by reflection, unequal kernels, in all dimensions. (N, 4, 9, 9)"""
+    """Strides, dilation, both kinds of padding, unequal kernels, in all dimensions. (N, 4, 9, 9)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def inputs_of(network: Network, layer: Layer, values: Tensor) -> list[Tensor]:
 
 
 def contributions(layer: Layer, given: Tensor) -> tuple[Tensor, int]:
-    """Sums over the outputs of the squared derivative with respect to each weight, and the positions of a channel."""
+    """Sums over the outputs of each weight's squared derivative, and the positions of a channel."""
 
     def output(weight: Tensor) -> Tensor:
         found = torch.func.functional_call(layer.module, {"weight": weight}, (given,))
@@ -87,7 +87,7 @@ def contributions(layer: Layer, given: Tensor) -> tuple[Tensor, int]:
 
 @pytest.mark.parametrize("kind", [Chain, Sequence1d, PreActivation, Shared, ViT, Padded])
 def test_by_what_each_weight_contributes(kind: type[nn.Module]) -> None:
-    """An output is the sum of weights times inputs, so its derivative with respect to a weight is the input it meets."""
+    """Outputs are sums of weights times inputs: the derivative by a weight is its input."""
     network, values, _ = labelled(seeded(kind), SHAPES.get(kind, (4, 9, 9)), count=2)
     found = layer_values(collect(network, ["x2"], values, None), "x2")
     for layer in network.collection.layers:

@@ -1,4 +1,4 @@
-"""Collection: every row of the input table, nothing else, for every network, the same for the same seed; and what is refused."""
+"""Collection: every row of the input table for every network, reproducibly; and refusals."""
 
 from __future__ import annotations
 
@@ -55,9 +55,14 @@ def test_shape_facts(subject: Subject) -> None:
     names = ["numel", "act_numel", "fan_in", "channels_in", "channels_out", "macs", "depth"]
     found = collect(subject[0], names, *subject[1:])
     assert {name: found.array(name).tolist() for name in names} == {
-        "numel": [24, 48, 12], "act_numel": [48, 36, 3], "fan_in": [8, 12, 4], "channels_in": [2, 3, 4],
-        "channels_out": [3, 4, 3], "macs": [8 * 48, 12 * 36, 12], "depth": [0, 1, 2],
-    }  # fmt: skip
+        "numel": [24, 48, 12],
+        "act_numel": [48, 36, 3],
+        "fan_in": [8, 12, 4],
+        "channels_in": [2, 3, 4],
+        "channels_out": [3, 4, 3],
+        "macs": [8 * 48, 12 * 36, 12],
+        "depth": [0, 1, 2],
+    }
 
 
 def test_weights_lie_output_channels_first() -> None:
@@ -119,7 +124,7 @@ def test_networks_of_other_precisions_are_given_images_of_theirs(dtype: torch.dt
 
 
 def test_the_same_seed_gives_the_same_values(subject: Subject) -> None:
-    """Bit for bit for any number of threads on a network this small; sums that torch splits among threads, to rounding."""
+    """Bit for bit on a small network; to rounding, for sums that torch splits among threads."""
     network, values, labels = subject
     exact = [
         "grad",

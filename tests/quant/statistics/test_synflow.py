@@ -1,4 +1,4 @@
-"""`grad_synflow`: conserved along a chain, alive in every layer of the large networks, and free of data."""
+"""`grad_synflow`: conserved along a chain, alive in every layer of large networks, without data."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ def collected(network: object, *names: str) -> list[list[Tensor]]:
 
 
 class Plain(nn.Module):
-    """A chain without biases, with batch norms, several activations, dropout and a grouped convolution. (N, 2, 8, 8)"""
+    """Batch norms, activations, dropout and a grouped convolution, no biases. (N, 2, 8, 8)"""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(2, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU6(),
             nn.Conv2d(6, 6, 3, groups=3, bias=False), nn.BatchNorm2d(6), nn.GELU(), nn.Dropout(0.5),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5, bias=False), nn.Tanh(), nn.Linear(5, 3, bias=False),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(6, 5, bias=False), nn.Tanh(), nn.Linear(5, 3, bias=False),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ class Plain(nn.Module):
 
 
 def test_every_layer_of_a_chain_carries_the_same_sum() -> None:
-    """Synaptic conservation (arXiv 2006.05467, Theorem 1): sum of weight times gradient is R in each layer."""
+    """Synaptic conservation (arXiv 2006.05467, Theorem 1): one sum of weight times gradient."""
     net = seeded(Plain)
     sums = [
         float((w.double().abs() * g).sum())

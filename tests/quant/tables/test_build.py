@@ -1,4 +1,4 @@
-"""Building tables: rows as `quantize` gives them, whatever is killed, resumed or run beside it; and what is refused."""
+"""Building tables: rows are those of `quantize`, whatever is killed or resumed; and refusals."""
 
 from __future__ import annotations
 

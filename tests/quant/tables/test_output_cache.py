@@ -1,4 +1,4 @@
-"""Configurations one after another, with what they share run once, are what `quantize` gives for each of them."""
+"""Configurations that run what they share once are what `quantize` gives for each of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROWS = 14
 
 
 class Chained(nn.Module):
-    """Sequential containers within each other, with operations in place and one child that returns a pair. (N, 3, 8, 8)"""
+    """Nested containers, operations in place, and a child that returns a pair. (N, 3, 8, 8)"""
 
     def __init__(self) -> None:
         super().__init__()

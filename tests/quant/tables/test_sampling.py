@@ -1,4 +1,4 @@
-"""Configurations: distinct, uniform, split, and in an order in which neighbours share their beginnings."""
+"""Configurations: distinct, uniform, split, and in an order in which neighbours share prefixes."""
 
 from __future__ import annotations
 

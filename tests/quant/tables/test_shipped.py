@@ -47,7 +47,7 @@ def test_a_table_is_what_its_name_says(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_measured_again_alike(name: str) -> None:
-    """Bit for bit where the float network's loss is the same to the last bit; elsewhere a rounding may fall the other way."""
+    """Bit for bit where the float network's loss is; else a rounding may go the other way."""
     table = load(name)
     builder = RowBuilder(table.spec)
     table.check(builder.network)

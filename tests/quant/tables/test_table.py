@@ -1,4 +1,4 @@
-"""Tables as they are read: what they hold, and that nothing damaged, edited, unfinished or foreign passes for one."""
+"""Tables as they are read; nothing damaged, edited, unfinished or foreign passes for one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ EDITS = {
     "the split": "UPDATE configurations SET search = 1 - search WHERE id = 3",
     "a fact": """UPDATE facts SET value = '"other"' WHERE name = 'licence'""",
     "a configuration gone": "DELETE FROM configurations WHERE id = 3",
-    "rows exchanged": "UPDATE measurements SET id = CASE id WHEN 3 THEN 400 WHEN 4 THEN 401 ELSE id END",
+    "rows exchanged": """UPDATE measurements
+        SET id = CASE id WHEN 3 THEN 400 WHEN 4 THEN 401 ELSE id END""",
 }
 
 
