@@ -12,7 +12,7 @@ Kind = TypeVar("Kind")
 
 
 def read_json(text: str, code: str, name: str, path: str = "") -> Any:
-    """The values in a text; `name` says what it is, as 'the recipe'. Raises an error of the code."""
+    """The values in a text; `name` says what it is, as 'the recipe'. Raises the code's error."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as reason:
@@ -20,7 +20,7 @@ def read_json(text: str, code: str, name: str, path: str = "") -> Any:
 
 
 def typed(value: Any, kind: type[Kind], code: str, name: str, path: str = "") -> Kind:
-    """Plain values as a type that msgspec knows. Raises an error of the code."""
+    """Plain values as a type that msgspec knows. Raises the code's error."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as reason:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 
@@ -19,41 +20,35 @@ from emqlang.quant.bits.knapsack import Ints
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something a budget limits: its smallest unit, and what each unit that users write is worth in it."""
+    """Something that a budget limits.
+
+    unit   its smallest unit
+    worth  each unit that users write -> what it is worth in the smallest
+    shown  the unit that reports use
+    """
 
     name: str
     option: str
     unit: str
-    worth: MappingProxyType[str, int]
-    shown: str  # the unit that reports use
+    worth: Mapping[str, int]
+    shown: str
     example: str
 
+    @property
+    def help(self) -> str:
+        return f"write it like {self.option} {self.example}"
 
-def _units(**worth: int) -> MappingProxyType[str, int]:
-    return MappingProxyType(worth)
 
-
-_BYTES = _units(B=1, kB=10**3, KB=10**3, MB=10**6, GB=10**9, KiB=2**10, MiB=2**20, GiB=2**30)
-QUANTITIES = MappingProxyType(
-    {
-        quantity.name: quantity
-        for quantity in (
-            Quantity("size", "--size", "bytes", _BYTES, "MiB", "4.5MiB"),
-            Quantity(
-                "bops", "--bops", "bit operations", _units(M=10**6, G=10**9, T=10**12), "G", "72G"
-            ),
-            Quantity(
-                "latency",
-                "--latency",
-                "nanoseconds",
-                _units(ns=1, us=10**3, ms=10**6, s=10**9),
-                "ms",
-                "3ms",
-            ),
-            Quantity("avg-bits", "--avg-bits", "weight bits", _units(), "bits", "3"),
-        )
-    }
+_BYTES: Final = dict(B=1, kB=10**3, KB=10**3, MB=10**6, GB=10**9, KiB=2**10, MiB=2**20, GiB=2**30)
+_OPERATIONS: Final = dict(M=10**6, G=10**9, T=10**12)
+_TIMES: Final = dict(ns=1, us=10**3, ms=10**6, s=10**9)
+_QUANTITIES: Final = (
+    Quantity("size", "--size", "bytes", _BYTES, "MiB", "4.5MiB"),
+    Quantity("bops", "--bops", "bit operations", _OPERATIONS, "G", "72G"),
+    Quantity("latency", "--latency", "nanoseconds", _TIMES, "ms", "3ms"),
+    Quantity("avg-bits", "--avg-bits", "weight bits", {}, "bits", "3"),
 )
+QUANTITIES: Final[Mapping[str, Quantity]] = {quantity.name: quantity for quantity in _QUANTITIES}
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Budget:
     costs  (groups, choices), smallest units
     base   what the network costs whatever is chosen
     limit  the most that base and choices may cost together
-    per    what one shown unit is, in smallest units: 2 ** 20 for MiB, the number of weights for average bits
+    per    one shown unit in smallest units: 2 ** 20 for MiB, the number of weights for average bits
     """
 
     quantity: Quantity
@@ -86,34 +81,22 @@ _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z
 def parse_limit(name: str, text: str, weights: int = 1) -> int:
     """A limit as written (`4.5MiB`, `72G`, `3ms`, `3.2`) in smallest units, rounded down.
 
-    Average bits are over `weights` weights. Raises E404 for a number that is not positive, or a missing or unknown unit.
+    Average bits are over `weights` weights. Raises E404 for a number that is not positive, or a
+    missing or unknown unit.
     """
     quantity = QUANTITIES[name]
     match = _NUMBER.fullmatch(text)
     if match is None or not math.isfinite(float(match[1])):
-        raise error(
-            "E404",
-            f"'{text}' is not an amount of {name}",
-            f"write it like {quantity.option} {quantity.example}",
-        )
+        raise error("E404", f"'{text}' is not an amount of {name}", quantity.help)
     number, unit = Fraction(match[1]), match[2]
     if number <= 0:
-        raise error(
-            "E404",
-            f"a budget of '{text}' is not positive",
-            f"write it like {quantity.option} {quantity.example}",
-        )
+        raise error("E404", f"a budget of '{text}' is not positive", quantity.help)
     if not quantity.worth:
         if unit:
-            raise error(
-                "E404",
-                f"{name} has no unit, got '{unit}'",
-                f"write it like {quantity.option} {quantity.example}",
-            )
+            raise error("E404", f"{name} has no unit, got '{unit}'", quantity.help)
         return math.floor(number * weights)
     if unit not in quantity.worth:
         missing = f"the unit '{unit}' is unknown" if unit else "the unit is missing"
-        raise error(
-            "E404", f"{missing} in '{text}'", f"units of {name}: {', '.join(quantity.worth)}"
-        )
+        units = f"units of {name}: {', '.join(quantity.worth)}"
+        raise error("E404", f"{missing} in '{text}'", units)
     return math.floor(number * quantity.worth[unit])

@@ -1,11 +1,12 @@
 """What a choice costs: size, bit operations, average bits, latency, in integers.
 
 `accounting` says what a size counts:
-    full     weights at their bits, each layer padded to a byte; its scales at 32 and zero points at 8 bits an output
-             channel; biases and everything else at 32 bits
+    full     weights at their bits, each layer padded to a byte; per output channel a scale at 32 bits
+             and a zero point at 8; biases and everything else at 32 bits
     weights  the same without scales and zero points
-    emq      the paper's: a layer's weights, bias and batch norm parameters all at its bits, and nothing else; its bit
-             operations count five more operations an output element (OMPQ's counter, which EMQ uses)
+    emq      the paper's: a layer's weights, bias and batch norm parameters all at its bits, and
+             nothing else; its bit operations count five more operations per output element (OMPQ's
+             counter, which EMQ uses)
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.recipe import INPUT_BITS
 from emqlang.quant.ptq.sites import find_sites
 
-ACCOUNTINGS = ("full", "weights", "emq")
 FLOAT_BITS = 32
 SCALE_BYTES, ZERO_POINT_BYTES = 4, 1
 
@@ -53,7 +53,9 @@ def bops(
     limit: int = 0,
     act_bits: int = 8,
 ) -> Budget:
-    """Bit operations for one image: MACs x weight bits x bits of the input; what no layer covers counts 32 x 32.
+    """Bit operations for one image: MACs x weight bits x bits of the input.
+
+    What no layer covers counts 32 x 32.
 
     act_bits  of the inputs where the menu does not choose them; the network's own input has 8
     """
@@ -77,45 +79,34 @@ def bops(
 def average_bits(
     network: Network, menu: Sequence[Choice], limit: int = 0, free: Sequence[int] | None = None
 ) -> Budget:
-    """Weight bits over the weights of the groups in the menu; groups (by index) that are not `free` do not count."""
-    counted = range(len(network.collection.groups)) if free is None else free
+    """Weight bits over the weights of the groups in the menu.
+
+    free  indices of the groups that count; None for all
+    """
+    layers, groups = network.collection.layers, network.collection.groups
+    counted = range(len(groups)) if free is None else free
     costs = _table(network, menu, lambda layer, choice: layer.numel * choice.weight_bits)
     costs[[g for g in range(len(costs)) if g not in set(counted)]] = 0
-    weights = sum(
-        network.collection.layers[i].numel
-        for g in counted
-        for i in network.collection.groups[g].layers
-    )
+    weights = sum(layers[i].numel for g in counted for i in groups[g].layers)
     return Budget(QUANTITIES["avg-bits"], costs, 0, limit, max(1, weights))
 
 
 def latency(network: Network, menu: Sequence[Choice], path: Path, limit: int = 0) -> Budget:
-    """An estimate: the sum of a CSV's per-layer times, columns `layer,choice,milliseconds` with choices as in the menu.
+    """An estimate: the sum of the times of layers in a CSV.
 
-    Raises E301 for a file that cannot be read, E313 for rows that are missing, unknown, repeated or not positive numbers.
+    Its columns are `layer,choice,milliseconds`, with choices as in the menu. Raises E301 for a file
+    that cannot be read, E313 for rows that are missing, unknown, repeated or not positive numbers.
     """
     times = _times(path)
     names = [layer.name for layer in network.collection.layers]
     for name, _ in times:
         if name not in names:
-            raise error(
-                "E313",
-                f"the latency table names layer '{name}', which this network lacks",
-                *nearest(name, names),
-                path=str(path),
-            )
-    missing = [
-        f"{name} {choice}"
-        for name in names
-        for choice in map(str, menu)
-        if (name, choice) not in times
-    ]
-    if missing:
-        raise error(
-            "E313",
-            f"the latency table lacks {len(missing)} rows: {', '.join(missing[:5])}",
-            path=str(path),
-        )
+            message = f"the latency table names layer '{name}', which this network lacks"
+            raise error("E313", message, *nearest(name, names), path=str(path))
+    wanted = [(name, choice) for name in names for choice in map(str, menu)]
+    if missing := [" ".join(pair) for pair in wanted if pair not in times]:
+        message = f"the latency table lacks {len(missing)} rows: {', '.join(missing[:5])}"
+        raise error("E313", message, path=str(path))
     costs = _table(network, menu, lambda layer, choice: times[layer.name, str(choice)])
     return Budget(QUANTITIES["latency"], costs, 0, limit, 10**6)
 
@@ -132,14 +123,16 @@ def _table(network: Network, menu: Sequence[Choice], cost: Callable[[Layer, Choi
 
 def _stored(network: Network) -> int:
     """Numbers that the folded network stores: parameters, and buffers of floating point."""
-    buffers = sum(
-        buffer.numel() for buffer in network.module.buffers() if buffer.is_floating_point()
-    )
-    return buffers + sum(parameter.numel() for parameter in network.module.parameters())
+    module = network.module
+    buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    return sum(tensor.numel() for tensor in (*buffers, *module.parameters()))
 
 
 def _extras(network: Network, layer: Layer) -> int:
-    """Numbers that the paper counts at the layer's bits beside its weights: two a channel for its batch norm, else its bias."""
+    """Numbers that the paper counts at the layer's bits beside its weights.
+
+    Two per channel for its batch norm, else its bias.
+    """
     if layer.name in network.folded.values():
         return 2 * layer.channels_out
     return layer.channels_out if layer.bias is not None else 0
@@ -148,13 +141,8 @@ def _extras(network: Network, layer: Layer) -> int:
 def _external(network: Network) -> set[str]:
     """Layers that read the network's own input."""
     layers = network.collection.layers
-    sites = find_sites(
-        network.module,
-        layers,
-        network.example,
-        network.forward,
-        {layer.name: INPUT_BITS for layer in layers},
-    )
+    bits = {layer.name: INPUT_BITS for layer in layers}
+    sites = find_sites(network.module, layers, network.example, network.forward, bits)
     return {name for site in sites if site.external for name in site.layers}
 
 
@@ -163,19 +151,14 @@ def _times(path: Path) -> Mapping[tuple[str, str], int]:
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     except (OSError, UnicodeDecodeError) as failure:
-        raise error(
-            "E301", f"the latency table cannot be read: {failure}", path=str(path)
-        ) from failure
+        message = f"the latency table cannot be read: {failure}"
+        raise error("E301", message, path=str(path)) from failure
     times: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows, 2):
         name, choice, text = row.get("layer"), row.get("choice"), row.get("milliseconds")
         if not name or not choice or not text:
-            raise error(
-                "E313",
-                f"line {number} lacks a layer, a choice or milliseconds",
-                "columns: layer,choice,milliseconds",
-                path=str(path),
-            )
+            message = f"line {number} lacks a layer, a choice or milliseconds"
+            raise error("E313", message, "columns: layer,choice,milliseconds", path=str(path))
         if (name, choice) in times:
             raise error("E313", f"line {number} repeats {name} {choice}", path=str(path))
         try:
@@ -183,8 +166,7 @@ def _times(path: Path) -> Mapping[tuple[str, str], int]:
         except ValueError:
             milliseconds = -1.0
         if not 0 <= milliseconds < 1e9:
-            raise error(
-                "E313", f"line {number}: '{text}' is not a time in milliseconds", path=str(path)
-            )
+            message = f"line {number}: '{text}' is not a time in milliseconds"
+            raise error("E313", message, path=str(path))
         times[name, choice] = round(milliseconds * 10**6)
     return times

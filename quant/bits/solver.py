@@ -1,7 +1,7 @@
 """The best bits: from scores and budgets to one choice for every group.
 
-One budget is solved exactly by `knapsack.solve`. Several start from `scipy.optimize.milp`, whose answer is checked in
-integers, improved by swaps, and then proven, or not, by the same dynamic program.
+One budget is solved exactly by `knapsack.solve`. Several start from `scipy.optimize.milp`, whose answer
+is checked in integers, improved by swaps, and then proven, or not, by the same dynamic program.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from emqlang.quant.bits.knapsack import Bools, Floats, Ints, Optimum, front, pro
 class Assignment:
     """One choice for every group.
 
-    choices  index into the menu, a group
+    choices  index into the menu, per group
     score    sum of the groups' scores
     status   `optimal` only if proven, else `feasible`
     gap      how much better an assignment could still be; 0 if optimal
@@ -40,7 +40,11 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """Why a budget cannot be met: its limit, the least it can be alone, and with the other budgets held (None: not at all)."""
+    """Why a budget cannot be met.
+
+    alone  the least it can be
+    held   the least it can be with the other budgets held; None if they cannot be
+    """
 
     budget: Budget
     alone: int
@@ -56,23 +60,22 @@ def assign(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Assignm
     optimum = _optimum(scores, budgets, allowed)
     if optimum is None:
         return None
-    status, gap = (
-        ("optimal", 0.0) if optimum.proven else ("feasible", optimum.bound - optimum.value)
-    )
-    return Assignment(optimum.choices, optimum.value, status, gap, time.perf_counter() - began)
+    status = "optimal" if optimum.proven else "feasible"
+    gap, seconds = optimum.bound - optimum.value, time.perf_counter() - began
+    return Assignment(optimum.choices, optimum.value, status, gap, seconds)
 
 
 def pareto(scores: Floats, budget: Budget, allowed: Bools) -> list[tuple[int, Assignment]]:
-    """Every undominated (cost, assignment) of one budget, cheapest first; the budget's limit is not applied."""
+    """Every undominated (cost, assignment) of one budget, cheapest first; its limit is not applied."""
     began = time.perf_counter()
-    found = front(scores, budget.costs, allowed)
+    points = front(scores, budget.costs, allowed)
     seconds = time.perf_counter() - began
     return [
         (
-            budget.base + int(found.costs[i]),
-            Assignment(found.choices(i), float(found.values[i]), "optimal", 0.0, seconds),
+            budget.base + int(points.costs[i]),
+            Assignment(points.choices(i), float(points.values[i]), "optimal", 0.0, seconds),
         )
-        for i in range(len(found.costs))
+        for i in range(len(points.costs))
     ]
 
 
@@ -83,7 +86,7 @@ def sample(
     samples: int,
     rng: np.random.Generator,
 ) -> Assignment | None:
-    """The paper's assignment (section 4.1): of `samples` random configurations within budget, the one that scores best."""
+    """The paper's assignment (section 4.1): the best of `samples` random configurations within budget."""
     began = time.perf_counter()
     columns = [rng.choice(np.flatnonzero(row), samples) for row in allowed]
     drawn = np.stack(columns, axis=1)  # (samples, groups)
@@ -102,18 +105,15 @@ def sample(
 
 def shortfalls(budgets: Sequence[Budget], allowed: Bools) -> list[Shortfall]:
     """For every budget, the least that can be reached alone and with the others held."""
-    found = []
+    result = []
     for i, budget in enumerate(budgets):
-        others = [*budgets[:i], *budgets[i + 1 :]]
         least = np.where(allowed, budget.costs, np.iinfo(np.int64).max).min(axis=1).sum()
-        held = _optimum(-budget.costs.astype(np.float64), others, allowed) if others else None
-        alone = budget.base + int(least)
-        found.append(
-            Shortfall(
-                budget, alone, budget.cost(held.choices) if held else (None if others else alone)
-            )
-        )
-    return found
+        alone = held = budget.base + int(least)
+        if others := [*budgets[:i], *budgets[i + 1 :]]:
+            optimum = _optimum(-budget.costs.astype(np.float64), others, allowed)
+            held = None if optimum is None else budget.cost(optimum.choices)
+        result.append(Shortfall(budget, alone, held))
+    return result
 
 
 def _optimum(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Optimum | None:
@@ -147,11 +147,8 @@ def _milp(
     if (room < 0).any():
         return None
     rows = (costs - least[:, :, None]).reshape(len(limits), -1) / np.maximum(room, 1)[:, None]
-    for margin in (
-        0.0,
-        1e-9,
-        1e-6,
-    ):  # HiGHS may overstep by its tolerance: then ask again for a little less
+    # HiGHS may overstep by its tolerance: then ask again for a little less
+    for margin in (0.0, 1e-9, 1e-6):
         with _quiet():
             result = milp(
                 -np.where(allowed, shifted, 0.0).ravel() / scale,
@@ -165,9 +162,9 @@ def _milp(
             )
         if result.x is None:
             return None
-        found = tuple(int(c) for c in result.x.reshape(groups, choices).argmax(axis=1))
-        if _fits(costs, found, limits):
-            return found
+        picked = tuple(int(c) for c in result.x.reshape(groups, choices).argmax(axis=1))
+        if _fits(costs, picked, limits):
+            return picked
     return None
 
 
@@ -205,9 +202,8 @@ def _polish(
         gain = scores[at_group, at_choice] - scores[at_group, taken[at_group]]
         extra = costs[:, at_group, at_choice] - costs[:, at_group, taken[at_group]]
         left = np.array(limits) - costs[:, groups, taken].sum(axis=1)
-        pair_gain = (
-            gain[:, None] + gain
-        )  # changing a group to what it has costs and gains nothing: single swaps are pairs too
+        # Changing a group to what it has costs and gains nothing: single swaps are pairs too.
+        pair_gain = gain[:, None] + gain
         fits = ((extra[:, :, None] + extra[:, None, :]) <= left[:, None, None]).all(axis=0)
         fits &= at_group[:, None] != at_group
         pair_gain[~fits] = -np.inf

@@ -1,1 +1,1 @@
-"""Post-training quantization: grids, calibration, rounding, the quantized network and its evaluation."""
+"""Post-training quantization: grids, calibration, rounding, quantized networks, evaluation."""

@@ -1,4 +1,7 @@
-"""Bias correction: the mean of every output channel becomes what it was in float. Source: arXiv 1906.04721, section 4.2."""
+"""Bias correction: the mean of every output channel becomes what it was in float.
+
+Source: arXiv 1906.04721, section 4.2.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ from emqlang.quant.networks.tracing import Forward
 def correct_biases(
     original: nn.Module, quantized: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward
 ) -> None:
-    """Moves the biases of the quantized network in place, in one forward: each layer sees its forerunners corrected.
+    """Moves the biases of the quantized network in place, in one forward.
 
-    A layer that is called more than once keeps its bias, and so does one without a bias whose forward is its own.
+    Each layer sees the earlier ones corrected. A layer that is called more than once keeps its
+    bias, and so does one without a bias whose forward is not torch's.
     """
     by_name = {layer.name: layer for layer in layers}
     wanted: dict[str, list[Tensor]] = {name: [] for name in by_name}
@@ -34,8 +38,8 @@ def correct_biases(
     def correct(name: str, output: Tensor) -> Tensor:
         layer, module = by_name[name], quantized.get_submodule(name)
         shift = wanted[name][0] - _channel_means(layer, output)
-        bias = module.bias
-        module.bias = nn.Parameter(shift if bias is None else bias + shift, requires_grad=False)  # type: ignore[operator]
+        bias: Any = module.bias
+        module.bias = nn.Parameter(shift if bias is None else bias + shift, requires_grad=False)
         return output + _spread(layer, shift, output)
 
     once = [layer.name for layer in layers if len(wanted[layer.name]) == 1 and _takes_bias(layer)]
@@ -46,9 +50,8 @@ def correct_biases(
 
 def _takes_bias(layer: Layer) -> bool:
     """Whether a bias given to the layer will be added to its output."""
-    return layer.bias is not None or any(
-        type(layer.module).forward is kind.forward for kind in QUANTIZABLE
-    )
+    forward = type(layer.module).forward
+    return layer.bias is not None or any(forward is kind.forward for kind in QUANTIZABLE)
 
 
 def _axis(layer: Layer, output: Tensor) -> int:
@@ -56,14 +59,10 @@ def _axis(layer: Layer, output: Tensor) -> int:
 
 
 def _channel_means(layer: Layer, output: Tensor) -> Tensor:
-    axis = _axis(layer, output)
-    return (
-        output.mean([i for i in range(output.ndim) if i != axis])
-        if output.ndim > 1
-        else output.clone()
-    )
+    others = [i for i in range(output.ndim) if i != _axis(layer, output)]
+    return output.mean(others) if others else output.clone()
 
 
 def _spread(layer: Layer, values: Tensor, output: Tensor) -> Tensor:
-    """One value a channel, shaped to be added to the output."""
+    """One value per channel, shaped to be added to the output."""
     return values.view([-1 if i == _axis(layer, output) else 1 for i in range(output.ndim)])

@@ -1,6 +1,7 @@
 """Activation ranges: one pass over the calibration images with bounded memory.
 
-Of every tensor to quantize, the exact minimum and maximum are kept, and SAMPLES of its values drawn evenly over the images.
+Of every tensor to quantize, the exact minimum and maximum are kept, and SAMPLES of its values,
+drawn evenly over the images.
 """
 
 from __future__ import annotations
@@ -35,16 +36,17 @@ class Observed:
     parts: list[Tensor] = field(default_factory=list)
 
     def add(self, tensor: Tensor, share: float, generator: torch.Generator, layer: str) -> None:
-        """Take in one more tensor, of which about SAMPLES * share values are kept. Not a number, or infinite, is E312."""
+        """Take in one more tensor, of which about SAMPLES * share values are kept.
+
+        Raises E312 for values that are not finite.
+        """
         if not tensor.numel():
             return
         low, high = (float(end) for end in torch.aminmax(tensor))
         if not abs(low) + abs(high) < math.inf:
-            raise error(
-                "E312",
-                f"the input of layer '{layer}' holds values that are not finite",
-                "check the images and the weights: the float network itself gives them",
-            )
+            message = f"the input of layer '{layer}' holds values that are not finite"
+            help = "check the images and the weights: the float network itself gives them"
+            raise error("E312", message, help)
         self.low, self.high = min(self.low, low), max(self.high, high)
         wanted = max(1, round(SAMPLES * share))
         flat = tensor.flatten()
@@ -88,7 +90,10 @@ def observe(
     forward: Forward,
     seed: int,
 ) -> dict[str, Observed]:
-    """One pass of all batches: what every site's tensor held. A site's sample does not depend on the other sites."""
+    """What every site's tensor held in one pass of all batches.
+
+    A site's sample does not depend on the other sites.
+    """
     seen = {site.name: Observed() for site in sites}
     generators = {site.name: generator(f"sample of {site.name}", seed) for site in sites}
     modules = readers(module, [layer for layer in layers if layer.name in seen])
@@ -117,7 +122,7 @@ def _percentile(seen: Observed, bits: int) -> ActivationGrid:
 
 
 def _mse(seen: Observed, bits: int) -> ActivationGrid:
-    """The range with the least squared error on the sample: each end in turn is drawn in, first coarsely, then finely."""
+    """The range with the least squared error on the sample, its ends drawn in by turns."""
     sample = seen.sample
 
     def loss(low: float, high: float) -> float:
@@ -135,7 +140,10 @@ FINE: list[float] = [0.9 ** (step / 8) for step in range(-7, 8)]
 
 
 def _shrink(end: float, loss: Callable[[float], float]) -> float:
-    """The part of an end of the range with the least loss; the larger of equals."""
+    """The part of an end of the range with the least loss, searched coarsely, then finely.
+
+    The larger of equals.
+    """
     if end == 0:
         return end
     best = min(COARSE, key=lambda part: loss(end * part))

@@ -14,21 +14,21 @@ from emqlang.quant.networks.batches import pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.tracing import Forward, tensors
 
-Given = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named arguments of one call
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named ones of one call
 
 
 class _Enough(BaseException):
-    """The rest of the forward is not needed. No Exception, which would be taken for a fault of the network."""
+    """The rest of the forward is not needed; an Exception would seem to be the network's fault."""
 
 
 def capture_inputs(
     model: nn.Module, part: nn.Module, calls: int, batches: Sequence[Any], forward: Forward
-) -> list[Given]:
-    """The arguments of each of the part's `calls` in a forward of the model, for all batches in order.
+) -> list[Arguments]:
+    """The arguments of each of the part's `calls` per forward of the model, for all batches.
 
     Those of several calls are copies: what runs in between may write to them in place.
     """
-    seen: list[Given] = []
+    seen: list[Arguments] = []
 
     def keep(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.append((args, kwargs) if calls == 1 else copied((args, kwargs)))
@@ -57,20 +57,24 @@ def capture_outputs(
     return seen
 
 
-def copied(given: Given) -> Given:
+def copied(arguments: Arguments) -> Arguments:
     """Arguments that may be written to."""
-    copies: Given = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, given)
+
+    def copy(leaf: Any) -> Any:
+        return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+    copies: Arguments = tree_map(copy, arguments)
     return copies
 
 
-def guard(part: nn.Module, given: Given) -> Callable[[Given], Given]:
-    """What to do with arguments before the part is called with them again and again: copies if it writes to them in place."""
-    args, kwargs = copied(given)
+def guard(part: nn.Module, arguments: Arguments) -> Callable[[Arguments], Arguments]:
+    """What to do with arguments before each call of the part: copy them if it writes to them."""
+    args, kwargs = copied(arguments)
     before = [leaf._version for leaf in tensors((args, kwargs))]
     with torch.no_grad():
         part(*args, **kwargs)
     writes = [leaf._version for leaf in tensors((args, kwargs))] != before
-    return copied if writes else lambda given: given
+    return copied if writes else lambda arguments: arguments
 
 
 def _run(model: nn.Module, batches: Sequence[Any], forward: Forward) -> None:

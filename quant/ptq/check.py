@@ -1,4 +1,7 @@
-"""The 8-bit check: a network that 8 bits hurt has a fault that fewer bits would only bury. It names the layers at fault."""
+"""The 8-bit check, which names the layers at fault where it fails.
+
+A network that 8 bits hurt has a fault that fewer bits would only bury.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ FAR = 20.0  # times the usual size of a network's input, or of a channel, is too
 
 @dataclass(frozen=True)
 class Suspect:
-    """A layer that 8 bits hurt on its own: how much of the score that costs, and the likely cause."""
+    """A layer that 8 bits hurt on its own: what that costs of the score, and the likely cause."""
 
     layer: str
     loss: float
@@ -40,9 +43,13 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Check:
-    """Float and 8 bits side by side; `suspects` are named where the check fails, the worst first."""
+    """Float and 8 bits side by side.
 
-    measure: str  # accuracy, or agreement with float
+    measure   'accuracy', or 'agreement with float' where there are no labels
+    suspects  named where the check fails, the worst first
+    """
+
+    measure: str
     float_score: float
     score: float
     passed: bool
@@ -58,7 +65,10 @@ def check(
     forward: Forward = feed,
     progress: Progress = silent,
 ) -> Check:
-    """Quantizes everything to 8 bits by nearest rounding, calibrated on `images` images, and compares with float."""
+    """Quantizes everything to 8 bits by nearest rounding, and compares with float.
+
+    images  how many of the first calibrate
+    """
     return _Trials(network, take(calibration, images), list(test), forward, progress).check()
 
 
@@ -73,13 +83,8 @@ class _Trials:
         forward: Forward,
         progress: Progress,
     ) -> None:
-        self.network, self.calibration, self.test, self.forward, self.progress = (
-            network,
-            calibration,
-            test,
-            forward,
-            progress,
-        )
+        self.network, self.calibration, self.test = network, calibration, test
+        self.forward, self.progress = forward, progress
         self.names = [layer.name for layer in network.collection.layers]
         self.recipe = uniform(identity(network), self.names, 8, 8)
         self.reference: Reference = predict(network.module, test, forward=forward)
@@ -92,42 +97,36 @@ class _Trials:
         float_score, score = _score(plain), self.score(self.names)
         passed = score >= float_score - ACCURACY if labelled else score >= AGREEMENT
         suspects = () if passed else tuple(self._suspects(float_score))
-        return Check(
-            "accuracy" if labelled else "agreement with float", float_score, score, passed, suspects
-        )
+        measure = "accuracy" if labelled else "agreement with float"
+        return Check(measure, float_score, score, passed, suspects)
 
     def score(self, layers: Sequence[str]) -> float:
-        """With these layers alone at 8 bits."""
+        """The score with these layers alone at 8 bits."""
         self.tried += 1
         self.progress("8-bit check", self.tried, self.tried)
-        recipe, procedure = self._only(layers), Procedure(images=self.images)
-        quantized = quantize(
-            self.network, recipe, self.calibration, procedure, forward=self.forward
-        )
-        return _score(
-            evaluate(quantized.module, self.test, reference=self.reference, forward=self.forward)
-        )
+        recipe, procedure, forward = self._only(layers), Procedure(images=self.images), self.forward
+        quantized = quantize(self.network, recipe, self.calibration, procedure, forward=forward)
+        reference = self.reference
+        return _score(evaluate(quantized.module, self.test, reference=reference, forward=forward))
 
     def _only(self, layers: Sequence[str]) -> Recipe:
-        left = LayerRecipe(None, None)
-        return replace(
-            self.recipe,
-            layers={n: e if n in layers else left for n, e in self.recipe.layers.items()},
-        )
+        entries = self.recipe.layers.items()
+        left = {name: LayerRecipe(None, None) for name, _ in entries if name not in layers}
+        return replace(self.recipe, layers={**self.recipe.layers, **left})
 
     def _suspects(self, float_score: float) -> Iterable[Suspect]:
-        """The worst layers by bisection: of all sets tried, the one that hurts most is cut in half next."""
+        """The worst layers by bisection: the set that hurts most so far is cut in half next."""
         queue: list[tuple[float, Sequence[str]]] = [(0.0, self.names)]
-        found: list[tuple[str, float]] = []
-        while queue and len(found) < SUSPECTS:
+        worst: list[tuple[str, float]] = []
+        while queue and len(worst) < SUSPECTS:
             hurt, layers = heappop(queue)
             if len(layers) == 1:
-                found.append((layers[0], -hurt))
+                worst.append((layers[0], -hurt))
                 continue
             middle = len(layers) // 2
             for half in (layers[:middle], layers[middle:]):
                 heappush(queue, (self.score(half) - float_score, half))
-        return [Suspect(name, loss, self._cause(name)) for name, loss in found]
+        return [Suspect(name, loss, self._cause(name)) for name, loss in worst]
 
     def _cause(self, name: str) -> str:
         if norm := self._unfolded_after(name):
@@ -135,19 +134,18 @@ class _Trials:
         inputs, external = self._inputs(name)
         largest = float(inputs.abs().max())
         if external and largest > FAR:
-            return f"the network's input reaches {largest:.3g}: are the images normalised as it was trained?"
-        channels = (
-            inputs.movedim(1, 0).flatten(1).abs().amax(1)
-            if inputs.ndim > 2
-            else inputs.flatten(0, -2).abs().amax(0)
-        )
+            reaches = f"the network's input reaches {largest:.3g}"
+            return f"{reaches}: are the images normalised as it was trained?"
+        axis = 1 if inputs.ndim > 2 else -1
+        channels = inputs.movedim(axis, 0).flatten(1).abs().amax(1)
         typical = float(channels.median())
         if float(channels.max()) > FAR * typical:
-            return f"channel {int(channels.argmax())} of its input reaches {largest:.3g}, others {typical:.3g}: an outlier channel"
+            reaches = f"channel {int(channels.argmax())} of its input reaches {largest:.3g}"
+            return f"{reaches}, others {typical:.3g}: an outlier channel"
         return "none of the usual: all batch norms folded, input in range, no outlier channel"
 
     def _unfolded_after(self, name: str) -> str:
-        """The unfolded batch norm that comes next in the network's own order, before any other layer."""
+        """The unfolded batch norm that follows in the network's own order, before any layer."""
         order: list[str] = [part for part, _ in self.network.module.named_modules()]
         for part in order[order.index(name) + 1 :]:
             if part in self.network.unfolded:
@@ -160,15 +158,15 @@ class _Trials:
         """What the layer is given in float, and whether that is the network's own input."""
         module, layers = self.network.module, self.network.collection.layers
         batch = slice_rows(self.calibration[0], 0, LOOKED_AT)
-        seen: list[Tensor] = []
-        modules = readers(module, [layer for layer in layers if layer.name == name])
-        with torch.no_grad(), reading(modules, lambda _, tensor: seen.append(tensor.clone())):
+        inputs: list[Tensor] = []
+        parts = readers(module, [layer for layer in layers if layer.name == name])
+        with torch.no_grad(), reading(parts, lambda _, tensor: inputs.append(tensor.clone())):
             pass_through(module, batch, self.forward)
         (site,) = find_sites(module, layers, batch, self.forward, {name: 8})
-        return seen[0].float(), site.external
+        return inputs[0].float(), site.external
 
 
-def _score(found: Evaluation) -> float:
-    score = found.accuracy if found.accuracy is not None else found.agreement
+def _score(evaluation: Evaluation) -> float:
+    score = evaluation.agreement if evaluation.accuracy is None else evaluation.accuracy
     assert score is not None
     return score

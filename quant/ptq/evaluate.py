@@ -1,4 +1,4 @@
-"""How good a network is: accuracy and loss where there are labels, agreement with float and KL where there is a reference."""
+"""How good a network is: accuracy and loss by labels, agreement and KL by a reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Metric = Callable[[Any, Any], float]  # of the network's outputs and the batch: 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over all predictions (one an image, or one a token or pixel); None where there is nothing to compare with.
+    """Means over all predictions, per image, token or pixel; None where they cannot be had.
 
     accuracy   share of labels that have the largest logit
     loss       cross entropy of the labels
@@ -39,7 +39,7 @@ class Evaluation:
 
     @property
     def basis(self) -> str:
-        """What the figures stand on, as outputs say it."""
+        """What the figures are of, in words."""
         if self.accuracy is not None:
             return f"labels of {self.images:,} images"
         return f"no labels: agreement with the float network on {self.images:,} images"
@@ -47,7 +47,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Reference:
-    """The float network's logits for a data set, batch by batch, so that several networks can be held against them."""
+    """The float network's logits, batch by batch, to compare several networks with."""
 
     logits: tuple[Tensor, ...]
 
@@ -77,8 +77,9 @@ def evaluate(
 ) -> Evaluation:
     """The figures of a network in eval mode on a data set; see Evaluation.
 
-    Raises E303 where there is neither a label, a reference nor a metric; E304 for labels that do not fit the logits or a
-    reference of another data set; E308 where the network fails; E312 where its outputs are not finite.
+    Raises E303 where there is neither a label, a reference nor a metric; E304 for labels that do
+    not fit the logits or a reference of another data set; E308 where the network fails; E312 where
+    its outputs are not finite.
     """
     tally = _Tally()
     for batch, expected in _paired(data, reference, forward):
@@ -90,11 +91,8 @@ def evaluate(
         if labels is not None or expected is not None:
             _compare(tally, logits_of(outputs), labels, expected)
         elif metric is None:
-            raise error(
-                "E303",
-                "the data has no labels, and there is nothing to compare with",
-                "give labels, or the float network",
-            )
+            message = "the data has no labels, and there is nothing to compare with"
+            raise error("E303", message, "give labels, or the float network")
     if not tally.images:
         raise error("E304", "the data has no images")
     return tally.evaluation()
@@ -113,14 +111,10 @@ class _Tally:
         self.counts[name] = self.counts.get(name, 0) + count
 
     def evaluation(self) -> Evaluation:
-        means = {
-            name: total / self.counts[name]
-            for name, total in self.sums.items()
-            if self.counts[name]
-        }
-        predictions = max(
-            (count for name, count in self.counts.items() if name != "metric"), default=self.images
-        )
+        counted = {name: count for name, count in self.counts.items() if count}
+        means = {name: self.sums[name] / count for name, count in counted.items()}
+        counts = [count for name, count in self.counts.items() if name != "metric"]
+        predictions = max(counts, default=self.images)
         return Evaluation(self.images, predictions, **means)
 
 
@@ -130,10 +124,8 @@ def _paired(
     """Every batch with the reference's logits for it."""
     if not isinstance(reference, Reference):
         for batch in data:
-            yield (
-                batch,
-                None if reference is None else logits_of(pass_through(reference, batch, forward)),
-            )
+            outputs = None if reference is None else pass_through(reference, batch, forward)
+            yield batch, None if outputs is None else logits_of(outputs)
         return
     left = iter(reference.logits)
     for batch in data:
@@ -144,38 +136,41 @@ def _paired(
 
 
 def _compare(tally: _Tally, logits: Tensor, labels: Tensor | None, expected: Tensor | None) -> None:
-    """Book one batch's logits against its labels and against the float network's logits."""
+    """Add one batch's logits, against its labels and against the float network's logits."""
     if not logits.isfinite().all():
         raise error("E312", "the network's outputs hold values that are not finite")
     axis = class_axis(logits, labels)
     logits = logits.movedim(axis, -1)
-    found = logits.argmax(-1)
     if labels is not None:
-        marks = labels.to(logits.device)
-        if marks.is_floating_point() or marks.shape != found.shape:
-            raise error(
-                "E304",
-                f"labels of shape {tuple(labels.shape)} do not fit predictions of shape {tuple(found.shape)}",
-            )
-        counted = marks != IGNORED
-        tally.add("accuracy", ((found == marks) & counted).sum(), int(counted.sum()))
-        loss = cross_entropy(
-            logits.flatten(0, -2), marks.flatten().long(), reduction="sum", ignore_index=IGNORED
-        )
-        tally.add("loss", loss, int(counted.sum()))
+        _add_labelled(tally, logits, labels.to(logits.device))
     if expected is not None:
-        wanted = expected.movedim(axis, -1)
-        if wanted.shape != logits.shape:
-            raise error("E304", "the reference was made from other batches than these")
-        tally.add("agreement", (found == wanted.argmax(-1)).sum(), found.numel())
-        divergence = kl_div(
-            logits.log_softmax(-1), wanted.log_softmax(-1), reduction="sum", log_target=True
-        )
-        tally.add("kl", divergence, found.numel())
+        _add_agreement(tally, logits, expected.movedim(axis, -1))
+
+
+def _add_labelled(tally: _Tally, logits: Tensor, labels: Tensor) -> None:
+    predictions = logits.argmax(-1)
+    if labels.is_floating_point() or labels.shape != predictions.shape:
+        given, fitting = tuple(labels.shape), tuple(predictions.shape)
+        raise error("E304", f"labels of shape {given} do not fit predictions of shape {fitting}")
+    counted = labels != IGNORED
+    tally.add("accuracy", ((predictions == labels) & counted).sum(), int(counted.sum()))
+    flat, targets = logits.flatten(0, -2), labels.flatten().long()
+    loss = cross_entropy(flat, targets, reduction="sum", ignore_index=IGNORED)
+    tally.add("loss", loss, int(counted.sum()))
+
+
+def _add_agreement(tally: _Tally, logits: Tensor, expected: Tensor) -> None:
+    if expected.shape != logits.shape:
+        raise error("E304", "the reference was made from other batches than these")
+    predictions = logits.argmax(-1)
+    tally.add("agreement", (predictions == expected.argmax(-1)).sum(), predictions.numel())
+    own, reference = logits.log_softmax(-1), expected.log_softmax(-1)
+    divergence = kl_div(own, reference, reduction="sum", log_target=True)
+    tally.add("kl", divergence, predictions.numel())
 
 
 def class_axis(logits: Tensor, labels: Tensor | None = None) -> int:
-    """The axis of the classes: the one that the labels lack; without labels, 1 for maps and the last one otherwise."""
+    """The axis of the classes: what labels lack; without them, 1 for maps, else the last."""
     if logits.ndim < 3:
         return -1
     if labels is None:

@@ -1,4 +1,4 @@
-"""How close a quantized network is to the float one, layer by layer, and the proof that it has the bits it claims."""
+"""How close a quantized network is to the float one, layer by layer, and that it has its bits."""
 
 from __future__ import annotations
 
@@ -43,25 +43,22 @@ def compare_layers(
     forward: Forward,
 ) -> tuple[LayerReport, ...]:
     """One row for every layer, from one batch through both networks."""
-    wanted, found = (
-        outputs(original, layers, batch, forward),
-        outputs(quantized, layers, batch, forward),
-    )
-    rows = []
+    exact, rounded = (outputs(side, layers, batch, forward) for side in (original, quantized))
+    reports = []
     for layer in layers:
-        weight = quantized.get_submodule(layer.name).weight
+        name, entry = layer.name, recipe.layers[layer.name]
+        weight = quantized.get_submodule(name).weight
         assert isinstance(weight, Tensor)
-        closeness = sqnr(layer.weight.detach(), weight), sqnr(wanted[layer.name], found[layer.name])
-        entry = recipe.layers[layer.name]
-        weight_bits, input_bits = (
-            None if scheme is None else scheme.num_bits for scheme in (entry.weight, entry.input)
+        report = LayerReport(
+            name,
+            weight_bits=None if entry.weight is None else entry.weight.num_bits,
+            input_bits=None if entry.input is None else entry.input.num_bits,
+            weight_sqnr=sqnr(layer.weight.detach(), weight),
+            output_sqnr=sqnr(exact[name], rounded[name]),
+            distinct=distinct_values(layer.rows(weight)),
         )
-        rows.append(
-            LayerReport(
-                layer.name, weight_bits, input_bits, *closeness, distinct_values(layer.rows(weight))
-            )
-        )
-    return tuple(rows)
+        reports.append(report)
+    return tuple(reports)
 
 
 def outputs(

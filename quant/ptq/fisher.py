@@ -20,8 +20,11 @@ from emqlang.quant.ptq.units import Unit
 def output_gradients(
     original: nn.Module, quantized: nn.Module, unit: Unit, batches: Sequence[Any], forward: Forward
 ) -> list[Tensor]:
-    """The squared gradient, with respect to each of the unit's outputs, of the KL divergence of the quantized network's
-    softmax from the float one's; for all batches and calls in order, divided by their common mean (BRECQ's diagonal)."""
+    """Squared gradients of the KL divergence of quantized from float answers: BRECQ's diagonal.
+
+    They are with respect to each of the unit's outputs, for all batches and calls in order, divided
+    by their common mean.
+    """
     part = quantized.get_submodule(unit.name)
     squares: list[Tensor] = []
     for batch in batches:
@@ -38,15 +41,14 @@ def output_gradients(
         with torch.enable_grad(), listening([(unit.name, part)], on_output=add_zeros):
             answer = logits_of(pass_through(quantized, batch, forward)).log_softmax(axis)
             loss = kl_div(answer, wanted, reduction="sum", log_target=True)
-        squares += [
-            slope.square() for slope in torch.autograd.grad(loss, seen, materialize_grads=True)
-        ]
+        slopes = torch.autograd.grad(loss, seen, materialize_grads=True)
+        squares += [slope.square() for slope in slopes]
     mean = sum(float(square.mean()) for square in squares) / len(squares)
     return [square / mean if mean else torch.ones_like(square) for square in squares]
 
 
 def _plus(output: Any, zeros: Tensor) -> Any:
-    """A module's output with zeros added to its first tensor: their gradient is that tensor's, whatever follows in place."""
+    """A module's output with zeros added to its first tensor, whose gradient is then theirs."""
     leaves, structure = tree_flatten(output)
     first = next(i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor))
     leaves[first] = leaves[first] + zeros

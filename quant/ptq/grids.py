@@ -1,13 +1,14 @@
 """Quantizers: from floating point to integers on a grid, and back.
 
-A weight has one grid for each output channel, an activation one for the tensor. Both always contain 0 exactly, and round
-half to even. A grid's values are (code - zero_point) * scale.
+A weight has one grid for each output channel, an activation one for the tensor. Both always contain
+0 exactly, and round half to even. A grid's values are (code - zero_point) * scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import torch
@@ -45,9 +46,8 @@ class Grid:
     def codes(self, rows: Tensor) -> Tensor:
         """The nearest codes of weights (C, fan_in): uint8, or int32 for more than 8 bits."""
         steps = rows.float().div(self.scale[:, None]).round_().add_(self.zero_point[:, None])
-        return steps.clamp_(self.lowest, self.levels - 1).to(
-            torch.uint8 if self.bits <= 8 else torch.int32
-        )
+        codes = steps.clamp_(self.lowest, self.levels - 1)
+        return codes.to(torch.uint8 if self.bits <= 8 else torch.int32)
 
     def values(self, codes: Tensor) -> Tensor:
         """The float32 weights that codes (C, fan_in) stand for."""
@@ -56,7 +56,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class ActivationGrid:
-    """One asymmetric grid for a whole tensor. Calling it gives the nearest values on the grid."""
+    """One asymmetric grid for a whole tensor; called, it gives the nearest values on the grid."""
 
     bits: int
     scale: float
@@ -64,26 +64,25 @@ class ActivationGrid:
 
     @classmethod
     def spanning(cls, low: float, high: float, bits: int) -> ActivationGrid:
-        """The grid over a range, which is widened to contain 0; any grid will do for a tensor of zeros."""
+        """The grid over a range, widened to contain 0; any grid will do for a tensor of zeros."""
         low, high, steps = min(low, 0.0), max(high, 0.0), (1 << bits) - 1
         scale = float(torch.tensor(high / steps - low / steps, dtype=torch.float32)) or 1.0
         return cls(bits, scale, min(max(round(-low / scale), 0), steps))
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        low = -self.zero_point
-        return (
-            tensor.div(self.scale).round_().clamp_(low, low + (1 << self.bits) - 1).mul_(self.scale)
-        )
+        low, high = -self.zero_point, (1 << self.bits) - 1 - self.zero_point
+        return tensor.div(self.scale).round_().clamp_(low, high).mul_(self.scale)
 
 
 @dataclass(frozen=True)
 class WeightQuantizer:
     """How a weight's grids are found.
 
-    method      'mse': both ends of a channel's range are drawn in to where its squared error is least; 'minmax': the
-                range is kept; 'percentile': PERCENTILE % of it is kept
+    method      'mse': both ends of a channel's range are drawn in to where its squared error is
+                least; 'minmax': the range is kept; 'percentile': PERCENTILE % of it is kept
     symmetric   the zero point is the middle: 2^bits - 1 levels, or all 2^bits with `full_range`
-    Raises E403 for an unknown method and, from `fit`, for a symmetric grid of 1 bit, which has no positive level.
+    Raises E403 for an unknown method and, from `fit`, for a symmetric grid of 1 bit, which has no
+    positive level.
     """
 
     method: str = "mse"
@@ -96,13 +95,10 @@ class WeightQuantizer:
             raise error("E403", f"there is no quantizer method '{self.method}'", *help)
 
     def fit(self, rows: Tensor, bits: int) -> Grid:
-        """The grids of one weight (C, fan_in). A channel of equal weights is represented exactly."""
+        """The grids of one weight (C, fan_in). A channel of equal weights is exact."""
         if self.symmetric and bits == 1:
-            raise error(
-                "E403",
-                "a symmetric grid of 1 bit has no level above 0",
-                "leave symmetric out, or take 2 bits",
-            )
+            message = "a symmetric grid of 1 bit has no level above 0"
+            raise error("E403", message, "leave symmetric out, or take 2 bits")
         with one_thread():
             parts = [self._fit(part, bits) for part in _chunks(rows.detach().float())]
         scale, zero_point = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -116,9 +112,8 @@ class WeightQuantizer:
         """Scale and zero point of a few channels, both float32."""
         low, high = rows.amin(1), rows.amax(1)
         constant = low == high
-        scale, zero_point = METHODS[self.method](
-            rows, lambda low, high: self._spanning(low, high, bits), bits, self._lowest
-        )
+        spanning = partial(self._spanning, bits=bits)
+        scale, zero_point = METHODS[self.method](rows, spanning, bits, self._lowest)
         exact = torch.where(low == 0, 1.0, low.abs())
         below = torch.full_like(low, 1 << bits - 1) if self.symmetric else (low < 0).float()
         return torch.where(constant, exact, scale), torch.where(constant, below, zero_point)
@@ -131,11 +126,6 @@ class WeightQuantizer:
             return scale, torch.full_like(scale, 1 << bits - 1)
         scale = (high / steps - low / steps).clamp_(min=TINY)
         return scale, (-low / scale).round_().clamp_(0, steps)
-
-
-def fit(rows: Tensor, bits: int, quantizer: WeightQuantizer | None = None) -> Grid:
-    """The grids of a weight (C, fan_in), by default asymmetric and with the least squared error."""
-    return (quantizer or WeightQuantizer()).fit(rows, bits)
 
 
 Spanning = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -157,7 +147,7 @@ def _percentile(rows: Tensor, spanning: Spanning, bits: int, lowest: int) -> tup
 
 
 def _mse(rows: Tensor, spanning: Spanning, bits: int, lowest: int) -> tuple[Tensor, Tensor]:
-    """Both ends independently, first over all pairs of COARSE parts, then around the best; of equals, the widest."""
+    """Both ends over all pairs of COARSE parts, then around the best; of equals, the widest."""
     low, high = _ends(rows)
     best = _Best(low)
     buffers = torch.empty_like(rows), torch.empty_like(rows)
@@ -184,10 +174,8 @@ class _Best:
     def offer(self, loss: Tensor, low: Tensor, high: Tensor) -> None:
         better = loss < self.loss
         self.loss = torch.where(better, loss, self.loss)
-        self.low, self.high = (
-            torch.where(better, low, self.low),
-            torch.where(better, high, self.high),
-        )
+        self.low = torch.where(better, low, self.low)
+        self.high = torch.where(better, high, self.high)
 
 
 def _loss(

@@ -1,13 +1,13 @@
-"""The quantized network: a copy of the user's module with the weights of the grids, and quantizers on its layers' inputs.
+"""The quantized network: a copy of the user's module with weights on grids and quantized inputs.
 
-Its checkpoint is one safetensors file: integers, scales and zero points of every quantized weight, everything else as it
-is, and the recipe; loading it gives the same outputs bit for bit.
+Its checkpoint is one safetensors file: integers, scales and zero points of every quantized weight,
+everything else as it is, and the recipe; loading it gives the same outputs bit for bit.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import Struct, to_builtins
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,8 +26,9 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.tracing import run, tensors
 from emqlang.quant.ptq.fidelity import LayerReport
 from emqlang.quant.ptq.grids import ActivationGrid, Grid
-from emqlang.quant.ptq.recipe import ModelIdentity, Recipe, check_fits, parse_recipe
+from emqlang.quant.ptq.recipe import ModelIdentity, Recipe, Scheme, check_fits, parse_recipe
 from emqlang.quant.ptq.sites import Site, attach
+from emqlang.quant.records import read_json, typed
 from emqlang.store import write_atomically
 
 FORMAT = "emqlang-quantized-1"
@@ -52,7 +54,7 @@ class Quantized:
     module   a copy of the network's, of its own class, to be used like it; in eval mode
     weights  layer -> its weight as integers
     inputs   the activation quantizers and where they sit
-    report   one row a layer; empty for a network that was loaded
+    report   one row per layer; empty for a network that was loaded
     """
 
     module: nn.Module
@@ -63,32 +65,36 @@ class Quantized:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint."""
-        hidden = {self.module.get_submodule(name).weight.data_ptr() for name in self.weights}  # type: ignore[operator]
+        weights: Iterable[Any] = (self.module.get_submodule(name).weight for name in self.weights)
+        known = {weight.data_ptr() for weight in weights}
         stored: dict[str, Tensor] = {}
         for name, tensor in self.module.state_dict().items():
-            if tensor.data_ptr() not in hidden:
+            if tensor.data_ptr() not in known:
                 stored[name] = tensor.detach().cpu().contiguous()
-                hidden.add(tensor.data_ptr()) if tensor.numel() else None
+                known |= {tensor.data_ptr()} if tensor.numel() else set()
         for name, weight in self.weights.items():
             parts = (weight.codes, weight.grid.scale, weight.grid.zero_point.to(torch.uint8))
-            stored |= {
-                f"{name}.weight.{part}": value.cpu().contiguous()
-                for part, value in zip(PARTS, parts, strict=True)
-            }
+            for part, value in zip(PARTS, parts, strict=True):
+                stored[f"{name}.weight.{part}"] = value.cpu().contiguous()
         write_atomically(path, lambda file: save_file(stored, file, self._metadata()))
 
     def _metadata(self) -> dict[str, str]:
-        inputs = [
-            {
-                "layers": site.layers,
-                "bits": grid.bits,
-                "external": site.external,
-                "scale": grid.scale,
-                "zero_point": grid.zero_point,
-            }
+        rows = [
+            _Input(site.layers, grid.bits, site.external, grid.scale, grid.zero_point)
             for site, grid in self.inputs
         ]
-        return {"format": FORMAT, "recipe": self.recipe.as_json(), "inputs": json.dumps(inputs)}
+        inputs = json.dumps(to_builtins(rows))
+        return {"format": FORMAT, "recipe": self.recipe.as_json(), "inputs": inputs}
+
+
+class _Input(Struct):
+    """An activation quantizer as checkpoints hold it."""
+
+    layers: tuple[str, ...]
+    bits: int
+    external: bool
+    scale: float
+    zero_point: int
 
 
 def identity(network: Network) -> ModelIdentity:
@@ -110,29 +116,24 @@ def blank(network: Network) -> nn.Module:
     return quick if same else plain
 
 
+@torch.inference_mode()
 def _agree(network: Network, plain: nn.Module, quick: nn.Module) -> bool:
-    with torch.inference_mode():
-        pairs = zip(
-            *(tensors(run(module, network.example, network.forward)) for module in (plain, quick)),
-            strict=True,
-        )
-        values = [(a.double(), b.double()) for a, b in pairs]
-        return all(
-            torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max())) for a, b in values
-        )
+    sides = [tensors(run(side, network.example, network.forward)) for side in (plain, quick)]
+    pairs = [(a.double(), b.double()) for a, b in zip(*sides, strict=True)]
+    return all(torch.allclose(a, b, 1e-3, 1e-4 * float(a.abs().max())) for a, b in pairs)
 
 
 def _to_channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    images = (isinstance(arg, Tensor) and arg.ndim == 4 for arg in args)
-    return tuple(
-        arg.contiguous(memory_format=torch.channels_last) if image else arg
-        for arg, image in zip(args, images, strict=True)
-    )
+    def turned(arg: Any) -> Any:
+        images = isinstance(arg, Tensor) and arg.ndim == 4
+        return arg.contiguous(memory_format=torch.channels_last) if images else arg
+
+    return tuple(map(turned, args))
 
 
 @torch.no_grad()
 def install(module: nn.Module, layer: Layer, values: Tensor) -> None:
-    """Put values (C_out, fan_in) into this layer's weight in a copy of the network, in place: who shares it sees it."""
+    """Put values (C_out, fan_in) into this layer's weight in a copy of the network, in place."""
     weight = module.get_submodule(layer.name).weight
     assert isinstance(weight, nn.Parameter)
     weight.copy_(layer.unrows(values))
@@ -141,44 +142,53 @@ def install(module: nn.Module, layer: Layer, values: Tensor) -> None:
 def load_quantized(path: Path, network: Network) -> Quantized:
     """The quantized network of a checkpoint; `network` is the float one it was made from.
 
-    Raises E301 if the file cannot be read, E302 if its tensors do not fit, E310 and E311 for its recipe.
+    Raises E301 if the file cannot be read, E302 if its tensors do not fit, E310 and E311 for its
+    recipe.
     """
     stored, metadata = _read(path)
     recipe = parse_recipe(metadata["recipe"], str(path))
     layers = network.collection.layers
     check_fits(recipe, identity(network), [layer.name for layer in layers])
     misfit = partial(error, "E302", path=str(path))
-    weights: dict[str, QuantizedWeight] = {}
-    for layer in layers:
-        if (scheme := recipe.layers[layer.name].weight) is None:
-            continue
-        found = [stored.pop(f"{layer.name}.weight.{part}", None) for part in PARTS]
-        codes, scale, zero_point = (
-            tensor if tensor is not None else torch.empty(0) for tensor in found
-        )
-        channels = layer.channels_out
-        if (codes.shape, scale.shape, zero_point.shape) != (
-            (channels, layer.fan_in),
-            (channels,),
-            (channels,),
-        ):
-            raise misfit(
-                f"the checkpoint's integers of layer '{layer.name}' are missing, or of another shape"
-            )
-        grid = Grid(scheme.num_bits, scale, zero_point, int(scheme.symmetric))
-        if codes.dtype != torch.uint8 or int(codes.max()) >= grid.levels:
-            raise misfit(
-                f"the checkpoint's integers of layer '{layer.name}' do not fit its {scheme.num_bits} bits"
-            )
-        weights[layer.name] = QuantizedWeight(codes, grid)
+    weights = {
+        layer.name: _weight(layer, scheme, stored, misfit)
+        for layer in layers
+        if (scheme := recipe.layers[layer.name].weight) is not None
+    }
     module = blank(network)
     _restore(module, stored, misfit)
     for layer in layers:
         if layer.name in weights:
             install(module, layer, weights[layer.name].values)
-    inputs = _inputs(metadata["inputs"])
+    inputs = _inputs(metadata["inputs"], str(path))
     attach(module, layers, [site for site, _ in inputs], {site.name: grid for site, grid in inputs})
     return Quantized(module, recipe, weights, inputs)
+
+
+def _weight(
+    layer: Layer, scheme: Scheme, stored: dict[str, Tensor], misfit: Callable[[str], EmqError]
+) -> QuantizedWeight:
+    """The integers of one layer, taken from the checkpoint's tensors. Raises E302."""
+    codes, scale, zero_point = (
+        stored.pop(f"{layer.name}.weight.{part}", torch.empty(0)) for part in PARTS
+    )
+    channels, integers = layer.channels_out, f"the checkpoint's integers of layer '{layer.name}'"
+    shapes = (channels, layer.fan_in), (channels,), (channels,)
+    if (codes.shape, scale.shape, zero_point.shape) != shapes:
+        raise misfit(f"{integers} are missing, or of another shape")
+    grid = Grid(scheme.num_bits, scale, zero_point, int(scheme.symmetric))
+    if codes.dtype != torch.uint8 or int(codes.max()) >= grid.levels:
+        raise misfit(f"{integers} do not fit its {scheme.num_bits} bits")
+    return QuantizedWeight(codes, grid)
+
+
+def _inputs(text: str, path: str) -> list[tuple[Site, ActivationGrid]]:
+    """Raises E302."""
+    name = "the checkpoint's inputs"
+    rows = typed(read_json(text, "E302", name, path), list[_Input], "E302", name, path)
+    sites = [Site(row.layers, row.bits, row.external) for row in rows]
+    grids = [ActivationGrid(row.bits, row.scale, row.zero_point) for row in rows]
+    return list(zip(sites, grids, strict=True))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -189,38 +199,23 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (OSError, SafetensorError) as reason:
         raise error("E301", f"cannot read the checkpoint: {reason}", path=str(path)) from reason
     if metadata.get("format") != FORMAT:
-        raise error(
-            "E301",
-            "this is not a quantized network",
-            "`emqlang quantize` writes them",
-            path=str(path),
-        )
+        help = "`emqlang quantize` writes them"
+        raise error("E301", "this is not a quantized network", help, path=str(path))
     return tensors, metadata
 
 
 @torch.no_grad()
-def _restore(module: nn.Module, stored: Mapping[str, Tensor], misfit: Any) -> None:
-    """Copy everything that was not quantized into the module; a bias that only the quantized network has is made."""
-    own = module.state_dict(keep_vars=True)
+def _restore(
+    module: nn.Module, stored: Mapping[str, Tensor], misfit: Callable[[str], EmqError]
+) -> None:
+    """Copy everything that was not quantized into the module, new biases too."""
+    current = module.state_dict(keep_vars=True)
     for name, tensor in stored.items():
         parent, _, last = name.rpartition(".")
-        if (
-            name not in own
-            and last == "bias"
-            and getattr(module.get_submodule(parent), "bias", 0) is None
-        ):
-            module.get_submodule(parent).bias = nn.Parameter(tensor.clone(), requires_grad=False)
-        elif name not in own or own[name].shape != tensor.shape:
+        if name in current and current[name].shape == tensor.shape:
+            current[name].copy_(tensor)
+            continue
+        part = None if name in current or last != "bias" else module.get_submodule(parent)
+        if part is None or getattr(part, "bias", 0) is not None:
             raise misfit(f"the checkpoint's tensor '{name}' does not fit the network")
-        else:
-            own[name].copy_(tensor)
-
-
-def _inputs(text: str) -> list[tuple[Site, ActivationGrid]]:
-    return [
-        (
-            Site(tuple(row["layers"]), row["bits"], row["external"]),
-            ActivationGrid(row["bits"], row["scale"], row["zero_point"]),
-        )
-        for row in json.loads(text)
-    ]
+        part.bias = nn.Parameter(tensor.clone(), requires_grad=False)

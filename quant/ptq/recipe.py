@@ -1,12 +1,13 @@
-"""The recipe: which bits every layer of which network gets, why, and what came of it, in one JSON file.
+"""The recipe: which bits every layer of which network gets, why, and what came of it, as JSON.
 
-PTQ, QAT and export read the same recipe. Field names of a layer's quantizers are those of compressed-tensors.
+PTQ, QAT and export read the same recipe. Field names of a layer's quantizers are those of
+compressed-tensors.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.records import read_json, typed
-from emqlang.store import write_atomically
+from emqlang.store import write_text
 
 SCHEMA = "emqlang-recipe"
 SCHEMA_VERSION = 1
@@ -121,7 +122,7 @@ class Procedure(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """See the file's own docstring.
+    """Which bits every layer of a network gets.
 
     budget     quantity -> limit as written ('size' -> '4.5MiB')
     achieved   quantity -> what the choice costs, in the quantity's smallest unit
@@ -150,17 +151,14 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def bits(self) -> dict[str, int]:
         """Layer -> weight bits, of the layers that are quantized."""
-        return {
-            name: entry.weight.num_bits
-            for name, entry in self.layers.items()
-            if entry.weight is not None
-        }
+        weights = {name: entry.weight for name, entry in self.layers.items()}
+        return {name: scheme.num_bits for name, scheme in weights.items() if scheme is not None}
 
     def as_json(self) -> str:
         return json.dumps(to_builtins(self), indent=2, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
-        write_atomically(path, lambda file: file.write_text(self.as_json(), encoding="utf-8"))
+        write_text(path, self.as_json())
 
 
 def weight_scheme(bits: int, *, observer: str = "mse", symmetric: bool = False) -> Scheme:
@@ -214,27 +212,21 @@ def parse_recipe(text: str, path: str = "") -> Recipe:
     return typed(record, Recipe, "E310", "the recipe", path)
 
 
-def check_fits(recipe: Recipe, model: ModelIdentity, layers: list[str]) -> None:
+def check_fits(recipe: Recipe, model: ModelIdentity, layers: Sequence[str]) -> None:
     """Raises E311 if the recipe is for another network, or its layers are not exactly these."""
     if recipe.model.weights_sha256 != model.weights_sha256:
-        theirs, ours = recipe.model.weights_sha256[:12], model.weights_sha256[:12]
+        recipes, this = recipe.model.weights_sha256[:12], model.weights_sha256[:12]
         raise error(
             "E311",
-            f"the recipe is for {recipe.model.name} with weights {theirs}, and this is {model.name} with weights {ours}",
+            f"the recipe is for {recipe.model.name} with weights {recipes}, "
+            f"and this is {model.name} with weights {this}",
             "give the network and weights it was made for, or make a recipe for this one",
         )
     for name in recipe.layers:
         if name not in layers:
-            raise error(
-                "E311",
-                f"the recipe has a layer '{name}', which the network lacks",
-                *nearest(name, layers),
-            )
-    missing = [name for name in layers if name not in recipe.layers]
-    if missing:
+            message = f"the recipe has a layer '{name}', which the network lacks"
+            raise error("E311", message, *nearest(name, layers))
+    if missing := [name for name in layers if name not in recipe.layers]:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise error(
-            "E311",
-            f"the recipe lacks layer '{missing[0]}'{others}",
-            "a layer that stays in float is written as null",
-        )
+        message = f"the recipe lacks layer '{missing[0]}'{others}"
+        raise error("E311", message, "a layer that stays in float is written as null")

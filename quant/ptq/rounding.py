@@ -1,7 +1,8 @@
-"""Learned rounding: AdaRound layer by layer, BRECQ block by block, so that every unit returns what it did in float.
+"""Learned rounding: AdaRound layer by layer, BRECQ block by block.
 
-Every weight is rounded down, or up: h in [0, 1] says which, softly while it is learned and hard in the end. Units are done
-in order, each given what the network quantized so far gives it. Sources: arXiv 2004.10568, 2102.05426.
+Every weight is rounded down, or up, so that every unit returns what it did in float: h in [0, 1]
+says which, softly while it is learned and hard in the end. Units are rounded in order, each on what
+the network quantized so far gives it. Sources: arXiv 2004.10568, 2102.05426.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch.func import functional_call
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.tracing import Forward, tensors
-from emqlang.quant.ptq.capture import Given, capture_inputs, capture_outputs, guard
+from emqlang.quant.ptq.capture import Arguments, capture_inputs, capture_outputs, guard
+from emqlang.quant.ptq.fisher import output_gradients
 from emqlang.quant.ptq.grids import Grid
 from emqlang.quant.ptq.quantized import install
 from emqlang.quant.ptq.recipe import Procedure
@@ -57,7 +59,7 @@ SCHEDULE = Schedule()
 
 @dataclass(frozen=True)
 class RoundingProgress:
-    """How far the work is: iterations done of all, in which unit, and a guess of the time left."""
+    """How far learned rounding is: iterations done of all, in which unit, and the time left."""
 
     unit: str
     done: int
@@ -109,7 +111,7 @@ class SoftRounding:
     def step(
         self, loss: Callable[[list[Tensor]], Tensor], weight: float, exponent: float | None
     ) -> None:
-        """One step down the loss of the soft weights, plus the regularisation; its gradient is written out by hand."""
+        """One step down the loss plus the regularisation, whose gradient is written by hand."""
         with torch.no_grad():
             sigmoid = self.alpha.sigmoid()
             h = sigmoid.mul(ZETA - GAMMA).add_(GAMMA).clamp_(0, 1)
@@ -186,9 +188,9 @@ class Reconstruction:
         trial = 3
         seconds = 0.0
         for unit in units:
-            given, targets = self._captured(unit, self.batches[:1])
+            inputs, targets = self._captured(unit, self.batches[:1])
             rounding = self._soft(unit)
-            loss = self._loss(unit, self._guard(unit, given), given[0], targets[0], None)
+            loss = self._loss(unit, self._guard(unit, inputs), inputs[0], targets[0], None)
             rounding.step(loss, self.schedule.weight, 2.0)
             began = time.perf_counter()
             for _ in range(trial):
@@ -197,53 +199,45 @@ class Reconstruction:
         return seconds
 
     def _round(self, unit: Unit, generator: torch.Generator, clock: _Clock) -> Codes:
-        given, targets = self._captured(unit, self.batches)
+        inputs, targets = self._captured(unit, self.batches)
         weights = self._fisher(unit) if self.procedure.fisher else None
         rounding = self._soft(unit)
-        fresh = self._guard(unit, given)
+        fresh = self._guard(unit, inputs)
         order: list[int] = []
         iterations = self.procedure.iterations
         for step in range(iterations):
-            order = order or torch.randperm(len(given), generator=generator).tolist()
+            order = order or torch.randperm(len(inputs), generator=generator).tolist()
             i = order.pop()
             weight = None if weights is None else weights[i]
-            loss = self._loss(unit, fresh, given[i], targets[i], weight)
+            loss = self._loss(unit, fresh, inputs[i], targets[i], weight)
             rounding.step(loss, self.schedule.weight, self.schedule.exponent(step, iterations))
             clock.tick(unit.name)
         return rounding.codes()
 
     def _soft(self, unit: Unit) -> SoftRounding:
-        return SoftRounding(
-            [self.layers[name] for name in unit.layers], self.grids, self.schedule.rate
-        )
+        layers = [self.layers[name] for name in unit.layers]
+        return SoftRounding(layers, self.grids, self.schedule.rate)
 
-    def _captured(self, unit: Unit, batches: Sequence[Any]) -> tuple[list[Given], list[Tensor]]:
-        """What the unit is given in the quantized network, and what it returns in the float one. Raises E312."""
-        given = capture_inputs(
-            self.quantized,
-            self.quantized.get_submodule(unit.name),
-            unit.calls,
-            batches,
-            self.forward,
-        )
-        part = self.original.get_submodule(unit.name)
-        targets = capture_outputs(self.original, part, unit.calls, batches, self.forward)
+    def _captured(self, unit: Unit, batches: Sequence[Any]) -> tuple[list[Arguments], list[Tensor]]:
+        """The unit's inputs in the quantized network and float outputs. Raises E312."""
+        rounded, exact = (side.get_submodule(unit.name) for side in (self.quantized, self.original))
+        inputs = capture_inputs(self.quantized, rounded, unit.calls, batches, self.forward)
+        targets = capture_outputs(self.original, exact, unit.calls, batches, self.forward)
         if not all(bool(target.isfinite().all()) for target in targets):
-            raise error(
-                "E312",
-                f"the float network's output of '{unit.name}' holds values that are not finite",
-                "check the images",
+            message = (
+                f"the float network's output of '{unit.name}' holds values that are not finite"
             )
-        return given, targets
+            raise error("E312", message, "check the images")
+        return inputs, targets
 
-    def _guard(self, unit: Unit, given: Sequence[Given]) -> Callable[[Given], Given]:
-        return guard(self.quantized.get_submodule(unit.name), given[0])
+    def _guard(self, unit: Unit, inputs: Sequence[Arguments]) -> Callable[[Arguments], Arguments]:
+        return guard(self.quantized.get_submodule(unit.name), inputs[0])
 
     def _loss(
         self,
         unit: Unit,
-        fresh: Callable[[Given], Given],
-        given: Given,
+        fresh: Callable[[Arguments], Arguments],
+        arguments: Arguments,
         target: Tensor,
         weight: Tensor | None,
     ) -> Callable[[list[Tensor]], Tensor]:
@@ -255,19 +249,16 @@ class Reconstruction:
         channels = target.shape[-1] if linear or target.ndim < 2 else target.shape[1]
 
         def loss(values: list[Tensor]) -> Tensor:
-            args, kwargs = fresh(given)
-            output = tensors(
-                functional_call(part, dict(zip(names, values, strict=True)), args, kwargs)
-            )[0]
+            args, kwargs = fresh(arguments)
+            weights = dict(zip(names, values, strict=True))
+            output = tensors(functional_call(part, weights, args, kwargs))[0]
             squared = (output - target).square()
             return (squared if weight is None else squared * weight).mean() * channels
 
         return loss
 
     def _fisher(self, unit: Unit) -> list[Tensor]:
-        """Squared gradient of the KL divergence from float with respect to the unit's output, of mean 1, for every batch."""
-        from emqlang.quant.ptq.fisher import output_gradients
-
+        """How much each element of the unit's output matters, 1 on average, for every batch."""
         return output_gradients(self.original, self.quantized, unit, self.batches, self.forward)
 
     def _install(self, codes: Codes) -> None:
@@ -276,7 +267,7 @@ class Reconstruction:
 
 
 class _Clock:
-    """Counts steps, and tells how many are left and how long they will take."""
+    """Counts steps, and reports how many are left and how long they will take."""
 
     def __init__(self, total: int, estimate: float, report: Report) -> None:
         self.total, self.estimate, self.report = total, estimate, report
@@ -289,8 +280,5 @@ class _Clock:
         if self.done % REPORT_EVERY == 0 or self.done == self.total:
             share = self.done / self.total
             measured = (time.perf_counter() - self.began) * (1 - share) / share
-            self.report(
-                RoundingProgress(
-                    unit, self.done, self.total, share * measured + (1 - share) ** 2 * self.estimate
-                )
-            )
+            left = share * measured + (1 - share) ** 2 * self.estimate
+            self.report(RoundingProgress(unit, self.done, self.total, left))

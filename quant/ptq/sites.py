@@ -1,7 +1,8 @@
-"""Activation quantizers, and where they sit: on the input of every quantizable layer (`placement: operands`).
+"""Activation quantizers, and where they sit: on the input of every layer (`placement: operands`).
 
-Layers that receive the same tensor share one quantizer, which runs once a forward. The tensor that the network itself is
-given has INPUT_BITS. What lies between the layers (adds, pooling, softmax, logits) stays in floating point.
+Layers that receive the same tensor share one quantizer, which runs once per forward. The tensor
+that the network itself is given has INPUT_BITS. What lies between the layers (adds, pooling,
+softmax, logits) stays in floating point.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ Read = Callable[[str, Tensor], None]  # what is done with a layer's input
 
 @dataclass(frozen=True)
 class Site:
-    """One quantizer's place: the layers whose input it quantizes, the first giving it its name; `external` if that input is
-    the network's own."""
+    """The place of one quantizer.
+
+    layers    whose input it quantizes, at least one; the first gives it its name
+    external  whether that input is the network's own
+    """
 
     layers: tuple[str, ...]
     bits: int
@@ -46,22 +50,22 @@ def find_sites(
 ) -> tuple[Site, ...]:
     """Where quantizers go, from one forward of the float network; a layer with bits None has none.
 
-    Layers share a site if they were given the very same tensors, unchanged in between, and want the same bits.
+    Layers share a site if they receive the very same tensors, unchanged, at the same bits.
     """
-    given: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    inputs: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     keys: dict[str, list[tuple[int, int]]] = {layer.name: [] for layer in layers}
 
     def note(name: str, tensor: Tensor) -> None:
-        given[name].append(tensor)  # held, so that no two tensors have one identity
+        inputs[name].append(tensor)  # held, so that no two tensors have one identity
         keys[name].append((id(tensor), 0 if tensor.is_inference() else tensor._version))
 
     with torch.no_grad(), reading(readers(module, layers), note):
         pass_through(module, batch, forward)
     sites: dict[Any, Site] = {}
     for name, width in bits.items():
-        if width is None or not given[name]:
+        if width is None or not inputs[name]:
             continue
-        external = all(_is_input(tensor, batch) for tensor in given[name])
+        external = all(_is_input(tensor, batch) for tensor in inputs[name])
         width = INPUT_BITS if external else width
         key = (width, *keys[name])
         others = sites[key].layers if key in sites else ()
@@ -77,9 +81,9 @@ def reading(modules: Iterable[tuple[str, nn.Module]], read: Read) -> AbstractCon
 
 
 class SharedInput:
-    """The hook that quantizes what its layers are given: once a forward, however many of them read it.
+    """The hook that quantizes the input of its layers, once per forward, however many read it.
 
-    readers  how many layers read the same tensor in one forward; after the last one it is let go
+    readers  how many layers read the same tensor in one forward; after the last it is dropped
     """
 
     def __init__(self, quantizer: Callable[[Tensor], Tensor], readers: int) -> None:
@@ -95,7 +99,7 @@ class SharedInput:
         return ((quantized, *args[1:]), kwargs) if args else ((), kwargs | {"input": quantized})
 
     def read(self, tensor: Tensor) -> Tensor:
-        """The tensor, quantized; what was made for the layer before is used again if it is still the same tensor."""
+        """The tensor, quantized once for all layers in a row that read it."""
         if self.seen is not tensor or self.quantized is None:
             self.seen, self.quantized, self.left = tensor, self.quantizer(tensor), self.readers
         quantized = self.quantized
@@ -109,7 +113,7 @@ class SharedInput:
 
 
 class NewForward:
-    """The hook on the network itself: what quantizers kept of the forward before, if it was cut short, is not used."""
+    """The hook on the network itself: drops what a forward that was cut short left behind."""
 
     def __init__(self, inputs: Sequence[SharedInput]) -> None:
         self.inputs = inputs
@@ -125,7 +129,7 @@ def attach(
     sites: Iterable[Site],
     quantizers: Mapping[str, Callable[[Tensor], Tensor]],
 ) -> Callable[[], None]:
-    """Put a quantizer, by site name, on the inputs of its layers; returns what takes them off again."""
+    """Put a quantizer, by site name, on the inputs of its layers; returns what removes them."""
     shared = [(site, SharedInput(quantizers[site.name], len(site.layers))) for site in sites]
     hooks = {name: hook for site, hook in shared for name in site.layers}
     handles = [module.register_forward_pre_hook(NewForward([hook for _, hook in shared]))]
@@ -149,11 +153,11 @@ def _operand(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
 
 
 def _is_input(tensor: Tensor, batch: Any) -> bool:
-    """Whether these are the values that the network was given, in whatever order: views and copies are its input too."""
-    alike = [
-        leaf
-        for leaf in tensors(batch)
-        if leaf.dtype == tensor.dtype and leaf.numel() == tensor.numel()
-    ]
-    mine = tensor.detach().cpu().flatten().sort().values
-    return any(torch.equal(mine, leaf.detach().cpu().flatten().sort().values) for leaf in alike)
+    """Whether these are the network's own input, or a view or copy of it."""
+
+    def ordered(leaf: Tensor) -> Tensor:
+        return leaf.detach().cpu().flatten().sort().values
+
+    form = tensor.dtype, tensor.numel()
+    alike = [leaf for leaf in tensors(batch) if (leaf.dtype, leaf.numel()) == form]
+    return any(torch.equal(ordered(tensor), ordered(leaf)) for leaf in alike)

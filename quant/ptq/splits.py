@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.data.datasets import SHIPPED, Batches, load_data
@@ -12,7 +13,7 @@ from emqlang.quant.networks.network import Network
 
 @dataclass(frozen=True)
 class Splits:
-    """Images that calibrate, and images that test."""
+    """Calibration images, and test images."""
 
     calibration: Batches
     test: Batches
@@ -21,23 +22,26 @@ class Splits:
     def of(
         cls, network: Network, data: str | None, test: str | None, images: int, seed: int
     ) -> Splits:
-        """`data` and `test` as `--data` takes them. By default the network's own; for data of your own, all of it tests.
+        """`data` and `test` as `--data` takes them; by default the network's own.
 
-        Raises E303 for a network without images of its own, E304 for too few, E301.
+        Of data of your own, all of it tests. Raises E303 for a network without images of its own,
+        E304 for too few, E301.
         """
-        spec = network.spec
-        given = data or (spec.data if spec else "")
-        if not given:
-            raise error(
-                "E303", f"'{network.name}' has no images of its own", "give some with --data"
-            )
+        spec, net, classes = network.spec, network.module, network.classes
+        source = data or (spec.data if spec else "")
+        if not source:
+            message = f"'{network.name}' has no images of its own"
+            raise error("E303", message, "give some with --data")
         form = spec.images if spec else ImageFormat.of(network.input_shape)
-        common = {"classes": network.classes, "net": network.module, "seed": seed}
-        calibration = load_data(given, form, count=images, split="calibration", **common)  # type: ignore[arg-type]
-        return cls(calibration, load_data(test or given, form, split="test", **common))  # type: ignore[arg-type]
+        load = partial(load_data, images=form, classes=classes, seed=seed, net=net)
+        calibration = load(source, split="calibration", count=images)
+        return cls(calibration, load(test or source, split="test"))
 
     def halves(self, seed: int) -> tuple[Splits, Splits]:
-        """The shipped test images in two: one half to choose by, the other to report on. Test images of your own stay whole."""
+        """The shipped test images in two: one half to choose by, one to report on.
+
+        Test images of your own stay whole.
+        """
         if self.test.name != SHIPPED:
             return self, self
         first, second = self.test.halves(seed)
@@ -45,5 +49,5 @@ class Splits:
 
     @property
     def overlap(self) -> bool:
-        """Whether the test images are also those that calibrate."""
+        """Whether the test images are also the calibration images."""
         return self.calibration.name == self.test.name != SHIPPED

@@ -1,7 +1,8 @@
 """The units of reconstruction: residual blocks where the network has them, single layers elsewhere.
 
-A block is found by what it does, not by its name: its own forward adds two activations, in at least one instance of its
-type (BasicBlock, Bottleneck, InvertedResidual, transformer blocks, and whatever else is built like them).
+A block is found by what it does, not by its name: its own forward adds two activations, in at least
+one instance of its type (BasicBlock, Bottleneck, InvertedResidual, transformer blocks, and whatever
+else is built like them).
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ ADDITIONS = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__
 
 @dataclass(frozen=True)
 class Unit:
-    """A module whose layers are rounded together, against its own float output; `calls` in one forward of the network."""
+    """A module whose layers are rounded together, against its own float output.
+
+    calls  in one forward of the network
+    """
 
     name: str
     layers: tuple[str, ...]
@@ -36,54 +40,43 @@ class Unit:
 def find_units(
     module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward, *, blocks: bool
 ) -> tuple[Unit, ...]:
-    """All layers in units, in the order in which one forward runs them; every unit is one layer unless `blocks`."""
+    """All layers in units, in the order in which one forward runs them.
+
+    blocks  False for a unit of its own for every layer
+    """
     modules = dict(module.named_modules())
     names = [layer.name for layer in layers]
     watch = _Watch(modules, names)
     with torch.no_grad(), watch.entering(), watch:
         pass_through(module, batch, forward)
     kinds = {type(modules[name]) for name in watch.adding} if blocks else set()
-    found: dict[str, tuple[str, ...]] = {}
+    units: dict[str, tuple[str, ...]] = {}
     for name in modules:  # outer modules come before the inner ones
         inside = tuple(layer for layer in names if layer == name or layer.startswith(f"{name}."))
-        taken = any(name.startswith(f"{outer}.") for outer in found)
-        block = (
-            name
-            and type(modules[name]) in kinds
-            and len(inside) <= LARGEST
-            and watch.calls.get(name)
-        )
-        if inside and not taken and (block or name in names):
-            found[name] = inside
-    order = list(watch.calls)
-    return tuple(
-        Unit(name, found[name], watch.calls[name]) for name in sorted(found, key=order.index)
-    )
+        taken = any(name.startswith(f"{outer}.") for outer in units)
+        block = name and type(modules[name]) in kinds and len(inside) <= LARGEST
+        if inside and not taken and (name in names or (block and name in watch.calls)):
+            units[name] = inside
+    ordered = sorted(units, key=list(watch.calls).index)
+    return tuple(Unit(name, units[name], watch.calls[name]) for name in ordered)
 
 
 class _Watch(TorchFunctionMode):
-    """Notes which modules run, and which of those that hold layers add two activations of one shape themselves."""
+    """Notes which modules run, and which that hold layers add two activations of one shape."""
 
     def __init__(self, modules: dict[str, nn.Module], layers: Sequence[str]) -> None:
         super().__init__()
         self.modules = modules
-        self.holding = {
-            name for name in modules if any(layer.startswith(f"{name}.") for layer in layers)
-        } | {""}
+        self.holding = {""}
+        self.holding |= {n for n in modules if any(layer.startswith(f"{n}.") for layer in layers)}
         self.calls: dict[str, int] = {}
         self.adding: set[str] = set()
         self.stack: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if (
-            func in ADDITIONS
-            and len(args) == 2
-            and all(map(_is_activation, args))
-            and args[0].shape == args[1].shape
-        ):
-            self.adding.add(
-                next((name for name in reversed(self.stack) if name in self.holding), "")
-            )
+        activations = func in ADDITIONS and len(args) == 2 and all(map(_is_activation, args))
+        if activations and args[0].shape == args[1].shape:
+            self.adding.add(next((n for n in reversed(self.stack) if n in self.holding), ""))
         return func(*args, **(kwargs or {}))
 
     def entering(self) -> AbstractContextManager[None]:

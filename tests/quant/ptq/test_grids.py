@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.ptq import grids as quantizer
-from emqlang.quant.ptq.grids import METHODS, ActivationGrid, Grid, WeightQuantizer, fit
+from emqlang.quant.ptq.grids import METHODS, ActivationGrid, Grid, WeightQuantizer
 
 finite = st.floats(-100, 100, width=32)
 weights = st.tuples(st.integers(1, 5), st.integers(1, 12)).flatmap(
@@ -32,7 +32,7 @@ def error(rows: Tensor, grid: Grid) -> Tensor:
 @given(weights, st.integers(1, 8), st.sampled_from(sorted(METHODS)))
 @settings(max_examples=200)
 def test_a_grid_is_what_the_design_says(rows: Tensor, bits: int, method: str) -> None:
-    grid = fit(rows, bits, WeightQuantizer(method))
+    grid = WeightQuantizer(method).fit(rows, bits)
     codes = grid.codes(rows)
     assert grid.scale.shape == grid.zero_point.shape == (len(rows),) and (grid.scale > 0).all()
     assert (
@@ -47,7 +47,7 @@ def test_a_grid_is_what_the_design_says(rows: Tensor, bits: int, method: str) ->
 @settings(max_examples=100)
 def test_the_searched_range_is_no_worse_than_the_whole(rows: Tensor, bits: int) -> None:
     searched, whole = (
-        error(rows, fit(rows, bits, WeightQuantizer(way))) for way in ("mse", "minmax")
+        error(rows, WeightQuantizer(way).fit(rows, bits)) for way in ("mse", "minmax")
     )
     assert (searched <= whole * (1 + 1e-4) + 1e-9).all()
 
@@ -65,7 +65,7 @@ def test_equal_weights_are_represented_exactly(
     rows = torch.tensor(values)[:, None].repeat(1, width)
     for form in ((False, False), (True, False), (True, True)):
         if bits > form[0]:
-            grid = fit(rows, bits, WeightQuantizer(method, *form))
+            grid = WeightQuantizer(method, *form).fit(rows, bits)
             assert torch.equal(grid.values(grid.codes(rows)), rows)
 
 
@@ -73,14 +73,14 @@ def test_equal_weights_are_represented_exactly(
 def test_more_bits_are_nearer(method: str) -> None:
     rows = torch.randn(16, 200, generator=torch.Generator().manual_seed(0))
     errors = [
-        float(error(rows, fit(rows, bits, WeightQuantizer(method))).sum()) for bits in range(2, 9)
+        float(error(rows, WeightQuantizer(method).fit(rows, bits)).sum()) for bits in range(2, 9)
     ]
     assert all(more < less / 2.2 for less, more in pairwise(errors))
 
 
 def test_symmetric_grids_have_one_level_less_or_all_of_them() -> None:
     rows = torch.linspace(-1, 1, 401)[None]
-    narrow, full = (fit(rows, 3, WeightQuantizer("minmax", True, whole)) for whole in (False, True))
+    narrow, full = (WeightQuantizer("minmax", True, whole).fit(rows, 3) for whole in (False, True))
     assert sorted(narrow.codes(rows).unique().tolist()) == list(range(1, 8)), "2^b - 1 levels"
     assert int(narrow.zero_point) == int(full.zero_point) == 4
     beyond = torch.tensor([[-1.2]])
@@ -96,7 +96,10 @@ def test_rounding_is_half_to_even() -> None:
 
 def test_channels_do_not_meet() -> None:
     rows = torch.randn(8, 30, generator=torch.Generator().manual_seed(1))
-    together, alone = fit(rows, 3), [fit(row[None], 3) for row in rows]
+    together, alone = (
+        WeightQuantizer().fit(rows, 3),
+        [WeightQuantizer().fit(row[None], 3) for row in rows],
+    )
     assert torch.equal(together.scale, torch.cat([grid.scale for grid in alone]))
 
 
@@ -146,7 +149,7 @@ def by_hand(rows: Tensor, bits: int, symmetric: bool, full_range: bool) -> np.nd
 def test_the_grid_over_a_range_is_the_formula_in_float64(
     rows: Tensor, bits: int, form: tuple[bool, bool]
 ) -> None:
-    grid = fit(rows, bits, WeightQuantizer("minmax", *form))
+    grid = WeightQuantizer("minmax", *form).fit(rows, bits)
     found, wanted = grid.values(grid.codes(rows)).double().numpy(), by_hand(rows, bits, *form)
     varies = (rows.amin(1) != rows.amax(1)).numpy()
     step = grid.scale.double().numpy()[:, None]
@@ -169,7 +172,7 @@ def _clear(rows: Tensor, step: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def test_every_weight_takes_the_nearest_level(
     rows: Tensor, bits: int, form: tuple[bool, bool]
 ) -> None:
-    grid = fit(rows, bits, WeightQuantizer("mse", *form))
+    grid = WeightQuantizer("mse", *form).fit(rows, bits)
     levels = grid.values(
         torch.arange(grid.lowest, grid.levels).repeat(len(rows), 1)
     ).double()  # (C, levels)
@@ -184,7 +187,7 @@ def test_the_search_comes_near_the_best_range(bits: int) -> None:
     rows = torch.cat(
         [torch.randn(2, 60, generator=generator), torch.randn(2, 60, generator=generator) ** 3]
     )
-    found = error(rows, fit(rows, bits))
+    found = error(rows, WeightQuantizer().fit(rows, bits))
     for channel, row in enumerate(rows):
         ends = [
             (float(row.min()) * a / 50, float(row.max()) * b / 50)
@@ -201,7 +204,7 @@ def test_the_search_comes_near_the_best_range(bits: int) -> None:
 def test_outliers_are_left_out_by_percentile_and_by_error() -> None:
     rows = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
     rows[0, 0] = 60.0
-    scales = {method: float(fit(rows, 4, WeightQuantizer(method)).scale) for method in METHODS}
+    scales = {method: float(WeightQuantizer(method).fit(rows, 4).scale) for method in METHODS}
     assert scales["mse"] < scales["minmax"] / 2 and scales["percentile"] < scales["minmax"]
 
 
@@ -209,7 +212,7 @@ def test_outliers_are_left_out_by_percentile_and_by_error() -> None:
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_the_size_of_weights_is_of_no_concern(method: str, size: float) -> None:
     rows = torch.randn(4, 50, generator=torch.Generator().manual_seed(2))
-    plain, scaled = (fit(rows * factor, 4, WeightQuantizer(method)) for factor in (1.0, size))
+    plain, scaled = (WeightQuantizer(method).fit(rows * factor, 4) for factor in (1.0, size))
     assert torch.equal(plain.zero_point, scaled.zero_point)
     torch.testing.assert_close(scaled.scale / size, plain.scale)
 
@@ -221,7 +224,7 @@ def test_the_ends_of_floating_point_stay_finite(extreme: float) -> None:
     )
     for method in METHODS:
         for form in ((False, False), (True, False), (True, True)):
-            grid = fit(rows, 4, WeightQuantizer(method, *form))
+            grid = WeightQuantizer(method, *form).fit(rows, 4)
             values = grid.values(grid.codes(rows))
             assert (
                 values.isfinite().all()
@@ -233,7 +236,7 @@ def test_the_ends_of_floating_point_stay_finite(extreme: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_weights_of_other_precisions(dtype: torch.dtype) -> None:
     rows = torch.randn(3, 20, generator=torch.Generator().manual_seed(3)).to(dtype)
-    grid, single = fit(rows, 4), fit(rows.float(), 4)
+    grid, single = WeightQuantizer().fit(rows, 4), WeightQuantizer().fit(rows.float(), 4)
     assert torch.equal(grid.scale, single.scale) and torch.equal(
         grid.codes(rows), single.codes(rows.float())
     )
@@ -242,7 +245,7 @@ def test_weights_of_other_precisions(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("bits", "dtype"), [(8, torch.uint8), (9, torch.int32), (16, torch.int32)])
 def test_codes_have_room_for_their_levels(bits: int, dtype: torch.dtype) -> None:
     rows = torch.linspace(0, 1, 2**bits)[None]
-    codes = fit(rows, bits, WeightQuantizer("minmax")).codes(rows)
+    codes = WeightQuantizer("minmax").fit(rows, bits).codes(rows)
     assert codes.dtype == dtype and int(codes.max()) == 2**bits - 1 and int(codes.min()) == 0
 
 
@@ -254,7 +257,7 @@ def test_neither_threads_nor_chunks_change_a_bit(monkeypatch: pytest.MonkeyPatch
         for count, chunk in ((1, 1 << 18), (2, 1 << 18), (2, 700)):
             torch.set_num_threads(count)
             monkeypatch.setattr(quantizer, "CHUNK", chunk)
-            grids.append(fit(rows, 3))
+            grids.append(WeightQuantizer().fit(rows, 3))
             assert torch.get_num_threads() == count, "as it was before"
     finally:
         torch.set_num_threads(threads)

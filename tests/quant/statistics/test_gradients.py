@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
-from emqlang.quant.ptq.grids import fit
+from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.statistics import activations
 
 Subject = tuple[Network, Tensor, Tensor]
@@ -57,7 +57,7 @@ def test_the_fisher_form_is_the_squared_slope_along_the_quantization_error(
     for row, bits in enumerate((4, 2)):
         for layer in network.collection.layers:
             rows = layer.rows(layer.weight.detach())
-            grid = fit(rows, bits)
+            grid = WeightQuantizer().fit(rows, bits)
             error = layer.unrows(grid.values(grid.codes(rows)) - rows)
             expected = torch.stack(
                 [(slope[layer.index] * error).sum() ** 2 for slope in each]

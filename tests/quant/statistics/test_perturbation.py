@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
 from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.ptq.calibrate import RANGES, Observed
-from emqlang.quant.ptq.grids import ActivationGrid, fit
+from emqlang.quant.ptq.grids import ActivationGrid, WeightQuantizer
 from emqlang.quant.statistics import collect_statistics, perturbation
 
 NAMES = ("out_mse", "kl", "loss_inc")
@@ -60,7 +60,7 @@ def quantized(network: Network, indices: Sequence[int], choice: Choice, values: 
         layer = copy.collection.layers[index]
         module = copy.module.get_submodule(layer.name)
         rows = layer.rows(layer.weight.detach())
-        grid = fit(rows, choice.weight_bits)
+        grid = WeightQuantizer().fit(rows, choice.weight_bits)
         with torch.no_grad():
             module.weight.copy_(layer.unrows(grid.values(grid.codes(rows))))  # type: ignore[operator,union-attr]
         if choice.act_bits is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from emqlang.quant.bits.menu import parse_menu
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.calibrate import RANGES, Observed
-from emqlang.quant.ptq.grids import ActivationGrid, WeightQuantizer, fit
+from emqlang.quant.ptq.grids import ActivationGrid, WeightQuantizer
 from emqlang.quant.statistics import collect_statistics
 
 
@@ -27,7 +27,7 @@ def test_qerr_is_quantized_minus_original(subject: tuple[Network, Tensor, Tensor
     for row, bits in enumerate((2, 4)):
         for layer, part in zip(network.collection.layers, layer_values(found, "qerr"), strict=True):
             rows = layer.rows(layer.weight.detach())
-            grid = fit(rows, bits)
+            grid = WeightQuantizer().fit(rows, bits)
             torch.testing.assert_close(part[row], (grid.values(grid.codes(rows)) - rows).flatten())
 
 

@@ -18,7 +18,7 @@ from emqlang.grammar.signs import NONNEGATIVE, POSITIVE
 from emqlang.quant.bits.menu import parse_bits, parse_menu
 from emqlang.quant.data.datasets import Batches
 from emqlang.quant.networks.network import Network, prepare
-from emqlang.quant.ptq.grids import fit
+from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.statistics import OBSERVERS, PASSES, collect_statistics
 from emqlang.quant.statistics.options import StatisticsOptions
 
@@ -284,7 +284,7 @@ def test_folded_networks_show_their_folded_weights() -> None:
     network = prepare(seeded(Chain), inputs(Chain, 2))
     (first, *_) = layer_values(collect_statistics(network, ["w", "qerr"], parse_bits("3")), "qerr")
     rows = network.collection.layers[0].rows(network.module.get_submodule("body.0").weight.detach())  # type: ignore[arg-type]
-    grid = fit(rows, 3)
+    grid = WeightQuantizer().fit(rows, 3)
     torch.testing.assert_close(first[0].view_as(rows), grid.values(grid.codes(rows)) - rows)
 
 
