@@ -39,9 +39,10 @@ class Quantity:
         return f"write it like {self.option} {self.example}"
 
 
-_BYTES: Final = dict(B=1, kB=10**3, KB=10**3, MB=10**6, GB=10**9, KiB=2**10, MiB=2**20, GiB=2**30)
-_OPERATIONS: Final = dict(M=10**6, G=10**9, T=10**12)
-_TIMES: Final = dict(ns=1, us=10**3, ms=10**6, s=10**9)
+_DECIMAL: Final = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_BYTES: Final = {**_DECIMAL, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_OPERATIONS: Final = {"M": 10**6, "G": 10**9, "T": 10**12}
+_TIMES: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 _QUANTITIES: Final = (
     Quantity("size", "--size", "bytes", _BYTES, "MiB", "4.5MiB"),
     Quantity("bops", "--bops", "bit operations", _OPERATIONS, "G", "72G"),

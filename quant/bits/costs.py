@@ -1,8 +1,8 @@
 """What a choice costs: size, bit operations, average bits, latency, in integers.
 
 `accounting` says what a size counts:
-    full     weights at their bits, each layer padded to a byte; per output channel a scale at 32 bits
-             and a zero point at 8; biases and everything else at 32 bits
+    full     weights at their bits, each layer padded to a byte; per output channel a scale at 32
+             bits and a zero point at 8; biases and everything else at 32 bits
     weights  the same without scales and zero points
     emq      the paper's: a layer's weights, bias and batch norm parameters all at its bits, and
              nothing else; its bit operations count five more operations per output element (OMPQ's

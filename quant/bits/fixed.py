@@ -1,6 +1,6 @@
 """Groups whose choice the user has fixed.
 
-Texts are `conv1=8,fc=8` or `layer1.*=W4A8`; a pattern names layers, and fixes the groups they are in.
+Texts are `conv1=8,fc=8` or `layer1.*=W4A8`; a pattern names layers and fixes their groups.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The exact optimum under budgets: a multiple-choice knapsack over integer costs.
 
 Every group takes one of its choices; values add up, costs add up, and the sum of the costs may not
-pass a limit, for one budget or several. Lagrangian fixing removes every choice that provably is in no
-better solution than one already known; what is left is a dynamic program over the undominated (costs,
-value) states. Without bounds, and with one budget, the same program is the whole Pareto front.
+pass a limit, for one budget or several. Lagrangian fixing removes every choice that provably is in
+no better solution than one already known; what is left is a dynamic program over the undominated
+(costs, value) states. Without bounds, and with one budget, the same program is the whole Pareto
+front.
 
 values   (groups, choices) float64
 costs    (budgets, groups, choices) int64
@@ -71,7 +72,7 @@ def front(values: Floats, costs: Ints, allowed: Bools) -> Frontier:
 
 
 def solve(values: Floats, costs: Ints, allowed: Bools, limit: int) -> Optimum | None:
-    """The greatest total value at a total cost of at most `limit`, for one budget; None if there is none.
+    """The greatest total value at a total cost of at most `limit`, for one budget, if any.
 
     costs (groups, choices). Equal values go to the lower cost.
     """

@@ -1,7 +1,8 @@
 """The best bits: from scores and budgets to one choice for every group.
 
-One budget is solved exactly by `knapsack.solve`. Several start from `scipy.optimize.milp`, whose answer
-is checked in integers, improved by swaps, and then proven, or not, by the same dynamic program.
+One budget is solved exactly by `knapsack.solve`. Several start from `scipy.optimize.milp`, whose
+answer is checked in integers, improved by swaps, and then proven, or not, by the same dynamic
+program.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def assign(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Assignm
 
 
 def pareto(scores: Floats, budget: Budget, allowed: Bools) -> list[tuple[int, Assignment]]:
-    """Every undominated (cost, assignment) of one budget, cheapest first; its limit is not applied."""
+    """Every undominated (cost, assignment) of one budget, whatever its limit, cheapest first."""
     began = time.perf_counter()
     points = front(scores, budget.costs, allowed)
     seconds = time.perf_counter() - began
@@ -86,7 +87,7 @@ def sample(
     samples: int,
     rng: np.random.Generator,
 ) -> Assignment | None:
-    """The paper's assignment (section 4.1): the best of `samples` random configurations within budget."""
+    """The best of `samples` random configurations within budget: the paper's section 4.1."""
     began = time.perf_counter()
     columns = [rng.choice(np.flatnonzero(row), samples) for row in allowed]
     drawn = np.stack(columns, axis=1)  # (samples, groups)
@@ -108,7 +109,8 @@ def shortfalls(budgets: Sequence[Budget], allowed: Bools) -> list[Shortfall]:
     result = []
     for i, budget in enumerate(budgets):
         least = np.where(allowed, budget.costs, np.iinfo(np.int64).max).min(axis=1).sum()
-        alone = held = budget.base + int(least)
+        alone = budget.base + int(least)
+        held: int | None = alone
         if others := [*budgets[:i], *budgets[i + 1 :]]:
             optimum = _optimum(-budget.costs.astype(np.float64), others, allowed)
             held = None if optimum is None else budget.cost(optimum.choices)
@@ -135,7 +137,7 @@ def _optimum(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Optim
 def _milp(
     scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]
 ) -> tuple[int, ...] | None:
-    """A feasible choice from HiGHS, shifted and scaled so that its absolute tolerances are far below one unit."""
+    """A feasible choice from HiGHS, scaled so that its tolerances are far below one unit."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     groups, choices = scores.shape
@@ -219,7 +221,7 @@ def _fits(costs: Ints, choices: tuple[int, ...], limits: tuple[int, ...]) -> boo
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Send what the C library prints to standard output to nowhere: HiGHS leaves a stray line there."""
+    """Drop what the C library prints to standard output: HiGHS leaves a stray line there."""
     sys.stdout.flush()
     saved, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
