@@ -6,7 +6,7 @@ FILES := $(shell find emqlang grammar quant evolve -type f -not -name '*.pyc') p
 
 MINUTES ?= 10
 
-.PHONY: demo test fuzz check dev bench clean
+.PHONY: demo test fuzz attack check dev bench clean
 
 demo: .venv/installed
 	$(BIN)/emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))" --model resnet18
@@ -19,6 +19,10 @@ test: .venv/installed check
 # Fresh examples of every property for MINUTES minutes: `make fuzz MINUTES=60`.
 fuzz: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -P tests/fuzz.py --minutes $(MINUTES)
+
+# Kills, edited files, foreign networks and more, for MINUTES minutes; goes on where it was stopped.
+attack: .venv/installed
+	$(BIN)/python tests/attack --out attack --minutes $(MINUTES) --report docs/reliability.md
 
 # Lint the sources; type-check the wheel as it is installed (from elsewhere, or the folder emqlang/ would shadow it).
 check: .venv/installed

@@ -60,7 +60,7 @@ def _trial(_: object, number: int) -> Verdict:
     scores, costs, limits = _drawn(random.Random(number))
     quantities = list(QUANTITIES.values())
     budgets = [
-        Budget(quantities[place], cost, 0, limit)
+        Budget(quantities[place], cost, 0, limit, 1)
         for place, (cost, limit) in enumerate(zip(costs, limits, strict=True))
     ]
     found = assign(scores, budgets, np.ones(scores.shape, bool))
