@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
@@ -99,19 +99,14 @@ def _digest(table: Table) -> str:
 
 def search_settings(options: Mapping[str, Any]) -> SearchSettings:
     """Settings by the names of the options of `emqlang evolve`. Raises E102, E403, E408."""
-    values = {name: options[name] for name in _NAMES if options.get(name) is not None}
+    names = [field.name for field in fields(SearchSettings)]
+    values = {name: options[name] for name in names if options.get(name) is not None}
     if options.get("no_choice"):
         values["choice_dependent"] = False
     if options.get("fitness") == "paper50":
         values["rows"] = PAPER_ROWS
     emq = values.get("algorithm") == "emq"
     return paper_settings(**values) if emq else SearchSettings(**values)
-
-
-_NAMES = (
-    *("algorithm", "seed", "islands", "population", "inputs", "ops", "combine", "max_nodes"),
-    *("selection", "structure", "semantics", "without"),
-)
 
 
 def free_folder() -> Path:
