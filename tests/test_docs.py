@@ -6,12 +6,15 @@ import ast
 import importlib
 import re
 import runpy
+import shlex
 import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from commands import Emq
+from entered import recording
 from places import ROOT
 
 CARDS = sorted(ROOT.glob("docs/tables/*.md"))
@@ -53,6 +56,23 @@ def test_every_path_in_the_documents_exists() -> None:
         if path.rstrip("/") not in MADE and not list(ROOT.glob(path.rstrip("/")))
     ]
     assert not missing
+
+
+def test_the_tour_names_every_file_that_its_command_enters(emq: Emq) -> None:
+    tour = (ROOT / "CONTRIBUTING.md").read_text()
+    command = next(line for line in tour.splitlines() if line.startswith("    emqlang eval "))
+    with recording() as entered:
+        assert emq(*shlex.split(command)[1:]).status == 0
+    assert len(entered) > 40
+    assert not [name for name in sorted(entered) if f"`{_path(name)}`" not in tour]
+
+
+def _path(module: str) -> Path:
+    """The module's file in the checkout."""
+    parts = module.split(".")
+    rest = parts[1:] if parts[1] in ("grammar", "quant", "evolve") else parts
+    package = Path(*rest)
+    return package / "__init__.py" if (ROOT / package).is_dir() else package.with_suffix(".py")
 
 
 def test_every_file_beside_a_document_and_every_link_exists() -> None:
