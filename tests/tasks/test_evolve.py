@@ -28,17 +28,8 @@ from emqlang.tasks import evolve
 
 
 def search_options(table: Path, *more: str) -> tuple[str, ...]:
-    small = (
-        "--islands",
-        "3",
-        "--population",
-        "16",
-        "--stat-images",
-        "16",
-        "--inputs",
-        "w,grad,qerr,fisher,bits",
-    )
-    return ("--table", str(table), *small, *more)
+    small = ("--islands", "3", "--population", "16", "--stat-images", "16")
+    return ("--table", str(table), *small, "--inputs", "w,grad,qerr,fisher,bits", *more)
 
 
 def evolved(emq: Emq, folder: Path, table: Path, *more: str) -> Result:

@@ -17,18 +17,8 @@ from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 
 def conducted(emq: Emq, name: str, table: Path, out: Path, *more: str) -> list[dict[str, Any]]:
-    done = emq(
-        "experiment",
-        name,
-        "--table",
-        str(table),
-        "--stat-images",
-        "16",
-        "--out",
-        str(out),
-        "--json",
-        *more,
-    )
+    small = ("--table", str(table), "--stat-images", "16", "--out", str(out))
+    done = emq("experiment", name, *small, "--json", *more)
     assert done.status == 0, done.err
     results: list[dict[str, Any]] = json.loads(done.out)["results"]
     return results

@@ -116,12 +116,8 @@ def test_too_few_rows_are_refused(emq: Emq, table: Path, tmp_path: Path) -> None
 def test_a_plot(emq: Emq, table: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"scatter.{suffix}"
     for _ in range(2):
-        assert (
-            emq(
-                "rank", "fisher_error", "--table", str(table), "--draws", "20", "--plot", str(out)
-            ).status
-            == 0
-        )
+        few = ("--table", str(table), "--draws", "20")
+        assert emq("rank", "fisher_error", *few, "--plot", str(out)).status == 0
         data, size = out.read_bytes(), out.stat().st_size
     assert size > 5_000 and data[:4] == {"svg": b"<?xm", "png": b"\x89PNG"}[suffix]
 
@@ -129,16 +125,8 @@ def test_a_plot(emq: Emq, table: Path, tmp_path: Path, suffix: str) -> None:
 def test_plots_that_cannot_be_drawn(emq: Emq, table: Path, tmp_path: Path) -> None:
     done = emq("rank", "bits", "--table", str(table), "--plot", str(tmp_path / "a.pdf"))
     assert done.status == 2 and "end the name with .svg or .png" in done.err
-    done = emq(
-        "rank",
-        "bits",
-        "--table",
-        str(table),
-        "--table",
-        str(table),
-        "--plot",
-        str(tmp_path / "a.svg"),
-    )
+    twice = ("--table", str(table), "--table", str(table))
+    done = emq("rank", "bits", *twice, "--plot", str(tmp_path / "a.svg"))
     assert done.status == 2 and "--plot is of one table" in done.err
 
 
