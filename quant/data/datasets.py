@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.quant.data.images import FASHION_MNIST, IMAGENET, ImageFormat, read_image, unusable
-from emqlang.quant.data.loader import image_shape, read_batches
+from emqlang.quant.data.loader import loader_shape, read_batches
 from emqlang.quant.models import EMBEDDED
 from emqlang.quant.user_code import foreign
 
@@ -111,12 +111,12 @@ def load_data(
     raise error("E301", f"there is no folder '{text}'", FORMS, path=text)
 
 
-def told_shape(text: str) -> tuple[int, ...]:
-    """The shape of the images of a network that does not say, as its data tells: ImageNet's where that is silent."""
+def image_shape(text: str) -> tuple[int, ...]:
+    """The shape of one image of a data set, as `load_data` takes it; ImageNet's if it has none."""
     if text == SHIPPED:
         return FASHION_MNIST.shape
     loader = ":" in text and not text.startswith("noise:") and not os.path.isdir(text)  # noqa: PTH112
-    return (image_shape(text) if loader else None) or IMAGENET.shape
+    return (loader_shape(text) if loader else None) or IMAGENET.shape
 
 
 def _shipped(images: ImageFormat, count: int | None, split: Split, seed: int) -> Batches:

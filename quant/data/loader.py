@@ -37,7 +37,7 @@ def read_batches(
         yield images, _check_labels(labels, len(images), classes, where)
 
 
-def image_shape(reference: str) -> tuple[int, ...] | None:
+def loader_shape(reference: str) -> tuple[int, ...] | None:
     """The shape of one image of the loader's first batch, if that tells; E301, E304."""
     batch = next(_iterate(load_object(reference), reference), None)
     images = None if batch is None else _split(batch, f"batch 0 of {reference}")[0]

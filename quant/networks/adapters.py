@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -12,28 +13,21 @@ from torch.nn.utils import parametrize
 
 
 class Attention(nn.Module):
-    """`nn.MultiheadAttention` with its projections as linear layers `q_proj`, `k_proj`, `v_proj` and `out_proj`.
+    """`nn.MultiheadAttention` with projections `q_proj`, `k_proj`, `v_proj`, `out_proj` as layers.
 
     Same arguments, same outputs; `query` is (L, N, E), (N, L, E) if `batch_first`, or (L, E).
     """
 
-    # what torch's transformer layers look at to choose their fused kernel, which would pass the layers by
+    # Torch's transformer layers look at these to choose a fused kernel that bypasses the layers.
     in_proj_weight = None
     in_proj_bias = None
     _qkv_same_embed_dim = False
 
     def __init__(self, original: nn.MultiheadAttention) -> None:
         super().__init__()
-        self.embed_dim, self.num_heads, self.head_dim = (
-            original.embed_dim,
-            original.num_heads,
-            original.head_dim,
-        )
-        self.batch_first, self.dropout, self.add_zero_attn = (
-            original.batch_first,
-            original.dropout,
-            original.add_zero_attn,
-        )
+        self.embed_dim, self.dropout = original.embed_dim, original.dropout
+        self.num_heads, self.head_dim = original.num_heads, original.head_dim
+        self.batch_first, self.add_zero_attn = original.batch_first, original.add_zero_attn
         if original.in_proj_weight is not None:
             weights = original.in_proj_weight.detach().chunk(3)
         else:
@@ -67,10 +61,20 @@ class Attention(nn.Module):
         elif not self.batch_first:
             q, k, v = (x.transpose(0, 1) for x in (q, k, v))
         k, v, padded = self._extended(k, v)
-        hinted = (
-            is_causal and key_padding_mask is None and not need_weights
-        )  # where torch takes the hint for the mask
+        # Where torch takes the hint for the mask.
+        hinted = is_causal and key_padding_mask is None and not need_weights
         mask = None if hinted else _merged(attn_mask, key_padding_mask, q, self.num_heads, padded)
+        out, weights = self._attend(q, k, v, mask, need_weights, hinted)
+        if weights is not None and average_attn_weights:
+            weights = weights.mean(1)
+        if not batched:
+            return out.squeeze(0), None if weights is None else weights.squeeze(0)
+        return (out if self.batch_first else out.transpose(0, 1)), weights
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool, causal: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The output (N, L, E), and the weights of each head (N, heads, L, S) if they are needed."""
         q, k, v = (
             x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2) for x in (q, k, v)
         )
@@ -81,22 +85,16 @@ class Attention(nn.Module):
             weights = F.dropout((logits if mask is None else logits + mask).softmax(-1), dropout)
             heads = weights @ v
         else:
-            heads = F.scaled_dot_product_attention(q, k, v, mask, dropout, hinted)
+            heads = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)
         out: Tensor = self.out_proj(heads.transpose(1, 2).flatten(2))
-        if weights is not None and average_attn_weights:
-            weights = weights.mean(1)
-        if not batched:
-            return out.squeeze(0), None if weights is None else weights.squeeze(0)
-        return (out if self.batch_first else out.transpose(0, 1)), weights
+        return out, weights
 
     def _extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Keys and values (N, S, E) with the learned and the zero position behind them, and how many those are."""
+        """Keys and values (N, S, E) with the learned and the zero position added, and their number."""
         length = k.shape[1]
         if self.bias_k is not None and self.bias_v is not None:
-            k, v = (
-                torch.cat([x, bias.expand(len(x), 1, -1)], 1)
-                for x, bias in ((k, self.bias_k), (v, self.bias_v))
-            )
+            k = torch.cat([k, self.bias_k.expand(len(k), 1, -1)], 1)
+            v = torch.cat([v, self.bias_v.expand(len(v), 1, -1)], 1)
         if self.add_zero_attn:
             k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
         return k, v, k.shape[1] - length
@@ -105,25 +103,25 @@ class Attention(nn.Module):
 def _merged(
     attention: Tensor | None, padding: Tensor | None, q: Tensor, heads: int, padded: int
 ) -> Tensor | None:
-    """Both masks as one that is added to the logits: (N or 1, heads or 1, L or 1, S); the padded positions stay open."""
+    """Both masks as one that is added to the logits (N or 1, heads or 1, L or 1, S).
+
+    The padded positions stay open.
+    """
     masks = []
     if attention is not None:
         mask = _additive(attention, q.dtype)
-        masks.append(
-            mask.view(len(q), heads, *mask.shape[1:]) if mask.ndim == 3 else mask[None, None]
-        )
+        per_head = mask.ndim == 3
+        masks.append(mask.view(len(q), heads, *mask.shape[1:]) if per_head else mask[None, None])
     if padding is not None:
         masks.append(_additive(padding, q.dtype)[:, None, None, :])
     return F.pad(sum(masks[1:], start=masks[0]), (0, padded)) if masks else None
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A boolean mask, true where attention is forbidden, as zeros and minus infinities; a float one as it is."""
-    return (
-        torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, float("-inf"))
-        if mask.dtype == torch.bool
-        else mask.to(dtype)
-    )
+    """A boolean mask, true where attention is forbidden, as zeros and minus infinities."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, float("-inf"))
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
@@ -148,7 +146,7 @@ def _unparametrized(module: nn.Module) -> nn.Module:
 
 
 def _without_nesting(module: nn.Module) -> nn.Module:
-    """An encoder that does not pack padded sequences for the fused kernel, which is not used any more."""
+    """An encoder that does not pack padded sequences for the fused kernel, which is out of use."""
     module.use_nested_tensor = False  # type: ignore[assignment]
     return module
 
@@ -161,8 +159,10 @@ def _is_encoder(module: nn.Module) -> bool:
     return isinstance(module, nn.TransformerEncoder)
 
 
-# whether a module needs it, and what takes its place; applied in this order
-ADAPTERS: tuple[tuple[Callable[[nn.Module], bool], Callable[[nn.Module], nn.Module]], ...] = (
+Condition = Callable[[nn.Module], bool]
+Adapter = Callable[[nn.Module], nn.Module]
+# Whether a module needs it, and what takes its place; applied in this order.
+ADAPTERS: Final[tuple[tuple[Condition, Adapter], ...]] = (
     (parametrize.is_parametrized, _unparametrized),
     (_is_attention, _attention),
     (_is_encoder, _without_nesting),

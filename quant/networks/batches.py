@@ -1,99 +1,135 @@
-"""What a batch of the user's data holds, and how a network is given it.
+"""What a batch of the user's data holds, and how a network runs on it.
 
-A batch is a tensor of inputs; or a tuple or list of inputs, labels and anything more; or a dict, its labels under one of
-LABEL_KEYS. Rows are images, or whatever else the first dimension counts.
+A batch is a tensor of inputs; or a tuple or list of inputs, labels and anything more; or a dict,
+its labels under one of LABEL_KEYS. Rows are images, or whatever else the first dimension counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.data.loader import LABEL_KEYS
-from emqlang.quant.networks.tracing import Forward, run, tensors
+from emqlang.quant.user_code import foreign
+
+Forward = Callable[[nn.Module, Any], Any]
+
+
+def call(model: nn.Module, example: Any) -> Any:
+    """The forward of an example: a tuple or list holds positional arguments, a dict named ones."""
+    if isinstance(example, dict):
+        return model(**example)
+    return model(*example) if isinstance(example, (tuple, list)) else model(example)
 
 
 def feed(model: nn.Module, batch: Any) -> Any:
-    """The usual forward: inputs without labels; of a dict, its one tensor, or else every entry by name."""
+    """The forward of a batch: inputs without labels; a dict's one tensor, or every entry by name."""
     if isinstance(batch, Mapping):
-        given = {key: value for key, value in batch.items() if key not in LABEL_KEYS}
-        return model(**given) if len(given) > 1 else model(*given.values())
+        inputs = {key: value for key, value in batch.items() if key not in LABEL_KEYS}
+        return model(**inputs) if len(inputs) > 1 else model(*inputs.values())
     return model(batch[0]) if isinstance(batch, Sequence) else model(batch)
 
 
+def run(model: nn.Module, batch: Any, forward: Forward) -> Any:
+    """What the network returns. Raises E308, naming the batch's shape, where its code fails."""
+    shapes = " and ".join(str(tuple(leaf.shape)) for leaf in tensors(batch)) or "no tensor"
+    with foreign("E308", f"the forward of {type(model).__name__} on an input of shape {shapes}"):
+        return forward(model, batch)
+
+
 def pass_through(model: nn.Module, batch: Any, forward: Forward) -> Any:
-    """What the network returns for a batch, moved to where its weights are. Raises E308 where its code fails."""
+    """What the network returns for a batch moved to its weights' device. Raises E308 as `run`."""
     home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    moved = (
-        batch
-        if home.type == "cpu"
-        else tree_map(lambda leaf: leaf.to(home) if isinstance(leaf, Tensor) else leaf, batch)
-    )
-    return run(model, moved, forward)
+    if home.type != "cpu":
+        batch = tree_map(lambda leaf: leaf.to(home) if isinstance(leaf, Tensor) else leaf, batch)
+    return run(model, batch, forward)
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """The tensors in nested tuples, lists and dicts, in order."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def labels_of(batch: Any) -> Tensor | None:
     """The labels of a batch, if it has any."""
     if isinstance(batch, Mapping):
-        found = next((batch[key] for key in LABEL_KEYS if key in batch), None)
+        labels = next((batch[key] for key in LABEL_KEYS if key in batch), None)
     else:
-        found = batch[1] if isinstance(batch, Sequence) and len(batch) > 1 else None
-    return found if isinstance(found, Tensor) else None
+        labels = batch[1] if isinstance(batch, Sequence) and len(batch) > 1 else None
+    return labels if isinstance(labels, Tensor) else None
 
 
 def logits_of(outputs: Any) -> Tensor:
     """The scores in what a network returns: itself, its `logits`, or its first tensor."""
-    named = (
-        outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
-    )
-    leaves = tensors(named if isinstance(named, Tensor) else outputs)
+    mapping = isinstance(outputs, Mapping)
+    logits = outputs.get("logits") if mapping else getattr(outputs, "logits", None)
+    leaves = tensors(logits if isinstance(logits, Tensor) else outputs)
     if not leaves or not leaves[0].is_floating_point():
-        raise error(
-            "E308", f"the network returned {type(outputs).__name__}, in which there are no scores"
-        )
+        kind = type(outputs).__name__
+        raise error("E308", f"the network returned {kind}, in which there are no scores")
     return leaves[0]
 
 
 def rows(batch: Any) -> int:
-    """How many images are in a batch."""
+    """How many images are in a batch: the length of its first tensor."""
     return next((len(leaf) for leaf in tensors(batch) if leaf.ndim), 1)
 
 
-def take(data: Iterable[Any], images: int | None) -> list[Any]:
-    """The first `images` rows of the data as batches; everything if None. Raises E304 if there are fewer, or none."""
-    taken = [tree_map(_ordinary, batch) for batch in _first(data, images)]
-    have = sum(map(rows, taken))
-    if have < (images or 1):
-        asked = (
-            f"{images:,} images are asked for, and the data has {have:,}"
-            if images
-            else "the data has no images"
-        )
-        raise error("E304", asked, "give more data, or ask for fewer images")
-    return taken
-
-
-def _ordinary(leaf: Any) -> Any:
-    """A tensor that was made in inference mode, copied: what is learned from it needs gradients."""
-    return leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf
-
-
 def slice_rows(batch: Any, start: int, stop: int) -> Any:
-    """Some rows of a batch."""
+    """Some rows of a batch; what does not have a row per image stays whole."""
     size = rows(batch)
-    return tree_map(
-        lambda leaf: (
-            leaf[start:stop]
-            if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == size
-            else leaf
-        ),
-        batch,
-    )
+
+    def cut(leaf: Any) -> Any:
+        return leaf[start:stop] if _has_rows(leaf, size) else leaf
+
+    return tree_map(cut, batch)
+
+
+def take(data: Iterable[Any], images: int | None) -> list[Any]:
+    """The first rows of the data as batches, everything if None. Raises E304 if there are fewer."""
+    batches = [tree_map(_ordinary, batch) for batch in _first(data, images)]
+    available = sum(map(rows, batches))
+    if available < (images or 1):
+        message = "the data has no images"
+        if images:
+            message = f"{images:,} images are asked for, and the data has {available:,}"
+        raise error("E304", message, "give more data, or ask for fewer images")
+    return batches
+
+
+def chunks(batches: Iterable[Any], size: int) -> list[Any]:
+    """The same rows in batches of at most `size`."""
+    return [
+        slice_rows(batch, start, start + size)
+        for batch in batches
+        for start in range(0, rows(batch), size)
+    ]
+
+
+def join(batches: Iterable[Any], count: int) -> Any:
+    """The first `count` rows as one batch.
+
+    Batches whose rows have another shape than the first's are passed over; what does not have a row
+    per image is the first batch's.
+    """
+    parts: list[Any] = []
+    for batch in batches:
+        missing = count - sum(map(rows, parts))
+        if missing <= 0:
+            break
+        if not parts or _row_shapes(batch) == _row_shapes(parts[0]):
+            parts.append(slice_rows(batch, 0, missing))
+    size = rows(parts[0])
+
+    def one(first: Any, *rest: Any) -> Any:
+        return torch.cat([first, *rest]) if rest and _has_rows(first, size) else first
+
+    return tree_map(one, *parts)
 
 
 def _first(data: Iterable[Any], images: int | None) -> Iterator[Any]:
@@ -107,36 +143,15 @@ def _first(data: Iterable[Any], images: int | None) -> Iterator[Any]:
         yield batch
 
 
-def chunks(batches: Iterable[Any], size: int) -> list[Any]:
-    """The same rows in batches of at most `size`."""
-    return [part for batch in batches for part in _cut(batch, size)]
+def _ordinary(leaf: Any) -> Any:
+    """A tensor made in inference mode is copied: what is learned from it needs gradients."""
+    return leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf
 
 
-def _cut(batch: Any, size: int) -> Iterator[Any]:
-    count = rows(batch)
-    for start in range(0, count, size):
-        yield slice_rows(batch, start, min(start + size, count))
+def _has_rows(leaf: Any, size: int) -> bool:
+    return isinstance(leaf, Tensor) and leaf.ndim > 0 and len(leaf) == size
 
 
-def join(batches: Iterable[Any], count: int) -> Any:
-    """The first `count` rows of the batches whose rows have the shape of the first's, as one batch; what has no row an
-    image is the first batch's."""
-    parts: list[Any] = []
-    for batch in batches:
-        have = sum(map(rows, parts))
-        if have >= count:
-            break
-        if not parts or _shapes(batch) == _shapes(parts[0]):
-            parts.append(slice_rows(batch, 0, min(rows(batch), count - have)))
-    size = rows(parts[0])
-
-    def one(first: Any, *rest: Any) -> Any:
-        whole = isinstance(first, Tensor) and first.ndim and len(first) == size
-        return torch.cat([first, *rest]) if whole and rest else first
-
-    return tree_map(one, *parts)
-
-
-def _shapes(batch: Any) -> list[tuple[int, ...]]:
+def _row_shapes(batch: Any) -> list[tuple[int, ...]]:
     """The shape of one row of every tensor."""
     return [tuple(leaf.shape[1:]) for leaf in tensors(batch)]

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.networks.batches import tensors
 from emqlang.quant.networks.layers import Layer, Norm, norms
-from emqlang.quant.networks.tracing import Record, tensors
+from emqlang.quant.networks.tracing import Trace
 
-TOLERANCE = 1e-5  # of the largest output, before against after
+TOLERANCE: Final = 1e-5  # of the largest output, before against after
 Undo = Callable[[], None]
 
 
 def fold(
-    model: nn.Module, layers: Sequence[Layer], record: Record, forward: Callable[[], Any]
+    model: nn.Module, layers: Sequence[Layer], trace: Trace, forward: Callable[[], Any]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Fold, in place, every batch norm that may be; returns the layer of each one folded, and the names of those that stay.
+    """Fold, in place, every batch norm that may be.
 
-    A batch norm may be folded if its input is the one product of one layer, which nothing else reads, and if
-    `forward()`, the network on an example, gives the same before and after.
+    A batch norm may be folded if its input is the one product of one layer, which nothing else
+    reads, and if `forward()`, the network on an example, gives the same before and after. Returns
+    the layer of each one folded, and the names of those that stay.
     """
     modules = norms(model)
     pairs = {
         norm: layer
-        for norm in record.norms
-        if (layer := _feeder(norm, modules[norm], layers, record)) is not None
+        for norm in trace.norms
+        if (layer := _feeder(norm, modules[norm], layers, trace)) is not None
     }
     before = forward()
     undos = [_fold_one(model, modules[norm], layer) for norm, layer in pairs.items()]
@@ -40,28 +42,20 @@ def fold(
             for norm, layer in pairs.items()
             if _kept(model, modules[norm], layer, before, forward)
         }
-    return {norm: layer.name for norm, layer in pairs.items()}, tuple(
-        norm for norm in record.norms if norm not in pairs
-    )
+    folded = {norm: layer.name for norm, layer in pairs.items()}
+    return folded, tuple(norm for norm in trace.norms if norm not in pairs)
 
 
-def _feeder(norm: str, module: Norm, layers: Sequence[Layer], record: Record) -> Layer | None:
+def _feeder(norm: str, module: Norm, layers: Sequence[Layer], trace: Trace) -> Layer | None:
     """The layer whose output is this batch norm's only input and has no other reader."""
-    given = record.norms[norm]
-    layer = next((layer for layer in layers if layer.name == given[0].producer), None)
+    inputs = trace.norms[norm]
+    layer = next((layer for layer in layers if layer.name == inputs[0].producer), None)
     usual = type(module).forward in (Norm.forward, nn.SyncBatchNorm.forward)
-    proven = (
-        layer is not None
-        and usual
-        and module.running_var is not None
-        and module.num_features == layer.channels_out
-        and len(given)
-        == record.products[layer.name]
-        == given[0].uses
-        == record.weights[layer.name].uses
-        == 1
-    )
-    return layer if proven else None
+    if layer is None or not usual or module.running_var is None:
+        return None
+    products, weight = trace.products[layer.name], trace.weights[layer.name]
+    alone = len(inputs) == products == inputs[0].uses == weight.uses == 1
+    return layer if alone and module.num_features == layer.channels_out else None
 
 
 def _kept(
@@ -77,7 +71,10 @@ def _kept(
 
 @torch.no_grad()
 def _fold_one(model: nn.Module, norm: Norm, layer: Layer) -> Undo:
-    """W' = W s and b' = (b - mean) s + beta with s = gamma / sqrt(var + eps), in float64; the norm becomes the identity."""
+    """W' = W s and b' = (b - mean) s + beta with s = gamma / sqrt(var + eps), in float64.
+
+    The norm becomes the identity.
+    """
     weight, bias = layer.weight, layer.bias
     scale = torch.rsqrt(_double(norm.running_var) + norm.eps)
     if norm.affine:

@@ -1,30 +1,29 @@
-"""Quantizable layers: which modules of a network have them, their weights as rows, and the groups that share a choice."""
+"""Quantizable layers: their modules, weights and costs, and the groups that share a choice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error, nearest
-from emqlang.quant.networks.tracing import Forward, Record, call, observe
+from emqlang.quant.networks.batches import Forward
+from emqlang.quant.networks.tracing import Trace, trace
 
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-QUANTIZABLE = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    *TRANSPOSED,
-    nn.Linear,
-)  # and their subclasses, whose forward is kept
+TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+# And their subclasses, whose forward is kept.
+QUANTIZABLE: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED, nn.Linear)
 Norm = nn.modules.batchnorm._BatchNorm  # BatchNorm1d, 2d, 3d and SyncBatchNorm
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One quantizable layer; a module used several times is one layer. `index` is its place in named_modules order."""
+    """A quantizable layer; `index` is its place in named_modules order.
+
+    A module that is used several times is one layer.
+    """
 
     name: str
     module: nn.Module
@@ -76,7 +75,7 @@ class Layer:
 
     @property
     def fan_in(self) -> int:
-        """Weights that meet in one output element (of a transposed convolution of stride 1)."""
+        """Weights that add up in one output element (of a transposed convolution of stride 1)."""
         return self.numel // self.channels_out
 
     def rows(self, tensor: Tensor) -> Tensor:
@@ -113,7 +112,10 @@ def readers(module: nn.Module, layers: Iterable[Layer]) -> list[tuple[str, nn.Mo
 
 @dataclass(frozen=True)
 class Group:
-    """Layers (by index) that take one choice together; named after `main`, whose statistics stand for a sensitivity."""
+    """Layers, by index, that take one choice together.
+
+    A group is named after `main`, the layer whose statistics stand for its sensitivity.
+    """
 
     name: str
     layers: tuple[int, ...]
@@ -122,7 +124,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Uncovered:
-    """A parameter or buffer that reaches products outside every quantizable layer, with their MACs for one image."""
+    """A parameter or buffer in products outside every quantizable layer, with their MACs per image."""
 
     name: str
     numel: int
@@ -131,9 +133,11 @@ class Uncovered:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """What one forward of a network showed.
+    """The layers of a network and what one forward showed of them.
 
-    layers      those that were reached, in named_modules order; `macs` and `act_numel` are theirs for one image
+    layers      those that were reached, in named_modules order
+    macs        of each layer, for one image
+    act_numel   elements that each layer puts out for one image
     groups      every layer is in one of them; in the order of their main layers
     uncovered   parameters multiplied outside of them, in named_parameters order
     unreached   names of quantizable modules the forward never used
@@ -147,27 +151,6 @@ class Collection:
     uncovered: tuple[Uncovered, ...]
     unreached: tuple[str, ...]
     total_macs: int
-
-
-def collect(
-    model: nn.Module,
-    example: Any,
-    *,
-    forward: Forward | None = None,
-    tied: Sequence[Sequence[str]] | None = None,
-) -> Collection:
-    """The quantizable layers of a network in eval mode, as one forward of the example uses them.
-
-    example  a batch: a tensor, a tuple of arguments or a dict of named ones; or whatever `forward(model, example)` takes
-    tied     lists of layers that share one choice, the main one first; default the network's own `tied_layers`, if any
-    Raises E306 where nothing can be quantized, E308 where the forward fails, E309 where a tie names no layer.
-    """
-    return collected(model, record(model, example, forward or call), tied)
-
-
-def record(model: nn.Module, example: Any, forward: Forward) -> Record:
-    """One forward, observed for every quantizable layer and batch norm."""
-    return observe(model, example, quantizable(model), norms(model), forward)
 
 
 def quantizable(model: nn.Module) -> dict[str, nn.Module]:
@@ -186,35 +169,40 @@ def norms(model: nn.Module) -> dict[str, Norm]:
     return {name: module for name, module in model.named_modules() if isinstance(module, Norm)}
 
 
-def collected(
-    model: nn.Module, record: Record, tied: Sequence[Sequence[str]] | None = None
+def trace_layers(model: nn.Module, example: Any, forward: Forward) -> Trace:
+    """One forward, traced for every quantizable layer and batch norm."""
+    return trace(model, example, quantizable(model), norms(model), forward)
+
+
+def collect(
+    model: nn.Module, trace: Trace, tied: Sequence[Sequence[str]] | None = None
 ) -> Collection:
-    """The collection that a record of this network shows; see `collect`."""
+    """The quantizable layers of a network as its trace shows them.
+
+    tied  lists of layers that share one choice, the main one first; default the network's own
+          `tied_layers`, if any
+    Raises E306 where nothing can be quantized, E309 where a tie names no layer.
+    """
     modules = quantizable(model)
-    reached = [name for name in modules if record.products.get(name)]
+    reached = [name for name in modules if trace.products.get(name)]
     if not reached:
-        raise error(
-            "E306",
-            f"{type(model).__name__} has no convolution and no linear layer that its forward reaches",
-        )
+        kind = type(model).__name__
+        raise error("E306", f"{kind} has no convolution or linear layer that its forward reaches")
     layers = tuple(Layer(name, modules[name], index) for index, name in enumerate(reached))
-    macs = tuple(record.macs[layer.name] // record.batch for layer in layers)
-    sizes = {
-        name: tensor.numel() for name, tensor in (*model.named_parameters(), *model.named_buffers())
-    }
+    macs = tuple(trace.macs[name] // trace.rows for name in reached)
     uncovered = tuple(
-        Uncovered(name, numel, record.uncovered[name] // record.batch)
-        for name, numel in sizes.items()
-        if name in record.uncovered
+        Uncovered(name, tensor.numel(), trace.uncovered[name] // trace.rows)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        if name in trace.uncovered
     )
     ties = getattr(model, "tied_layers", ()) if tied is None else tied
     return Collection(
         layers=layers,
         groups=_groups(layers, ties, modules),
         macs=macs,
-        act_numel=tuple(record.outputs[layer.name] // record.batch for layer in layers),
+        act_numel=tuple(trace.outputs[name] // trace.rows for name in reached),
         uncovered=uncovered,
-        unreached=tuple(name for name in modules if name not in reached and name in record.weights),
+        unreached=tuple(name for name in modules if name not in reached and name in trace.weights),
         total_macs=sum(macs) + sum(entry.macs for entry in uncovered),
     )
 
@@ -222,21 +210,18 @@ def collected(
 def _groups(
     layers: Sequence[Layer], ties: Sequence[Sequence[str]], known: Iterable[str]
 ) -> tuple[Group, ...]:
-    """One group for each tie and for each layer that is in none; a tie's unreached layers drop out of it."""
+    """One group for each tie and for each layer that is in none; without the unreached layers."""
     index = {layer.name: layer.index for layer in layers}
-    named = [name for tie in ties for name in tie]
-    for name in named:
+    tied = [name for tie in ties for name in tie]
+    for name in tied:
         if name not in known:
-            raise error(
-                "E309",
-                f"a tie names '{name}', which is no quantizable layer of this network",
-                *nearest(name, known),
-            )
-        if named.count(name) > 1:
+            message = f"a tie names '{name}', which is not a quantizable layer of this network"
+            raise error("E309", message, *nearest(name, known))
+        if tied.count(name) > 1:
             raise error("E309", f"layer '{name}' is tied twice")
     reached = [[index[name] for name in tie if name in index] for tie in ties]
-    loose = [[layer.index] for layer in layers if layer.name not in named]
-    members = sorted(member for member in (*reached, *loose) if member)
+    single = [[layer.index] for layer in layers if layer.name not in tied]
+    members = sorted(member for member in (*reached, *single) if member)
     return tuple(
-        Group(layers[first].name, tuple(sorted([first, *rest])), first) for first, *rest in members
+        Group(layers[main].name, tuple(sorted([main, *rest])), main) for main, *rest in members
     )

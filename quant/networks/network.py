@@ -1,4 +1,4 @@
-"""Networks made ready: found by name, given weights, copied, adapted, recorded, and their batch norms folded."""
+"""Networks made ready: found by name, given weights, copied, adapted, traced, and batch norms folded."""
 
 from __future__ import annotations
 
@@ -6,37 +6,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error, nearest
-from emqlang.quant.data.datasets import told_shape
+from emqlang.quant.data.datasets import image_shape
 from emqlang.quant.models import MODELS, ModelSpec
-from emqlang.quant.networks import weights as stored
 from emqlang.quant.networks.adapters import adapt
+from emqlang.quant.networks.batches import Forward, call, run, tensors
 from emqlang.quant.networks.folding import fold
-from emqlang.quant.networks.layers import Collection, collected, record
-from emqlang.quant.networks.tracing import Forward, call, run, tensors
+from emqlang.quant.networks.layers import Collection, collect, trace_layers
+from emqlang.quant.networks.weights import check_finite, install, pretrained, read, sha256
 from emqlang.quant.user_code import foreign, load_object
 
-SHOWN = 5  # names listed in one warning
+SHOWN: Final = 5  # names listed in one warning
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A copy of a network in eval mode, its batch norms folded where proven, with its layers and where its weights come from.
+    """A copy of a network in eval mode, with its layers, its batch norms folded where proven.
 
     weights          'embedded', 'pretrained', 'random, seed S', 'factory', 'given', or a path
-    weights_sha256   of the state dict before anything was folded or adapted; `parameters` counts them there too
-    input_shape      of one image, without the batch; `example` is the batch it was recorded with
+    weights_sha256   of the state dict before anything was folded or adapted
+    parameters       how many there are then
+    input_shape      of one image, without the batch
     classes          number of logits
-    answer_sha256    of what the network, as it was given, returned for the example
+    answer_sha256    of what the network returned for the example before anything was folded
     folded           batch norm -> the layer it was folded into; `unfolded` ones stay
     spec             of a built-in network
     warnings         W603, W605, W606, W608
+    example          the batch that the network was traced with
     forward          how an example is fed to the module
     """
 
@@ -60,17 +62,18 @@ class Network:
 def load(text: str, weights: str | None = None, *, seed: int = 0, data: str = "") -> Network:
     """A built-in network by name, or one that `package.module:factory` or `file.py:factory` returns.
 
-    A factory takes no arguments. It returns a module, or a module and an example batch; without one, an image of the
-    module's own `input_shape` stands in for it.
+    A factory takes no arguments. It returns a module, or a module and an example batch; without
+    one, an image of the module's own `input_shape` stands in for it.
 
-    weights  'pretrained', 'random' or a path; by default what is shipped with the network or what its factory gives, else
-             official weights where they can be had, else random ones, with W603
-    data     what it will be given, as `load_data` takes it: tells the shape of an image where a factory does not
+    weights  'pretrained', 'random' or a path; by default what is shipped with the network or what
+             its factory gives, else official weights if available, else random ones, with W603
+    data     what it will be given, as `load_data` takes it; has the shape of an image where a
+             factory does not say
     Raises E301, E302, E305 to E309.
     """
     spec = MODELS.get(text)
     if spec is None:
-        module, example = _manufactured(text, seed, data)
+        module, example = _made_by(text, seed, data)
         label = _factory_weights(module, weights, seed)
     else:
         module, example = spec.build(seed), _noise(spec.images.shape, seed)
@@ -90,33 +93,30 @@ def prepare(
 ) -> Network:
     """A network of your own, made ready; the module itself is left as it is.
 
-    example  a batch: a tensor, a tuple of arguments or a dict of named ones; or whatever `forward(module, example)` takes
-    tied     lists of layers that share one choice, the main one first; default the module's own `tied_layers`, if any
+    example  a batch: a tensor, a tuple of arguments or a dict of named ones; or whatever
+             `forward(module, example)` takes
+    tied     lists of layers that share one choice, the main one first; default the module's own
+             `tied_layers`, if any
     weights  a label for outputs
     Raises E302 for weights that are not finite, E306, E308, E309.
     """
     forward = forward or call
     model = _copied(module, example, forward)
     state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
-    stored.check_finite(state)
-    digest, parameters = (
-        stored.sha256(state),
-        sum(parameter.numel() for parameter in model.parameters()),
-    )
+    check_finite(state)
+    digest, parameters = sha256(state), sum(part.numel() for part in model.parameters())
     model = adapt(model)
-    seen = record(model, example, forward)
-    collection = collected(model, seen, tied)
+    trace = trace_layers(model, example, forward)
+    collection = collect(model, trace, tied)
     folded, unfolded = fold(
-        model, collection.layers, seen, lambda: _output(model, example, forward)
+        model, collection.layers, trace, lambda: _output(model, example, forward)
     )
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    images, logits = (
-        _first(example, "the example"),
-        _first(seen.result, f"what {type(module).__name__} returns"),
-    )
+    kind = type(module).__name__
+    images, logits = _first(example, "the example"), _first(trace.result, f"what {kind} returns")
     return Network(
-        name=name or type(module).__name__,
+        name=name or kind,
         module=model,
         collection=collection,
         weights=weights,
@@ -124,9 +124,7 @@ def prepare(
         parameters=parameters,
         input_shape=tuple(images.shape[1:]),
         classes=logits.shape[min(1, logits.ndim - 1)] if logits.ndim else 1,
-        answer_sha256=stored.sha256(
-            {str(place): leaf for place, leaf in enumerate(tensors(seen.result))}
-        ),
+        answer_sha256=sha256({str(i): leaf for i, leaf in enumerate(tensors(trace.result))}),
         folded=folded,
         unfolded=unfolded,
         spec=spec,
@@ -151,10 +149,10 @@ def _output(model: nn.Module, example: Any, forward: Forward) -> Any:
 
 
 def _first(tree: Any, what: str) -> Tensor:
-    found = tensors(tree)
-    if not found:
+    leaves = tensors(tree)
+    if not leaves:
         raise error("E308", f"{what} holds no tensor")
-    return found[0]
+    return leaves[0]
 
 
 def _noise(shape: tuple[int, ...], seed: int) -> Tensor:
@@ -162,14 +160,19 @@ def _noise(shape: tuple[int, ...], seed: int) -> Tensor:
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _manufactured(text: str, seed: int, data: str) -> tuple[nn.Module, Any]:
+def _made_by(text: str, seed: int, data: str) -> tuple[nn.Module, Any]:
     """What a factory returns: a module and an example of what it takes."""
     if ":" not in text:
-        forms = "`emqlang models` lists them; your own network is file.py:factory or package.module:factory"
-        raise error("E305", f"there is no built-in network '{text}'", *nearest(text, MODELS), forms)
+        raise error(
+            "E305",
+            f"there is no built-in network '{text}'",
+            *nearest(text, MODELS),
+            "`emqlang models` lists them; "
+            "your own network is file.py:factory or package.module:factory",
+        )
     factory = load_object(text)
     if not callable(factory):
-        raise error("E305", f"{text} is no function that returns a network")
+        raise error("E305", f"{text} is not a function that returns a network")
     with torch.random.fork_rng(devices=[]), foreign("E305", f"calling {text}"):
         torch.manual_seed(seed)
         made = factory()
@@ -177,15 +180,15 @@ def _manufactured(text: str, seed: int, data: str) -> tuple[nn.Module, Any]:
         if not isinstance(module, nn.Module):
             raise error("E305", f"{text} returned {type(module).__name__}, not a torch.nn.Module")
     if example is None:
-        example = _noise(getattr(module, "input_shape", None) or told_shape(data), seed)
+        example = _noise(getattr(module, "input_shape", None) or image_shape(data), seed)
     return module, example
 
 
 def _spec_weights(module: nn.Module, spec: ModelSpec, weights: str | None, seed: int) -> str:
-    """Put the wanted weights into a freshly built network; returns their label."""
+    """Put the wanted weights into a newly built network; returns their label."""
     embedded = spec.embedded_path
     if weights is None and embedded is not None and embedded.is_file():
-        stored.install(module, stored.read(embedded), str(embedded))
+        install(module, read(embedded), str(embedded))
         return "embedded"
     if weights == "random":
         return f"random, seed {seed}"
@@ -193,12 +196,9 @@ def _spec_weights(module: nn.Module, spec: ModelSpec, weights: str | None, seed:
         return _file_weights(module, weights)
     try:
         if not spec.checkpoint:
-            raise error(
-                "E307",
-                f"there are no official weights of '{spec.name}'",
-                "leave --weights out, or give a path",
-            )
-        stored.install(module, stored.pretrained(spec.url, spec.checkpoint), spec.checkpoint)
+            message = f"there are no official weights of '{spec.name}'"
+            raise error("E307", message, "leave --weights out, or give a path")
+        install(module, pretrained(spec.url, spec.checkpoint), spec.checkpoint)
         return "pretrained"
     except EmqError as failure:
         if weights is None and failure.diagnostics[0].code == "E307":
@@ -226,34 +226,30 @@ def _factory_weights(module: nn.Module, weights: str | None, seed: int) -> str:
 
 
 def _file_weights(module: nn.Module, path: str) -> str:
-    stored.install(module, stored.read(Path(path)), path)
+    install(module, read(Path(path)), path)
     return path
 
 
 def _warnings(
     weights: str, collection: Collection, unfolded: Sequence[str], parameters: int
 ) -> Iterator[Diagnostic]:
+    uncovered, unreached = collection.uncovered, collection.unreached
     if weights.startswith("random"):
-        help = ("give trained ones with --weights PATH",)
-        yield Diagnostic(
-            "W603",
-            f"the weights are {weights}: scores are those of an untrained network",
-            help=help,
-        )
-    if collection.uncovered:
-        macs = sum(entry.macs for entry in collection.uncovered) / max(1, collection.total_macs)
-        numel = sum(entry.numel for entry in collection.uncovered) / max(1, parameters)
-        names = _listed([entry.name for entry in collection.uncovered])
+        message = f"the weights are {weights}: scores are those of an untrained network"
+        yield Diagnostic("W603", message, help=("give trained ones with --weights PATH",))
+    if uncovered:
+        macs = sum(entry.macs for entry in uncovered) / max(1, collection.total_macs)
+        numel = sum(entry.numel for entry in uncovered) / max(1, parameters)
         yield Diagnostic(
             "W605",
-            f"{macs:.1%} of the MACs and {numel:.1%} of the parameters lie outside the known layers and stay at 32 bits: {names}",
+            f"{macs:.1%} of the MACs and {numel:.1%} of the parameters lie outside "
+            f"the known layers and stay at 32 bits: {_listed([entry.name for entry in uncovered])}",
         )
     if unfolded:
         yield Diagnostic("W606", f"batch norms that were not folded: {_listed(unfolded)}")
-    if collection.unreached:
-        yield Diagnostic(
-            "W608", f"layers that the forward never uses, left out: {_listed(collection.unreached)}"
-        )
+    if unreached:
+        message = f"layers that the forward never uses, left out: {_listed(unreached)}"
+        yield Diagnostic("W608", message)
 
 
 def _listed(names: Sequence[str]) -> str:

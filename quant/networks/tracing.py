@@ -1,36 +1,35 @@
-"""What one forward of a network does: which parameters meet which products, what they cost, and who reads the outputs.
+"""What one forward of a network does: its products with parameters, their costs and their readers.
 
-Recorded below autograd with a `TorchDispatchMode`: there every linear, einsum, attention or recurrent layer, called in
-whatever way, has become a few of the products in the table below, and every view of a parameter is an op of its own.
-(A `TorchFunctionMode` sees a composite such as `F.multi_head_attention_forward` as one call, and nothing inside it.)
+Traced below autograd with a `TorchDispatchMode`: there every linear, einsum, attention or recurrent
+layer, called in whatever way, has become a few of the products in the table below, and every view
+of a parameter is an op of its own. (A `TorchFunctionMode` sees a composite such as
+`F.multi_head_attention_forward` as one call, and nothing inside it.)
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from emqlang.quant.networks.batches import Forward, rows, run, tensors
 from emqlang.quant.networks.hooks import listening
-from emqlang.quant.user_code import foreign
-
-Forward = Callable[[nn.Module, Any], Any]
 
 
 @dataclass(slots=True, eq=False)
-class Trace:
+class TensorTrace:
     """What is known of one tensor.
 
-    origins   the parameters it is made of alone; empty for what comes from the network's input or from nowhere
+    origins   the parameters it is made of alone; empty for what comes from the network's input or
+              from nowhere
     active    whether its values come from the network's input or out of a product
     producer  the layer whose product it is, untouched since
     uses      how many ops read it, and the network's result
@@ -43,84 +42,61 @@ class Trace:
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
-    """One forward on an example of `batch` images; counts are for the whole example.
+class Trace:
+    """One forward on an example of `rows` images; counts are for the whole example.
 
-    macs       layer -> multiply-accumulates in its own forward; a layer that is missing was never reached
+    macs       layer -> multiply-accumulates in its own forward; a layer never reached is missing
     outputs    layer -> elements it put out
     products   layer -> number of products with its weight
-    uncovered  parameter -> multiply-accumulates outside every layer, counted for the largest parameter of each product
-    norms      batch norm -> the traces of its inputs, one a call
+    uncovered  parameter -> multiply-accumulates outside every layer, counted for the largest
+               parameter of each product
+    norms      batch norm -> the traces of its inputs, one per call
     weights    layer -> the trace of its weight
     result     what the network returned
     """
 
-    batch: int
+    rows: int
     macs: Mapping[str, int]
     outputs: Mapping[str, int]
     products: Mapping[str, int]
     uncovered: Mapping[str, int]
-    norms: Mapping[str, Sequence[Trace]]
-    weights: Mapping[str, Trace]
+    norms: Mapping[str, Sequence[TensorTrace]]
+    weights: Mapping[str, TensorTrace]
     result: Any
 
 
-def observe(
+def trace(
     model: nn.Module,
     example: Any,
     layers: Mapping[str, nn.Module],
     norms: Mapping[str, nn.Module],
     forward: Forward,
-) -> Record:
-    """Run the network once on plain kernels and record it. Of layers that share a weight, the first stands for all.
+) -> Trace:
+    """Run the network once on plain kernels and trace it. Raises E308 where its forward fails.
 
-    Raises E308 where its forward fails.
+    Of layers that share a weight, the first stands for all.
     """
-    recorder = _Recorder(model, example, layers)
+    tracer = _Tracer(model, example, layers)
     with (
         torch.no_grad(),
         plain_kernels(),
-        listening(layers.items(), on_input=recorder.enter, on_output=recorder.leave),
-        listening(norms.items(), on_input=recorder.meet),
-        recorder,
+        listening(layers.items(), on_input=tracer.enter, on_output=tracer.leave),
+        listening(norms.items(), on_input=tracer.meet),
+        tracer,
     ):
         result = run(model, example, forward)
     for leaf in tensors(result):
-        recorder.trace(leaf).uses += 1
-    return Record(
-        batch=batch_of(example),
-        macs=recorder.macs,
-        outputs=recorder.outputs,
-        products=recorder.products,
-        uncovered=recorder.uncovered,
-        norms=recorder.norms,
-        weights={name: recorder.weights[name] for name in recorder.owners.values()},
+        tracer.of(leaf).uses += 1
+    return Trace(
+        rows=rows(example),
+        macs=tracer.macs,
+        outputs=tracer.outputs,
+        products=tracer.products,
+        uncovered=tracer.uncovered,
+        norms=tracer.norms,
+        weights={name: tracer.weights[name] for name in tracer.owners.values()},
         result=result,
     )
-
-
-def run(model: nn.Module, example: Any, forward: Forward) -> Any:
-    """What the network returns. Raises E308, naming the example's shape, where its code fails."""
-    shapes = " and ".join(str(tuple(leaf.shape)) for leaf in tensors(example)) or "no tensor"
-    with foreign("E308", f"the forward of {type(model).__name__} on an input of shape {shapes}"):
-        return forward(model, example)
-
-
-def call(model: nn.Module, example: Any) -> Any:
-    """The usual forward: a tuple or list holds positional arguments, a dict named ones."""
-    if isinstance(example, dict):
-        return model(**example)
-    return model(*example) if isinstance(example, (tuple, list)) else model(example)
-
-
-def tensors(tree: Any) -> list[Tensor]:
-    """The tensors in nested tuples, lists and dicts, in order."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def batch_of(example: Any) -> int:
-    """Images in an example: the length of its first tensor."""
-    return next((leaf.shape[0] for leaf in tensors(example) if leaf.ndim), 1)
 
 
 @contextmanager
@@ -159,40 +135,36 @@ def _bilinear(args: Sequence[Any], out: Tensor) -> tuple[Sequence[Tensor], int]:
 
 def _recurrent(args: Sequence[Any], out: Any) -> tuple[Sequence[Tensor], int]:
     inputs, weights = args[0], [tensor for tensor in tensors(args[1:5]) if tensor.ndim == 2]
-    return (inputs, *weights), inputs.numel() // inputs.shape[-1] * sum(
-        weight.numel() for weight in weights
-    )
+    steps = inputs.numel() // inputs.shape[-1]
+    return (inputs, *weights), steps * sum(weight.numel() for weight in weights)
 
 
 aten = torch.ops.aten
-PRODUCTS: Mapping[Any, Rule] = {
+PRODUCTS: Final[Mapping[Any, Rule]] = {
     aten.convolution: _convolution,
     **dict.fromkeys((aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot), _matrix(0, 1)),
     **dict.fromkeys((aten.addmm, aten.baddbmm, aten.addbmm, aten.addmv), _matrix(1, 2)),
     aten._trilinear: _bilinear,
     **dict.fromkeys((aten.mkldnn_rnn_layer, aten._cudnn_rnn), _recurrent),
 }
-PLAIN_NAMESPACES = (
-    "aten",
-    "prim",
-    "prims",
-)  # of any other op nothing is known but that it may multiply
+# Of ops in any other namespace nothing is known but that they may multiply.
+PLAIN_NAMESPACES: Final = ("aten", "prim", "prims")
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows every tensor from op to op and books the products of the table."""
+class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A tracer follows every tensor from op to op and counts the products of the table."""
 
     def __init__(self, model: nn.Module, example: Any, layers: Mapping[str, nn.Module]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.traces = WeakTensorKeyDictionary()
+        self.traces: MutableMapping[Tensor, TensorTrace] = WeakTensorKeyDictionary()
         self.sizes: dict[str, int] = {}
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             if _carries(tensor):
-                self.traces[tensor] = Trace(origins=frozenset({name}))
+                self.traces[tensor] = TensorTrace(origins=frozenset({name}))
                 self.sizes[name] = tensor.numel()
         for leaf in filter(_carries, tensors(example)):
-            self.trace(leaf).active = True
-        self.weights = {name: self.trace(module.weight) for name, module in layers.items()}  # type: ignore[arg-type]
+            self.of(leaf).active = True
+        self.weights = {name: self.of(module.weight) for name, module in layers.items()}  # type: ignore[arg-type]
         self.owners: dict[str, str] = {}  # weight -> layer
         for layer, trace in self.weights.items():
             (weight,) = trace.origins
@@ -202,18 +174,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.outputs: Counter[str] = Counter()
         self.products: Counter[str] = Counter()
         self.uncovered: Counter[str] = Counter()
-        self.norms: dict[str, list[Trace]] = {}
+        self.norms: dict[str, list[TensorTrace]] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing here is compiled; to be told so, torch would first load its whole compiler, for 3 seconds
+        """Nothing here is compiled; to find that out, torch would load its whole compiler (3 s)."""
+        return False
 
-    def trace(self, tensor: Tensor) -> Trace:
+    def of(self, tensor: Tensor) -> TensorTrace:
         """The tensor's trace, made when it is first seen."""
-        if tensor not in self.traces:
-            self.traces[tensor] = Trace()
-        found: Trace = self.traces[tensor]
-        return found
+        return self.traces.setdefault(tensor, TensorTrace())
 
     def __torch_dispatch__(
         self,
@@ -229,7 +199,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        operands = [self.trace(leaf) for leaf in filter(_carries, tensors((args, kwargs)))]
+        operands = [self.of(leaf) for leaf in filter(_carries, tensors((args, kwargs)))]
         result = func(*args, **kwargs)
         for operand in operands:
             operand.uses += 1
@@ -237,17 +207,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         active, producer = any(operand.active for operand in operands), ""
         if rule is not None and origins:
             multiplied, macs = rule(args, result)
-            active, producer = True, self.book(_origins(map(self.trace, multiplied)), macs)
+            active, producer = True, self.count(_origins(map(self.of, multiplied)), macs)
         elif func.namespace not in PLAIN_NAMESPACES and active:
-            self.book(origins, 0)
-        for leaf in tensors(
-            result
-        ):  # one written in place starts anew: the uses of what it was are kept in the old trace
-            self.traces[leaf] = Trace(frozenset() if active else origins, active, producer)
+            self.count(origins, 0)
+        # One written in place starts anew: the uses of what it was are kept in the old trace.
+        for leaf in tensors(result):
+            self.traces[leaf] = TensorTrace(frozenset() if active else origins, active, producer)
         return result
 
-    def book(self, names: frozenset[str], macs: int) -> str:
-        """Count a product with these parameters; returns the layer whose own it is, or an empty text."""
+    def count(self, names: frozenset[str], macs: int) -> str:
+        """Count a product with these parameters; returns the layer that it is in, or ""."""
         for weight in reversed(self.inside):
             if weight in names:
                 layer = self.owners[weight]
@@ -269,10 +238,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def meet(self, norm: str, args: Any, kwargs: Any) -> None:
         """A batch norm is given its input."""
-        self.norms.setdefault(norm, []).append(self.trace(tensors((args, kwargs))[0]))
+        self.norms.setdefault(norm, []).append(self.of(tensors((args, kwargs))[0]))
 
 
-def _origins(traces: Iterable[Trace]) -> frozenset[str]:
+def _origins(traces: Iterable[TensorTrace]) -> frozenset[str]:
     return frozenset[str]().union(*(trace.origins for trace in traces))
 
 

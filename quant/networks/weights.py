@@ -1,4 +1,4 @@
-"""Weights of a network: where they are read from, whether they fit, and the hash that names them."""
+"""Weights of a network: their files, whether they fit, and the hash that names them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import Final
 from urllib.request import Request, urlopen
 
 import torch
@@ -20,14 +21,14 @@ from emqlang.grammar.diagnostics import error
 from emqlang.quant.user_code import foreign
 
 State = Mapping[str, Tensor]
-TIMEOUT = 3.0  # seconds without an answer
-SHOWN = 4  # differences named in one message
-WRAPPERS = ("state_dict", "model")  # keys under which training scripts store it
-PREFIX = "module."  # what DataParallel adds
+TIMEOUT: Final = 3.0  # seconds without an answer
+SHOWN: Final = 4  # differences named in one message
+WRAPPERS: Final = ("state_dict", "model")  # keys under which training scripts store it
+PREFIX: Final = "module."  # what DataParallel adds
 
 
 def sha256(state: State) -> str:
-    """Hash over the names in order, shapes, types and bytes of a state dict."""
+    """The hash of the names in order, shapes, types and bytes of a state dict."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -37,64 +38,56 @@ def sha256(state: State) -> str:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors, or from torch.save (weights only, no code). Raises E301 or E302."""
+    """A state dict from safetensors, or from torch.save (weights only, no code). Raises E301."""
     if not path.is_file():
         raise error("E301", "there is no such file", path=str(path))
-    what = (
-        "reading this as safetensors"
-        if path.suffix == ".safetensors"
-        else "reading this as a checkpoint of torch.save"
-    )
-    with foreign("E301", what, str(path)):
-        found = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    return _unwrapped(found, path)
+    if path.suffix == ".safetensors":
+        with foreign("E301", "reading this as safetensors", str(path)):
+            return _unwrapped(load_file(path), path)
+    with foreign("E301", "reading this as a checkpoint of torch.save", str(path)):
+        return _unwrapped(torch.load(path, map_location="cpu", weights_only=True), path)
 
 
-def _unwrapped(found: object, path: Path) -> dict[str, Tensor]:
+def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
+    """The state dict in what a file holds."""
     for key in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if (
-        not isinstance(found, Mapping)
-        or not found
-        or not all(isinstance(value, Tensor) for value in found.values())
-    ):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    state = content if isinstance(content, Mapping) else {}
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
         help = "save `model.state_dict()` with torch.save, or with safetensors.torch.save_file"
         raise error("E301", "the file holds no state dict of tensors", help, path=str(path))
-    prefixed = all(name.startswith(PREFIX) for name in found)
-    return {
-        name.removeprefix(PREFIX) if prefixed else name: tensor for name, tensor in found.items()
-    }
+    prefix = PREFIX if all(name.startswith(PREFIX) for name in state) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
 def install(module: nn.Module, state: State, source: str) -> None:
-    """Load a state dict into the network, in place. Raises E302, naming the first differences, unless it fits exactly."""
-    own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-    needed = {
-        name for name in own if not name.endswith("num_batches_tracked")
-    }  # absent from checkpoints before torch 0.4.1
-    differences = [
-        *(f"'{name}' is missing" for name in own if name in needed and name not in state),
-        *(f"'{name}' is unknown" for name in state if name not in own),
-        *(
-            f"'{name}' is {tuple(state[name].shape)} and must be {tuple(value.shape)}"
-            for name, value in own.items()
-            if name in state and state[name].shape != value.shape
-        ),
-    ]
+    """Load a state dict into the network, in place.
+
+    Raises E302, naming the first differences, unless it fits exactly and is finite.
+    """
+    differences = list(_differences(module.state_dict(), state))
     if differences:
         more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        raise error(
-            "E302",
-            f"the weights do not fit {type(module).__name__}: {', '.join(differences[:SHOWN])}{more}",
-            path=source,
-        )
+        first = ", ".join(differences[:SHOWN])
+        kind = type(module).__name__
+        raise error("E302", f"the weights do not fit {kind}: {first}{more}", path=source)
     check_finite(state, source)
     module.load_state_dict(dict(state), strict=False)
+
+
+def _differences(wanted: Mapping[str, object], state: State) -> Iterator[str]:
+    """What keeps a state dict from fitting."""
+    tensors = {name: value for name, value in wanted.items() if isinstance(value, Tensor)}
+    for name in tensors:  # checkpoints before torch 0.4.1 lack num_batches_tracked
+        if name not in state and not name.endswith("num_batches_tracked"):
+            yield f"'{name}' is missing"
+    for name in state:
+        if name not in tensors:
+            yield f"'{name}' is unknown"
+    for name, value in tensors.items():
+        if name in state and state[name].shape != value.shape:
+            yield f"'{name}' is {tuple(state[name].shape)} and must be {tuple(value.shape)}"
 
 
 def check_finite(state: State, source: str = "") -> None:
@@ -105,7 +98,10 @@ def check_finite(state: State, source: str = "") -> None:
 
 
 def pretrained(url: str, file_name: str) -> dict[str, Tensor]:
-    """An official checkpoint from the torch hub cache, downloaded into it if need be. Raises E307 where neither is possible."""
+    """An official checkpoint from the torch hub cache, downloaded into it if need be.
+
+    Raises E307 where neither is possible.
+    """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file_name
     if not cached.is_file():
         _download(url, cached)
@@ -118,22 +114,20 @@ def _download(url: str, to: Path) -> None:
         "or give --weights random, or --weights PATH",
     )
     if not _answers(url):
-        raise error(
-            "E307", f"{to.name} is not in the torch hub cache and {url} does not answer", *help
-        )
+        message = f"{to.name} is not in the torch hub cache and {url} does not answer"
+        raise error("E307", message, *help)
     to.parent.mkdir(parents=True, exist_ok=True)
     hash_prefix = to.stem.rsplit("-", 1)[-1]
+    progress = sys.stderr.isatty()
     try:
         with _socket_timeout():
-            torch.hub.download_url_to_file(
-                url, str(to), hash_prefix=hash_prefix, progress=sys.stderr.isatty()
-            )
+            torch.hub.download_url_to_file(url, str(to), hash_prefix, progress)
     except (OSError, RuntimeError) as failure:
         raise error("E307", f"{to.name} could not be downloaded: {failure}", *help) from failure
 
 
 def _answers(url: str) -> bool:
-    """Whether the server is there, asked in a thread of its own: a name lookup knows no time limit."""
+    """Whether the server is there; in a thread of its own, as a name lookup knows no time limit."""
     answered = threading.Event()
 
     def ask() -> None:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.batches import Forward, pass_through, tensors
 from emqlang.quant.networks.hooks import listening
-from emqlang.quant.networks.tracing import Forward, tensors
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named ones of one call
 

@@ -14,10 +14,9 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from emqlang.quant.networks.batches import feed, pass_through, rows, slice_rows, take
+from emqlang.quant.networks.batches import Forward, feed, pass_through, rows, slice_rows, take
 from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network
-from emqlang.quant.networks.tracing import Forward
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.ptq.evaluate import Evaluation, Reference, evaluate, predict
 from emqlang.quant.ptq.quantize import quantize

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.batches import feed, labels_of, logits_of, pass_through, rows
-from emqlang.quant.networks.tracing import Forward
+from emqlang.quant.networks.batches import Forward, feed, labels_of, logits_of, pass_through, rows
 
 IGNORED = -100  # the label of what does not count, as torch's cross entropy has it
 Metric = Callable[[Any, Any], float]  # of the network's outputs and the batch: the batch's mean

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.batches import Forward, pass_through, tensors
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer
-from emqlang.quant.networks.tracing import Forward, tensors
 from emqlang.quant.ptq.recipe import Recipe
 
 

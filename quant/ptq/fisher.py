@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from emqlang.quant.networks.batches import logits_of, pass_through
+from emqlang.quant.networks.batches import Forward, logits_of, pass_through, tensors
 from emqlang.quant.networks.hooks import listening
-from emqlang.quant.networks.tracing import Forward, tensors
 from emqlang.quant.ptq.evaluate import class_axis
 from emqlang.quant.ptq.units import Unit
 

@@ -10,10 +10,9 @@ from msgspec.structs import replace
 from torch import nn
 
 from emqlang.grammar.diagnostics import error, nearest
-from emqlang.quant.networks.batches import chunks, feed, join, slice_rows, take
+from emqlang.quant.networks.batches import Forward, chunks, feed, join, slice_rows, take
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
-from emqlang.quant.networks.tracing import Forward
 from emqlang.quant.ptq.bias import correct_biases
 from emqlang.quant.ptq.calibrate import calibrate
 from emqlang.quant.ptq.fidelity import compare_layers, outputs

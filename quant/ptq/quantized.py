@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.quant.networks.batches import run, tensors
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
-from emqlang.quant.networks.tracing import run, tensors
 from emqlang.quant.ptq.fidelity import LayerReport
 from emqlang.quant.ptq.grids import ActivationGrid, Grid
 from emqlang.quant.ptq.recipe import ModelIdentity, Recipe, Scheme, check_fits, parse_recipe

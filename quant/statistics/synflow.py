@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from emqlang.quant.networks.batches import logits_of, slice_rows
-from emqlang.quant.networks.tracing import plain_kernels, run
+from emqlang.quant.networks.batches import logits_of, run, slice_rows
+from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.statistics.image_pass import gradients
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured

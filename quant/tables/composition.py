@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from emqlang.quant.bits.menu import Choice
-from emqlang.quant.networks.batches import feed, logits_of, pass_through, slice_rows
+from emqlang.quant.networks.batches import Forward, feed, logits_of, pass_through, slice_rows
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
-from emqlang.quant.networks.tracing import Forward
 from emqlang.quant.ptq.calibrate import calibrate
 from emqlang.quant.ptq.grids import ActivationGrid, WeightQuantizer
 from emqlang.quant.ptq.quantize import EXAMPLES

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.batches import Forward, pass_through, tensors
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer
-from emqlang.quant.networks.tracing import Forward, tensors
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from emqlang.quant.networks.batches import Forward, call
+from emqlang.quant.networks.layers import Collection, collect, trace_layers
+
+
+def collection_of(
+    net: nn.Module,
+    example: Any,
+    forward: Forward = call,
+    tied: Sequence[Sequence[str]] | None = None,
+) -> Collection:
+    """The layers of a network in eval mode, as one forward of the example uses them."""
+    return collect(net, trace_layers(net, example, forward), tied)
 
 
 def seeded(network: type[nn.Module], *args: object, seed: int = 0) -> nn.Module:

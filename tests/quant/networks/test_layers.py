@@ -6,11 +6,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import SHAPES, Chain, Functional, Shared, Subclasses, Tiny, ViT, images, seeded
+from networks import (
+    SHAPES,
+    Chain,
+    Functional,
+    Shared,
+    Subclasses,
+    Tiny,
+    ViT,
+    collection_of,
+    images,
+    seeded,
+)
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.networks.layers import Group, Layer, collect
+from emqlang.quant.networks.layers import Group, Layer
 
 
 @pytest.mark.parametrize(
@@ -54,7 +65,7 @@ def test_a_row_of_a_transposed_convolution_is_what_makes_its_channel(
 
 
 def test_a_chain_in_order_with_its_costs() -> None:
-    collection = collect(seeded(Chain), images(Chain, 3))
+    collection = collection_of(seeded(Chain), images(Chain, 3))
     assert [layer.name for layer in collection.layers] == [
         "body.0",
         "body.3",
@@ -80,7 +91,7 @@ def test_a_chain_in_order_with_its_costs() -> None:
 @pytest.mark.parametrize("network", SHAPES)
 def test_costs_are_those_of_one_image(network: type[nn.Module]) -> None:
     net = seeded(network)
-    one, three = (collect(net, images(network, count)) for count in (1, 3))
+    one, three = (collection_of(net, images(network, count)) for count in (1, 3))
     assert (one.macs, one.act_numel, one.total_macs) == (
         three.macs,
         three.act_numel,
@@ -89,7 +100,7 @@ def test_costs_are_those_of_one_image(network: type[nn.Module]) -> None:
 
 
 def test_a_shared_module_or_weight_is_one_layer() -> None:
-    collection = collect(seeded(Shared), images(Shared))
+    collection = collection_of(seeded(Shared), images(Shared))
     assert [layer.name for layer in collection.layers] == ["conv", "left", "right", "first"]
     assert collection.macs[0] == 2 * 4 * 36 * 36
     assert collection.macs[3] == 2 * 16
@@ -97,14 +108,14 @@ def test_a_shared_module_or_weight_is_one_layer() -> None:
 
 
 def test_subclasses_are_layers_of_their_base_type() -> None:
-    collection = collect(seeded(Subclasses), images(Subclasses))
+    collection = collection_of(seeded(Subclasses), images(Subclasses))
     assert [layer.type for layer in collection.layers] == ["Conv2d", "Conv2d", "Linear"]
     assert not collection.uncovered
     assert collection.act_numel[0] == 4 * 5 * 5
 
 
 def test_bare_parameters_are_reported_with_their_share() -> None:
-    collection = collect(seeded(Functional), images(Functional))
+    collection = collection_of(seeded(Functional), images(Functional))
     assert [layer.name for layer in collection.layers] == ["inside"]
     assert {entry.name: (entry.numel, entry.macs) for entry in collection.uncovered} == {
         "bare": (32, 32), "stacked": (128, 128), "mixed": (24, 24),
@@ -114,7 +125,7 @@ def test_bare_parameters_are_reported_with_their_share() -> None:
 
 
 def test_torch_attention_left_as_it_is_is_reported() -> None:
-    collection = collect(seeded(ViT), images(ViT))
+    collection = collection_of(seeded(ViT), images(ViT))
     assert "encoder.layers.0.self_attn.in_proj_weight" in {
         entry.name for entry in collection.uncovered
     }
@@ -134,7 +145,7 @@ def test_recurrent_layers_are_reported(network: type[nn.RNNBase]) -> None:
             return y
 
     net = Net()
-    collection = collect(net, torch.randn(2, 5, 3))
+    collection = collection_of(net, torch.randn(2, 5, 3))
     macs = {entry.name: entry.macs for entry in collection.uncovered}
     assert set(macs) == {"rnn.weight_ih_l0", "rnn.weight_hh_l0"}
     assert sum(macs.values()) == 5 * (net.rnn.weight_ih_l0.numel() + net.rnn.weight_hh_l0.numel())
@@ -149,7 +160,7 @@ def test_a_low_rank_update_is_reported_beside_its_layer() -> None:
         def forward(self, input: Tensor) -> Tensor:
             return super().forward(input) + input @ self.down @ self.up
 
-    collection = collect(LowRank(), torch.randn(2, 4))
+    collection = collection_of(LowRank(), torch.randn(2, 4))
     assert collection.macs == (16,)
     assert [(entry.name, entry.macs) for entry in collection.uncovered] == [("down", 4), ("up", 4)]
 
@@ -163,7 +174,7 @@ def test_experts_picked_by_index_are_reported() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.bmm(x[:, None], self.experts[self.gate(x).argmax(1)])[:, 0]
 
-    collection = collect(Experts(), torch.randn(2, 4))
+    collection = collection_of(Experts(), torch.randn(2, 4))
     assert [(entry.name, entry.macs) for entry in collection.uncovered] == [("experts", 16)]
 
 
@@ -173,7 +184,7 @@ def test_a_forward_in_inference_mode_is_seen_through() -> None:
         def forward(self, input: Tensor) -> Tensor:
             return super().forward(input)
 
-    assert collect(Net(3, 2), torch.randn(2, 5, 3)).macs == (5 * 6,)
+    assert collection_of(Net(3, 2), torch.randn(2, 5, 3)).macs == (5 * 6,)
 
 
 def test_examples_may_be_tuples_dicts_or_fed_by_hand() -> None:
@@ -187,19 +198,19 @@ def test_examples_may_be_tuples_dicts_or_fed_by_hand() -> None:
             return s
 
     x, y = torch.randn(2, 3), torch.randn(2, 4)
-    named = collect(Two(), {"x": x, "y": y})
-    by_hand = collect(Two(), (x, y), forward=lambda model, pair: model(pair[0], y=pair[1]))
+    named = collection_of(Two(), {"x": x, "y": y})
+    by_hand = collection_of(Two(), (x, y), forward=lambda model, pair: model(pair[0], y=pair[1]))
     assert named.macs == by_hand.macs == (6, 8)
-    assert collect(nn.Sequential(nn.Linear(3, 2)), (x,)).macs == (6,)
+    assert collection_of(nn.Sequential(nn.Linear(3, 2)), (x,)).macs == (6,)
 
 
 def test_layers_without_a_tie_are_groups_of_one() -> None:
-    collection = collect(seeded(Tiny), images(Tiny))
+    collection = collection_of(seeded(Tiny), images(Tiny))
     assert collection.groups == (Group("one", (0,), 0), Group("equal", (1,), 1))
 
 
 def test_ties_are_named_after_their_main_layer_and_stand_in_its_place() -> None:
-    collection = collect(
+    collection = collection_of(
         seeded(Chain), images(Chain), tied=[("hidden", "body.0"), ("body.6", "body.9")]
     )
     assert [(group.name, group.layers, group.main) for group in collection.groups] == [
@@ -210,8 +221,8 @@ def test_ties_are_named_after_their_main_layer_and_stand_in_its_place() -> None:
 def test_a_network_may_bring_its_ties() -> None:
     net = seeded(Chain)
     net.tied_layers = (("body.0", "body.3"),)
-    assert len(collect(net, images(Chain)).groups) == 5
-    assert len(collect(net, images(Chain), tied=()).groups) == 6
+    assert len(collection_of(net, images(Chain)).groups) == 5
+    assert len(collection_of(net, images(Chain), tied=()).groups) == 6
 
 
 @pytest.mark.parametrize(
@@ -219,30 +230,30 @@ def test_a_network_may_bring_its_ties() -> None:
     [
         (
             [("body.0", "hiden")],
-            "a tie names 'hiden', which is no quantizable layer of this network",
+            "a tie names 'hiden', which is not a quantizable layer of this network",
         ),
         (
             [("body.0", "body.1")],
-            "a tie names 'body.1', which is no quantizable layer of this network",
+            "a tie names 'body.1', which is not a quantizable layer of this network",
         ),
         ([("body.0", "head"), ("head", "hidden")], "layer 'head' is tied twice"),
     ],
 )
 def test_wrong_ties_are_refused(tied: list[tuple[str, str]], message: str) -> None:
     with pytest.raises(EmqError) as caught:
-        collect(seeded(Chain), images(Chain), tied=tied)
+        collection_of(seeded(Chain), images(Chain), tied=tied)
     assert [(d.code, d.message) for d in caught.value.diagnostics] == [("E309", message)]
 
 
 def test_a_network_without_layers_is_refused() -> None:
     with pytest.raises(EmqError) as caught:
-        collect(nn.Sequential(nn.ReLU(), nn.LayerNorm(4)), torch.randn(2, 4))
+        collection_of(nn.Sequential(nn.ReLU(), nn.LayerNorm(4)), torch.randn(2, 4))
     assert caught.value.diagnostics[0].code == "E306"
 
 
 def test_a_failing_forward_names_the_shape_of_the_example() -> None:
     with pytest.raises(EmqError) as caught:
-        collect(seeded(Chain), torch.randn(2, 3, 8, 8))
+        collection_of(seeded(Chain), torch.randn(2, 3, 8, 8))
     assert caught.value.diagnostics[0].code == "E308"
     assert "(2, 3, 8, 8)" in caught.value.diagnostics[0].message
     assert "\n" not in caught.value.diagnostics[0].message

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from networks import ViT, images, seeded
+from networks import ViT, collection_of, images, seeded
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention as attend
 from torch.nn.utils import parametrizations
 from torch.nn.utils.parametrize import is_parametrized
 
 from emqlang.quant.networks.adapters import Attention, adapt
-from emqlang.quant.networks.layers import collect
-from emqlang.quant.networks.tracing import PRODUCTS, observe
+from emqlang.quant.networks.tracing import PRODUCTS, trace
 
 X = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
 PARAMETER = nn.Parameter(torch.randn(8, 8, generator=torch.Generator().manual_seed(1)))
@@ -57,8 +56,8 @@ FUNCTIONS: dict[str, tuple[Any, int]] = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_product_with_a_parameter_is_seen(name: str) -> None:
     function, macs = FUNCTIONS[name]
-    record = observe(Function(function), X, {}, {}, lambda model, x: model(x))
-    assert record.uncovered == {"p": macs}
+    shown = trace(Function(function), X, {}, {}, lambda model, x: model(x))
+    assert shown.uncovered == {"p": macs}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_every_product_with_a_parameter_is_seen(name: str) -> None:
     ],
 )
 def test_other_uses_of_a_parameter_are_not_products(function: Any) -> None:
-    assert not observe(Function(function), X, {}, {}, lambda model, x: model(x)).uncovered
+    assert not trace(Function(function), X, {}, {}, lambda model, x: model(x)).uncovered
 
 
 def test_uses_are_counted_with_the_result() -> None:
@@ -82,22 +81,22 @@ def test_uses_are_counted_with_the_result() -> None:
         hidden = net[0](x)
         return net[1](hidden), hidden
 
-    alone = observe(net, X[0], {"0": net[0]}, {"1": net[1]}, lambda model, x: model(x))
-    with_result = observe(net, X[0], {"0": net[0]}, {"1": net[1]}, both)
-    assert [(trace.producer, trace.uses) for trace in alone.norms["1"]] == [("0", 1)]
-    assert [(trace.producer, trace.uses) for trace in with_result.norms["1"]] == [("0", 2)]
+    alone = trace(net, X[0], {"0": net[0]}, {"1": net[1]}, lambda model, x: model(x))
+    with_result = trace(net, X[0], {"0": net[0]}, {"1": net[1]}, both)
+    assert [(given.producer, given.uses) for given in alone.norms["1"]] == [("0", 1)]
+    assert [(given.producer, given.uses) for given in with_result.norms["1"]] == [("0", 2)]
 
 
 def test_a_tensor_changed_in_place_is_no_product_any_more() -> None:
     net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(inplace=True), nn.BatchNorm1d(4)).eval()
-    record = observe(net, X[0], {"0": net[0]}, {"2": net[2]}, lambda model, x: model(x))
-    assert record.norms["2"][0].producer == ""
+    shown = trace(net, X[0], {"0": net[0]}, {"2": net[2]}, lambda model, x: model(x))
+    assert shown.norms["2"][0].producer == ""
 
 
 def test_the_forward_is_left_as_it_was() -> None:
     net = seeded(ViT)
     fast = torch.backends.mha.get_fastpath_enabled()
-    collect(net, images(ViT))
+    collection_of(net, images(ViT))
     assert torch.backends.mha.get_fastpath_enabled() == fast
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
@@ -188,7 +187,7 @@ def test_adapted_attention_with_keys_of_another_width() -> None:
 
 
 def test_attention_itself_as_the_network_is_adapted() -> None:
-    collection = collect(adapt(nn.MultiheadAttention(8, 2).eval()), (X, X, X))
+    collection = collection_of(adapt(nn.MultiheadAttention(8, 2).eval()), (X, X, X))
     assert [layer.name for layer in collection.layers] == ["q_proj", "k_proj", "v_proj", "out_proj"]
 
 
@@ -207,7 +206,7 @@ def test_an_encoder_with_padding_agrees_where_nothing_is_padded() -> None:
             rtol=1e-5,
             atol=1e-5,
         )
-    assert not collect(
+    assert not collection_of(
         adapted, X, forward=lambda model, x: model(x, src_key_padding_mask=PADDING)
     ).uncovered
 
@@ -225,4 +224,4 @@ def test_a_parametrized_weight_becomes_plain() -> None:
     assert not is_parametrized(adapted[0])
     assert type(adapted[0]) is nn.Linear
     torch.testing.assert_close(adapted(X), expected)
-    assert len(collect(adapted, X).layers) == 1
+    assert len(collection_of(adapted, X).layers) == 1

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from networks import collection_of
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.networks.batches import feed
-from emqlang.quant.networks.layers import collect
 from emqlang.quant.ptq.calibrate import SAMPLES, Observed, calibrate, observe
 from emqlang.quant.ptq.grids import ActivationGrid
 from emqlang.quant.ptq.sites import Site
@@ -33,7 +33,7 @@ class Given(nn.Module):
 
 def grid(batches: list[Tensor], observer: str, bits: int = 8) -> ActivationGrid:
     net = Given(batches[0].shape[-1])
-    layers = collect(net, batches[0]).layers
+    layers = collection_of(net, batches[0]).layers
     sites = (Site(("layer",), bits, True),)
     return calibrate(net, layers, sites, batches, feed, {"layer": observer}, seed=0)["layer"]
 
@@ -45,7 +45,7 @@ def error(grid: ActivationGrid, values: Tensor) -> float:
 
 def seen(batches: list[Tensor]) -> Observed:
     net = Given(batches[0].shape[-1])
-    layers = collect(net, batches[0]).layers
+    layers = collection_of(net, batches[0]).layers
     return observe(
         net, layers, (Site(("layer",), 8, True),), batches, feed, torch.Generator().manual_seed(0)
     )["layer"]

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import Shared, ViT
+from networks import Shared, ViT, collection_of
 from subjects import batches, inputs, quantized, ready
 from torch import Tensor, nn
 
 from emqlang.quant.networks.batches import feed
-from emqlang.quant.networks.layers import collect
 from emqlang.quant.networks.network import prepare
 from emqlang.quant.ptq.grids import ActivationGrid
 from emqlang.quant.ptq.sites import attach, find_sites
@@ -50,7 +49,7 @@ class Counting:
 def branches() -> tuple[Branches, Any, Tensor]:
     torch.manual_seed(0)
     net, x = Branches().eval(), torch.randn(3, 4)
-    return net, collect(net, x).layers, x
+    return net, collection_of(net, x).layers, x
 
 
 def placed(
@@ -97,7 +96,7 @@ def test_views_of_the_networks_input_have_eight_bits(reshape: str) -> None:
 
     x = torch.randn(2, 3, 4)
     net = Views()
-    assert placed(net, collect(net, x).layers, x) == [(("fc",), 8)]
+    assert placed(net, collection_of(net, x).layers, x) == [(("fc",), 8)]
 
 
 def test_shared_inputs_are_quantized_once_a_forward() -> None:
@@ -130,7 +129,7 @@ def test_a_forward_that_is_cut_short_leaves_nothing_behind() -> None:
             return y + self.right(x) if self.both else y
 
     net, x = Pair(), torch.randn(3, 4)
-    layers = collect(net, x).layers
+    layers = collection_of(net, x).layers
     sites = find_sites(net, layers, x, feed, {"left": 8, "right": 8})
     plain = deepcopy(net)
     attach(net, layers, sites, {"left": Counting()})
