@@ -40,8 +40,8 @@ def arena(shapes: tuple[tuple[str, tuple[int, ...]], ...], names: tuple[str, ...
     (table,) = tabulate([EQ5], statistics, own)
     clean = table.totals(choices)
     truth = clean + NOISE * clean.std() * rng.standard_normal(ROWS)
-    shapes = list(statistics.shapes.values())
-    return Arena([Benchmark("synthetic", statistics, own, choices, truth, shapes)], "synthetic")
+    layers = list(statistics.shapes.values())
+    return Arena([Benchmark("synthetic", statistics, own, choices, truth, layers)], "synthetic")
 
 
 @dataclass(frozen=True)

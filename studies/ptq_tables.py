@@ -49,33 +49,31 @@ def differences(rows: Sequence[Row]) -> Iterator[Row]:
     """emqlang less Brevitas, method by method, and best against best."""
     rng = np.random.default_rng(SEED)
     for bits in (4, 3, 2):
-        ours, theirs = (_methods(rows, side, bits) for side in SIDES)
-        ours = [method for method in ours if method[1] <= 1000]
+        ours, theirs = (_by_method(rows, side, bits) for side in SIDES)
+        ours = {method: draws for method, draws in ours.items() if method[1] <= 1000}
         pairs = [("", method, method) for method in ours if method in theirs]
-        best = [
-            max(methods, key=lambda m, side=side: _accuracy(_draws(rows, side, bits, m)))
-            for side, methods in zip(SIDES, (ours, theirs), strict=True)
-        ]
-        for title, own, rival in (*pairs, ("best: ", *best)):
-            sides = [
-                _draws(rows, side, bits, method)
-                for side, method in zip(SIDES, (own, rival), strict=True)
-            ]
-            draws = sorted(set.intersection(*({row["draw"] for row in side} for side in sides)))
-            marks = [
-                np.array([marks_of(row) for row in side if row["draw"] in draws], float)
-                for side in sides
-            ]
-            low, high = interval(marks[0] - marks[1], rng)
-            yield {
-                "bits": bits,
-                "emqlang": title + own[0],
-                "Brevitas": rival[0],
-                "difference": 100 * float((marks[0] - marks[1]).mean()),
-                "low": low,
-                "high": high,
-                "draws": len(draws),
-            }
+        best = [max(side, key=lambda method: _accuracy(side[method])) for side in (ours, theirs)]
+        pairs.append(("best: ", best[0], best[1]))
+        for title, own, rival in pairs:
+            names = {"bits": bits, "emqlang": title + own[0], "Brevitas": rival[0]}
+            yield names | _difference(ours[own], theirs[rival], rng)
+
+
+def _difference(own: Sequence[Row], other: Sequence[Row], rng: np.random.Generator) -> Row:
+    """On the draws that both have."""
+    draws = {row["draw"] for row in own} & {row["draw"] for row in other}
+    marks = [
+        np.array([marks_of(row) for row in side if row["draw"] in draws], float)
+        for side in (own, other)
+    ]
+    difference = marks[0] - marks[1]
+    low, high = interval(difference, rng)
+    return {
+        "difference": 100 * float(difference.mean()),
+        "low": low,
+        "high": high,
+        "draws": len(draws),
+    }
 
 
 def weights(rows: Sequence[Row]) -> Iterator[Row]:
@@ -157,9 +155,10 @@ def _draws(rows: Sequence[Row], side: str, bits: int, method: Method) -> list[Ro
     return sorted(same, key=lambda row: row["draw"])
 
 
-def _methods(rows: Sequence[Row], side: str, bits: int) -> list[Method]:
+def _by_method(rows: Sequence[Row], side: str, bits: int) -> dict[Method, list[Row]]:
     own = (row for row in rows if row["side"] == side and row["bits"] == bits)
-    return sorted({(row["method"], row["iterations"]) for row in own})
+    methods = sorted({(row["method"], row["iterations"]) for row in own})
+    return {method: _draws(rows, side, bits, method) for method in methods}
 
 
 def _accuracy(rows: Sequence[Row]) -> float:

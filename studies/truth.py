@@ -63,19 +63,19 @@ def measure(folder: Path) -> None:
         bench_table = tables.load(name)
         bench = Workbench.of_table(bench_table, WorkbenchOptions(stat_images=256))
         programs = [*contenders([], bench_table), *runs.values()]
-        correlations: dict[str, Sequence[float]] = {}
+        correlations: dict[str, list[float]] = {}
         for winner in EVOLVED:
             options = RankOptions(split=split, against=winner)
             ranking = rank_on(bench_table, bench, programs, options)
             for standing in ranking.standings:
-                correlations[names.get(standing.name, standing.name)] = standing.rho
+                correlations[names.get(standing.name, standing.name)] = standing.rho.tolist()
                 if standing.name in RIVALS and standing.difference is not None:
                     low, high = standing.difference  # of the rival less the winner
                     span = _columns("low", -high) | _columns("high", -low)
                     differences[name, winner, standing.name] = span
         additive = next(c for c in ceilings(bench_table.split(split)) if c.name == "additive")
         start = {"table": name, "split": split, "rows": len(ranking.table)}
-        for proxy, rho in (*correlations.items(), (CEILING, additive.rho)):
+        for proxy, rho in (*correlations.items(), (CEILING, additive.rho.tolist())):
             rows.append(start | {"proxy": proxy} | _columns("rho", rho))
     save("truth", rows)
     save("truth_differences", _cited(_by_table(rows), differences))
