@@ -1,4 +1,4 @@
-"""Same seed, same numbers: generators that depend on a seed and a purpose alone, and one thread for a while."""
+"""Same seed, same numbers: generators by seed and purpose, and one thread for a while."""
 
 from __future__ import annotations
 

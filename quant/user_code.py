@@ -15,7 +15,10 @@ from emqlang.grammar.diagnostics import EmqError, error, nearest
 
 
 def load_object(reference: str) -> Any:
-    """What `package.module:name` or `file.py:name` names. A missing file, module or name, or one that fails, is E301."""
+    """What `package.module:name` or `file.py:name` names.
+
+    Raises E301 for a missing file, module or name, and for a file or module that fails.
+    """
     place, _, name = reference.rpartition(":")
     if not place or not name:
         raise error("E301", f"'{reference}' is not of the form package.module:name or file.py:name")
@@ -27,16 +30,15 @@ def load_object(reference: str) -> Any:
 
 @contextmanager
 def foreign(code: str, what: str, path: str = "") -> Iterator[None]:
-    """Runs code that is not ours: whatever it raises becomes an error of that code, naming the exception."""
+    """Around code of the user: what it raises becomes an error of this code, naming the exception."""
     try:
         yield
     except EmqError:
         raise
     except Exception as reason:  # it may raise anything
-        line = str(reason).strip().split("\n")[0]
-        raise error(
-            code, f"{what} failed: {type(reason).__name__}{': ' if line else ''}{line}", path=path
-        ) from reason
+        first_line = str(reason).strip().split("\n")[0]
+        cause = f"{type(reason).__name__}: {first_line}" if first_line else type(reason).__name__
+        raise error(code, f"{what} failed: {cause}", path=path) from reason
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -47,7 +49,7 @@ def _load_file(path: Path) -> ModuleType:
         raise error("E301", "there is no such file", path=str(path))
     spec = spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # the suffix is .py
-    _look_in(path.resolve().parent)
+    _make_importable(path.resolve().parent)
     module = sys.modules[name] = module_from_spec(spec)  # dataclasses look their module up
     try:
         with foreign("E301", "importing the file", str(path)):
@@ -59,12 +61,12 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
-    _look_in(Path.cwd())
+    _make_importable(Path.cwd())
     with foreign("E301", f"importing {name}"):
         return import_module(name)
 
 
-def _look_in(folder: Path) -> None:
-    """Lets the user's code import what lies beside it, as under `python file.py` and `python -m module`."""
+def _make_importable(folder: Path) -> None:
+    """Let the user's code import what lies beside it, as it can when Python runs it."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))

@@ -74,7 +74,7 @@ class Attention(nn.Module):
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool, causal: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """The output (N, L, E), and the weights of each head (N, heads, L, S) if they are needed."""
+        """The output (N, L, E), and each head's weights (N, heads, L, S) if they are needed."""
         q, k, v = (
             x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2) for x in (q, k, v)
         )
@@ -90,7 +90,7 @@ class Attention(nn.Module):
         return out, weights
 
     def _extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Keys and values (N, S, E) with the learned and the zero position added, and their number."""
+        """Keys and values (N, S, E) with learned and zero positions, and how many those are."""
         length = k.shape[1]
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat([k, self.bias_k.expand(len(k), 1, -1)], 1)
@@ -170,7 +170,7 @@ ADAPTERS: Final[tuple[tuple[Condition, Adapter], ...]] = (
 
 
 def adapt(model: nn.Module) -> nn.Module:
-    """The network with its modules adapted, in place; the root may be one of them, hence the result."""
+    """The network with its modules adapted, in place; returned, as the root may be one of them."""
     for needs, adapter in ADAPTERS:
         replaced = {module: adapter(module) for module in tuple(model.modules()) if needs(module)}
         for parent in tuple(model.modules()):

@@ -28,7 +28,7 @@ def call(model: nn.Module, example: Any) -> Any:
 
 
 def feed(model: nn.Module, batch: Any) -> Any:
-    """The forward of a batch: inputs without labels; a dict's one tensor, or every entry by name."""
+    """The forward of a batch: its inputs, not its labels; several of a dict go by name."""
     if isinstance(batch, Mapping):
         inputs = {key: value for key, value in batch.items() if key not in LABEL_KEYS}
         return model(**inputs) if len(inputs) > 1 else model(*inputs.values())

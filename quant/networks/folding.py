@@ -1,4 +1,4 @@
-"""Batch norms folded into the layer before them, where one forward proves that nothing else can tell."""
+"""Batch norms folded into the layer before them, where one forward proves that this is safe."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _double(tensor: Any) -> Tensor:
 
 
 def _same(before: Any, forward: Callable[[], Any]) -> bool:
-    """Whether every output tensor agrees to the tolerance; a network that no longer runs does not."""
+    """Whether all output tensors agree to the tolerance; those of a network that fails do not."""
     try:
         after = forward()
     except EmqError:

@@ -21,8 +21,9 @@ def listening(
 ) -> Iterator[None]:
     """Hooks on named modules that last as long as the context.
 
-    on_input   called with a module's name, positional and named arguments before each of its forwards
-    on_output  called with its name and output after each; what it returns, unless None, becomes the output
+    on_input   called before each forward with the module's name, positional and named arguments
+    on_output  called after each with its name and output; what it returns, unless None, becomes
+               the output
     """
     with ExitStack() as stack:
         for name, module in modules:

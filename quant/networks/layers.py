@@ -124,7 +124,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Uncovered:
-    """A parameter or buffer in products outside every quantizable layer, with their MACs per image."""
+    """A parameter or buffer in products outside every quantizable layer; their MACs per image."""
 
     name: str
     numel: int

@@ -1,4 +1,4 @@
-"""Networks made ready: found by name, given weights, copied, adapted, traced, and batch norms folded."""
+"""Networks made ready: found by name, given weights, copied, adapted, traced and folded."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Network:
 
 
 def load(text: str, weights: str | None = None, *, seed: int = 0, data: str = "") -> Network:
-    """A built-in network by name, or one that `package.module:factory` or `file.py:factory` returns.
+    """A built-in network by name, or what `package.module:factory` or `file.py:factory` returns.
 
     A factory takes no arguments. It returns a module, or a module and an example batch; without
     one, an image of the module's own `input_shape` stands in for it.

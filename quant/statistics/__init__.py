@@ -1,4 +1,4 @@
-"""Statistics of a network: every row of `emqlang.grammar.inputs`, taken in as few passes as possible, and cached."""
+"""Statistics of a network: every row of `emqlang.grammar.inputs`, in as few passes as possible."""
 
 from __future__ import annotations
 

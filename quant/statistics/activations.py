@@ -22,7 +22,7 @@ def sample_sizes(totals: Sequence[int]) -> list[int]:
 
 
 class OutputSample(Observer):
-    """`act` is elements of the layers' outputs, image by image and call by call, at seeded positions."""
+    """`act` is the layers' outputs at seeded positions, image by image and call by call."""
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -67,7 +67,7 @@ class OutputGradSample(OutputSample):
 
 
 def _spread(total: int, generator: torch.Generator) -> Tensor:
-    """Up to SAMPLES positions below `total`, in order: a random one in each of as many equal parts."""
+    """Up to SAMPLES positions below `total`, in order: a random one in each of equal parts."""
     count = min(SAMPLES, total)
     edges = torch.arange(count + 1) * total // max(1, count)
     places = torch.rand(count, generator=generator, dtype=torch.float64) * edges.diff()

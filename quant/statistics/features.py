@@ -23,8 +23,9 @@ def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
 
 
 def alignment(grams: Tensor) -> Tensor:
-    """Linear CKA of every pair of layers, from centred Gram matrices (L, N, N); 0 with features that do not vary.
+    """Linear CKA of every pair of layers, from centred Gram matrices (L, N, N).
 
+    It is 0 with features that do not vary.
     With K = X X^T that is <K, K'> / (|K| |K'|), which equals |X'^T X|^2 / (|X^T X| |X'^T X'|).
     Source: Kornblith et al., arXiv 1905.00414.
     """

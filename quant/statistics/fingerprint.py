@@ -1,4 +1,4 @@
-"""What a statistic depends on, as digests: of the network, the images, and the settings that concern it."""
+"""What a statistic depends on, as digests: the network, the images and the options in question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Hessian of the mean loss: its diagonal, the traces and the top eigenvalues of the layers' blocks.
+"""The Hessian of the mean loss: its diagonal, and traces and top eigenvalues of the layers' blocks.
 
 Every estimate is made of Hessian-vector products, summed over the images in small batches.
 """
@@ -24,9 +24,10 @@ TOLERANCE: Final = 1e-2  # the relative residual at which it ends
 
 
 def measure_diagonal(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
-    """`hess` and `hess_trace` by Hutchinson's method: v * (H v) for Rademacher vectors v over all weights at once.
+    """`hess` and `hess_trace` by Hutchinson's method: v * (H v) for Rademacher vectors v.
 
-    The standard error of a trace is that of the mean over the probes, of which there must be two.
+    The vectors span all weights at once. The standard error of a trace is that of the mean over the
+    probes, of which there must be two.
     """
     samples = subject.options.hessian_samples
     if samples < 2:
@@ -52,7 +53,7 @@ def measure_diagonal(subject: Subject, names: frozenset[str]) -> dict[str, Measu
 
 
 def measure_top(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
-    """`hess_eig`: the eigenvalue of largest magnitude of each layer's own block, by Lanczos' method."""
+    """`hess_eig`: the eigenvalue of largest magnitude of each layer's block, by Lanczos' method."""
     generator = subject.generator("start")
     starts = [torch.randn(weight.shape, generator=generator) for weight in subject.weights]
     runs = [

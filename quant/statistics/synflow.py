@@ -1,21 +1,25 @@
-"""`grad_synflow`: the gradient of R = sum of logits on the linearised network of absolute weights. Data-free.
+"""`grad_synflow`: the gradient of R = sum of logits on the linearised network of absolute weights.
 
-The network is copied in float64 and shown one input of ones. In the copy
-    weights are |w|; biases and running means are 0; a batch norm that stays multiplies by |gamma| / sqrt(var + eps)
-    activation functions are the identity, and so are clamps and dropout; sigmoids, which are gates that multiply other
-        values, are the identity scaled to a peak of 1: with R a power of the input, deep gated networks would overflow
-    layer, group and instance norms, and batch norms without running statistics, which would take out what R is made of,
-        multiply by |gamma|; norms that have none are the identity
-    a softmax divides by the sum instead of the sum of exponentials, for which attention would be all or nothing
-so that for a chain without gates and softmax the sums of weight times gradient are equal for all layers.
-What is returned is the gradient's absolute value: behind a softmax, and in a layer that rescales its own weights, it has a sign.
+Data-free: the network is copied in float64 and shown one input of ones. In the copy
+    weights are |w|, and biases and running means are 0
+    a batch norm that stays multiplies by |gamma| / sqrt(var + eps)
+    activation functions are the identity, and so are clamps and dropout
+    sigmoids, which are gates that multiply other values, are the identity scaled to a peak of 1:
+        with R a power of the input, deep gated networks would overflow
+    layer, group and instance norms, and batch norms without running statistics, which would take
+        out what R is made of, multiply by |gamma|; norms that have none are the identity
+    a softmax divides by the sum instead of the sum of exponentials, with which attention would be
+        all or nothing
+so that for a chain without gates and softmax the sums of weight times gradient are equal for all
+layers. What is returned is the gradient's absolute value: behind a softmax, and in a layer that
+rescales its own weights, it has a sign.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -29,20 +33,17 @@ from emqlang.quant.statistics.image_pass import gradients
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
 
-ZEROED = ("bias", "running_mean")  # what parameters and buffers that are added or subtracted end in
+ZEROED: Final = ("bias", "running_mean")  # names of what is added or subtracted end in these
 
-# fmt: off
-IDENTITIES = (
-    "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "gelu", "silu", "mish", "tanh",
-    "tanh_", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "rrelu_", "elu", "elu_", "selu", "selu_", "celu",
-    "celu_", "softplus", "softsign", "log_sigmoid", "log_softmax", "special_log_softmax", "_threshold", "threshold",
-    "threshold_", "tanhshrink",
-    "hardshrink", "softshrink", "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "clamp_max",
-    "clamp_max_", "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "alpha_dropout_",
-    "feature_dropout", "feature_alpha_dropout", "normalize", "local_response_norm",
-)
-# fmt: on
-GATES = ("sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_")
+# Functions by name; those that work in place, which end in an underscore, are found without it.
+IDENTITIES: Final = """
+    relu relu6 hardtanh hardswish gelu silu mish tanh leaky_relu prelu rrelu elu selu celu softplus
+    softsign log_sigmoid log_softmax special_log_softmax _threshold threshold tanhshrink hardshrink
+    softshrink clamp clip clamp_min clamp_max dropout dropout1d dropout2d dropout3d alpha_dropout
+    feature_dropout feature_alpha_dropout normalize local_response_norm
+""".split()  # noqa: SIM905
+GATES: Final = ("sigmoid", "hardsigmoid")
+SOFTMAXES: Final = ("softmax", "special_softmax", "softmin")
 
 
 def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
@@ -53,8 +54,8 @@ def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
     with torch.enable_grad(), plain_kernels(), Linearise():
         total = logits_of(run(module, ones, subject.network.forward)).sum()
     subject.progress("grad_synflow", 1, 1)
-    slopes = gradients(total, [weight for weight in weights if isinstance(weight, Tensor)])
-    return {"grad_synflow": Measured(subject.flat(slopes).abs())}
+    grads = gradients(total, [weight for weight in weights if isinstance(weight, Tensor)])
+    return {"grad_synflow": Measured(subject.flat(grads).abs())}
 
 
 @torch.no_grad()
@@ -70,27 +71,26 @@ def linearised(module: nn.Module) -> nn.Module:
 
 
 def _ones(device: torch.device) -> Callable[[Any], Any]:
-    """Ones in place of values; what are no floating-point values, such as indices, stay."""
+    """Ones in place of floating-point values; others, such as indices, stay."""
 
     def one(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
-        return (
-            torch.ones_like(leaf, dtype=torch.float64, device=device)
-            if leaf.is_floating_point()
-            else leaf.to(device)
-        )
+        if not leaf.is_floating_point():
+            return leaf.to(device)
+        return torch.ones_like(leaf, dtype=torch.float64, device=device)
 
     return one
 
 
 class Linearise(TorchFunctionMode):
-    """Replaces the functions of the tables by their linear stand-ins, in whatever form they are called."""
+    """A mode in which the functions of the tables are replaced by their linear stand-ins."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return STAND_INS.get(getattr(func, "__name__", ""), func)(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "").removesuffix("_")
+        return STAND_INS.get(name, func)(*args, **(kwargs or {}))
 
 
 def _identity(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -111,17 +111,20 @@ def _scaled(input: Tensor, weight: Tensor | None, axis: int) -> Tensor:
     """Times a norm's own weight, if it has one, along the axes that start at `axis`."""
     if weight is None:
         return input
-    return (
-        input * weight.reshape(*weight.shape, *[1] * (input.ndim - axis - weight.ndim))
-        if axis > 0
-        else input * weight
-    )
+    trailing = input.ndim - axis - weight.ndim if axis > 0 else 0
+    return input * weight.reshape(*weight.shape, *[1] * trailing)
 
 
 def _batch_norm(
-    input: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
-    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
-) -> Tensor:  # fmt: skip
+    input: Tensor,
+    mean: Tensor | None,
+    var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """As it is, unless it would take its statistics from the input."""
     if training or var is None:
         return _scaled(input, weight, 1)
@@ -159,24 +162,28 @@ def _softmax(input: Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -
 
 
 def _attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
     if enable_gqa:
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
     scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
-    if attn_mask is not None:
-        scores = (
-            scores.masked_fill(~attn_mask, -torch.inf)
-            if attn_mask.dtype == torch.bool
-            else scores + attn_mask
-        )
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
     return _softmax(scores, -1) @ value
 
 
-STAND_INS: Mapping[str, Callable[..., Any]] = {
+STAND_INS: Final[Mapping[str, Callable[..., Any]]] = {
     **dict.fromkeys(IDENTITIES, _identity),
     **dict.fromkeys(GATES, _gate),
     "glu": _glu,
@@ -185,6 +192,6 @@ STAND_INS: Mapping[str, Callable[..., Any]] = {
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
     "rms_norm": _layer_norm,
-    **dict.fromkeys(("softmax", "special_softmax", "softmin"), _softmax),
+    **dict.fromkeys(SOFTMAXES, _softmax),
     "scaled_dot_product_attention": _attention,
 }

@@ -1,4 +1,4 @@
-"""What collection returns: statistics of all layers of one network, in flat buffers with offsets."""
+"""The statistics of all layers of one network, in flat buffers with offsets."""
 
 from __future__ import annotations
 
