@@ -1,7 +1,7 @@
-"""Learned rounding for tables: each unit learned once for every combination of its choices, on what the float network gives it.
+"""Learned rounding for composed tables: each unit learned once per combination of its choices.
 
-`quantize` learns a unit on what the network quantized so far gives it, so that what is composed of these is something else,
-and a table of it comes with a comparison (`bench build --composed`).
+It is learned on what the float network gives it. `quantize` learns a unit on what the network
+quantized so far gives it: a composed table comes with a comparison of both.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import product
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emqlang.quant.bits.knapsack import Bools
-from emqlang.quant.bits.menu import Choice
+from emqlang.quant.bits.menu import Choice, weight_widths
 from emqlang.quant.networks.batches import chunks, feed, slice_rows
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
@@ -25,7 +27,10 @@ from emqlang.quant.tables.spec import Spec
 
 
 class Blockwise:
-    """Rounding by unit. `known` has what is learned: (unit, combination) -> codes; a combination is written as `4,2,2`."""
+    """Rounding by unit, from what is learned.
+
+    known  (unit, combination) -> codes; a combination is the bits of the unit's layers: `4,2,2`
+    """
 
     def __init__(
         self,
@@ -37,32 +42,22 @@ class Blockwise:
         self.network, self.spec, self.calibration, self.known = network, spec, calibration, known
         self.layers = {layer.name: layer for layer in network.collection.layers}
         example, blocks = slice_rows(calibration[0], 0, EXAMPLES), spec.rounding == "brecq"
-        found = find_units(blank(network), network.collection.layers, example, feed, blocks=blocks)
-        self.units = {unit.name: unit for unit in found}
-        self._unit_of = {name: unit.name for unit in found for name in unit.layers}
+        units = find_units(blank(network), network.collection.layers, example, feed, blocks=blocks)
+        self.units = {unit.name: unit for unit in units}
+        self._unit_of = {name: unit for unit in units for name in unit.layers}
         self._grids: dict[tuple[str, int], Grid] = {}
 
     def combinations(self, menu: Sequence[Choice], allowed: Bools) -> Iterator[tuple[str, str]]:
         """Every unit with every combination of what its groups may take."""
-        group_of = {
-            i: g for g, group in enumerate(self.network.collection.groups) for i in group.layers
-        }
+        group_of: dict[str, int] = {}
+        for g, group in enumerate(self.network.collection.groups):
+            group_of |= {self.network.collection.layers[i].name: g for i in group.layers}
         for unit in self.units.values():
-            groups = list(dict.fromkeys(group_of[self.layers[name].index] for name in unit.layers))
-            options = [
-                dict.fromkeys(
-                    c.weight_bits for c, free in zip(menu, allowed[g], strict=True) if free
-                )
-                for g in groups
-            ]
+            groups = list(dict.fromkeys(group_of[name] for name in unit.layers))
+            options = [weight_widths(_free(menu, allowed[g])) for g in groups]
             for bits in product(*options):
-                chosen = dict(zip(groups, bits, strict=True))
-                yield (
-                    unit.name,
-                    ",".join(
-                        str(chosen[group_of[self.layers[name].index]]) for name in unit.layers
-                    ),
-                )
+                width = dict(zip(groups, bits, strict=True))
+                yield unit.name, ",".join(str(width[group_of[name]]) for name in unit.layers)
 
     def learn(self, unit: str, combination: str) -> Codes:
         """The integers of a unit's layers, learned on one thread from the spec's seed."""
@@ -80,17 +75,14 @@ class Blockwise:
 
     def _grid(self, name: str, bits: int) -> Grid:
         if (name, bits) not in self._grids:
-            layer = self.layers[name]
-            self._grids[name, bits] = WeightQuantizer(self.spec.range).fit(
-                layer.rows(layer.weight.detach()), bits
-            )
+            layer, quantizer = self.layers[name], WeightQuantizer(self.spec.range)
+            self._grids[name, bits] = quantizer.fit(layer.rows(layer.weight.detach()), bits)
         return self._grids[name, bits]
 
     def _combination(self, layer: Layer, choices: Sequence[Choice]) -> tuple[str, str]:
         unit = self._unit_of[layer.name]
-        return unit, ",".join(
-            str(choices[self.layers[name].index].weight_bits) for name in self.units[unit].layers
-        )
+        widths = [choices[self.layers[name].index].weight_bits for name in unit.layers]
+        return unit.name, ",".join(map(str, widths))
 
     def key(self, layer: Layer, choices: Sequence[Choice]) -> Hashable:
         return self._combination(layer, choices)
@@ -98,3 +90,7 @@ class Blockwise:
     def values(self, layer: Layer, choices: Sequence[Choice]) -> Tensor:
         codes = self.known[self._combination(layer, choices)]
         return self._grid(layer.name, choices[layer.index].weight_bits).values(codes[layer.name])
+
+
+def _free(menu: Sequence[Choice], allowed: NDArray[np.bool_]) -> Iterator[Choice]:
+    return (choice for choice, free in zip(menu, allowed, strict=True) if free)

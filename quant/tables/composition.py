@@ -1,7 +1,7 @@
-"""A network under one configuration after another: each layer rounded once a choice, and nothing run twice that did not change.
+"""A network under one configuration after another: what did not change is not run again.
 
-What comes out is what `quantize` gives for the configuration: weights on their grids, then activation ranges found with these
-weights, then the test images with both.
+What comes out is what `quantize` gives for the configuration: weights on their grids, then
+activation ranges found with these weights, then the test images with both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from emqlang.quant.tables.output_cache import OutputCache
 
 
 class Rounding(Protocol):
-    """Where rounded weights come from. Equal keys mean equal weights; `choices` has one for each layer."""
+    """Where rounded weights come from; equal keys mean equal weights."""
 
     def key(self, layer: Layer, choices: Sequence[Choice]) -> Hashable: ...
     def values(self, layer: Layer, choices: Sequence[Choice]) -> Tensor: ...
@@ -52,7 +52,11 @@ class Nearest:
 
 
 class Composition:
-    """`calibration` and `test` are batches that stay the same; `observer` says how activation ranges are found."""
+    """One network that takes one configuration after another.
+
+    calibration, test  batches that stay the same
+    observer           how activation ranges are found
+    """
 
     def __init__(
         self,
@@ -73,27 +77,26 @@ class Composition:
         self.original, self.module = blank(network), blank(network)
         self.example = slice_rows(calibration[0], 0, EXAMPLES)
         self.order = ForwardOrder.of(self.module, self.layers, self.example, forward)
-        self._caches = (
-            OutputCache(self.order),
-            OutputCache(self.order),
-        )  # of the calibration images, of the test images
+        self._calibration_outputs, self._test_outputs = (OutputCache(self.order) for _ in "ct")
         self._installed: dict[str, Hashable] = {}
         self._grids: dict[str, tuple[Hashable, ActivationGrid]] = {}
         self._known_sites: dict[tuple[int, ...], tuple[Site, ...]] = {}
 
     def keys(self, choices: Sequence[Choice]) -> tuple[Hashable, ...]:
-        """What stands for each layer under a configuration (a choice a layer), in the order in which a forward runs them."""
-        layers = (self.layers[index] for index in self.order.layers)
-        return tuple(
-            (self.rounding.key(layer, choices), choices[layer.index].act_bits) for layer in layers
-        )
+        """What stands for each layer under a configuration, in the order of a forward.
+
+        choices  one per layer
+        """
+        layers = [self.layers[index] for index in self.order.layers]
+        rounded = [self.rounding.key(layer, choices) for layer in layers]
+        return tuple(zip(rounded, (choices[layer.index].act_bits for layer in layers), strict=True))
 
     def run(
         self, choices: Sequence[Choice], cuts: Sequence[int] = ()
     ) -> tuple[list[Tensor], float]:
-        """The logits of the test images, batch by batch, and the share of all MACs that did not have to run.
+        """The logits of the test images, in batches, and the share of all MACs that did not run.
 
-        choices  one a layer; `cuts` as for `OutputCache.reusing`
+        choices  one per layer; `cuts` as for `OutputCache.reusing`
         """
         keys = self.keys(choices)
         for layer in self.layers:
@@ -101,10 +104,9 @@ class Composition:
         sites, grids = self._inputs(choices, keys, cuts)
         detach = attach(self.module, self.layers, sites, grids)
         try:
-            with torch.no_grad(), self._caches[1].reusing(keys, cuts) as idle:
-                return [
-                    logits_of(pass_through(self.module, batch, self.forward)) for batch in self.test
-                ], self._share(idle)
+            with torch.no_grad(), self._test_outputs.reusing(keys, cuts) as idle:
+                outputs = (pass_through(self.module, batch, self.forward) for batch in self.test)
+                return list(map(logits_of, outputs)), self._share(idle)
         finally:
             detach()
 
@@ -120,39 +122,34 @@ class Composition:
         """Activation quantizers; those in front of which nothing has changed stay as they were."""
         sites = self._sites(tuple(choice.act_bits or self.act_bits for choice in choices))
         before = {site.name: (site.bits, *keys[: self._position(site)]) for site in sites}
-        stale = [
-            site for site in sites if self._grids.get(site.name, (None,))[0] != before[site.name]
-        ]
+        known = {name: key for name, (key, _) in self._grids.items()}
+        stale = [site for site in sites if known.get(site.name) != before[site.name]]
         if stale:
+            module, images, forward = self.module, self.calibration, self.forward
             observers = {site.name: self.observer for site in stale}
-            with self._caches[0].reusing(keys, cuts) as idle:
-                left = [layer for layer in self.layers if not _within(layer, idle)]
-                found = calibrate(
-                    self.module, left, stale, self.calibration, self.forward, observers, self.seed
-                )
-            self._grids |= {name: (before[name], grid) for name, grid in found.items()}
+            with self._calibration_outputs.reusing(keys, cuts) as idle:
+                running = [layer for layer in self.layers if not _within(layer, idle)]
+                grids = calibrate(module, running, stale, images, forward, observers, self.seed)
+            self._grids |= {name: (before[name], grid) for name, grid in grids.items()}
         return sites, {site.name: self._grids[site.name][1] for site in sites}
 
     def _sites(self, bits: tuple[int, ...]) -> tuple[Site, ...]:
         if bits not in self._known_sites:
             widths = {layer.name: bits[layer.index] for layer in self.layers}
-            self._known_sites[bits] = find_sites(
-                self.original, self.layers, self.example, self.forward, widths
-            )
+            sites = find_sites(self.original, self.layers, self.example, self.forward, widths)
+            self._known_sites[bits] = sites
         return self._known_sites[bits]
 
     def _position(self, site: Site) -> int:
-        """How many layers have been read when the site's tensors are there, the last of them if there are several."""
-        return min(
-            self.order.latest[layer.index] for layer in self.layers if layer.name in site.layers
-        )
+        """How many layers have been read when the site's tensors are there."""
+        read = (layer.index for layer in self.layers if layer.name in site.layers)
+        return min(self.order.latest[index] for index in read)
 
     def _share(self, idle: Iterable[str]) -> float:
         """The share of the MACs that lies in these parts."""
         macs = self.network.collection.macs
-        return sum(macs[layer.index] for layer in self.layers if _within(layer, idle)) / max(
-            1, sum(macs)
-        )
+        saved = sum(macs[layer.index] for layer in self.layers if _within(layer, idle))
+        return saved / max(1, sum(macs))
 
 
 def _within(layer: Layer, parts: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Tables out and in: CSV, Parquet, and the pickle that EMQ's authors use, of which no code is run."""
+"""Tables out and in: CSV, Parquet, and the pickle that EMQ's authors use, none of it run."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _row(line: Mapping[str, str]) -> ImportedRow:
 
 
 def _marks(text: str, accuracy: float) -> Marks | None:
-    """What `_marks_text` wrote. Raises ValueError for anything else, or marks of another accuracy."""
+    """What `_marks_text` wrote. Raises ValueError for anything else and another accuracy."""
     if not text:
         return None
     count, _, packed = text.partition(":")
@@ -163,7 +163,7 @@ def _marks(text: str, accuracy: float) -> Marks | None:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads numbers, texts and containers alone: whatever would import or call something is refused.
+    """Reads numbers, texts and containers, and refuses what would import or call something.
 
     Source: "Restricting Globals" in the documentation of the standard library's pickle.
     """
@@ -245,8 +245,8 @@ def import_table(source: Path, out: Path, spec: Spec, command: str) -> int:
         raise error("E314", "a configuration appears twice", path=str(source))
     menu = tuple(sorted({choice for row in configurations for choice in row}))
     size, bops = costs.size(network, menu), costs.bops(network, menu, act_bits=spec.act_bits)
-    rows = []
-    for number, (row, searched) in enumerate(zip(imported, sampling.in_search(len(imported)))):
+    rows, searches = [], sampling.in_search(len(imported))
+    for number, (row, searched) in enumerate(zip(imported, searches, strict=True)):
         choices = tuple(map(menu.index, configurations[number]))
         search = searched if row.search is None else row.search
         rows.append(Row(number, choices, search, size.cost(choices), bops.cost(choices)))

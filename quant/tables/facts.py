@@ -15,7 +15,7 @@ from emqlang.quant.tables.spec import Spec
 
 
 def facts_of(network: Network, spec: Spec, menu: Sequence[Choice], command: str) -> dict[str, Any]:
-    """What is known of every table, whether it was built here or brought in."""
+    """What is known of every table, whether it was built or imported."""
     layers = network.collection.layers
     return {
         "spec": spec.as_dict(),

@@ -1,4 +1,4 @@
-"""In which order one forward of a network reads its layers' weights, and which of its parts run in between."""
+"""In which order a forward reads its layers' weights, and which parts run meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a row: accuracy, which images it gets right, loss, and agreement with float."""
+"""What is measured of a row: accuracy, which images are right, loss, agreement with float."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Outputs of a network's parts, kept from one configuration to the next: what did not change is not run again.
+"""Outputs of a network's parts, kept from one configuration to the next.
 
-A part's output depends on the weights that have been read by the time it returns, so it is reused as
-long as these are the same, from memory, for every batch of a data set.
+A part's output depends on the weights that have been read by the time it returns: it is reused, for
+every batch of a data set, as long as these are the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class OutputCache:
 
     @contextmanager
     def reusing(self, keys: Sequence[Hashable], cuts: Iterable[int]) -> Iterator[frozenset[str]]:
-        """While all batches pass through the network: yields the names of the parts that do not run.
+        """A context in which all batches pass once; yields the names of parts that do not run.
 
         keys  what stands for each layer's weight, in the order of the forward
         cuts  numbers of leading layers that later passes will share with this one, and no more:

@@ -1,4 +1,4 @@
-"""Where rows are made: a network, its images and everything that several rows share, loaded once in each process."""
+"""Rows of a table: the network, its images and all that rows share, loaded once per process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, input_scheme, weight_s
 from emqlang.quant.ptq.rounding import Codes
 from emqlang.quant.ptq.splits import Splits
 from emqlang.quant.tables.blockwise import Blockwise
-from emqlang.quant.tables.composition import Composition, Nearest, Rounding
+from emqlang.quant.tables.composition import Composition, Nearest
 from emqlang.quant.tables.measurement import Measurement, measurement
 from emqlang.quant.tables.spec import Spec
 
@@ -31,7 +31,10 @@ Configuration = tuple[int, ...]  # for each group, an index of the menu
 
 
 class RowBuilder:
-    """`roundings` has what a composed table has learned so far: (unit, combination) -> integers of its layers."""
+    """Makes rows of a table.
+
+    roundings  what a composed table has learned: (unit, combination) -> integers of its layers
+    """
 
     def __init__(
         self, spec: Spec, roundings: Mapping[tuple[str, str], Codes] | None = None
@@ -56,17 +59,16 @@ class RowBuilder:
 
     @cached_property
     def labels(self) -> Tensor:
-        """Of the test images. Raises E304 where there are none."""
-        found = [labels for _, labels in self.splits.test if labels is not None]
-        if not found:
-            raise error(
-                "E304", "the test images have no labels, and a benchmark table is of accuracies"
-            )
-        return torch.cat(found)
+        """Labels of the test images. Raises E304 where there are none."""
+        batches = [labels for _, labels in self.splits.test if labels is not None]
+        if not batches:
+            message = "the test images have no labels, and a benchmark table is of accuracies"
+            raise error("E304", message)
+        return torch.cat(batches)
 
     @cached_property
     def plain(self) -> Measurement:
-        """The float network's own."""
+        """The float network's measurement."""
         return measurement(self._float, self.labels, self._answers)
 
     @cached_property
@@ -83,19 +85,16 @@ class RowBuilder:
 
     @cached_property
     def blockwise(self) -> Blockwise:
-        """Of a composed table."""
+        """Rounding of a composed table."""
         return Blockwise(self.network, self.spec, self.calibration, self._roundings)
 
     @cached_property
     def composition(self) -> Composition:
-        """Of a table whose layers or units are rounded once a choice."""
-        spec = self.spec
-        rounding: Rounding = (
-            self.blockwise if spec.composed else Nearest(WeightQuantizer(spec.range))
-        )
+        """Of a table whose layers or units are rounded once per choice."""
+        spec, nearest = self.spec, Nearest(WeightQuantizer(self.spec.range))
         return Composition(
             self.network,
-            rounding,
+            self.blockwise if spec.composed else nearest,
             self.calibration,
             self.test,
             act_bits=spec.act_bits,
@@ -110,29 +109,26 @@ class RowBuilder:
     def by_layer(self, configuration: Configuration) -> list[Choice]:
         """A choice for every layer."""
         collection = self.network.collection
-        chosen = {
-            i: self.menu[c]
-            for group, c in zip(collection.groups, configuration, strict=True)
-            for i in group.layers
-        }
+        chosen: dict[int, Choice] = {}
+        for group, choice in zip(collection.groups, configuration, strict=True):
+            chosen |= dict.fromkeys(group.layers, self.menu[choice])
         return [chosen[layer.index] for layer in collection.layers]
 
     def recipe(self, configuration: Configuration) -> Recipe:
         """The recipe that `quantize` takes for a configuration."""
-        observer = self.spec.range
-        schemes = {
-            layer.name: LayerRecipe(
-                weight_scheme(choice.weight_bits, observer=observer),
-                input_scheme(choice.act_bits or self.spec.act_bits, observer=observer),
-            )
-            for layer, choice in zip(
-                self.network.collection.layers, self.by_layer(configuration), strict=True
-            )
-        }
-        return Recipe(identity(self.network), schemes, seed=self.spec.seed)
+        spec, schemes = self.spec, {}
+        layers, choices = self.network.collection.layers, self.by_layer(configuration)
+        for layer, choice in zip(layers, choices, strict=True):
+            weight = weight_scheme(choice.weight_bits, observer=spec.range)
+            inputs = input_scheme(choice.act_bits or spec.act_bits, observer=spec.range)
+            schemes[layer.name] = LayerRecipe(weight, inputs)
+        return Recipe(identity(self.network), schemes, seed=spec.seed)
 
     def measure(self, configuration: Configuration, cuts: Sequence[int] = ()) -> Measurement:
-        """One row: quantized, and tested on all test images. On one thread, so that a row is the same whatever runs beside it."""
+        """One row, quantized, and tested on all test images.
+
+        On one thread, so that a row is the same whatever runs beside it.
+        """
         answers, labels, began = self._answers, self.labels, perf_counter()
         with one_thread():
             if self.composes:

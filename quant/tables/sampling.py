@@ -1,4 +1,4 @@
-"""Which configurations a table has: distinct ones, drawn uniformly from what each group may take, some of them held out."""
+"""Which configurations a table has: distinct ones, drawn uniformly, some of them held out."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ SEARCH_SHARE = 0.7  # of the rows, the first drawn, may be searched on; the othe
 
 
 def draw(allowed: Bools, count: int, rng: np.random.Generator) -> Ints:
-    """Distinct configurations (count, groups), indices of the menu, uniform over all that `allowed` (groups, choices) has.
+    """Distinct configurations (count, groups), as indices of the menu, uniform over all there are.
 
+    allowed  (groups, choices): what each group may take
     Raises E407 where there are fewer than `count`.
     """
     options = [np.flatnonzero(row) for row in allowed]
     whole = math.prod(map(len, options))
     if count > whole:
-        raise error(
-            "E407",
-            f"{count:,} rows are asked for, and there are {whole:,} configurations",
-            "ask for fewer rows",
-        )
+        message = f"{count:,} rows are asked for, and there are {whole:,} configurations"
+        raise error("E407", message, "ask for fewer rows")
     if whole <= 4 * count:
         every = np.array(np.meshgrid(*options, indexing="ij")).reshape(len(options), -1).T
         return every[rng.permutation(whole)[:count]].astype(np.int64)
-    found: dict[tuple[int, ...], None] = {}
-    while len(found) < count:
-        found[tuple(int(rng.choice(own)) for own in options)] = None
-    return np.array(list(found), np.int64)
+    drawn: dict[tuple[int, ...], None] = {}
+    while len(drawn) < count:
+        drawn[tuple(int(rng.choice(choices)) for choices in options)] = None
+    return np.array(list(drawn), np.int64)
 
 
 def in_search(rows: int) -> list[bool]:
@@ -47,7 +45,7 @@ def by_prefix(keys: Sequence[tuple[object, ...]]) -> list[int]:
 
 
 def cuts(keys: Sequence[tuple[object, ...]]) -> list[list[int]]:
-    """For keys in such an order: the lengths of the beginnings that each shares with later ones, while they last."""
+    """For keys in such an order, the lengths of the beginnings that each shares with later ones."""
     shared = [_common(a, b) for a, b in pairwise(keys)]
     return [list(_falling(shared[place:])) for place in range(len(keys))]
 

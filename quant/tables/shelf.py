@@ -1,4 +1,4 @@
-"""Where tables are: those that come with the package, by name, and files. Reading this imports nothing heavy."""
+"""Where tables are: those that come with the package, and files. It imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -23,10 +23,6 @@ def find(text: str) -> Path:
     if text in known:
         return known[text]
     if not Path(text).is_file():
-        raise error(
-            "E301",
-            f"there is no benchmark table '{text}'",
-            *nearest(text, known),
-            f"shipped: {', '.join(known)}",
-        )
+        help = (*nearest(text, known), f"shipped: {', '.join(known)}")
+        raise error("E301", f"there is no benchmark table '{text}'", *help)
     return Path(text)

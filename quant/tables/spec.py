@@ -1,4 +1,4 @@
-"""What a benchmark table is built from, in the words of the command line: enough to build it again."""
+"""What a benchmark table is built from, in the command line's words: enough to build it again."""
 
 from __future__ import annotations
 

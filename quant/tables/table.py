@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Rerun:
-    """Some of a table's rows built once more with something changed. `rows` are positions in the table."""
+    """Rows built again with something changed; `rows` are their positions in the table."""
 
     name: str
     changed: Mapping[str, Any]
@@ -88,9 +88,8 @@ class Table:
     def take(self, rows: NDArray[Any]) -> Table:
         """Some of the rows, without reruns."""
         parts = {name: getattr(self, name)[rows] for name in _COLUMNS}
-        return Table(
-            self.name, self.facts, **parts, right=None if self.right is None else self.right[rows]
-        )
+        right = None if self.right is None else self.right[rows]
+        return Table(self.name, self.facts, **parts, right=right)
 
     def split(self, which: str) -> Table:
         """'search' rows, 'heldout' rows, or 'all' of them."""
@@ -100,22 +99,34 @@ class Table:
         """Raises E315 if the table is of another network or of other weights."""
         model = self.facts["model"]
         groups = [group.name for group in network.collection.groups]
-        if model["weights_sha256"] != network.weights_sha256 or groups != self.groups:
+        built, this = model["weights_sha256"], network.weights_sha256
+        if built != this or groups != self.groups:
             raise error(
                 "E315",
-                f"the table '{self.name}' is of {model['name']} with weights {model['weights_sha256'][:12]}, "
-                f"and this is {network.name} with weights {network.weights_sha256[:12]}",
+                f"the table '{self.name}' is of {model['name']} with weights {built[:12]}, "
+                f"and this is {network.name} with weights {this[:12]}",
                 "score the network that the table was built from",
             )
 
 
-_COLUMNS = ("ids", "choices", "search", "accuracy", "loss", "agreement", "size", "bops", "seconds")
+_COLUMNS: Final = (
+    "ids",
+    "choices",
+    "search",
+    "accuracy",
+    "loss",
+    "agreement",
+    "size",
+    "bops",
+    "seconds",
+)
 
 
 def load(text: str, *, partial: bool = False) -> Table:
-    """A table by its name or path, checked row by row. Raises E301, and E314 for one that is damaged, edited or unfinished.
+    """A table by its name or path, checked row by row.
 
-    partial  take the rows that there are of one that is still being built
+    partial  accept the rows so far of one that is still being built
+    Raises E301, and E314 for one that is damaged, edited or unfinished.
     """
     path = find(text)
     ledger = Ledger(path, read_only=True)
@@ -128,46 +139,38 @@ def load(text: str, *, partial: bool = False) -> Table:
 def _read(path: Path, ledger: Ledger, partial: bool) -> Table:
     ledger.check()
     rows, measured = ledger.rows(), ledger.measured()
-    done = [row for row in rows if row.id in measured]
-    if not done or (len(done) < len(rows) and not partial):
-        raise error(
-            "E314",
-            f"the table has {len(done):,} of its {len(rows):,} rows",
-            "go on with `emqlang bench build`",
-            path=str(path),
-        )
+    finished = [row for row in rows if row.id in measured]
+    if not finished or (len(finished) < len(rows) and not partial):
+        message = f"the table has {len(finished):,} of its {len(rows):,} rows"
+        raise error("E314", message, "go on with `emqlang bench build`", path=str(path))
     _check_choices(path, [row.choices for row in rows], ledger.facts)
-    values = [measured[row.id] for row in done]
-    place = {row.id: position for position, row in enumerate(done)}
+    measurements = [measured[row.id] for row in finished]
+    place = {row.id: position for position, row in enumerate(finished)}
+    reruns = ledger.reruns().items()
     return Table(
         name=path.stem,
         facts=ledger.facts,
-        ids=np.array([row.id for row in done]),
-        choices=np.array([row.choices for row in done]),
-        search=np.array([row.search for row in done]),
-        accuracy=_floats(value.accuracy for value in values),
-        loss=_floats(value.loss for value in values),
-        agreement=_floats(value.agreement for value in values),
-        right=_marks(values),
-        size=np.array([row.size for row in done]),
-        bops=np.array([row.bops for row in done]),
-        seconds=_floats(value.seconds for value in values),
-        reruns=tuple(
-            _rerun(ledger, name, changed, place) for name, changed in ledger.reruns().items()
-        ),
+        ids=np.array([row.id for row in finished]),
+        choices=np.array([row.choices for row in finished]),
+        search=np.array([row.search for row in finished]),
+        accuracy=_figures(measurements, "accuracy"),
+        loss=_figures(measurements, "loss"),
+        agreement=_figures(measurements, "agreement"),
+        right=_marks(measurements),
+        size=np.array([row.size for row in finished]),
+        bops=np.array([row.bops for row in finished]),
+        seconds=_figures(measurements, "seconds"),
+        reruns=tuple(_rerun(ledger, name, changed, place) for name, changed in reruns),
     )
 
 
 def _check_choices(path: Path, rows: Sequence[tuple[int, ...]], facts: Mapping[str, Any]) -> None:
-    """Raises E314 for configurations that are impossible or there twice."""
+    """Raises E314 for configurations that are impossible or appear twice."""
     groups, menu = len(facts["groups"]), len(facts["menu"])
     for number, row in enumerate(rows):
         if len(row) != groups or not all(0 <= choice < menu for choice in row):
-            raise error(
-                "E314",
-                f"configuration {number} is none of this network's and menu's",
-                path=str(path),
-            )
+            message = f"configuration {number} does not fit the network and the menu"
+            raise error("E314", message, path=str(path))
     if len(set(rows)) < len(rows):
         raise error("E314", "a configuration appears twice", path=str(path))
 
@@ -175,15 +178,9 @@ def _check_choices(path: Path, rows: Sequence[tuple[int, ...]], facts: Mapping[s
 def _rerun(
     ledger: Ledger, name: str, changed: Mapping[str, Any], place: Mapping[int, int]
 ) -> Rerun:
-    found = {row: value for row, value in sorted(ledger.measured(name).items()) if row in place}
-    rows = np.array([place[row] for row in found], np.intp)
-    return Rerun(
-        name,
-        changed,
-        rows,
-        _floats(value.accuracy for value in found.values()),
-        _marks(list(found.values())),
-    )
+    measured = {row: one for row, one in sorted(ledger.measured(name).items()) if row in place}
+    rows, measurements = np.array([place[row] for row in measured], np.intp), [*measured.values()]
+    return Rerun(name, changed, rows, _figures(measurements, "accuracy"), _marks(measurements))
 
 
 def known(value: float) -> float | None:
@@ -191,11 +188,12 @@ def known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _floats(values: Any) -> Floats:
+def _figures(measurements: Sequence[Measurement], name: str) -> Floats:
+    """One figure of all rows; NaN where it is not known."""
+    values = [getattr(one, name) for one in measurements]
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def _marks(values: Sequence[Measurement]) -> Marks | None:
-    marks = [value.right for value in values]
-    known = [mark for mark in marks if mark is not None]
-    return np.array(known) if known and len(known) == len(marks) else None
+def _marks(measurements: Sequence[Measurement]) -> Marks | None:
+    marks = [one.right for one in measurements if one.right is not None]
+    return np.array(marks) if marks and len(marks) == len(measurements) else None
