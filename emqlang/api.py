@@ -22,7 +22,7 @@ from emqlang.grammar import library
 from emqlang.grammar.diagnostics import error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import Budget
-from emqlang.quant.data.datasets import Batch, Batches, load_data
+from emqlang.quant.data.datasets import Batch, Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
 from emqlang.quant.data.loader import LABEL_KEYS
 from emqlang.quant.networks.batches import Forward, feed, labels_of, slice_rows, tensors
@@ -223,7 +223,7 @@ def _reusable(data: Iterable[Any]) -> Iterable[Any]:
     return list(data) if isinstance(data, Iterator) else data
 
 
-def _named(data: str, network: Network, split: Any, count: int | None) -> Batches:
+def _named(data: str, network: Network, split: Any, count: int | None) -> Dataset:
     """The images that a name as `--data` takes it stands for."""
     images = network.spec.images if network.spec else ImageFormat.of(network.input_shape)
     return load_data(data, images, network.classes, count=count, split=split, net=network.module)
@@ -259,8 +259,8 @@ def _like(batch: Any, images: Tensor) -> Any:
     return (images, *batch[1:]) if isinstance(batch, Sequence) else images
 
 
-def _stream(data: Iterable[Any]) -> Batches:
-    """Batches as the statistics read them: one tensor of inputs each, or E304, and labels."""
+def _stream(data: Iterable[Any]) -> Dataset:
+    """The batches as statistics read them: one tensor of inputs each, or E304, and labels."""
 
     def batches() -> Iterator[Batch]:
         for batch in data:
@@ -270,4 +270,4 @@ def _stream(data: Iterable[Any]) -> Batches:
                 raise error("E304", message)
             yield inputs[0], labels_of(batch)
 
-    return Batches("the data", "the data given", None, False, batches)
+    return Dataset("the data", "the data given", None, False, batches)

@@ -12,7 +12,7 @@ from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
-from emqlang.quant.data.datasets import Batches, load_data
+from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
 from emqlang.quant.networks.network import Network, load
 from emqlang.quant.progress import Progress, silent
@@ -68,7 +68,7 @@ class Workbench:
         progress: Progress | None = None,
         *,
         network: Network | None = None,
-        data: Batches | None = None,
+        data: Dataset | None = None,
         choices: Sequence[Choice] = (),
     ) -> None:
         """`network`, `data` and `choices`, where given, stand for what the options name."""
@@ -98,7 +98,7 @@ class Workbench:
         return self._network or self.options.network()
 
     @cached_property
-    def data(self) -> Batches | None:
+    def data(self) -> Dataset | None:
         """The images that statistics are taken on: those named, or the network's own, or None."""
         if self._data is not None:
             return self._data

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from safetensors import safe_open
@@ -23,14 +23,22 @@ from emqlang.quant.user_code import foreign
 Batch = tuple[Tensor, Tensor | None]  # float32 (N, *shape), normalised; int64 (N,) class numbers
 Split = Literal["calibration", "test"]
 
-SHIPPED = "fashion-mnist"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-FORMS = "--data takes a folder of images, package.module:loader, file.py:loader, noise:N, or fashion-mnist"
+SHIPPED: Final = "fashion-mnist"
+SUFFIXES: Final = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+FORMS: Final = (
+    "--data takes a folder of images, package.module:loader, file.py:loader, noise:N, "
+    "or fashion-mnist"
+)
 
 
 @dataclass(frozen=True)
-class Batches:
-    """One data set. `source` is the line that every output shows; `count` is None where only a pass over it would tell."""
+class Dataset:
+    """A data set that can be iterated over any number of times.
+
+    source  the line that every output shows
+    count   its images; None where only a pass over it would tell
+    noise   whether it is random values
+    """
 
     name: str
     source: str
@@ -46,34 +54,32 @@ class Batches:
         for images, labels in self.stream():
             if not images.isfinite().all():
                 raise error("E304", f"{self.name} has images with values that are not finite")
-            parts = torch.split(images, size)
-            marks = torch.split(labels, size) if labels is not None else (None,) * len(parts)
-            yield from zip(parts, marks, strict=True)
+            for start in range(0, len(images), size):
+                part = slice(start, start + size)
+                yield images[part], None if labels is None else labels[part]
 
     def tensors(self) -> Batch:
         """All images and labels at once."""
         images, labels = zip(*self.batches(), strict=True)
         return torch.cat(images), None if labels[0] is None else torch.cat(labels)
 
-    def halves(self, seed: int) -> tuple[Batches, Batches]:
+    def halves(self, seed: int) -> tuple[Dataset, Dataset]:
         """The images in two random halves, held in memory."""
         images, labels = self.tensors()
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        parts = order[: len(order) // 2], order[len(order) // 2 :]
-        first, second = (
-            _fixed(
-                self.name,
-                f"{len(rows):,} of {self.source}",
-                images[rows],
-                None if labels is None else labels[rows],
+
+        def half(rows: Tensor) -> Dataset:
+            source = f"{len(rows):,} of {self.source}"
+            return _in_memory(
+                self.name, source, images[rows], None if labels is None else labels[rows]
             )
-            for rows in parts
-        )
-        return first, second
+
+        middle = len(order) // 2
+        return half(order[:middle]), half(order[middle:])
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits of BLAKE2b over the images and labels as the network meets them."""
+        """32 hex digits of BLAKE2b over the images and labels as the network is given them."""
         digest = blake2b(digest_size=16)
         for images, labels in self.batches():
             digest.update(images.numpy(force=True).tobytes())
@@ -94,11 +100,14 @@ def load_data(
     split: Split = "calibration",
     seed: int = 0,
     net: nn.Module | None = None,
-) -> Batches:
-    """The data set a user asked for: FORMS. `count` images are drawn with the seed; None takes all, in order.
+) -> Dataset:
+    """The data set that a text names, in one of FORMS.
 
-    noise:N  N decides, not `count`; labels are the class `net` predicts
-    errors   E301 there is no such folder, module or file; E304 the images do not fit, or are too few; E403 a bad text
+    images  what the network takes; it has so many `classes`
+    count   images drawn with the seed; None takes all, in order. Of noise:N, N decides
+    net     labels noise with the classes that it predicts
+    Raises E301 for a folder, module or file that is not there, E303 for noise without a network,
+    E304 for images that do not fit or are too few, E403 for a bad text.
     """
     if text == SHIPPED:
         return _shipped(images, count, split, seed)
@@ -107,7 +116,7 @@ def load_data(
     if os.path.isdir(text):  # noqa: PTH112 - Path.is_dir raises on a name that is too long
         return _folder(Path(text), images, classes, count, seed)
     if ":" in text:
-        return _own(text, images, classes, count)
+        return _loader(text, images, classes, count)
     raise error("E301", f"there is no folder '{text}'", FORMS, path=text)
 
 
@@ -119,23 +128,19 @@ def image_shape(text: str) -> tuple[int, ...]:
     return (loader_shape(text) if loader else None) or IMAGENET.shape
 
 
-def _shipped(images: ImageFormat, count: int | None, split: Split, seed: int) -> Batches:
+def _shipped(images: ImageFormat, count: int | None, split: Split, seed: int) -> Dataset:
     if images.shape != FASHION_MNIST.shape:
-        raise error(
-            "E304",
-            f"Fashion-MNIST's images are {FASHION_MNIST.size}, and the network takes {images.size}",
-        )
+        sizes = f"{FASHION_MNIST.size}, and the network takes {images.size}"
+        raise error("E304", f"Fashion-MNIST's images are {sizes}")
     with safe_open(EMBEDDED / f"{SHIPPED}.safetensors", framework="pt") as file:
-        pixels, labels = (
-            file.get_tensor(f"{split}_images"),
-            file.get_tensor(f"{split}_labels").long(),
-        )
-    chosen = _draw(len(pixels), count, seed, SHIPPED)
-    source = f"Fashion-MNIST, {len(chosen):,} of {len(pixels):,} {split} images"
-    return _fixed(SHIPPED, source, images.normalise(pixels[chosen, None]), labels[chosen])
+        pixels = file.get_tensor(f"{split}_images")
+        labels = file.get_tensor(f"{split}_labels").long()
+    drawn = _draw(len(pixels), count, seed, SHIPPED)
+    source = f"Fashion-MNIST, {len(drawn):,} of {len(pixels):,} {split} images"
+    return _in_memory(SHIPPED, source, images.normalise(pixels[drawn, None]), labels[drawn])
 
 
-def _noise(text: str, images: ImageFormat, seed: int, net: nn.Module | None) -> Batches:
+def _noise(text: str, images: ImageFormat, seed: int, net: nn.Module | None) -> Dataset:
     number = text.removeprefix("noise:")
     if not (number.isdecimal() and int(number) > 0):
         raise error("E403", f"'{number}' is not a number of images", "write --data noise:64")
@@ -144,43 +149,37 @@ def _noise(text: str, images: ImageFormat, seed: int, net: nn.Module | None) -> 
     values = torch.randn(int(number), *images.shape, generator=torch.Generator().manual_seed(seed))
     device = next((p.device for p in net.parameters()), values.device)
     with torch.no_grad(), foreign("E308", "the network's forward"):
-        labels = torch.cat(
-            [net(part.to(device)).argmax(-1).cpu() for part in torch.split(values, 64)]
-        )
+        answers = [net(part.to(device)).argmax(-1).cpu() for part in torch.split(values, 64)]
     source = f"noise: {number} standard normal images with the network's own labels"
-    return _fixed(text, source, values, labels, noise=True)
+    return _in_memory(text, source, values, torch.cat(answers), noise=True)
 
 
-def _folder(root: Path, images: ImageFormat, classes: int, count: int | None, seed: int) -> Batches:
+def _folder(root: Path, images: ImageFormat, classes: int, count: int | None, seed: int) -> Dataset:
     """ImageNet's layout, root/class/image; images that lie in root itself have no labels."""
     if len(images.shape) != 3 or images.shape[0] not in (1, 3):
-        raise error(
-            "E304",
-            f"the network takes {images.size}, which is no image in grey or colour",
-            FORMS,
-            path=str(root),
-        )
-    files, labels = _list_folder(root, classes)
-    chosen = _draw(len(files), count, seed, str(root)).tolist()
+        message = f"the network takes {images.size}, which is not an image in grey or colour"
+        raise error("E304", message, FORMS, path=str(root))
+    files = _list_folder(root, classes)
+    drawn = [files[i] for i in _draw(len(files), count, seed, str(root)).tolist()]
 
     def stream() -> Iterator[Batch]:
-        for i in range(0, len(chosen), 64):
-            part = chosen[i : i + 64]
-            pixels = torch.stack([read_image(files[j], images) for j in part])
-            yield (
-                images.normalise(pixels),
-                None if labels is None else torch.tensor([labels[j] for j in part]),
-            )
+        for start in range(0, len(drawn), 64):
+            paths, numbers = zip(*drawn[start : start + 64], strict=True)
+            pixels = torch.stack([read_image(path, images) for path in paths])
+            yield images.normalise(pixels), None if numbers[0] is None else torch.tensor(numbers)
 
-    source = f"{len(chosen):,} of {len(files):,} images in {root}"
+    source = f"{len(drawn):,} of {len(files):,} images in {root}"
+    data = Dataset(str(root), source, len(files), False, stream)
     if count is None:  # a whole test set may not fit into memory: decode it again in every pass
-        return Batches(str(root), source, len(files), False, stream)
-    parts, marks = zip(*stream(), strict=True)
-    return _fixed(str(root), source, torch.cat(parts), None if labels is None else torch.cat(marks))
+        return data
+    return _in_memory(data.name, source, *data.tensors())
 
 
-def _list_folder(root: Path, classes: int) -> tuple[list[Path], list[int] | None]:
-    """Image files in sorted order, and their class numbers: the folders' own names if they are numbers, or else their order."""
+def _list_folder(root: Path, classes: int) -> list[tuple[Path, int | None]]:
+    """Image files in sorted order, with their class numbers.
+
+    Those are the folders' own names if they are numbers, or else their order.
+    """
     try:
         folders = sorted(
             path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
@@ -188,7 +187,7 @@ def _list_folder(root: Path, classes: int) -> tuple[list[Path], list[int] | None
     except OSError as reason:
         raise error("E301", f"cannot read this folder: {reason}", path=str(root)) from reason
     if not folders:
-        return _images_in(root), None
+        return [(path, None) for path in _images_in(root)]
     names = [folder.name for folder in folders]
     if all(name.isdecimal() and int(name) < classes for name in names):
         numbers = [int(name) for name in names]
@@ -196,15 +195,10 @@ def _list_folder(root: Path, classes: int) -> tuple[list[Path], list[int] | None
         numbers = list(range(classes))
     else:
         message = f"there are {len(names)} class folders, and the network has {classes} classes"
-        raise unusable(
-            root, message, f"give all {classes}, or name the folders by class number, from 0"
-        )
-    pairs = [
-        (path, number)
-        for folder, number in zip(folders, numbers, strict=True)
-        for path in _images_in(folder)
-    ]
-    return [path for path, _ in pairs], [number for _, number in pairs]
+        help = f"give all {classes}, or name the folders by class number, from 0"
+        raise unusable(root, message, help)
+    pairs = zip(folders, numbers, strict=True)
+    return [(path, number) for folder, number in pairs for path in _images_in(folder)]
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -213,40 +207,34 @@ def _images_in(folder: Path) -> list[Path]:
     )
 
 
-def _own(text: str, images: ImageFormat, classes: int, count: int | None) -> Batches:
+def _loader(text: str, images: ImageFormat, classes: int, count: int | None) -> Dataset:
     """The user's own loader: its first `count` images, in its order, as it normalised them."""
+    stream = partial(read_batches, text, images.shape, classes)
     if count is None:
-        return Batches(
-            text,
-            f"all images of {text}",
-            None,
-            False,
-            lambda: read_batches(text, images.shape, classes),
-        )
-    parts: list[Tensor] = []
-    marks: list[Tensor | None] = []
-    for values, labels in read_batches(text, images.shape, classes):
-        parts.append(values)
-        marks.append(labels)
-        if sum(map(len, parts)) >= count:
+        return Dataset(text, f"all images of {text}", None, False, stream)
+    batches: list[Batch] = []
+    available = 0
+    for batch in stream():
+        batches.append(batch)
+        available += len(batch[0])
+        if available >= count:
             break
-    available = sum(map(len, parts))
     if available < count:
         raise _too_few(text, available, count)
-    known = [mark for mark in marks if mark is not None]
-    labelled = torch.cat(known)[:count] if known else None
-    return _fixed(text, f"{count:,} images of {text}", torch.cat(parts)[:count], labelled)
+    values = torch.cat([images for images, _ in batches])[:count]
+    known = [labels for _, labels in batches if labels is not None]
+    labels = torch.cat(known)[:count] if known else None
+    return _in_memory(text, f"{count:,} images of {text}", values, labels)
 
 
-def _fixed(
+def _in_memory(
     name: str, source: str, images: Tensor, labels: Tensor | None, *, noise: bool = False
-) -> Batches:
-    """A data set that lies in memory."""
-    return Batches(name, source, len(images), noise, lambda: iter([(images, labels)]))
+) -> Dataset:
+    return Dataset(name, source, len(images), noise, lambda: iter([(images, labels)]))
 
 
 def _draw(available: int, count: int | None, seed: int, name: str) -> Tensor:
-    """Positions of `count` of the images, drawn without replacement; all of them, in order, if count is None."""
+    """Positions of `count` images, drawn without replacement; of all, in order, if it is None."""
     if available < (count or 1):
         raise _too_few(name, available, count or 1)
     if count is None:
@@ -255,7 +243,6 @@ def _draw(available: int, count: int | None, seed: int, name: str) -> Tensor:
 
 
 def _too_few(name: str, available: int, count: int) -> Exception:
-    help = (f"ask for fewer: --stat-images {available}",) if available else (FORMS,)
-    return error(
-        "E304", f"{count:,} images are asked for, and there are {available:,}", *help, path=name
-    )
+    help = f"ask for fewer: --stat-images {available}" if available else FORMS
+    message = f"{count:,} images are asked for, and there are {available:,}"
+    return error("E304", message, help, path=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -11,47 +11,48 @@ from torch import Tensor
 from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.user_code import foreign, load_object
 
-IMAGE_KEYS = ("images", "image", "pixel_values", "inputs", "input", "x")
-LABEL_KEYS = ("labels", "label", "targets", "target", "y")
+IMAGE_KEYS: Final = ("images", "image", "pixel_values", "inputs", "input", "x")
+LABEL_KEYS: Final = ("labels", "label", "targets", "target", "y")
 
 
 def read_batches(
     reference: str, shape: tuple[int, ...], classes: int
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Checked batches of the loader that `reference` names: float32 (N, *shape) and int64 (N,) or None; E301, E304.
+    """Checked batches of a loader: images float32 (N, *shape), labels int64 (N,) or None.
 
-    A batch is the images; or a sequence of images, labels and anything more; or a dict under IMAGE_KEYS and LABEL_KEYS.
-    A single image without the first dimension is a batch of one.
+    A batch is the images; or a sequence of images, labels and anything more; or a dict under
+    IMAGE_KEYS and LABEL_KEYS. An image without the first dimension is a batch of one.
+    Raises E301 for a loader that is not there, E304 for one that fails or does not fit.
     """
-    loader = load_object(reference)
     labelled: bool | None = None
-    for i, batch in enumerate(_iterate(loader, reference)):
+    for i, batch in enumerate(_iterate(reference)):
         where = f"batch {i} of {reference}"
         images, labels = _split(batch, where)
         images = _check_images(images, shape, where)
         if labelled not in (None, labels is not None):
-            raise _unfit(
-                f"{where} {'has' if labels is not None else 'lacks'} labels, unlike those before"
-            )
+            has = "lacks" if labels is None else "has"
+            raise _unfit(f"{where} {has} labels, unlike those before")
         labelled = labels is not None
         yield images, _check_labels(labels, len(images), classes, where)
 
 
 def loader_shape(reference: str) -> tuple[int, ...] | None:
-    """The shape of one image of the loader's first batch, if that tells; E301, E304."""
-    batch = next(_iterate(load_object(reference), reference), None)
+    """The shape of one image in a loader's first batch, if it has one. Raises E301, E304."""
+    batch = next(_iterate(reference), None)
     images = None if batch is None else _split(batch, f"batch 0 of {reference}")[0]
     return tuple(images.shape[1:]) if isinstance(images, Tensor) and images.dim() > 1 else None
 
 
-def _iterate(loader: Any, reference: str) -> Iterator[Any]:
+def _iterate(reference: str) -> Iterator[Any]:
+    """The batches of what a reference names: an iterable, or a callable that returns one."""
+    loader = load_object(reference)
     with foreign("E304", f"the loader {reference}"):
         batches = iter(loader() if callable(loader) else loader)
-    done = object()
+    end = object()
     while True:
         with foreign("E304", f"the loader {reference}"):
-            batch = next(batches, done)
-        if batch is done:
+            batch = next(batches, end)
+        if batch is end:
             return
         yield batch
 
@@ -59,15 +60,12 @@ def _iterate(loader: Any, reference: str) -> Iterator[Any]:
 def _split(batch: Any, where: str) -> tuple[Any, Any]:
     """Images and labels, or None, of one batch in any of the accepted forms."""
     if isinstance(batch, Mapping):
-        image_key, label_key = (
-            next((key for key in keys if key in batch), None) for keys in (IMAGE_KEYS, LABEL_KEYS)
-        )
+        image_key = next((key for key in IMAGE_KEYS if key in batch), None)
+        label_key = next((key for key in LABEL_KEYS if key in batch), None)
         if image_key is None:
-            raise _unfit(
-                f"{where} is a dict without images",
-                f"put them under one of: {', '.join(IMAGE_KEYS)}",
-            )
-        return batch[image_key], batch[label_key] if label_key is not None else None
+            help = f"put them under one of: {', '.join(IMAGE_KEYS)}"
+            raise _unfit(f"{where} is a dict without images", help)
+        return batch[image_key], None if label_key is None else batch[label_key]
     if isinstance(batch, Sequence):
         if not batch:
             raise _unfit(f"{where} is empty")
@@ -79,15 +77,13 @@ def _check_images(images: Any, shape: tuple[int, ...], where: str) -> Tensor:
     if not isinstance(images, Tensor):
         raise _unfit(f"the images of {where} are of type {type(images).__name__}, not a tensor")
     if not images.is_floating_point():
-        raise _unfit(
-            f"the images of {where} are {images.dtype}",
-            "give floats, normalised as the network takes them",
-        )
+        help = "give floats, normalised as the network takes them"
+        raise _unfit(f"the images of {where} are {images.dtype}", help)
     if images.dim() == len(shape):
         images = images[None]
     if images.shape[1:] != shape or not len(images):
-        given, wanted = "x".join(map(str, images.shape)), "x".join(map(str, shape))
-        raise _unfit(f"the images of {where} are {given}, and the network takes Nx{wanted}")
+        theirs, wanted = "x".join(map(str, images.shape)), "x".join(map(str, shape))
+        raise _unfit(f"the images of {where} are {theirs}, and the network takes Nx{wanted}")
     checked: Tensor = images.detach().to("cpu", torch.float32)
     return checked
 
@@ -99,7 +95,7 @@ def _check_labels(labels: Any, count: int, classes: int, where: str) -> Tensor |
         raise _unfit(f"the labels of {where} are of type {type(labels).__name__}, not a tensor")
     numbers: Tensor = torch.as_tensor(labels).detach().cpu().reshape(-1)
     if numbers.is_floating_point() or numbers.shape != (count,):
-        raise _unfit(f"the labels of {where} are not one class number an image")
+        raise _unfit(f"the labels of {where} are not one class number per image")
     if numbers.min() < 0 or numbers.max() >= classes:
         raise _unfit(f"the labels of {where} leave the network's classes, 0 to {classes - 1}")
     return numbers.long()

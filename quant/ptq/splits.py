@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.data.datasets import SHIPPED, Batches, load_data
+from emqlang.quant.data.datasets import SHIPPED, Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
 from emqlang.quant.networks.network import Network
 
@@ -15,8 +15,8 @@ from emqlang.quant.networks.network import Network
 class Splits:
     """Calibration images, and test images."""
 
-    calibration: Batches
-    test: Batches
+    calibration: Dataset
+    test: Dataset
 
     @classmethod
     def of(

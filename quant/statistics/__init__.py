@@ -13,7 +13,7 @@ from torch import Tensor
 from emqlang.grammar.diagnostics import error
 from emqlang.grammar.inputs import INPUTS
 from emqlang.quant.bits.menu import Choice
-from emqlang.quant.data.datasets import Batches
+from emqlang.quant.data.datasets import Dataset
 from emqlang.quant.networks.batches import tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress, silent
@@ -88,7 +88,7 @@ def collect_statistics(
     network: Network,
     names: Iterable[str],
     menu: Sequence[Choice],
-    data: Batches | None = None,
+    data: Dataset | None = None,
     options: StatisticsOptions | None = None,
     progress: Progress = silent,
 ) -> Statistics:
@@ -113,7 +113,7 @@ def collect_statistics(
 
 
 def _take(
-    data: Batches | None, count: int, network: Network, needing: Sequence[str]
+    data: Dataset | None, count: int, network: Network, needing: Sequence[str]
 ) -> tuple[Tensor, Tensor | None]:
     """The images that are shown, and their labels; none if no statistic needs them."""
     if not needing:

@@ -12,7 +12,7 @@ from networks import seeded
 from torch import Tensor, nn
 
 from emqlang.quant.bits.menu import parse_bits, parse_menu
-from emqlang.quant.data.datasets import Batches
+from emqlang.quant.data.datasets import Dataset
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network, prepare
@@ -41,8 +41,8 @@ def small() -> nn.Module:
     return seeded(Small)
 
 
-def data_of(values: Tensor, labels: Tensor | None) -> Batches:
-    return Batches("these", "these", len(values), False, lambda: iter([(values, labels)]))
+def data_of(values: Tensor, labels: Tensor | None) -> Dataset:
+    return Dataset("these", "these", len(values), False, lambda: iter([(values, labels)]))
 
 
 def labelled(

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.data.datasets import Batches, load_data
+from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import FASHION_MNIST, IMAGENET, ImageFormat, read_image
 from emqlang.quant.models import MODELS
 
@@ -48,7 +48,7 @@ def loader(tmp_path: Path, body: str) -> str:
     return f"{path}:batches"
 
 
-def same(a: Batches, b: Batches) -> bool:
+def same(a: Dataset, b: Dataset) -> bool:
     return a.fingerprint == b.fingerprint
 
 
@@ -236,9 +236,9 @@ def test_own_batches_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ),
         (
             "batches = [(torch.ones(2, 3, 8, 8), torch.tensor([0]))]",
-            "not one class number an image",
+            "not one class number per image",
         ),
-        ("batches = [(torch.ones(2, 3, 8, 8), torch.rand(2))]", "not one class number an image"),
+        ("batches = [(torch.ones(2, 3, 8, 8), torch.rand(2))]", "not one class number per image"),
         (
             "batches = [(torch.ones(2, 3, 8, 8), [0, 1]), torch.ones(2, 3, 8, 8)]",
             "of type list, not a tensor",

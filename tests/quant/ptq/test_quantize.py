@@ -18,7 +18,7 @@ from subjects import KINDS, batches, inputs, quantized, ready, recipe_for
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.data.datasets import Batches, load_data
+from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.networks.network import Network, load, prepare
 from emqlang.quant.ptq.evaluate import evaluate
 from emqlang.quant.ptq.quantize import quantize
@@ -40,7 +40,7 @@ def embedded() -> Network:
     return load("resnet18-fmnist")
 
 
-def fashion(network: Network, split: Any, count: int) -> Batches:
+def fashion(network: Network, split: Any, count: int) -> Dataset:
     assert network.spec is not None
     return load_data(
         "fashion-mnist", network.spec.images, network.classes, count=count, split=split

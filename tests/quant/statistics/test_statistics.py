@@ -16,7 +16,7 @@ from emqlang.grammar.diagnostics import EmqError
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.signs import NONNEGATIVE, POSITIVE
 from emqlang.quant.bits.menu import parse_bits, parse_menu
-from emqlang.quant.data.datasets import Batches
+from emqlang.quant.data.datasets import Dataset
 from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.statistics import OBSERVERS, PASSES, collect_statistics
@@ -258,7 +258,7 @@ def test_what_does_not_do_is_refused(subject: Subject, what: str) -> None:
 def test_data_without_images_is_refused(subject: Subject) -> None:
     with pytest.raises(EmqError, match="nothing has no images"):
         collect_statistics(
-            subject[0], ["x2"], parse_bits("2"), Batches("nothing", "", 0, False, lambda: iter(()))
+            subject[0], ["x2"], parse_bits("2"), Dataset("nothing", "", 0, False, lambda: iter(()))
         )
 
 
