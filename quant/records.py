@@ -8,7 +8,7 @@ import msgspec
 
 from emqlang.grammar.diagnostics import error
 
-Kind = TypeVar("Kind")
+T = TypeVar("T")
 
 
 def read_json(text: str, code: str, name: str, path: str = "") -> Any:
@@ -19,7 +19,7 @@ def read_json(text: str, code: str, name: str, path: str = "") -> Any:
         raise error(code, f"{name} is not JSON: {reason}", path=path) from reason
 
 
-def typed(value: Any, kind: type[Kind], code: str, name: str, path: str = "") -> Kind:
+def typed(value: Any, kind: type[T], code: str, name: str, path: str = "") -> T:
     """Plain values as a type that msgspec knows. Raises the code's error."""
     try:
         return msgspec.convert(value, kind)

@@ -12,7 +12,7 @@ from emqlang.grammar import library
 from emqlang.views import render
 
 if TYPE_CHECKING:
-    from emqlang.tasks.eval import Evaluation
+    from emqlang.tasks.eval import EvalResult
 
 
 @declare(
@@ -38,7 +38,7 @@ def command(
     proxies: tuple[str, ...],
     config: str | None,
     **options: Any,
-) -> Evaluation:
+) -> EvalResult:
     """Score proxies on a network, layer by layer.
 
     EXPR is a text, a library name, file.emq:name, or - for stdin.

@@ -34,7 +34,7 @@ class Scored:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class EvalResult:
     """Several proxies on one network.
 
     data                which images were read, in words; empty if none were
@@ -84,7 +84,7 @@ def evaluate(
     programs: Sequence[Program],
     config: str | None = None,
     tied: str | None = None,
-) -> Evaluation:
+) -> EvalResult:
     """Score tables of programs, evaluated together. Raises EmqError.
 
     config  one choice per group, as 4,4,2,...
@@ -107,7 +107,7 @@ def evaluate(
     finished = perf_counter()
     images = workbench.data if needs_data(names) else None
     warnings = (*network.warnings, *(images.warnings if images else ()), *statistics.warnings)
-    return Evaluation(
+    return EvalResult(
         network=network,
         data=images.source if images else "",
         choices=workbench.choices,

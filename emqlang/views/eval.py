@@ -1,4 +1,4 @@
-"""An evaluation: a table of layers, and a table of groups for each loss."""
+"""An result: a table of layers, and a table of groups for each loss."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.network import Network
 from emqlang.scores.table import TIED
-from emqlang.tasks.eval import Evaluation, Scored
+from emqlang.tasks.eval import EvalResult, Scored
 from emqlang.views import render
 from emqlang.views.render import Column, Csv, View
 
@@ -19,48 +19,48 @@ SCHEMA = "emqlang.eval/1"
 GAP = 3  # characters that a table puts between two columns
 
 
-def screen(evaluation: Evaluation) -> None:
+def screen(result: EvalResult) -> None:
     """The network, one table of all sensitivities by layer, and a table of groups per loss."""
-    network(evaluation.network, evaluation.data, evaluation.choices)
-    weighted = [scored for scored in evaluation.scored if scored.table.q is not None]
+    network(result.network, result.data, result.choices)
+    weighted = [scored for scored in result.scored if scored.table.q is not None]
     for scored in weighted:
-        _introduce(evaluation, scored)
-    for strips in _layer_tables(evaluation, weighted):
+        _introduce(result, scored)
+    for strips in _layer_tables(result, weighted):
         _print_strips(strips)
-    for scored in evaluation.scored:
+    for scored in result.scored:
         if scored.table.q is None:
-            _introduce(evaluation, scored)
-            _print_strips(_group_table(evaluation, scored))
+            _introduce(result, scored)
+            _print_strips(_group_table(result, scored))
 
 
-def record(evaluation: Evaluation) -> dict[str, Any]:
+def record(result: EvalResult) -> dict[str, Any]:
     """The object of `eval --json`."""
-    net = evaluation.network
+    net = result.network
     return {
         "schema": SCHEMA,
-        "proxies": [_proxy(evaluation, scored) for scored in evaluation.scored],
+        "proxies": [_proxy(result, scored) for scored in result.scored],
         "model": {
             "name": net.name,
             "weights": net.weights,
             "weights_sha256": net.weights_sha256,
             "parameters": net.parameters,
         },
-        "data": evaluation.data or None,
+        "data": result.data or None,
         "seconds": {
-            "statistics": evaluation.statistics_seconds,
-            "evaluation": evaluation.evaluation_seconds,
+            "statistics": result.statistics_seconds,
+            "result": result.evaluation_seconds,
         },
     }
 
 
-def table(evaluation: Evaluation) -> Csv:
+def table(result: EvalResult) -> Csv:
     """A line for each proxy and layer, with the scores of the layer's group."""
-    choices = map(str, evaluation.choices)
+    choices = map(str, result.choices)
     header = ["proxy", "layer", "group", "type", "shape", "numel", "value", *choices]
-    return header, _rows(evaluation)
+    return header, _rows(result)
 
 
-VIEWS: Final = {Evaluation: View(screen, record, table)}
+VIEWS: Final = {EvalResult: View(screen, record, table)}
 
 
 def network(net: Network, data: str = "", choices: Sequence[Choice] = ()) -> None:
@@ -85,11 +85,11 @@ def numbers(values: Iterable[float] | None) -> list[str]:
     return [f"{value:.4e}" for value in values]
 
 
-def _proxy(evaluation: Evaluation, scored: Scored) -> dict[str, Any]:
+def _proxy(result: EvalResult, scored: Scored) -> dict[str, Any]:
     program, score_table = scored.program, scored.table
     config = None
-    if evaluation.config is not None:
-        bits = [choice.entry for choice in evaluation.config]
+    if result.config is not None:
+        bits = [choice.entry for choice in result.config]
         config = {"bits": bits, "score": scored.config_score}
     return {
         "text": program.text,
@@ -101,8 +101,8 @@ def _proxy(evaluation: Evaluation, scored: Scored) -> dict[str, Any]:
         "inputs": list(scored.inputs),
         "choice_dependent": score_table.q is None,
         "tied": score_table.tied,
-        "layers": _layer_records(evaluation, scored),
-        "groups": _group_records(evaluation, scored),
+        "layers": _layer_records(result, scored),
+        "groups": _group_records(result, scored),
         "config": config,
         "problems": [
             {"code": problem.code, "layer": problem.path} for problem in score_table.problems
@@ -110,7 +110,7 @@ def _proxy(evaluation: Evaluation, scored: Scored) -> dict[str, Any]:
     }
 
 
-def _layer_records(evaluation: Evaluation, scored: Scored) -> list[dict[str, Any]]:
+def _layer_records(result: EvalResult, scored: Scored) -> list[dict[str, Any]]:
     return [
         {
             "name": layer.name,
@@ -120,33 +120,31 @@ def _layer_records(evaluation: Evaluation, scored: Scored) -> list[dict[str, Any
             "numel": layer.numel,
             "value": value,
         }
-        for layer, group, value in zip(
-            evaluation.layers, evaluation.group_of, _values(scored), strict=True
-        )
+        for layer, group, value in zip(result.layers, result.group_of, _values(scored), strict=True)
     ]
 
 
-def _group_records(evaluation: Evaluation, scored: Scored) -> list[dict[str, Any]]:
-    choices = list(map(str, evaluation.choices))
+def _group_records(result: EvalResult, scored: Scored) -> list[dict[str, Any]]:
+    choices = list(map(str, result.choices))
     return [
         {
             "name": group.name,
-            "layers": [evaluation.layers[i].name for i in group.layers],
+            "layers": [result.layers[i].name for i in group.layers],
             "scores": dict(zip(choices, scores, strict=True)),
         }
-        for group, scores in zip(evaluation.groups, scored.table.scores.tolist(), strict=True)
+        for group, scores in zip(result.groups, scored.table.scores.tolist(), strict=True)
     ]
 
 
-def _rows(evaluation: Evaluation) -> Iterator[list[object]]:
-    for number, scored in enumerate(evaluation.scored, 1):
+def _rows(result: EvalResult) -> Iterator[list[object]]:
+    for number, scored in enumerate(result.scored, 1):
         name = scored.program.name or (
-            scored.program.text if len(evaluation.scored) == 1 else f"#{number}"
+            scored.program.text if len(result.scored) == 1 else f"#{number}"
         )
-        groups = [group.name for group in evaluation.groups]
+        groups = [group.name for group in result.groups]
         scores = dict(zip(groups, scored.table.scores.tolist(), strict=True))
         for layer, group, value in zip(
-            evaluation.layers, evaluation.group_of, _values(scored), strict=True
+            result.layers, result.group_of, _values(scored), strict=True
         ):
             facts = [layer.name, group, layer.type, _shape(layer.shape), layer.numel]
             yield [name, *facts, value, *scores[group]]
@@ -163,43 +161,41 @@ class Strip(NamedTuple):
         return max(map(len, (self.column.title, *self.cells))) + GAP
 
 
-def _introduce(evaluation: Evaluation, scored: Scored) -> None:
+def _introduce(result: EvalResult, scored: Scored) -> None:
     render.text()
-    render.heading(_title(evaluation, scored))
-    render.fields(_facts(evaluation, scored))
+    render.heading(_title(result, scored))
+    render.fields(_facts(result, scored))
 
 
-def _title(evaluation: Evaluation, scored: Scored) -> str:
-    number = evaluation.scored.index(scored) + 1
-    return scored.program.name or (f"#{number}" if len(evaluation.scored) > 1 else "proxy")
+def _title(result: EvalResult, scored: Scored) -> str:
+    number = result.scored.index(scored) + 1
+    return scored.program.name or (f"#{number}" if len(result.scored) > 1 else "proxy")
 
 
-def _facts(evaluation: Evaluation, scored: Scored) -> list[tuple[str, str]]:
+def _facts(result: EvalResult, scored: Scored) -> list[tuple[str, str]]:
     facts = [
         ("text", scored.program.text),
         ("added", ", ".join(scored.program.added)),
         ("tied layers", TIED[scored.table.tied]),
     ]
-    if evaluation.config is not None:
+    if result.config is not None:
         score = "not finite" if scored.config_score is None else f"{scored.config_score:.6g}"
-        bits = configuration_text(evaluation.config)
+        bits = configuration_text(result.config)
         facts.append(("score", f"{score}  for {bits}"))
     return facts
 
 
-def _layer_tables(evaluation: Evaluation, weighted: Sequence[Scored]) -> Iterator[list[Strip]]:
+def _layer_tables(result: EvalResult, weighted: Sequence[Scored]) -> Iterator[list[Strip]]:
     """A row per layer and a column of Q per proxy, as many columns in a table as fit the screen."""
-    single = len(evaluation.scored) == 1
+    single = len(result.scored) == 1
     values = [
-        Strip(
-            Column("Q" if single else _title(evaluation, scored), "right"), numbers(scored.table.q)
-        )
+        Strip(Column("Q" if single else _title(result, scored), "right"), numbers(scored.table.q))
         for scored in weighted
     ]
-    layers = evaluation.layers
+    layers = result.layers
     facts = [
         Strip(Column("layer", style="bold"), [layer.name for layer in layers]),
-        Strip(Column("tied to", style="dim"), _mains(evaluation)),
+        Strip(Column("tied to", style="dim"), _mains(result)),
         Strip(Column("shape", style="cyan"), [_shape(layer.shape) for layer in layers]),
         Strip(Column("weights", "right", "dim"), [f"{layer.numel:,}" for layer in layers]),
     ]
@@ -215,16 +211,16 @@ def _layer_tables(evaluation: Evaluation, weighted: Sequence[Scored]) -> Iterato
         values = values[count:]
 
 
-def _group_table(evaluation: Evaluation, scored: Scored) -> list[Strip]:
+def _group_table(result: EvalResult, scored: Scored) -> list[Strip]:
     """A row per group and a column per choice."""
-    groups, layers = evaluation.groups, evaluation.layers
+    groups, layers = result.groups, result.layers
     others = [", ".join(layers[i].name for i in g.layers if i != g.main) for g in groups]
     cells = numbers(scored.table.scores.T.flat)  # all in one notation
     strips = [
         Strip(Column("group", style="bold"), [group.name for group in groups]),
         Strip(Column("with", style="dim", folds=True), others),
     ]
-    for choice in evaluation.choices:
+    for choice in result.choices:
         strips.append(Strip(Column(str(choice), "right"), cells[: len(groups)]))
         cells = cells[len(groups) :]
     return [strip for strip in strips if any(strip.cells)]
@@ -240,9 +236,9 @@ def _width(*strips: Strip) -> int:
     return sum(strip.width for strip in strips)
 
 
-def _mains(evaluation: Evaluation) -> list[str]:
+def _mains(result: EvalResult) -> list[str]:
     """The group of each layer that another layer decides for, and nothing for the others."""
-    pairs = zip(evaluation.layers, evaluation.group_of, strict=True)
+    pairs = zip(result.layers, result.group_of, strict=True)
     return [group if group != layer.name else "" for layer, group in pairs]
 
 

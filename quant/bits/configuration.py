@@ -11,8 +11,8 @@ from emqlang.quant.bits.menu import Choice, parse_choice
 from emqlang.quant.networks.layers import Collection
 from emqlang.quant.records import read_json, typed
 
-Entry = int | str  # 4, or 'W4A8' where activation bits are chosen too
-FORM: Any = list[Entry] | dict[str, Entry]
+# 4 per group, or 'W4A8' where activation bits are chosen too; in order, or by layers' names
+FORM: Any = list[int | str] | dict[str, int | str]
 
 
 def configuration_text(choices: Iterable[Choice]) -> str:
