@@ -48,7 +48,7 @@ def record(result: EvalResult) -> dict[str, Any]:
         "data": result.data or None,
         "seconds": {
             "statistics": result.statistics_seconds,
-            "result": result.evaluation_seconds,
+            "evaluation": result.evaluation_seconds,
         },
     }
 
