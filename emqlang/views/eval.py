@@ -1,4 +1,4 @@
-"""An result: a table of layers, and a table of groups for each loss."""
+"""Scores of proxies: a table of layers, and a table of groups for each loss."""
 
 from __future__ import annotations
 
