@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from emqlang.quant.data.images import FASHION_MNIST, IMAGENET, ImageFormat
 
 if TYPE_CHECKING:
     from torch import nn
 
-EMBEDDED = Path(__file__).parents[1] / "shipped"
-_HUB = "https://download.pytorch.org/models/"
+EMBEDDED: Final = Path(__file__).parents[1] / "shipped"
+_HUB: Final = "https://download.pytorch.org/models/"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One built-in network.
+    """A built-in network.
 
     architecture  `file:Class` in this package, built with `arguments`
     images        what it takes; `classes` is the number of its logits
-    checkpoint    torchvision's official file: its name in the torch hub cache, ending in the start of its SHA-256; or ""
+    checkpoint    torchvision's official file: its name in the torch hub cache, ending in the start
+                  of its SHA-256; or ""
     embedded      file name of the weights shipped with this package; or ""
     data          the shipped images it was trained for; or ""
     """
@@ -48,7 +48,7 @@ class ModelSpec:
         return EMBEDDED / self.embedded if self.embedded else None
 
     def build(self, seed: int = 0) -> nn.Module:
-        """The network in evaluation mode, initialised as torchvision does under `torch.manual_seed(seed)`."""
+        """The network in eval mode, initialised as torchvision's is under this seed."""
         import torch
 
         file, name = self.architecture.split(":")
@@ -64,6 +64,7 @@ class ModelSpec:
 def _imagenet(
     name: str, description: str, architecture: str, checkpoint: str, **arguments: Any
 ) -> ModelSpec:
+    description = f"{description}, ImageNet"
     return ModelSpec(name, description, architecture, IMAGENET, 1000, arguments, checkpoint)
 
 
@@ -80,29 +81,51 @@ def _fashion(name: str, description: str, architecture: str, **arguments: Any) -
     )
 
 
-_SMALL_RESNET: dict[str, Any] = {
+def _resnet(depth: int, checkpoint: str, block: str, *depths: int) -> ModelSpec:
+    name, description = f"resnet{depth}", f"ResNet-{depth}"
+    return _imagenet(name, description, "resnet:ResNet", checkpoint, block=block, depths=depths)
+
+
+_SMALL_RESNET: Final[dict[str, Any]] = {
     "block": "basic",
     "depths": (2, 2, 2, 2),
     "width": 16,
     "stem": "3x3/2",
 }
-_SMALL_STAGES = ((1, 16, 1, 1), (4, 24, 2, 1), (4, 32, 2, 2), (4, 64, 2, 2))
-_VGG_STAGES = ((16, 16), (32, 32), (64, 64), (128, 128))
-# fmt: off
-_TABLE = (
-    _imagenet("resnet18", "ResNet-18, ImageNet", "resnet:ResNet", "resnet18-f37072fd.pth",
-              block="basic", depths=(2, 2, 2, 2)),
-    _imagenet("resnet34", "ResNet-34, ImageNet", "resnet:ResNet", "resnet34-b627a593.pth",
-              block="basic", depths=(3, 4, 6, 3)),
-    _imagenet("resnet50", "ResNet-50, ImageNet", "resnet:ResNet", "resnet50-0676ba61.pth",
-              block="bottleneck", depths=(3, 4, 6, 3)),
-    _imagenet("mobilenet_v2", "MobileNetV2, ImageNet", "mobilenet:MobileNetV2", "mobilenet_v2-b0353104.pth"),
-    _fashion("resnet18-fmnist", "ResNet-18 of base width 16, Fashion-MNIST, shipped", "resnet:ResNet", **_SMALL_RESNET),
-    _fashion("resnet18-fmnist-s1", "the same, trained from another seed, shipped", "resnet:ResNet", **_SMALL_RESNET),
-    _fashion("mobilenetv2-fmnist", "MobileNetV2 of small widths, Fashion-MNIST, shipped", "mobilenet:MobileNetV2",
-             stages=_SMALL_STAGES, stem=16, head=256),
-    _fashion("vgg-fmnist", "plain chain of 3x3 convolutions, Fashion-MNIST, shipped", "vgg:VGG", stages=_VGG_STAGES),
+_SMALL_MOBILENET: Final[dict[str, Any]] = {
+    "stages": ((1, 16, 1, 1), (4, 24, 2, 1), (4, 32, 2, 2), (4, 64, 2, 2)),
+    "stem": 16,
+    "head": 256,
+}
+_TABLE: Final = (
+    _resnet(18, "resnet18-f37072fd.pth", "basic", 2, 2, 2, 2),
+    _resnet(34, "resnet34-b627a593.pth", "basic", 3, 4, 6, 3),
+    _resnet(50, "resnet50-0676ba61.pth", "bottleneck", 3, 4, 6, 3),
+    _imagenet("mobilenet_v2", "MobileNetV2", "mobilenet:MobileNetV2", "mobilenet_v2-b0353104.pth"),
+    _fashion(
+        "resnet18-fmnist",
+        "ResNet-18 of base width 16, Fashion-MNIST, shipped",
+        "resnet:ResNet",
+        **_SMALL_RESNET,
+    ),
+    _fashion(
+        "resnet18-fmnist-s1",
+        "the same, trained from another seed, shipped",
+        "resnet:ResNet",
+        **_SMALL_RESNET,
+    ),
+    _fashion(
+        "mobilenetv2-fmnist",
+        "MobileNetV2 of small widths, Fashion-MNIST, shipped",
+        "mobilenet:MobileNetV2",
+        **_SMALL_MOBILENET,
+    ),
+    _fashion(
+        "vgg-fmnist",
+        "plain chain of 3x3 convolutions, Fashion-MNIST, shipped",
+        "vgg:VGG",
+        stages=((16, 16), (32, 32), (64, 64), (128, 128)),
+    ),
 )
-# fmt: on
 
-MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in _TABLE})
+MODELS: Final[Mapping[str, ModelSpec]] = {spec.name: spec for spec in _TABLE}

@@ -1,13 +1,17 @@
-"""MobileNetV2, with torchvision's parameter names, shapes, forward and initialisation. Source: arXiv 1801.04381."""
+"""MobileNetV2, with torchvision's parameter names, shapes, forward and initialisation.
+
+Source: arXiv 1801.04381.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from torch import Tensor, nn
 
-# expansion of the hidden width, output channels, repeats, stride of the first (Table 2 of the paper)
-IMAGENET_STAGES = (
+# Expansion of the hidden width, output channels, repeats, stride of the first; from Table 2.
+IMAGENET_STAGES: Final = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -19,7 +23,10 @@ IMAGENET_STAGES = (
 
 
 class InvertedResidual(nn.Module):
-    """Expand by 1x1, filter each channel by 3x3, project by 1x1 without an activation; a shortcut where shapes allow."""
+    """A block that expands by 1x1, filters each channel by 3x3 and projects by 1x1.
+
+    The projection has no activation; there is a shortcut where shapes allow.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -80,7 +87,7 @@ def _unit(
 
 
 def _initialise(net: nn.Module) -> None:
-    """He initialisation by fan out for convolutions, N(0, 0.01) and zero bias for the linear layer."""
+    """Convolutions by He, with fan out; the linear layer N(0, 0.01) with zero bias."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")

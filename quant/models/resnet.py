@@ -1,21 +1,18 @@
 """Residual networks, with torchvision's parameter names, shapes, forward and initialisation.
 
-Source: arXiv 1512.03385, with the stride of a bottleneck on its 3x3 convolution as torchvision has it.
+Source: arXiv 1512.03385; as in torchvision, a bottleneck's stride is on its 3x3 convolution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from torch import Tensor, nn
 
 Stem = Literal["7x7", "3x3", "3x3/2"]
-STEMS: dict[Stem, tuple[int, int]] = {
-    "7x7": (7, 2),
-    "3x3": (3, 1),
-    "3x3/2": (3, 2),
-}  # kernel size and stride
+# Kernel size and stride.
+STEMS: Final[dict[Stem, tuple[int, int]]] = {"7x7": (7, 2), "3x3": (3, 1), "3x3/2": (3, 2)}
 
 
 class BasicBlock(nn.Module):
@@ -71,7 +68,7 @@ class Bottleneck(nn.Module):
         return result
 
 
-BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {
+BLOCKS: Final[dict[str, type[BasicBlock] | type[Bottleneck]]] = {
     "basic": BasicBlock,
     "bottleneck": Bottleneck,
 }
@@ -80,8 +77,9 @@ BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {
 class ResNet(nn.Module):
     """(N, channels, H, W) images to (N, classes) logits.
 
-    `width` is the first stage's; each of the four doubles it. Only the 7x7 stem is followed by a max pooling.
-    `tied_layers`: a downsample convolution shares its bits with its block's last one, as in the paper's benchmark.
+    `width` is the first stage's; each of the four doubles it. Only a 7x7 stem is followed by a max
+    pooling. `tied_layers`: a downsample convolution shares its bits with its block's last one, as
+    in the paper's benchmark.
     """
 
     def __init__(

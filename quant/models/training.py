@@ -1,7 +1,10 @@
-"""Trains the shipped Fashion-MNIST networks: `python -m emqlang.quant.models.training NAME --out DIR --epochs N --seed S`.
+"""Trains the shipped Fashion-MNIST networks.
 
-A checkpoint is written after every epoch, and a run that was killed continues from it to the same weights, bit for bit
-(on the same machine and number of threads): everything random in an epoch comes from (seed, epoch) alone.
+    python -m emqlang.quant.models.training NAME --out DIR --epochs N --seed S
+
+A checkpoint is written after every epoch, and a run that was killed continues from it to the same
+weights, bit for bit (on the same machine and number of threads): everything random in an epoch
+comes from (seed, epoch) alone.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import zlib
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -32,10 +35,11 @@ from emqlang.store import write_atomically
 
 log = logging.getLogger(__name__)
 
-DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
-CALIBRATION_IMAGES = 1024
-SHIFT = 2  # pixels of random translation, each way
-MEMORY_FORMAT = torch.channels_last  # a third faster on a CPU
+COMMAND: Final = "python -m emqlang.quant.models.training"
+DEBIAN_DIR: Final = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
+CALIBRATION_IMAGES: Final = 1024
+SHIFT: Final = 2  # pixels of random translation, each way
+MEMORY_FORMAT: Final = torch.channels_last  # a third faster on a CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,10 @@ class FashionMnist:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """SGD with Nesterov momentum; the rate rises linearly over the first `warmup` of all steps, then falls as a cosine to 0."""
+    """The schedule of SGD with Nesterov momentum.
+
+    The rate rises linearly over the first `warmup` of all steps, then falls as a cosine to 0.
+    """
 
     epochs: int
     batch: int = 128
@@ -65,9 +72,8 @@ class Schedule:
         """Learning rate at a share of all steps."""
         if progress < self.warmup:
             return self.rate * progress / self.warmup
-        return (
-            self.rate * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
-        )
+        angle = math.pi * (progress - self.warmup) / (1 - self.warmup)
+        return self.rate * (1 + math.cos(angle)) / 2
 
 
 def read_fashion_mnist(folder: Path) -> FashionMnist:
@@ -77,39 +83,34 @@ def read_fashion_mnist(folder: Path) -> FashionMnist:
     raw = [_unzip(path) for path in paths]
     shapes = ((60000, 28, 28), (60000,), (10000, 28, 28), (10000,))
     train_images, train_labels, test_images, test_labels = map(_decode, paths, raw, shapes)
-    return FashionMnist(
-        train_images,
-        train_labels,
-        test_images,
-        test_labels,
-        hashlib.sha256(b"".join(raw)).hexdigest(),
-    )
+    sha256 = hashlib.sha256(b"".join(raw)).hexdigest()
+    return FashionMnist(train_images, train_labels, test_images, test_labels, sha256)
 
 
 def _decode(path: Path, data: bytes, shape: tuple[int, ...]) -> Tensor:
-    """The values of an idx file of bytes, after its header of one magic number and one length a dimension."""
+    """The bytes of an idx file after its header: a magic number, and one length per dimension."""
     header = np.frombuffer(data[: 4 * (1 + len(shape))], ">u4")
-    if header.tolist() != [0x800 + len(shape), *shape] or len(data) != header.nbytes + math.prod(
-        shape
-    ):
-        raise error(
-            "E301", f"this is not an idx file of {'x'.join(map(str, shape))} bytes", path=str(path)
-        )
-    return torch.from_numpy(
-        np.frombuffer(data, np.uint8, offset=header.nbytes).reshape(shape).copy()
-    )
+    expected = [0x800 + len(shape), *shape]
+    if header.tolist() != expected or len(data) != header.nbytes + math.prod(shape):
+        size = "x".join(map(str, shape))
+        raise error("E301", f"this is not an idx file of {size} bytes", path=str(path))
+    values = np.frombuffer(data, np.uint8, offset=header.nbytes)
+    return torch.from_numpy(values.reshape(shape).copy())
 
 
 def _unzip(path: Path) -> bytes:
-    help = "give the folder of Fashion-MNIST's four .gz files with --data, or install Debian's dataset-fashion-mnist"
     try:
         return gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as reason:
+        help = (
+            "give the folder of Fashion-MNIST's four .gz files with --data, "
+            "or install Debian's dataset-fashion-mnist"
+        )
         raise error("E301", f"cannot read this file: {reason}", help, path=str(path)) from reason
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image (N, H, W) shifted by up to SHIFT pixels each way, zeros moving in, and mirrored with probability 1/2."""
+    """Images (N, H, W), shifted by up to SHIFT pixels each way and mirrored half of the time."""
     count, height, width = images.shape
     padded = nn.functional.pad(images, [SHIFT] * 4)
     top, left = torch.randint(0, 2 * SHIFT + 1, (2, count, 1), generator=generator)
@@ -128,7 +129,10 @@ def train(
     run: Path,
     stop_after: int | None = None,
 ) -> nn.Module:
-    """The trained network in evaluation mode. `run` keeps the checkpoint; `stop_after` ends early after that epoch."""
+    """The trained network in eval mode; its checkpoint is kept in `run`.
+
+    `stop_after` ends early after that epoch.
+    """
     spec = MODELS[name]
     net: nn.Module = spec.build(seed).to(memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
@@ -157,18 +161,14 @@ def train(
 def _resume(
     path: Path, job: dict[str, Any], net: nn.Module, optimizer: torch.optim.Optimizer
 ) -> int:
-    """Loads the checkpoint, if there is one, and returns the number of finished epochs."""
+    """Load the checkpoint, if there is one; returns the number of finished epochs."""
     if not path.exists():
         return 0
     with foreign("E301", "reading the checkpoint", str(path)):
         state = torch.load(path, weights_only=True)
     if state["job"] != job:
-        raise error(
-            "E301",
-            "this checkpoint belongs to another job",
-            "give another --run folder, or remove it",
-            path=str(path),
-        )
+        help = "give another --run folder, or remove it"
+        raise error("E301", "this checkpoint belongs to another job", help, path=str(path))
     net.load_state_dict(state["net"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["epoch"])
@@ -185,22 +185,21 @@ def _train_epoch(
     """One pass over the shuffled, augmented training images; returns the mean loss."""
     net.train()
     generator = torch.Generator().manual_seed(seed * 10_000 + epoch)
-    batches = torch.split(
-        torch.randperm(len(data.train_images), generator=generator), schedule.batch
-    )
+    order = torch.randperm(len(data.train_images), generator=generator)
+    batches = torch.split(order, schedule.batch)
     total = 0.0
     with torch.random.fork_rng(devices=[]):  # dropout draws from torch's global generator
         torch.manual_seed(seed * 10_000 + epoch)
-        for i, chosen in enumerate(batches):
+        for i, rows in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate_at((epoch + i / len(batches)) / schedule.epochs)
-            images = _prepare(augment(data.train_images[chosen], generator))
-            labels = data.train_labels[chosen].long()
+            images = _prepare(augment(data.train_images[rows], generator))
+            labels = data.train_labels[rows].long()
             loss = cross_entropy(net(images), labels, label_smoothing=schedule.smoothing)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            total += loss.item() * len(chosen)
+            total += loss.item() * len(rows)
     return total / len(data.train_images)
 
 
@@ -217,13 +216,12 @@ def accuracy(net: nn.Module, images: Tensor, labels: Tensor, batch: int = 250) -
 
 
 def write_images(data: FashionMnist, path: Path) -> None:
-    """The shipped images: CALIBRATION_IMAGES of the training set, the same for every network, and the whole test set."""
-    order = torch.randperm(len(data.train_images), generator=torch.Generator().manual_seed(0))[
-        :CALIBRATION_IMAGES
-    ]
+    """The shipped images: CALIBRATION_IMAGES of the training set, and the whole test set."""
+    order = torch.randperm(len(data.train_images), generator=torch.Generator().manual_seed(0))
+    rows = order[:CALIBRATION_IMAGES]
     tensors = {
-        "calibration_images": data.train_images[order],
-        "calibration_labels": data.train_labels[order],
+        "calibration_images": data.train_images[rows],
+        "calibration_labels": data.train_labels[rows],
         "test_images": data.test_images,
         "test_labels": data.test_labels,
     }
@@ -236,50 +234,44 @@ def write_images(data: FashionMnist, path: Path) -> None:
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Safetensors with the facts as one JSON entry of its metadata: several entries come out in no fixed order."""
+    """Safetensors with the facts as one entry of metadata: several would have no fixed order."""
     whole = {name: value.contiguous() for name, value in tensors.items()}
     write_atomically(path, lambda file: save_file(whole, file, {"emqlang": json.dumps(facts)}))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m emqlang.quant.models.training", description="Trains a shipped network."
-    )
-    parser.add_argument("name", choices=[name for name, spec in MODELS.items() if spec.embedded])
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the weights and the shipped images"
-    )
-    parser.add_argument("--run", type=Path, help="folder of the checkpoint (default: runs/NAME)")
-    parser.add_argument(
-        "--data", type=Path, default=DEBIAN_DIR, help="folder of Fashion-MNIST's four .gz files"
-    )
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Trains a shipped network.")
+    add = parser.add_argument
+    add("name", choices=[name for name, spec in MODELS.items() if spec.embedded])
+    add("--out", type=Path, required=True, help="folder for the weights and the shipped images")
+    add("--run", type=Path, help="folder of the checkpoint (default: runs/NAME)")
+    add("--data", type=Path, default=DEBIAN_DIR, help="folder of Fashion-MNIST's four .gz files")
+    add("--epochs", type=int, default=20)
+    add("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        _train_and_ship(given)
+        _train_and_ship(options)
     except EmqError as failure:
         parser.exit(failure.exit_status, f"{failure}\n")
 
 
-def _train_and_ship(given: argparse.Namespace) -> None:
-    data = read_fashion_mnist(given.data)
-    net = train(
-        given.name, data, Schedule(given.epochs), given.seed, given.run or Path("runs") / given.name
-    )
-    reached = accuracy(net, data.test_images, data.test_labels)
+def _train_and_ship(options: argparse.Namespace) -> None:
+    name, epochs, seed = options.name, options.epochs, options.seed
+    data = read_fashion_mnist(options.data)
+    net = train(name, data, Schedule(epochs), seed, options.run or Path("runs") / name)
+    share = accuracy(net, data.test_images, data.test_labels)
     facts = {
-        "command": f"python -m emqlang.quant.models.training {given.name} --epochs {given.epochs} --seed {given.seed}",
-        "seed": given.seed,
-        "epochs": given.epochs,
-        "test_accuracy": reached,
+        "command": f"{COMMAND} {name} --epochs {epochs} --seed {seed}",
+        "seed": seed,
+        "epochs": epochs,
+        "test_accuracy": share,
         "torch": torch.__version__,
         "data_sha256": data.sha256,
     }
-    _write_tensors(given.out / MODELS[given.name].embedded, net.state_dict(), facts)
-    write_images(data, given.out / "fashion-mnist.safetensors")
-    log.info("%s: %.2f %% of the test images", given.name, 100 * reached)
+    _write_tensors(options.out / MODELS[name].embedded, net.state_dict(), facts)
+    write_images(data, options.out / "fashion-mnist.safetensors")
+    log.info("%s: %.2f %% of the test images", name, 100 * share)
 
 
 if __name__ == "__main__":

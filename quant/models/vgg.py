@@ -1,4 +1,7 @@
-"""A plain chain of 3x3 convolutions: VGG (arXiv 1409.1556) with batch norms and one linear layer after average pooling."""
+"""A plain chain of 3x3 convolutions: VGG with batch norms and one linear layer.
+
+Source: arXiv 1409.1556.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from torch import Tensor, nn
 
 
 class VGG(nn.Module):
-    """(N, channels, H, W) images to (N, classes) logits; `stages` lists the widths between max poolings. No layers are tied."""
+    """(N, channels, H, W) images to (N, classes) logits. No layers are tied.
+
+    `stages` lists the widths between max poolings.
+    """
 
     tied_layers: tuple[tuple[str, ...], ...] = ()
 

@@ -132,7 +132,7 @@ def test_reading_the_table_does_not_import_torch() -> None:
 def test_shipped_weights_reach_their_stated_accuracy(name: str) -> None:
     spec = MODELS[name]
     path = EMBEDDED / spec.embedded
-    net = spec.build()
+    net: torch.nn.Module = spec.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.load_state_dict(load_file(path))
     data = load_data(spec.data, spec.images, spec.classes, split="test")
     with torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,17 @@ def data() -> FashionMnist:
     return FashionMnist(images, labels, images[:50], labels[:50], "0" * 64)
 
 
-def test_an_interrupted_run_ends_in_the_same_weights(data: FashionMnist, tmp_path: Path) -> None:
-    schedule = Schedule(epochs=2, batch=256)
-    whole = train(NAME, data, schedule, 5, tmp_path / "whole")
-    train(NAME, data, schedule, 5, tmp_path / "cut", stop_after=1)
+@pytest.fixture(scope="module")
+def few(data: FashionMnist) -> FashionMnist:
+    return replace(data, train_images=data.train_images[:70], train_labels=data.train_labels[:70])
+
+
+def test_an_interrupted_run_ends_in_the_same_weights(few: FashionMnist, tmp_path: Path) -> None:
+    schedule = Schedule(epochs=2, batch=16)
+    whole = train(NAME, few, schedule, 5, tmp_path / "whole")
+    train(NAME, few, schedule, 5, tmp_path / "cut", stop_after=1)
     torch.rand(3)
-    resumed = train(NAME, data, schedule, 5, tmp_path / "cut")
+    resumed = train(NAME, few, schedule, 5, tmp_path / "cut")
     assert all(
         torch.equal(a, b)
         for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
@@ -44,14 +50,15 @@ def test_an_interrupted_run_ends_in_the_same_weights(data: FashionMnist, tmp_pat
 
 
 def test_a_checkpoint_of_another_job_and_a_damaged_one_are_refused(
-    data: FashionMnist, tmp_path: Path
+    few: FashionMnist, tmp_path: Path
 ) -> None:
-    train(NAME, data, Schedule(epochs=2, batch=550), 0, tmp_path, stop_after=1)
+    schedule = Schedule(epochs=2, batch=35)
+    train(NAME, few, schedule, 0, tmp_path, stop_after=1)
     with pytest.raises(EmqError, match="another job"):
-        train(NAME, data, Schedule(epochs=2, batch=550), 1, tmp_path)
+        train(NAME, few, schedule, 1, tmp_path)
     (tmp_path / "checkpoint.pt").write_bytes(b"\0" * 100)
     with pytest.raises(EmqError, match="reading the checkpoint failed"):
-        train(NAME, data, Schedule(epochs=2, batch=550), 0, tmp_path)
+        train(NAME, few, schedule, 0, tmp_path)
 
 
 def test_augmentation_shifts_and_mirrors_and_nothing_else() -> None:
