@@ -18,10 +18,9 @@ from emqlang.compiler import plan
 from emqlang.compiler.plan import Plan
 
 # The same examples in every run, on a machine as slow as you like; `make fuzz` draws fresh ones.
-settings.register_profile(
-    "test", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile("fuzz", settings.get_profile("test"), derandomize=False, print_blob=True)
+ANY_SPEED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("test", derandomize=True, **ANY_SPEED)
+settings.register_profile("fuzz", print_blob=True, **ANY_SPEED)
 settings.load_profile("test")  # pytest's own option --hypothesis-profile comes later, and wins
 
 
