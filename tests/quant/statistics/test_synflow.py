@@ -13,7 +13,8 @@ from subjects import KINDS, ready
 from torch import Tensor, nn
 
 from emqlang.quant.bits.menu import parse_bits
-from emqlang.quant.networks.network import load, prepare
+from emqlang.quant.models import MODELS
+from emqlang.quant.networks.network import prepare
 from emqlang.quant.statistics import collect_statistics
 
 
@@ -61,37 +62,17 @@ def test_it_is_the_gradient_of_the_linear_network_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
 def test_no_layer_of_a_large_network_is_dead(name: str) -> None:
-    for (slopes,) in collected(load(name, "random"), "grad_synflow"):
-        assert slopes.dtype == torch.float64 and slopes.isfinite().all() and (slopes > 0).any()
+    network = prepare(MODELS[name].build(), torch.ones(1, 3, 64, 64))
+    for (grads,) in collected(network, "grad_synflow"):
+        assert grads.dtype == torch.float64 and grads.isfinite().all() and (grads > 0).any()
 
 
+MODULES = (
+    "ReLU ReLU6 Hardswish SiLU GELU PReLU ELU SELU Mish LeakyReLU Softplus Softsign Tanh "
+    "LogSigmoid Dropout CELU"
+)
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    **{
-        kind.__name__: kind()
-        for kind in (
-            nn.ReLU,
-            nn.ReLU6,
-            nn.Hardswish,
-            nn.SiLU,
-            nn.GELU,
-            nn.PReLU,
-            nn.ELU,
-            nn.SELU,
-            nn.Mish,
-        )
-    },
-    **{
-        kind.__name__: kind()
-        for kind in (
-            nn.LeakyReLU,
-            nn.Softplus,
-            nn.Softsign,
-            nn.Tanh,
-            nn.LogSigmoid,
-            nn.Dropout,
-            nn.CELU,
-        )
-    },
+    **{name: getattr(nn, name)() for name in MODULES.split()},
     "in place": nn.Sequential(
         nn.ReLU(inplace=True), nn.Hardtanh(inplace=True), nn.SiLU(inplace=True)
     ),
@@ -130,11 +111,11 @@ def test_gates_multiply_by_at_most_one() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_and_their_slopes_have_the_shape_of_the_layers(kind: type[nn.Module]) -> None:
+def test_weights_and_their_gradients_have_the_shape_of_the_layers(kind: type[nn.Module]) -> None:
     network = ready(kind)
-    slopes = [part for (part,) in collected(network, "grad_synflow")]
-    assert [len(part) for part in slopes] == [layer.numel for layer in network.collection.layers]
-    assert all(part.isfinite().all() and (part >= 0).all() and part.any() for part in slopes)
+    grads = [part for (part,) in collected(network, "grad_synflow")]
+    assert [len(part) for part in grads] == [layer.numel for layer in network.collection.layers]
+    assert all(part.isfinite().all() and (part >= 0).all() and part.any() for part in grads)
 
 
 def test_it_does_not_depend_on_seed_images_or_biases() -> None:
