@@ -56,13 +56,27 @@ def key(program: Expr, table: Table | None = None) -> bytes:
 def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None = None) -> Expr:
     """The canonical form, of which the canonical form is itself.
 
+    What a rewriting makes is rewritten in turn, until nothing changes. That ends: only the first
+    expands abbreviations; a later one takes away an op or a statistic for what it adds. Should
+    literals lead round in a circle, its least member stands for all of it.
+
     table  forms that are known already, and will be
     trace  receives every step that changed something
     """
     table = Table() if table is None else table
     if len(table.forms) > table.limit:
         table.forms.clear()
-    forms, stack = table.forms, [expr]
+    seen = [expr]
+    while (form := _rewritten(seen[-1], table.forms, trace)) != seen[-1]:
+        if form in seen:
+            return min(seen[seen.index(form) :])
+        seen.append(form)
+    return form
+
+
+def _rewritten(expr: Expr, forms: dict[bytes, Expr], trace: list[Step] | None) -> Expr:
+    """One rewriting, bottom up, of what is not yet in `forms`."""
+    stack = [expr]
     while stack:  # not `walk`, which is slower: a search spends much time here
         node = stack.pop()
         if node.digest in forms:
@@ -74,9 +88,20 @@ def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None =
             continue
         ready = [forms.get(operand.digest, operand) for operand in operands]  # leaves stay
         forms[node.digest] = form = _form(node, ready)
+        if form.op == node.op and form.value == node.value and _stays(form, ready, forms):
+            forms[form.digest] = form
         if trace is not None:
             trace += _steps(node, ready, form)
     return forms[expr.digest]
+
+
+def _stays(form: Expr, ready: list[Expr], forms: dict[bytes, Expr]) -> bool:
+    """Whether a form is its op on the operands it was made of: rewritten again, it is itself."""
+    if form.op in _CHAINS:
+        same = sorted(_members(form)) == sorted(ready)
+    else:
+        same = list(form.args) == ready
+    return same and all(not x.args or forms.get(x.digest) == x for x in ready)
 
 
 def multiply(factors: Sequence[Expr]) -> Expr:

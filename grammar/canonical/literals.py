@@ -37,6 +37,14 @@ def folded(op: str, value: float) -> float | None:
     return result if sound(result) and not vanished else None
 
 
+def times(x: float, y: float) -> float:
+    """A product of literals. Raises ArithmeticError if it vanishes or leaves the finite numbers."""
+    result = x * y
+    if not math.isfinite(result) or (result == 0 and x and y):
+        raise ArithmeticError(result)
+    return result
+
+
 def power_of(value: float, exponent: float) -> float:
     """A literal's power under the protected meaning. Raises ArithmeticError if it is not sound."""
     if value == 0:

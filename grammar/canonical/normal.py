@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from emqlang.grammar.canonical import rules
-from emqlang.grammar.canonical.literals import folded, power_of, sound
+from emqlang.grammar.canonical.literals import folded, power_of, sound, times
 from emqlang.grammar.expr import Expr, apply, literal
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import LITERAL
@@ -62,7 +62,7 @@ def product(operands: Sequence[Expr], signs: Sequence[float] = ()) -> Expr:
     factors: Factors = []
     for operand, sign in zip(operands, signs or (1.0,) * len(operands), strict=True):
         scale, parts = split(operand)
-        coefficient *= scale if sign > 0 else power_of(scale, -1.0)
+        coefficient = times(coefficient, scale if sign > 0 else power_of(scale, -1.0))
         factors += parts if sign > 0 else [(base, -exponent) for base, exponent in parts]
     return build(coefficient, factors)
 
@@ -91,7 +91,7 @@ def split(x: Expr) -> tuple[float, Factors]:
     while rest.op == "mul":
         rest, last = rest.args
         if last.op == LITERAL:
-            coefficient *= last.number
+            coefficient = times(coefficient, last.number)
         else:
             factors.append(_factor(last))
     factors.append(_factor(rest))
@@ -175,7 +175,7 @@ def _merge(coefficient: float, factors: Factors) -> tuple[float, Factors]:
         if base.op == "exp":
             exponent_of_e.append(product([base.args[0], literal(exponent)]))
         elif (inside := _inside(base, exponent)) is not None:
-            coefficient *= inside[0]
+            coefficient = times(coefficient, inside[0])
             for factor in inside[1]:
                 push(*factor)
         else:
@@ -213,8 +213,8 @@ def _inside(base: Expr, exponent: float) -> tuple[float, Factors] | None:
 
 def _met(base: Expr, up: float, down: float) -> tuple[float, ...]:
     """The exponents of a base that positive and negative ones leave."""
-    if base.op == "sign" and up:
-        return (2.0 - up % 2,)
+    if base.op == "sign" and up:  # a root is taken of 0 or 1 alone
+        return (1.0 if up % 1 else 2.0 - up % 2,)
     if up + down:
         return (up + down,)
     return (1.0, -1.0) if up and base.sign & ZERO else ()
@@ -319,8 +319,10 @@ def total(operands: Sequence[Expr], scale: float = 1.0, signs: Sequence[float] =
             else:
                 known, _ = terms.get(term.digest, (0.0, term))
                 terms[term.digest] = (known + sign * coefficient, term)
-    constant *= scale
-    pairs = [(coefficient * scale, term) for coefficient, term in terms.values() if coefficient]
+    pairs = [(coefficient, term) for coefficient, term in terms.values() if coefficient]
+    if scale != 1:
+        constant = times(constant, scale)
+        pairs = [(times(coefficient, scale), term) for coefficient, term in pairs]
     if sum(term.op == "relu" for _, term in pairs) > 1 and (met := _meet(pairs)) is not None:
         return total([*met, literal(constant)])
     if not all(map(math.isfinite, (constant, *(coefficient for coefficient, _ in pairs)))):

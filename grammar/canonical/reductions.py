@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from emqlang.grammar.canonical.literals import times
 from emqlang.grammar.canonical.normal import (
     Lower,
     make,
@@ -66,7 +67,9 @@ def _var(x: Expr, was: Kind) -> Expr:
     coefficient, term = core[0]
     scale, rest = _scales(term)
     inner = _var(rest, was) if scale else apply("var", rest)
-    return product([literal(coefficient * coefficient), *(power(s, 2.0) for s in scale), inner])
+    return product(
+        [literal(times(coefficient, coefficient)), *(power(s, 2.0) for s in scale), inner]
+    )
 
 
 def _extreme(op: str, other: str) -> Lower:

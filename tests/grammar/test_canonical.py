@@ -76,6 +76,30 @@ def test_it_is_reached_in_one_go(expr: Expr) -> None:
     assert canonical(form) == form, f"{show(expr)} -> {show(form)} -> {show(canonical(form))}"
 
 
+@pytest.mark.parametrize(("title", "text", "expected"), titled_pairs("canonical.txt"))
+def test_what_is_printed_has_the_same_form(title: str, text: str, expected: str) -> None:
+    form = canonical(parse(text).expr)
+    assert canonical(form) == canonical(parse(expected).expr) == form, title
+
+
+AWKWARD = st.sampled_from([-1.0, 0.0, 0.5, 5e-324, 2.2e-308, 1e308, 1e-200])
+POWERS = st.sampled_from([-2.0, -1.5, -1.0, -0.5, 0.25, 0.5, 1.5, 2.0, 3.0, 4.4])
+
+
+@given(
+    exprs(
+        inputs=("w", "grad", "act", "fisher", "bits", "qerr"),
+        ops="sign abs relu sqrt exp log inv pow mul div sub mean".split(),
+        literals=AWKWARD,
+        exponents=POWERS,
+    )
+)
+@settings(max_examples=1000)
+def test_signs_under_roots_and_literals_at_the_edge_are_settled_at_once(expr: Expr) -> None:
+    form = canonical(expr)
+    assert canonical(form) == form, f"{show(expr)} -> {show(form)} -> {show(canonical(form))}"
+
+
 @given(exprs())
 def test_the_kind_may_only_come_down(expr: Expr) -> None:
     assert canonical(expr).kind in (expr.kind, Kind.LAYER)
