@@ -98,11 +98,11 @@ class Subject:
         Cross entropy is a mean where one image has several labels.
         """
         images, labels = images.to(self.device), labels.to(self.device)
-        own = self.options.loss
-        if callable(own):
+        loss = self.options.loss
+        if callable(loss):
             batch = images, None if self.data_labels is None else labels
             with foreign("E304", "the loss"):
-                return own(logits, batch) * len(images)
+                return loss(logits, batch) * len(images)
         with foreign("E304", "cross entropy of the network's output with the labels"):
             return F.cross_entropy(logits, labels) * len(labels)
 
