@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, ClassVar, Self
@@ -15,6 +17,16 @@ from typing import Any, ClassVar, Self
 from emqlang.grammar.diagnostics import error
 
 _FACTS = "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether there is such a file; False for a path that cannot be one, such as a long text."""
+    return os.path.isfile(path)  # noqa: PTH113  (Path.is_file raises for those)
+
+
+def is_folder(path: Path | str) -> bool:
+    """As `is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -43,6 +55,8 @@ class Kind:
     code    the error for a file of another kind or version
     schema  SQL that creates its tables, besides that of the facts
     hints   what to do where there is none
+    sealed  tables of which every row carries a digest, in its column `digest`
+    older   versions that are still read, and have no digests
     """
 
     noun: str
@@ -50,6 +64,8 @@ class Kind:
     code: str
     schema: str
     hints: tuple[str, ...] = ()
+    sealed: tuple[str, ...] = ()
+    older: tuple[str, ...] = ()
 
     @contextmanager
     def refusals(self, path: Path) -> Iterator[None]:
@@ -57,7 +73,8 @@ class Kind:
         try:
             yield
         except sqlite3.OperationalError as reason:
-            if "no such" in str(reason):
+            # Neither the disk nor another process is to blame: the file has other tables.
+            if getattr(reason, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR:
                 raise error(self.code, f"the file is not a {self.noun}", path=str(path)) from reason
             message = f"the {self.noun} cannot be used: {reason}"
             raise error("E301", message, path=str(path)) from reason
@@ -68,9 +85,26 @@ class Kind:
             message = f"the {self.noun} cannot be written: {reason}"
             raise error("E301", message, path=str(path)) from reason
 
+    @contextmanager
+    def decoding(self, path: Path) -> Iterator[None]:
+        """Turns what values of another form lead to into `code`."""
+        try:
+            yield
+        except MALFORMED as reason:
+            what = " ".join(f"{type(reason).__name__}: {reason}".split())[:200]
+            message = f"the {self.noun} has a value that is none of its own: {what}"
+            raise error(self.code, message, path=str(path)) from reason
+
+
+# What reading a value raises that is not of the form that was written.
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
 
 class Database:
-    """An open SQLite file: facts that say what it is about, as JSON, and rows."""
+    """An open SQLite file: facts that say what it is about, as JSON, and rows.
+
+    sealed  whether the file's rows carry digests
+    """
 
     KIND: ClassVar[Kind]
 
@@ -80,14 +114,16 @@ class Database:
         Raises E301 for one that is missing or unusable, the kind's own code for another file.
         """
         kind, self.path = self.KIND, path
-        if not path.is_file():
+        if not is_file(path):
             raise error("E301", f"there is no such {kind.noun}", *kind.hints, path=str(path))
         address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
         with self.refusals():
             self._connection = sqlite3.connect(address, uri=True, timeout=60)
-        if self.facts.get("format") != kind.format:
+        if self.facts.get("format") not in (kind.format, *kind.older):
             message = f"the file is not a {kind.noun} of this version"
             raise error(kind.code, message, path=str(path))
+        self.sealed = bool(kind.sealed) and self.facts["format"] == kind.format
+        self._connection.create_function("digest", -1, self._digest_of, deterministic=True)
 
     @classmethod
     def write(
@@ -98,7 +134,8 @@ class Database:
     ) -> Self:
         """A new file, with the rows that `fill` inserts. Raises E301 where it cannot be written."""
         facts = {**facts, "format": cls.KIND.format}
-        rows = [(name, json.dumps(value)) for name, value in facts.items()]
+        seal = {"digest": _digest_of_facts(facts)} if cls.KIND.sealed else {}
+        rows = [(name, json.dumps(value)) for name, value in {**facts, **seal}.items()]
 
         def create(part: Path) -> None:
             with closing(sqlite3.connect(part)) as connection:
@@ -121,19 +158,69 @@ class Database:
             yield
 
     @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """As `Kind.decoding`, for this file."""
+        with self.KIND.decoding(self.path):
+            yield
+
+    @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Changes that are committed together or not at all."""
+        """Changes that are committed together or not at all; rows without a digest are given it."""
         with self.refusals(), self._connection:
             yield self._connection
+            for table, digest in self._digests.items():
+                query = f"UPDATE {table} SET digest = {digest} WHERE digest IS NULL"
+                self._connection.execute(query)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What the file is about."""
+        """What the file is about. Raises the kind's error if they were edited."""
         rows = self.select("SELECT name, value FROM facts")
-        with self.refusals():
-            return {name: json.loads(value) for name, value in rows}
+        with self.decoding():
+            facts = {name: json.loads(value) for name, value in rows}
+        seal = facts.pop("digest", None)
+        wanted = self.KIND.sealed and facts.get("format") == self.KIND.format
+        if wanted and seal != _digest_of_facts(facts):
+            raise error(self.KIND.code, "what the file is about was edited", path=str(self.path))
+        return facts
 
     def select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query."""
         with self.refusals():
             return self._connection.execute(query, values).fetchall()
+
+    def check(self) -> None:
+        """Raises the kind's error if the file is damaged, or a row is not as it was written."""
+        ((verdict,),) = self.select("PRAGMA integrity_check(1)")
+        if verdict != "ok":
+            raise error(self.KIND.code, f"the file is damaged: {verdict}", path=str(self.path))
+        for table, digest in self._digests.items():
+            query = f"SELECT rowid FROM {table} WHERE digest IS NOT {digest} LIMIT 1"
+            for (row,) in self.select(query):
+                noun = self.KIND.noun
+                message = f"row {row} of its {table} was edited, or belongs to another {noun}"
+                raise error(self.KIND.code, message, path=str(self.path))
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        """Table -> the SQL that gives a row's digest, of those whose rows carry one."""
+        expressions = {}
+        for table in self.KIND.sealed if self.sealed else ():
+            names = [row[1] for row in self.select(f"PRAGMA table_info({table})")]
+            columns = ", ".join([*(f'"{name}"' for name in names if name != "digest"), "0"])
+            expressions[table] = f"digest('{table} {' '.join(names)}', {columns})"
+        return expressions
+
+    @cached_property
+    def _key(self) -> bytes:
+        """What every row's digest depends on besides the row: all but who asked for the work."""
+        facts = {name: value for name, value in self.facts.items() if name != "command"}
+        return bytes.fromhex(_digest_of_facts(facts))
+
+    def _digest_of(self, *values: Any) -> bytes:
+        plain = [value.hex() if isinstance(value, bytes) else value for value in values]
+        return blake2b(json.dumps(plain).encode(), key=self._key, digest_size=16).digest()
+
+
+def _digest_of_facts(facts: Mapping[str, Any]) -> str:
+    return blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from emqlang.evolve.candidate import COSTS
 from emqlang.evolve.ledger import Ledger
 from emqlang.evolve.reasons import Reason
 from emqlang.grammar.canonical.form import key
-from emqlang.grammar.diagnostics import error, nearest
+from emqlang.grammar.diagnostics import Diagnostic, error, nearest
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import Cost
 
@@ -46,6 +46,7 @@ class Programs:
 
     command: str
     entries: tuple[Entry, ...]
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Lineage:
     """A program and its ancestors, each once, in preorder: (generations back, program)."""
 
     generations: tuple[tuple[int, Entry], ...]
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Fate:
     """What became of a program."""
 
     entry: Entry
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 _NAMES = (
@@ -69,23 +72,33 @@ FIELDS = ("id", "nodes", "cost", "fitness", "island", "step", "repeats")
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(-?\d+(?:\.\d+)?)\s*")
 
 
+LARGEST = 2**63 - 1  # that SQLite has
+
+
+def _entries(ledger: Ledger, clause: str, values: Sequence[Any] = ()) -> Iterator[Entry]:
+    """The programs that a clause selects. Raises E316 for one that is not of the written form."""
+    for row in ledger.select(f"SELECT {_NAMES} FROM programs {clause}", values):
+        with ledger.decoding():
+            yield _entry(row)
+
+
 def _entry(row: Sequence[Any]) -> Entry:
     number, text, operator, parents, island, step, nodes, cost, *outcome = row
     fitness, rho, reason, same, repeats = outcome
     return Entry(
-        number,
-        text,
-        operator,
-        tuple(json.loads(parents)),
-        island,
-        step,
-        nodes,
+        int(number),
+        str(text),
+        str(operator),
+        tuple(map(int, json.loads(parents))),
+        int(island),
+        int(step),
+        int(nodes),
         COSTS[cost],
-        fitness,
-        tuple(json.loads(rho)) if rho else (),
+        None if fitness is None else float(fitness),
+        tuple(map(float, json.loads(rho))) if rho else (),
         Reason(reason),
         same,
-        repeats,
+        int(repeats),
     )
 
 
@@ -93,10 +106,9 @@ def top(ledger: Ledger, count: int, where: str = "") -> Programs:
     """The best programs that meet a condition, as 'nodes <= 8 and cost < 3'. Raises E403."""
     conditions, values = _conditions(where)
     clause = " AND ".join(("reason = ''", *conditions))
-    order = "fitness DESC, nodes, id"
-    query = f"SELECT {_NAMES} FROM programs WHERE {clause} ORDER BY {order} LIMIT ?"
-    rows = ledger.select(query, (*values, count))
-    return Programs("top", tuple(_entry(row) for row in rows))
+    clause = f"WHERE {clause} ORDER BY fitness DESC, nodes, id LIMIT ?"
+    found = tuple(_entries(ledger, clause, (*values, min(count, LARGEST))))
+    return Programs("top", found, ledger.diagnostics)
 
 
 def _conditions(where: str) -> tuple[list[str], list[float]]:
@@ -117,31 +129,28 @@ def _conditions(where: str) -> tuple[list[str], list[float]]:
 
 def front(ledger: Ledger) -> Programs:
     """For each size, the best program, if none that is as small is better: small ones first."""
-    names, clause = f"{_NAMES}, max(fitness)", "WHERE reason = '' GROUP BY nodes ORDER BY nodes"
-    entries: list[Entry] = []
-    for *row, _ in ledger.select(f"SELECT {names} FROM programs {clause}"):
-        entry = _entry(row)
-        if not entries or (entry.fitness or 0.0) > (entries[-1].fitness or 0.0):
-            entries.append(entry)
-    return Programs("front", tuple(entries))
+    best: list[Entry] = []
+    of_each_size = "SELECT id, max(fitness) FROM programs WHERE reason = '' GROUP BY nodes"
+    for entry in _entries(ledger, f"WHERE id IN (SELECT id FROM ({of_each_size})) ORDER BY nodes"):
+        if not best or (entry.fitness or 0.0) > (best[-1].fitness or 0.0):
+            best.append(entry)
+    return Programs("front", tuple(best), ledger.diagnostics)
 
 
 def entry(ledger: Ledger, number: int) -> Entry:
     """A program by its number. Raises E403 if there is none."""
-    rows = ledger.select(f"SELECT {_NAMES} FROM programs WHERE id = ?", (number,))
-    if not rows:
+    found = _entries(ledger, "WHERE id = ?", (max(-LARGEST, min(number, LARGEST)),))
+    if (program := next(found, None)) is None:
         ((last,),) = ledger.select("SELECT max(id) FROM programs")
         help = f"its programs are numbered 1 to {last or 0:,}"
         raise error("E403", f"the run has no program {number}", help)
-    return _entry(rows[0])
+    return program
 
 
 def of_program(ledger: Ledger, program: Expr) -> Entry | None:
     """The run's entry of an elaborated program, or of its negative; None if it never came up."""
     digest = key(program)
-    query = f"SELECT {_NAMES} FROM programs WHERE key = ? OR opposite = ?"
-    rows = ledger.select(query, (digest, digest))
-    return _entry(rows[0]) if rows else None
+    return next(_entries(ledger, "WHERE key = ? OR opposite = ?", (digest, digest)), None)
 
 
 def lineage(ledger: Ledger, number: int) -> Lineage:
@@ -154,4 +163,4 @@ def lineage(ledger: Ledger, number: int) -> Lineage:
             program = entry(ledger, current)
             generations[current] = depth, program
             stack += [(depth + 1, parent) for parent in reversed(program.parents) if parent > 0]
-    return Lineage(tuple(generations.values()))
+    return Lineage(tuple(generations.values()), ledger.diagnostics)

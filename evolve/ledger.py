@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from emqlang.evolve.archive import Archive
 from emqlang.evolve.candidate import Candidate, Member, StepResult
 from emqlang.evolve.reasons import Reason
 from emqlang.evolve.settings import EvaluationOptions, SearchSettings
-from emqlang.grammar.diagnostics import error
-from emqlang.store import Database, Kind
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
+from emqlang.store import Database, Kind, is_folder
 
 FILE = "run.sqlite"
 # A population: numbers of programs, their fitness in it, and their genotypes.
 Population = list[tuple[int, float, str]]
 Exchange = Callable[[list[Population]], list[Population]]
+Settings = TypeVar("Settings", SearchSettings, EvaluationOptions)
 
 _SCHEMA = """
 CREATE TABLE programs (
@@ -45,21 +46,32 @@ CREATE TABLE programs (
     fingerprint BLOB,
     reason TEXT NOT NULL,         -- why it does not count; '' if it was scored
     same INTEGER,                 -- the program that has the same scores
-    repeats INTEGER NOT NULL DEFAULT 0
+    repeats INTEGER NOT NULL DEFAULT 0,
+    digest BLOB                   -- of the run's facts and the row, here and below
 );
 CREATE INDEX by_fitness ON programs (fitness);
 CREATE INDEX by_opposite ON programs (opposite);
 CREATE INDEX by_fingerprint ON programs (fingerprint);
+CREATE INDEX without_digest ON programs (id) WHERE digest IS NULL;
 CREATE TABLE steps (
     step INTEGER NOT NULL, island INTEGER NOT NULL,
     evaluated INTEGER NOT NULL, best REAL, median REAL, funnel TEXT NOT NULL,
+    digest BLOB,
     PRIMARY KEY (step, island)
 );
 CREATE TABLE variants (           -- other graphs of the same program
-    id INTEGER PRIMARY KEY, program INTEGER NOT NULL, genotype TEXT NOT NULL
+    id INTEGER PRIMARY KEY, program INTEGER NOT NULL, genotype TEXT NOT NULL,
+    digest BLOB
 );
-CREATE TABLE populations (island INTEGER PRIMARY KEY, step INTEGER NOT NULL, members TEXT NOT NULL);
-CREATE TABLE times (step INTEGER PRIMARY KEY, seconds REAL NOT NULL, memory INTEGER NOT NULL);
+CREATE TABLE populations (
+    island INTEGER PRIMARY KEY, step INTEGER NOT NULL, members TEXT NOT NULL, digest BLOB
+);
+CREATE TABLE times (
+    step INTEGER PRIMARY KEY, seconds REAL NOT NULL, memory INTEGER NOT NULL,
+    programs INTEGER NOT NULL,    -- and variants: how many there are after the step
+    variants INTEGER NOT NULL,
+    digest BLOB
+);
 """
 
 
@@ -89,13 +101,24 @@ class Ledger(Database):
     """An open run."""
 
     KIND = Kind(
-        "run", "emqlang-run-1", "E316", _SCHEMA, ("`emqlang evolve --out FOLDER` begins one",)
+        "run",
+        "emqlang-run-2",
+        "E316",
+        _SCHEMA,
+        hints=("`emqlang evolve --out FOLDER` begins one",),
+        sealed=("programs", "steps", "variants", "populations", "times"),
+        older=("emqlang-run-1",),
     )
 
-    def __init__(self, place: Path, *, read_only: bool = False) -> None:
-        """Opens the run in a folder. Raises E301, E316."""
-        path = place / FILE if place.is_dir() else place
+    def __init__(self, place: Path, *, read_only: bool = False, check: bool = True) -> None:
+        """Opens the run in a folder. Raises E301, and E316 for one that was edited.
+
+        check  whether every row is compared with its digest
+        """
+        path = place / FILE if is_folder(place) else place
         super().__init__(path, read_only=read_only)
+        if check:
+            self.check()
 
     @classmethod
     def create(cls, folder: Path, facts: Mapping[str, Any]) -> Ledger:
@@ -112,11 +135,48 @@ class Ledger(Database):
 
     @cached_property
     def settings(self) -> SearchSettings:
-        return SearchSettings.from_dict(self.facts["settings"])
+        return self._record("settings", SearchSettings)
 
     @cached_property
     def options(self) -> EvaluationOptions:
-        return EvaluationOptions.from_dict(self.facts["judged"])
+        return self._record("judged", EvaluationOptions)
+
+    def _record(self, name: str, kind: type[Settings]) -> Settings:
+        try:
+            with self.decoding():
+                return kind.from_dict(self.facts[name])
+        except EmqError as reason:
+            message = f"the run's {name} cannot be used: {reason.diagnostics[0].message}"
+            raise error("E316", message, "begin a new one", path=str(self.path)) from reason
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """W610 for a run of an older version, of which nobody can say whether it was edited."""
+        if self.sealed:
+            return ()
+        message = "the run is of an older version: whether it was edited cannot be told"
+        return (Diagnostic("W610", message, path=str(self.path)),)
+
+    def check(self) -> None:
+        """Raises E316 if the file is damaged, or anything was edited, removed or added."""
+        super().check()
+        if not self.sealed:
+            return
+        steps, islands = self.next_step(), self.settings.islands
+        query = "SELECT programs, variants FROM times ORDER BY step DESC LIMIT 1"
+        programs, variants = next(iter(self.select(query)), (0, 0))
+        expected = {
+            "programs": programs,
+            "variants": variants,
+            "steps": steps * islands,
+            "populations": islands if steps else 0,
+            "times": steps,
+        }
+        for table, count in expected.items():
+            ((rows,),) = self.select(f"SELECT count(*) FROM {table}")
+            if rows != count:
+                message = f"the run has {rows:,} {table} where {count:,} were written"
+                raise error("E316", message, path=str(self.path))
 
     def next_step(self) -> int:
         """How many steps are finished."""
@@ -126,9 +186,9 @@ class Ledger(Database):
     def members(self, island: int) -> list[Member]:
         """The population that an island ended its last step with."""
         rows = self.select("SELECT members FROM populations WHERE island = ?", (island,))
-        with self.refusals():
+        with self.decoding():
             population: Population = json.loads(rows[0][0]) if rows else []
-        return [self._member(*member) for member in population]
+            return [self._member(*member) for member in population]
 
     def _member(self, number: int, fitness: float, genotype: str) -> Member:
         ((nodes, cost),) = self.select("SELECT nodes, cost FROM programs WHERE id = ?", (number,))
@@ -167,27 +227,35 @@ class Ledger(Database):
             populations = [write.island(island, result) for island, result in enumerate(results)]
             for island, members in enumerate(exchange(populations)):
                 row = (island, step, json.dumps(members))
-                connection.execute("INSERT OR REPLACE INTO populations VALUES (?, ?, ?)", row)
-            connection.execute("INSERT INTO times VALUES (?, ?, ?)", (step, seconds, memory))
+                connection.execute("INSERT OR REPLACE INTO populations VALUES (?, ?, ?, NULL)", row)
+            connection.execute(
+                "INSERT INTO times SELECT ?, ?, ?, (SELECT count(*) FROM programs), "
+                "(SELECT count(*) FROM variants), NULL",
+                (step, seconds, memory),
+            )
 
     def status(self) -> Status | None:
         """Where the run stands; None before its first step."""
         query = "SELECT step, evaluated, best, median, funnel FROM steps ORDER BY step"
         rows = self.select(query)
-        if not rows:
-            return None
-        last, funnel = rows[-1][0], Counter[str]()
-        for *_, counts in rows:
-            funnel.update(json.loads(counts))
-        bests = [best for step, _, best, _, _ in rows if step == last and best is not None]
-        medians = sorted(row[3] for row in rows if row[0] == last and row[3] is not None)
-        return Status(
-            last,
-            sum(row[1] for row in rows),
-            max(bests, default=math.nan),
-            medians[len(medians) // 2] if medians else math.nan,
-            funnel,
-        )
+        with self.decoding():
+            return _status(rows) if rows else None
+
+
+def _status(rows: Sequence[tuple[Any, ...]]) -> Status:
+    """Of rows of `steps`."""
+    last, funnel = rows[-1][0], Counter[str]()
+    for *_, counts in rows:
+        funnel.update(json.loads(counts))
+    bests = [best for step, _, best, _, _ in rows if step == last and best is not None]
+    medians = sorted(row[3] for row in rows if row[0] == last and row[3] is not None)
+    return Status(
+        last,
+        sum(row[1] for row in rows),
+        max(bests, default=math.nan),
+        medians[len(medians) // 2] if medians else math.nan,
+        funnel,
+    )
 
 
 class _Writer:
@@ -200,7 +268,8 @@ class _Writer:
         """What an island did; returns its population under the programs' final numbers."""
         numbers = [self._program(island, candidate) for candidate in result.candidates]
         self.connection.executemany(
-            "UPDATE programs SET repeats = repeats + ? WHERE key = ? OR opposite = ?",
+            "UPDATE programs SET repeats = repeats + ?, digest = NULL "
+            "WHERE key = ? OR opposite = ?",
             [(times, key, key) for key, times in result.repeats.items()],
         )
         self.connection.executemany(
@@ -215,14 +284,14 @@ class _Writer:
         best, median = (fitness[-1], fitness[len(fitness) // 2]) if fitness else (None, None)
         funnel = json.dumps(dict(sorted(result.funnel.items())))
         row = (self.step, island, result.evaluated, best, median, funnel)
-        self.connection.execute("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", row)
+        self.connection.execute("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
         return members
 
     def _program(self, island: int, candidate: Candidate) -> int:
         """The number of a candidate, which another island may have had first in this step."""
         number = self._number("SELECT id FROM programs WHERE key = ?", candidate.key)
         if number is not None:
-            query = "UPDATE programs SET repeats = repeats + 1 WHERE id = ?"
+            query = "UPDATE programs SET repeats = repeats + 1, digest = NULL WHERE id = ?"
             self.connection.execute(query, (number,))
             return number
         row = {

@@ -8,6 +8,8 @@ from functools import cached_property
 from random import Random
 from typing import Any, Self
 
+import msgspec
+
 from emqlang.evolve.fitness import Combine
 from emqlang.evolve.typed.space import Space
 from emqlang.evolve.typed.variation import OPERATORS
@@ -35,10 +37,14 @@ class _Record:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """What `as_dict` gave. Raises E316 for a record of another version."""
+        """What `as_dict` gave. Raises E316 for a record of another version, ValueError for values
+        of other types."""
         if set(record) != {field.name for field in fields(cls)}:
             raise error("E316", "the run was begun by another version", "begin a new one")
-        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in record.items()})
+        try:
+            return msgspec.convert(record, cls)
+        except msgspec.ValidationError as reason:
+            raise ValueError(str(reason)) from reason
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,9 @@ class SearchSettings(_Record):
                 if word not in known:
                     help = (*nearest(str(word), known), f"one of {', '.join(known)}")
                     raise error("E403", f"there is no {noun} '{word}'", *help)
+        for name in ("islands", "population", "offspring", "max_nodes", "max_depth"):
+            if (count := getattr(self, name)) < 1:
+                raise error("E403", f"{name.replace('_', ' ')} is {count}, and is 1 at least")
         _ = self.space
         dependent = [name for name in self.inputs if INPUTS[name].axis is not Axis.NONE]
         if self.semantics == "paper" and dependent:

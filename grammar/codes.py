@@ -87,6 +87,11 @@ CODES: Final = {
         "The table's network, weights, images or settings are not the requested ones."),
     "E316": Code(3, "run unusable",
         "The folder holds no run, one of another version, or one with other settings or tables."),
+    "E317": Code(3, "output exists",
+        "What a command would write is there already, and is not the same work begun earlier; "
+        "--force replaces it."),
+    "E318": Code(3, "output in use",
+        "Another process is writing there; the message names it."),
     # E4: the request does not fit the network
     "E401": Code(2, "bad menu",
         "A menu lists weight bits (2,3,4) or pairs (W2A8,W4A8), "
@@ -139,5 +144,8 @@ CODES: Final = {
         "they are left out and keep 32 bits."),
     "W609": Code(0, "cache not written",
         "The cache's folder cannot be written to: what was computed is used and not kept."),
+    "W610": Code(0, "file without a digest",
+        "A file of ours from an older version carries no digest, "
+        "so that nobody can tell whether it was edited or damaged."),
 }
 # fmt: on

@@ -28,10 +28,10 @@ def command(ctx: click.Context, /, run: Path, what: str) -> Fate:
     from emqlang.evolve.ledger import Ledger
 
     ledger = Ledger(run, read_only=True)
-    if what.isdecimal():
-        return Fate(entry(ledger, int(what)))
+    if what.isdecimal():  # of any length
+        return Fate(entry(ledger, int(what[:20])), ledger.diagnostics)
     known = of_program(ledger, library.find_one(what).elaborated)
     if known is None:
         render.note("this program never came up in the run")
         ctx.exit(EXIT_NO)
-    return Fate(known)
+    return Fate(known, ledger.diagnostics)

@@ -138,6 +138,9 @@ def begin(
 def resume(folder: Path, workers: Workers, progress: Progress | None = None) -> Search:
     """A run to continue. Raises E301, what its tables raise, and E316, naming what has changed."""
     ledger = Ledger(folder)
+    if not ledger.sealed:
+        message = "the run was begun by another version"
+        raise error("E316", message, "begin a new one", path=str(ledger.path))
     facts, source = ledger.facts, TableArena.of(ledger.settings, ledger.options)
     arena = source.open(progress)
     versions = {
