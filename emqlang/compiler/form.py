@@ -62,8 +62,11 @@ def is_reduction(node: Expr) -> bool:
 
 
 def is_structured(reduction: Expr) -> bool:
-    """Whether a part of the chain needs whole layers rather than tiles."""
-    return any(
+    """Whether a part of the chain needs whole layers rather than tiles: never one of activations.
+
+    What a structured op makes of weights is but a number to a chain of activations.
+    """
+    return all(arg.kind is not Kind.ACTIVATION for arg in reduction.args) and any(
         OPS[node.op].cls is Class.STRUCTURED
         for node in (reduction, *chain(reduction))
         if node.op in OPS

@@ -69,6 +69,25 @@ def test_structured_ops_agree_closely(text: str) -> None:
         np.testing.assert_allclose(values[0], expected, rtol=1e-9)
 
 
+OF_BOTH = (
+    "min(slogdet(gram(w)) * act)",
+    "max(act * slogdet(gram(grad)) - mean(softmax(w)))",
+    "min(slogdet(gram(w)) * w)",
+    "min_max(slogdet(gram(qerr)) * sigmoid(grad_act))",
+    "std(relu(act * slogdet(gram(w)) + bits))",
+)
+
+
+@pytest.mark.parametrize("text", OF_BOTH)
+def test_a_layer_value_of_a_structured_op_is_a_number_to_any_chain(text: str) -> None:
+    statistics = fake(shapes={"a": (7, 90), "b": (5, 3, 2, 2), "c": (3, 1)})
+    expr = program(text)
+    expected = reference.evaluate(canonical(expr), statistics)
+    for engine in (None, GpuEngine(statistics, Axes(MENU))):
+        values = run(compile([expr]), statistics, engine=engine)
+        np.testing.assert_allclose(values[0], expected, rtol=2e-6)
+
+
 def test_a_singular_matrix_has_log_determinant_0() -> None:
     statistics = fake(shapes={"tall": (9, 4), "zero": (3, 5)})
     statistics.array("w")[36:] = 0
