@@ -30,7 +30,7 @@ def load_object(reference: str) -> Any:
 
 @contextmanager
 def foreign(code: str, what: str, path: str = "") -> Iterator[None]:
-    """Around code of the user: what it raises becomes an error of this code, naming the exception."""
+    """Around code of the user: what it raises becomes an error that names the exception."""
     try:
         yield
     except EmqError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -69,16 +69,8 @@ def _imagenet(
 
 
 def _fashion(name: str, description: str, architecture: str, **arguments: Any) -> ModelSpec:
-    return ModelSpec(
-        name,
-        description,
-        architecture,
-        FASHION_MNIST,
-        10,
-        arguments,
-        embedded=f"{name}.safetensors",
-        data="fashion-mnist",
-    )
+    spec = ModelSpec(name, description, architecture, FASHION_MNIST, 10, arguments)
+    return replace(spec, embedded=f"{name}.safetensors", data="fashion-mnist")
 
 
 def _resnet(depth: int, checkpoint: str, block: str, *depths: int) -> ModelSpec:
@@ -86,39 +78,25 @@ def _resnet(depth: int, checkpoint: str, block: str, *depths: int) -> ModelSpec:
     return _imagenet(name, description, "resnet:ResNet", checkpoint, block=block, depths=depths)
 
 
-_SMALL_RESNET: Final[dict[str, Any]] = {
-    "block": "basic",
-    "depths": (2, 2, 2, 2),
-    "width": 16,
-    "stem": "3x3/2",
-}
-_SMALL_MOBILENET: Final[dict[str, Any]] = {
-    "stages": ((1, 16, 1, 1), (4, 24, 2, 1), (4, 32, 2, 2), (4, 64, 2, 2)),
-    "stem": 16,
-    "head": 256,
-}
+def _small_resnet(name: str, description: str) -> ModelSpec:
+    shape: dict[str, Any] = {"depths": (2, 2, 2, 2), "width": 16, "stem": "3x3/2"}
+    return _fashion(name, description, "resnet:ResNet", block="basic", **shape)
+
+
 _TABLE: Final = (
     _resnet(18, "resnet18-f37072fd.pth", "basic", 2, 2, 2, 2),
     _resnet(34, "resnet34-b627a593.pth", "basic", 3, 4, 6, 3),
     _resnet(50, "resnet50-0676ba61.pth", "bottleneck", 3, 4, 6, 3),
     _imagenet("mobilenet_v2", "MobileNetV2", "mobilenet:MobileNetV2", "mobilenet_v2-b0353104.pth"),
-    _fashion(
-        "resnet18-fmnist",
-        "ResNet-18 of base width 16, Fashion-MNIST, shipped",
-        "resnet:ResNet",
-        **_SMALL_RESNET,
-    ),
-    _fashion(
-        "resnet18-fmnist-s1",
-        "the same, trained from another seed, shipped",
-        "resnet:ResNet",
-        **_SMALL_RESNET,
-    ),
+    _small_resnet("resnet18-fmnist", "ResNet-18 of base width 16, Fashion-MNIST, shipped"),
+    _small_resnet("resnet18-fmnist-s1", "the same, trained from another seed, shipped"),
     _fashion(
         "mobilenetv2-fmnist",
         "MobileNetV2 of small widths, Fashion-MNIST, shipped",
         "mobilenet:MobileNetV2",
-        **_SMALL_MOBILENET,
+        stages=((1, 16, 1, 1), (4, 24, 2, 1), (4, 32, 2, 2), (4, 64, 2, 2)),
+        stem=16,
+        head=256,
     ),
     _fashion(
         "vgg-fmnist",
