@@ -16,16 +16,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emqlang.api import assign, collect, costs, evaluate, quantize, score
+    from emqlang.api import (
+        assign,
+        collect,
+        costs,
+        evaluate,
+        load_quantized,
+        load_recipe,
+        quantize,
+        score,
+    )
     from emqlang.grammar.canonical.form import key
-    from emqlang.grammar.diagnostics import EmqError
+    from emqlang.grammar.diagnostics import EmqError, EmqWarning
     from emqlang.grammar.files import load_file
     from emqlang.grammar.program import parse
     from emqlang.quant.networks.network import load
-    from emqlang.quant.ptq.recipe import load_recipe
 
 __all__ = [
     "EmqError",
+    "EmqWarning",
     "assign",
     "collect",
     "costs",
@@ -33,6 +42,7 @@ __all__ = [
     "key",
     "load",
     "load_file",
+    "load_quantized",
     "load_recipe",
     "parse",
     "quantize",
@@ -46,12 +56,13 @@ if (checkout := Path(__file__).parents[1]).joinpath("grammar", "emq.lark").is_fi
 
 _HOMES = {
     "EmqError": "grammar.diagnostics",
+    "EmqWarning": "grammar.diagnostics",
     "key": "grammar.canonical.form",
     "load": "quant.networks.network",
     "load_file": "grammar.files",
-    "load_recipe": "quant.ptq.recipe",
     "parse": "grammar.program",
-    **dict.fromkeys(("assign", "collect", "costs", "evaluate", "quantize", "score"), "api"),
+    **dict.fromkeys(("assign", "collect", "costs", "evaluate"), "api"),
+    **dict.fromkeys(("load_quantized", "load_recipe", "quantize", "score"), "api"),
 }
 assert sorted(_HOMES) == sorted(__all__)
 

@@ -149,6 +149,14 @@ class EmqError(Exception):
         return "\n".join(d.render() for d in self.diagnostics)
 
 
+class EmqWarning(UserWarning):
+    """A warning of the Python API: `warnings.warn` shows it, and filters go by this class."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__("; ".join((f"{diagnostic.code}: {diagnostic.message}", *diagnostic.help)))
+        self.diagnostic = diagnostic
+
+
 def error(code: str, message: str, *help: str, path: str = "") -> EmqError:
     """An error without a source text: about a file, a network, an option."""
     return EmqError(Diagnostic(code, message, help=help, path=path))

@@ -57,7 +57,6 @@ def command(
     max_drop: float | None,
     over: str | None,
     config: str | None,
-    test: str | None,
     out: Path | None,
     **options: Any,
 ) -> Bits | Sweep | Walk:
@@ -83,7 +82,7 @@ def command(
         elif sweep:
             result = chooser.sweep(program, over)
         elif max_drop is not None:
-            result = chooser.walk(program, over, max_drop, test, pick(QuantizeOptions, options))
+            result = chooser.walk(program, over, max_drop, pick(QuantizeOptions, options))
         else:
             result = chooser.best(program)
     if out is not None and not isinstance(result, Sweep) and result.recipe is not None:

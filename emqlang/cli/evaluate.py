@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import network_only, pick, shown
+from emqlang.cli.options import given, network_only, pick, shown
 from emqlang.views import render
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @declare(
     "evaluate",
-    "emqlang evaluate quantized/model.safetensors",
+    "emqlang evaluate quantized",
     "emqlang evaluate --model resnet18-fmnist",
     "emqlang evaluate quantized/model.safetensors --test imagenet/val --json",
 )
@@ -31,13 +31,16 @@ if TYPE_CHECKING:
 )
 @network_only
 @shown("evaluate")
-def command(checkpoint: Path | None, test: str | None, **options: Any) -> Evaluated:
+@click.pass_context
+def command(ctx: click.Context, /, checkpoint: Path | None, **options: Any) -> Evaluated:
     """Score a network on test images, or a quantized one, CHECKPOINT, beside it.
 
-    Without labels there is agreement with the float network, and the KL divergence from it.
+    CHECKPOINT is a folder that `quantize` wrote, or the model.safetensors in it. Its network,
+    weights and images are those it was made with, where the options do not name others. Without
+    labels there is agreement with the float network, and the KL divergence from it.
     """
     from emqlang.tasks.evaluate import evaluate
     from emqlang.tasks.workbench import WorkbenchOptions
 
     with render.progress():
-        return evaluate(checkpoint, pick(WorkbenchOptions, options), test)
+        return evaluate(checkpoint, pick(WorkbenchOptions, options), given(ctx))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from emqlang.grammar.diagnostics import EXIT_OK
@@ -200,6 +201,11 @@ network_only = stack(
         "[default: the network's own]",
     ),
     click.option(
+        "--input",
+        metavar="SHAPE",
+        help="Shape of an image, as 1x28x28.  [default: what the network, --data or --test tells]",
+    ),
+    click.option(
         "--seed",
         type=int,
         default=0,
@@ -341,6 +347,13 @@ workers = stack(
         help="Processes here, or the cluster that DASK_SCHEDULER_ADDRESS or RAY_ADDRESS names.",
     ),
 )
+
+
+def given(context: click.Context) -> frozenset[str]:
+    """The parameters that the user gave, and did not leave to their defaults."""
+    left = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    source = context.get_parameter_source
+    return frozenset(name for name in context.params if source(name) not in (None, *left))
 
 
 def pick(kind: Callable[..., T], options: dict[str, Any]) -> T:

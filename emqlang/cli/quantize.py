@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import (
@@ -78,7 +79,6 @@ def command(
     word: str | None,
     recipe_path: Path | None,
     config: str | None,
-    test: str | None,
     out: Path | None,
     **options: Any,
 ) -> Comparison:
@@ -103,13 +103,13 @@ def command(
 
     with render.progress() as progress:
         chooser = Chooser(workbench, pick(Constraints, options), progress)
-        network = chooser.problem.network
         if recipe_path is not None:
-            recipe = load_recipe(recipe_path)
+            recipe, warnings = load_recipe(recipe_path), chooser.network.warnings
         else:
             bits = chooser.given(config or "") if program is None else chooser.best(program)
-            render.diagnostics(bits.diagnostics)
-            recipe = bits.recipe
-        images = quantization.calib_images
-        splits = Splits.of(network, workbench.data, test, images, workbench.seed)
+            recipe, warnings = bits.recipe, bits.diagnostics
+        network, images = chooser.network, quantization.calib_images
+        splits = Splits.of(network, workbench.data, workbench.test, images, workbench.seed)
+        render.diagnostics(dict.fromkeys((*warnings, *splits.warnings)))
+        recipe = replace(recipe, origin=workbench.origin)
         return Quantization(network, splits, quantization, progress).run(recipe, out, estimate)

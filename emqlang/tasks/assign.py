@@ -123,7 +123,8 @@ class Chooser:
         menu = tuple(dict.fromkeys((*self.problem.menu, *chosen)))
         problem = Problem.of(self.network, menu, self.constraints)
         choices = tuple(map(problem.menu.index, chosen))
-        return Bits(problem, None, Assignment(choices, 0.0, "given", 0.0, 0.0))
+        assignment = Assignment(choices, 0.0, "given", 0.0, 0.0)
+        return Bits(problem, None, assignment, diagnostics=self.network.warnings)
 
     def best(self, program: Program) -> Bits:
         """The greatest score within the budgets. Raises E403 without one, E405, E501."""
@@ -138,8 +139,9 @@ class Chooser:
 
     def sweep(self, program: Program, over: str | None) -> Sweep:
         """The front over one quantity, up to its limit if it has one. Raises E403, E405, E501."""
+        budget = self.problem.swept(over or next(iter(self.constraints.limits), "size"))
         scores, data, warnings = self._scores(program)
-        front = self.problem.front(scores, over or next(iter(self.constraints.limits), "size"))
+        front = self.problem.front(scores, budget)
         return Sweep(self.problem, program, front, data, warnings)
 
     def walk(
@@ -147,14 +149,13 @@ class Chooser:
         program: Program,
         over: str | None,
         max_drop: float,
-        test: str | None,
         options: QuantizeOptions,
     ) -> Walk:
         """The cheapest bits that lose at most `max_drop`, a share, of accuracy or agreement."""
         sweep = self.sweep(program, over)
-        seed = self.options.seed
-        splits = Splits.of(self.network, self.options.data, test, options.calib_images, seed)
-        validation, reported = splits.halves(seed)
+        given, images = self.options, options.calib_images
+        splits = Splits.of(self.network, given.data, given.test, images, given.seed)
+        validation, reported = splits.halves(given.seed)
         options = replace(options, check=False)
         quantization = Quantization(self.network, validation, options, self.progress)
         trials = self._bisect(sweep.front, quantization, max_drop)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from emqlang.grammar.diagnostics import Diagnostic, error
+from emqlang.quant.models import MODELS
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq import evaluate as ptq
-from emqlang.quant.ptq.quantized import load_quantized
-from emqlang.quant.ptq.splits import Splits
-from emqlang.tasks.quantize import MODEL
+from emqlang.quant.ptq.quantized import identity, load_quantized, read_recipe
+from emqlang.quant.ptq.recipe import Origin, Recipe, check_fits
+from emqlang.quant.ptq.splits import test_images
 from emqlang.tasks.workbench import WorkbenchOptions
 
 
@@ -21,19 +24,51 @@ class Evaluated:
     checkpoint: Path | None
     test: str
     evaluation: ptq.Evaluation
+    diagnostics: tuple[Diagnostic, ...]
 
 
-def evaluate(checkpoint: Path | None, options: WorkbenchOptions, test: str | None) -> Evaluated:
+def evaluate(
+    checkpoint: Path | None, options: WorkbenchOptions, given: Container[str] = ()
+) -> Evaluated:
     """Evaluate a checkpoint, a file or the folder that `quantize` wrote, or the float network.
 
-    Raises E301 to E304, E308, E310 to E312.
+    given  which options the user named: the others are a checkpoint's own
+    Raises E301 to E304, E308, E310 to E312; whatever a checkpoint is refused for, before images are
+    looked at.
     """
+    if checkpoint is not None:
+        recipe = read_recipe(checkpoint)
+        options = _completed(options, recipe, given)
     network = options.network()
-    images = Splits.of(network, options.data, test, 1, options.seed).test
+    if checkpoint is not None:
+        check_fits(recipe, identity(network), [layer.name for layer in network.collection.layers])
+    images = test_images(network, options.data, options.test, options.seed)
     reference = ptq.predict(network.module, images)
     if checkpoint is None:
-        return Evaluated(network, checkpoint, images.source, reference.evaluate(images))
-    path = checkpoint / MODEL if checkpoint.is_dir() else checkpoint
-    module = load_quantized(path, network).module
-    evaluation = ptq.evaluate(module, images, reference=reference)
-    return Evaluated(network, checkpoint, images.source, evaluation)
+        evaluation = reference.evaluate(images)
+    else:
+        module = load_quantized(checkpoint, network).module
+        evaluation = ptq.evaluate(module, images, reference=reference)
+    warnings = (*network.warnings, *images.warnings)
+    return Evaluated(network, checkpoint, images.source, evaluation, warnings)
+
+
+def _completed(
+    options: WorkbenchOptions, recipe: Recipe, given: Container[str]
+) -> WorkbenchOptions:
+    """The options with what a checkpoint says of the network, its weights and its images.
+
+    Raises E305 for a network that has no name to be found by.
+    """
+    name, origin = recipe.model.name, recipe.origin or Origin()
+    if "model" not in given and name not in MODELS and ":" not in name:
+        message = f"the checkpoint is of '{name}', a network that was given in Python"
+        raise error("E305", message, "name what builds it: --model file.py:factory")
+    own = {
+        "model": name,
+        "weights": origin.weights or None,
+        "data": origin.data or None,
+        "input": origin.input or None,
+        "seed": origin.seed,
+    }
+    return replace(options, **{name: value for name, value in own.items() if name not in given})

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from emqlang import __version__
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.grammar.program import Program
 from emqlang.grammar.text.printer import show
 from emqlang.quant.bits import costs
@@ -78,12 +78,15 @@ class Problem:
 
     @classmethod
     def of(cls, network: Network, menu: Sequence[Choice], constraints: Constraints) -> Problem:
-        """Raises E301, E402, E403, E404, E313."""
+        """Raises E301, E402, E403, E404, E313; E405 for budgets that cannot be met."""
         fixed = parse_fixed(constraints.fix, network.collection, menu[0].act_bits is not None)
         table = allowed(menu, fixed, len(network.collection.groups))
         unlimited = cls(network, constraints, extended(menu, fixed), fixed, table)
-        limits = constraints.limits.items()
-        return replace(unlimited, budgets=tuple(unlimited.budget(*limit) for limit in limits))
+        budgets = tuple(unlimited.budget(*limit) for limit in constraints.limits.items())
+        problem = replace(unlimited, budgets=budgets)
+        if not _feasible(problem):
+            raise problem._impossible()
+        return problem
 
     def budget(self, name: str, text: str | None = None) -> Budget:
         """What the choices cost in one quantity, under a limit as it is written, 0 for none.
@@ -130,16 +133,14 @@ class Problem:
             best = sample(finite, self.budgets, self.allowed, terms.samples, rng)
         else:
             best = assign(finite, self.budgets, self.allowed)
-        if best is None:
-            budgets = "budget" + "s" * (len(self.budgets) > 1)
-            raise error("E405", f"no choice of bits meets the {budgets}", *self._why())
+        if best is None:  # none of the samples
+            raise self._impossible()
         return best
 
-    def front(self, scores: Floats, over: str) -> Front:
-        """Every undominated assignment over one quantity, up to its limit if it has one.
+    def swept(self, over: str) -> Budget:
+        """The budget on one quantity, with its limit if it has one, to draw a front over.
 
-        Raises E403 for a limit on another quantity, or a latency without a table; E405 where
-        nothing is within the limit; E501.
+        Raises E403 for a limit on another quantity, or a latency without a table.
         """
         others = [budget.quantity.option for budget in self.budgets if budget.quantity.name != over]
         if others:
@@ -148,11 +149,12 @@ class Problem:
                 f"a front over {over} cannot keep {others[0]} as well",
                 f"draw it over {others[0].removeprefix('--')}",
             )
-        budget = next(iter(self.budgets), None) or self.budget(over)
+        return next(iter(self.budgets), None) or self.budget(over)
+
+    def front(self, scores: Floats, budget: Budget) -> Front:
+        """Every undominated assignment over a budget, up to its limit if any. Raises E501."""
         points = pareto(_finite(scores, self), budget, self.allowed)
         within = [point for point in points if not budget.limit or point[0] <= budget.limit]
-        if not within:
-            raise error("E405", "no choice of bits meets the budget", *self._why())
         return Front(budget, tuple(within))
 
     def achieved(self, choices: Sequence[int]) -> dict[str, int]:
@@ -187,6 +189,10 @@ class Problem:
             versions={"emqlang": __version__, **{name: version(name) for name in LIBRARIES}},
         )
 
+    def _impossible(self) -> EmqError:
+        budgets = "budget" + "s" * (len(self.budgets) > 1)
+        return error("E405", f"no choice of bits meets the {budgets}", *self._why())
+
     def _why(self) -> list[str]:
         """For every budget, the least it can be; and whether releasing what is fixed would do."""
         lines = [self._shortfall(gap) for gap in shortfalls(self.budgets, self.allowed)]
@@ -213,6 +219,13 @@ class Problem:
 def proxy_of(program: Program) -> Proxy:
     """What a recipe records of the program whose scores it adds up."""
     return Proxy(show(program.elaborated), program.canonical.digest.hex())
+
+
+def _feasible(problem: Problem) -> bool:
+    """Whether some choice meets every budget, whatever the scores."""
+    if not problem.budgets:
+        return True
+    return assign(np.zeros(problem.allowed.shape), problem.budgets, problem.allowed) is not None
 
 
 def _finite(scores: Floats, problem: Problem) -> Floats:

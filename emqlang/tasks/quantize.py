@@ -19,14 +19,14 @@ from emqlang.quant.progress import Progress
 from emqlang.quant.ptq import quantize as ptq
 from emqlang.quant.ptq.check import Check, check
 from emqlang.quant.ptq.evaluate import Evaluation, evaluate, predict
-from emqlang.quant.ptq.quantized import Quantized
+from emqlang.quant.ptq.quantized import MODEL, Quantized
 from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme
 from emqlang.quant.ptq.rounding import Codes, Finished, RoundingProgress
 from emqlang.quant.ptq.splits import Splits
 from emqlang.store import write_atomically
 
 # in the folder of a result
-RECIPE, MODEL, UNFINISHED = "recipe.json", "model.safetensors", "unfinished.safetensors"
+RECIPE, UNFINISHED = "recipe.json", "unfinished.safetensors"  # beside MODEL
 
 
 @dataclass(frozen=True)

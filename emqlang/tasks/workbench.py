@@ -16,6 +16,7 @@ from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
 from emqlang.quant.networks.network import Network, load
 from emqlang.quant.progress import Progress, silent
+from emqlang.quant.ptq.recipe import Origin
 from emqlang.quant.statistics import collect_statistics
 from emqlang.quant.statistics.cache import default_root
 from emqlang.quant.statistics.options import Loss, StatisticsOptions
@@ -30,7 +31,11 @@ DEFAULT_BITS = "2,3,4"
 
 @dataclass(frozen=True, slots=True)
 class WorkbenchOptions:
-    """A network, its choices, and how statistics are taken, as the command line's options."""
+    """A network, its choices, and how statistics are taken, as the command line's options.
+
+    test   images to test on, which tell the shape of an image where `data` does not
+    input  the shape of an image, as 1x28x28, where nothing else tells it
+    """
 
     model: str = "resnet18-fmnist"
     weights: str | None = None
@@ -38,6 +43,8 @@ class WorkbenchOptions:
     bits: str | None = None
     menu: str | None = None
     data: str | None = None
+    test: str | None = None
+    input: str | None = None
     stat_images: int = 64
     loss: str | Loss = "label"
     hessian_samples: int = 32
@@ -49,11 +56,19 @@ class WorkbenchOptions:
         """The menu. Raises E401, and E403 if bits and a menu are given."""
         if self.bits is not None and self.menu is not None:
             raise error("E403", "--bits and --menu exclude each other")
-        return parse_bits(self.bits or DEFAULT_BITS) if self.menu is None else parse_menu(self.menu)
+        if self.menu is not None:
+            return parse_menu(self.menu)
+        return parse_bits(DEFAULT_BITS if self.bits is None else self.bits)
 
     def network(self) -> Network:
-        """The network that is named. Raises E301, E305 to E309."""
-        return load(self.model, self.weights, seed=self.seed, data=self.data or "")
+        """The network that is named. Raises E301, E305 to E309, E403 for a shape."""
+        data, input = self.data or self.test or "", self.input or ""
+        return load(self.model, self.weights, seed=self.seed, data=data, input=input)
+
+    @property
+    def origin(self) -> Origin:
+        """What a recipe says of where the network came from."""
+        return Origin(self.weights or "", self.data or "", self.input or "", self.seed)
 
 
 class Workbench:
@@ -87,7 +102,13 @@ class Workbench:
         """A table's network, with the table's menu. Raises E315 if its weights have changed."""
         spec = table.spec
         options = replace(
-            options, model=spec.model, weights=spec.weights, seed=spec.seed, data=spec.data
+            options,
+            model=spec.model,
+            weights=spec.weights,
+            seed=spec.seed,
+            data=spec.data,
+            test=spec.test,
+            input=spec.input,
         )
         workbench = cls(options, progress, choices=table.menu)
         table.check(workbench.network)
@@ -130,9 +151,11 @@ class Workbench:
         """The same network and data with another menu."""
         if tuple(choices) == self.choices:
             return self
-        return Workbench(
+        other = Workbench(
             self.options, self.progress, network=self.network, data=self.data, choices=choices
         )
+        other._reported = self._reported
+        return other
 
     def check_menu(self, programs: Iterable[Program]) -> None:
         """A menu of pairs says nothing to a proxy that reads no activation input. Raises E204."""

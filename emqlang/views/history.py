@@ -78,9 +78,14 @@ def write_emq(path: Path, ledger: Ledger, listed: Programs) -> None:
 def lineage(ancestors: Lineage) -> None:
     """Ancestors as a tree."""
     render.tree(
-        (depth, f"{entry.number} by {entry.operator}: {entry.text}", f"{entry.fitness:.4f}")
+        (depth, f"{entry.number} by {entry.operator}: {entry.text}", _fitness(entry))
         for depth, entry in ancestors.generations
     )
+
+
+def _fitness(entry: Entry) -> str:
+    """A program's fitness, or why it has none."""
+    return MEANINGS[entry.reason] if entry.fitness is None else f"{entry.fitness:.4f}"
 
 
 def fate(became: Fate) -> None:

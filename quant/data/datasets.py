@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import Diagnostic, error
-from emqlang.quant.data.images import FASHION_MNIST, IMAGENET, ImageFormat, read_image, unusable
+from emqlang.quant.data.images import FASHION_MNIST, ImageFormat, read_image, unusable
 from emqlang.quant.data.loader import loader_shape, read_batches
 from emqlang.quant.models import EMBEDDED
 from emqlang.quant.user_code import foreign
@@ -120,12 +120,12 @@ def load_data(
     raise error("E301", f"there is no folder '{text}'", FORMS, path=text)
 
 
-def image_shape(text: str) -> tuple[int, ...]:
-    """The shape of one image of a data set, as `load_data` takes it; ImageNet's if it has none."""
+def image_shape(text: str) -> tuple[int, ...] | None:
+    """The shape of one image of a data set, as `load_data` takes it, if that tells."""
     if text == SHIPPED:
         return FASHION_MNIST.shape
     loader = ":" in text and not text.startswith("noise:") and not os.path.isdir(text)  # noqa: PTH112
-    return (loader_shape(text) if loader else None) or IMAGENET.shape
+    return loader_shape(text) if loader else None
 
 
 def _shipped(images: ImageFormat, count: int | None, split: Split, seed: int) -> Dataset:

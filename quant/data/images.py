@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 from emqlang.grammar.diagnostics import EmqError, error
@@ -61,6 +63,16 @@ class ImageFormat:
 
 IMAGENET: Final = ImageFormat((3, 224, 224), IMAGENET_MEAN, IMAGENET_STD, resize=256)
 FASHION_MNIST: Final = ImageFormat((1, 28, 28), (0.2860,), (0.3530,), resize=28)
+LARGEST: Final = 2**27  # numbers in one image: half a gigabyte
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """The shape of an image as users write it, 1x28x28. Raises E403."""
+    match = re.fullmatch(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8})*", text.strip())
+    shape = tuple(map(int, match[0].split("x"))) if match else ()
+    if not shape or prod(shape) > LARGEST:
+        raise error("E403", f"'{text}' is no shape of an image", "write --input 1x28x28")
+    return shape
 
 
 def read_image(path: Path, images: ImageFormat) -> torch.Tensor:

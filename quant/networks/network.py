@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error, nearest
 from emqlang.quant.data.datasets import image_shape
+from emqlang.quant.data.images import IMAGENET, parse_shape
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt
 from emqlang.quant.networks.batches import Forward, call, run, tensors
@@ -59,7 +60,9 @@ class Network:
     forward: Forward
 
 
-def load(text: str, weights: str | None = None, *, seed: int = 0, data: str = "") -> Network:
+def load(
+    text: str, weights: str | None = None, *, seed: int = 0, data: str = "", input: str = ""
+) -> Network:
     """A built-in network by name, or what `package.module:factory` or `file.py:factory` returns.
 
     A factory takes no arguments. It returns a module, or a module and an example batch; without
@@ -69,16 +72,45 @@ def load(text: str, weights: str | None = None, *, seed: int = 0, data: str = ""
              its factory gives, else official weights if available, else random ones, with W603
     data     what it will be given, as `load_data` takes it; has the shape of an image where a
              factory does not say
-    Raises E301, E302, E305 to E309.
+    input    the shape of an image, as 1x28x28, where the network itself does not say
+    Raises E301, E302, E305 to E309; E403 for a bad shape, or one that nobody asks for.
     """
     spec = MODELS.get(text)
     if spec is None:
-        module, example = _made_by(text, seed, data)
+        module, example = _made_by(text, seed)
         label = _factory_weights(module, weights, seed)
     else:
         module, example = spec.build(seed), _noise(spec.images.shape, seed)
         label = _spec_weights(module, spec, weights, seed)
-    return prepare(module, example, name=text, weights=label, spec=spec)
+    if example is not None and input:
+        says = "the network has images of its own" if spec else "the factory gives an example"
+        raise error("E403", f"--input is not used: {says}", "leave it out")
+    if example is not None:
+        return prepare(module, example, name=text, weights=label, spec=spec)
+    given = parse_shape(input) if input else None
+    shape = given or getattr(module, "input_shape", None) or image_shape(data)
+    try:
+        image = _noise(shape or IMAGENET.shape, seed)
+        return prepare(module, image, name=text, weights=label)
+    except EmqError as failure:
+        if shape:
+            raise
+        raise _of_a_guess(failure) from failure
+
+
+def _of_a_guess(failure: EmqError) -> EmqError:
+    """A failure on an image whose shape nothing told: E308 says how to tell it."""
+    help = (
+        f"nothing says what the network takes, so it was given {IMAGENET.size}: "
+        "say --input 1x28x28, or give --data or --test",
+        "or let the factory return (module, example), or the module have an input_shape",
+    )
+    return EmqError(
+        *(
+            replace(each, help=(*each.help, *help)) if each.code == "E308" else each
+            for each in failure.diagnostics
+        )
+    )
 
 
 def prepare(
@@ -160,8 +192,8 @@ def _noise(shape: tuple[int, ...], seed: int) -> Tensor:
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _made_by(text: str, seed: int, data: str) -> tuple[nn.Module, Any]:
-    """What a factory returns: a module and an example of what it takes."""
+def _made_by(text: str, seed: int) -> tuple[nn.Module, Any]:
+    """What a factory returns: a module and an example of what it takes, or None."""
     if ":" not in text:
         raise error(
             "E305",
@@ -179,8 +211,6 @@ def _made_by(text: str, seed: int, data: str) -> tuple[nn.Module, Any]:
         module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
         if not isinstance(module, nn.Module):
             raise error("E305", f"{text} returned {type(module).__name__}, not a torch.nn.Module")
-    if example is None:
-        example = _noise(getattr(module, "input_shape", None) or image_shape(data), seed)
     return module, example
 
 

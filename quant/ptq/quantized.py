@@ -7,7 +7,8 @@ everything else as it is, and the recipe; loading it gives the same outputs bit 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,7 @@ from emqlang.quant.records import read_json, typed
 from emqlang.store import write_atomically
 
 FORMAT = "emqlang-quantized-1"
+MODEL = "model.safetensors"  # the checkpoint in the folder that `emqlang quantize` writes
 PARTS = ("codes", "scale", "zero_point")
 
 
@@ -139,12 +141,13 @@ def install(module: nn.Module, layer: Layer, values: Tensor) -> None:
     weight.copy_(layer.unrows(values))
 
 
-def load_quantized(path: Path, network: Network) -> Quantized:
-    """The quantized network of a checkpoint; `network` is the float one it was made from.
+def load_quantized(path: str | Path, network: Network) -> Quantized:
+    """The quantized network of a checkpoint, a file or its folder, made from `network`.
 
     Raises E301 if the file cannot be read, E302 if its tensors do not fit, E310 and E311 for its
     recipe.
     """
+    path = _file(path)
     stored, metadata = _read(path)
     recipe = parse_recipe(metadata["recipe"], str(path))
     layers = network.collection.layers
@@ -191,17 +194,46 @@ def _inputs(text: str, path: str) -> list[tuple[Site, ActivationGrid]]:
     return list(zip(sites, grids, strict=True))
 
 
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe of a checkpoint, whose tensors are not read. Raises E301, E310."""
+    path = _file(path)
+    with _opened(path) as file:
+        return parse_recipe(_metadata(file, path)["recipe"], str(path))
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    return path / MODEL if path.is_dir() else path
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        metadata = _metadata(file, path)
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The open file. Raises E301, also for what goes wrong while it is read."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as reason:
+            yield file
+    except OSError as reason:
         raise error("E301", f"cannot read the checkpoint: {reason}", path=str(path)) from reason
+    except SafetensorError as reason:
+        raise _no_checkpoint(path) from reason
+
+
+def _metadata(file: Any, path: Path) -> dict[str, str]:
+    metadata: dict[str, str] = file.metadata() or {}
     if metadata.get("format") != FORMAT:
-        help = "`emqlang quantize` writes them"
-        raise error("E301", "this is not a quantized network", help, path=str(path))
-    return tensors, metadata
+        raise _no_checkpoint(path)
+    return metadata
+
+
+def _no_checkpoint(path: Path) -> EmqError:
+    message = "the file is no checkpoint of `emqlang quantize`"
+    return error("E301", message, "weights of a float network go to --weights", path=str(path))
 
 
 @torch.no_grad()

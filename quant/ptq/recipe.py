@@ -121,12 +121,25 @@ class Procedure(Struct, frozen=True, forbid_unknown_fields=True):
         return procedure if self.learned else replace(procedure, iterations=0, fisher=False)
 
 
+class Origin(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the network and its images came from, as the command line's options say it, '' if not given.
+
+    The network's name is in the recipe's `model`.
+    """
+
+    weights: str = ""
+    data: str = ""
+    input: str = ""
+    seed: int = 0
+
+
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """Which bits every layer of a network gets.
 
     budget     quantity -> limit as written ('size' -> '4.5MiB')
     achieved   quantity -> what the choice costs, in the quantity's smallest unit
     procedure  how the network was quantized; None until it is
+    origin     what `emqlang evaluate` finds the network by; None where it was given in Python
     versions   package -> version
     """
 
@@ -138,6 +151,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     achieved: Mapping[str, float] = field(default_factory=dict)
     solver: Solver | None = None
     procedure: Procedure | None = None
+    origin: Origin | None = None
     placement: str = PLACEMENTS[0]
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.bits import costs
 from emqlang.quant.bits.configuration import read_configuration
 from emqlang.quant.bits.menu import Choice
-from emqlang.quant.networks.network import Network, load
+from emqlang.quant.networks.network import Network
 from emqlang.quant.tables import sampling
 from emqlang.quant.tables.facts import facts_of
 from emqlang.quant.tables.ledger import Ledger, Row
@@ -238,7 +238,7 @@ def import_table(source: Path, out: Path, spec: Spec, command: str) -> int:
         raise error("E314", f"'{source.name}' is neither .csv nor .pkl", path=str(source))
     if out.exists():
         raise error("E301", "the table exists already", "give another --out", path=str(out))
-    network = load(spec.model, spec.weights, seed=spec.seed, data=spec.data or "")
+    network = spec.network()
     imported = READERS[source.suffix](source)
     configurations = [_configuration(n, row, network, source) for n, row in enumerate(imported)]
     if len(set(configurations)) < len(configurations):

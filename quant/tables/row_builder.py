@@ -15,7 +15,7 @@ from emqlang.quant.bits.fixed import allowed, extended, parse_fixed
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import one_thread
 from emqlang.quant.networks.batches import feed, logits_of, pass_through, take
-from emqlang.quant.networks.network import Network, load
+from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
@@ -41,7 +41,7 @@ class RowBuilder:
     ) -> None:
         """Raises E301 to E309, E401, E402."""
         self.spec = spec
-        self.network: Network = load(spec.model, spec.weights, seed=spec.seed, data=spec.data or "")
+        self.network: Network = spec.network()
         self.splits = Splits.of(self.network, spec.data, spec.test, spec.calib_images, spec.seed)
         collection, menu = self.network.collection, spec.choices()
         fixed = parse_fixed(spec.fix, collection, menu[0].act_bits is not None)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
+from emqlang.quant.networks.network import Network, load
 from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.records import typed
 
@@ -30,6 +31,7 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     weights: str | None = None
     data: str | None = None
     test: str | None = None
+    input: str | None = None
     menu: str = "2,3,4"
     fix: str = ""
     rows: int = ROWS
@@ -40,6 +42,11 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     rounding: str = "nearest"
     iterations: int = 20_000
     composed: bool = False
+
+    def network(self) -> Network:
+        """The network that is named. Raises E301, E305 to E309, E403 for a shape."""
+        data, input = self.data or self.test or "", self.input or ""
+        return load(self.model, self.weights, seed=self.seed, data=data, input=input)
 
     def choices(self) -> tuple[Choice, ...]:
         """The menu. Raises E401."""
