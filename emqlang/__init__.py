@@ -16,21 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emqlang.api import (
-        assign,
-        collect,
-        costs,
-        evaluate,
-        load_quantized,
-        load_recipe,
-        quantize,
-        score,
-    )
+    from emqlang.api import assign, collect, costs, evaluate, load_quantized, quantize, score
     from emqlang.grammar.canonical.form import key
     from emqlang.grammar.diagnostics import EmqError, EmqWarning
     from emqlang.grammar.files import load_file
     from emqlang.grammar.program import parse
     from emqlang.quant.networks.network import load
+    from emqlang.quant.ptq.recipe import load_recipe
 
 __all__ = [
     "EmqError",
@@ -60,9 +52,10 @@ _HOMES = {
     "key": "grammar.canonical.form",
     "load": "quant.networks.network",
     "load_file": "grammar.files",
+    "load_recipe": "quant.ptq.recipe",
     "parse": "grammar.program",
     **dict.fromkeys(("assign", "collect", "costs", "evaluate"), "api"),
-    **dict.fromkeys(("load_quantized", "load_recipe", "quantize", "score"), "api"),
+    **dict.fromkeys(("load_quantized", "quantize", "score"), "api"),
 }
 assert sorted(_HOMES) == sorted(__all__)
 

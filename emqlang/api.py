@@ -6,20 +6,27 @@ data     any iterable of batches: a tensor of inputs; a tuple or list of inputs,
 forward  how the network is given a batch: `forward(model, batch)`
 loss     what is to be small: `loss(outputs, batch)`, a scalar
 
-What cannot be done raises `EmqError`.
+What cannot be done raises `EmqError`; what a user should know of a network, its data or its scores
+is a Python warning, `EmqWarning`.
 """
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
+from emqlang import arguments
+from emqlang.arguments import CALIBRATION
 from emqlang.grammar import library
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import Diagnostic, EmqWarning, error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import Budget
 from emqlang.quant.data.datasets import Batch, Dataset, load_data
@@ -29,11 +36,13 @@ from emqlang.quant.networks.batches import Forward, feed, labels_of, slice_rows,
 from emqlang.quant.networks.network import Network, load, prepare
 from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization
-from emqlang.quant.ptq.quantized import Quantized
-from emqlang.quant.ptq.recipe import Procedure, Recipe
+from emqlang.quant.ptq.quantized import Quantized, read_recipe
+from emqlang.quant.ptq.quantized import load_quantized as from_file
+from emqlang.quant.ptq.recipe import Recipe, load_recipe
 from emqlang.quant.ptq.rounding import RoundingProgress
 from emqlang.scores.table import ScoreTable
 from emqlang.tasks.eval import evaluate as evaluate_programs
+from emqlang.tasks.evaluate import completed
 from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
@@ -48,8 +57,8 @@ def collect(
     *,
     forward: Forward | None = None,
     loss: str | Callable[[Any, Any], Tensor] = "label",
-    bits: str = "2,3,4",
-    menu: str | None = None,
+    bits: str | int | Sequence[int] = "2,3,4",
+    menu: str | Sequence[str] | None = None,
     images: int = 64,
     hessian_samples: int = 32,
     device: str = "auto",
@@ -60,14 +69,16 @@ def collect(
     data    its first `images` images are used; a name as `--data` takes it; None for a network with
             its own, or if no proxy reads images. Your own network is recorded on the first batch
     loss    'label', 'self' for labels drawn from the network's own softmax, or a function
-    bits    weight bits to choose from; `menu` instead gives pairs such as 'W2A8,W4A8'
+    bits    weight bits to choose from, '2,3,4' or [2, 3, 4]; `menu` instead gives pairs such as
+            'W2A8,W4A8'
     Raises E301 to E309, E401, E403.
     """
+    arguments.network(model)
     options = WorkbenchOptions(
         model=model if isinstance(model, str) else "resnet18-fmnist",
         data=data if isinstance(data, str) else None,
-        bits=None if menu else bits,
-        menu=menu,
+        bits=None if menu is not None else arguments.listed("bits", bits),
+        menu=None if menu is None else arguments.listed("menu", menu),
         loss=loss,
         stat_images=images,
         hessian_samples=hessian_samples,
@@ -76,14 +87,15 @@ def collect(
         cache=False,
     )
     if data is None or isinstance(data, str):
-        return Workbench(
-            options, network=None if isinstance(model, str) else _ready(model, None, forward)
-        )
-    data = _reusable(data)
-    first = next(iter(data), None)
-    if first is None:
-        raise error("E304", "the data has no batches")
-    return Workbench(options, network=_ready(model, first, forward), data=_stream(data))
+        network = None if isinstance(model, str) else _ready(model, None, forward)
+        statistics = Workbench(options, network=network)
+    else:
+        data = arguments.batches(data)
+        network = _ready(model, arguments.first(data), forward)
+        statistics = Workbench(options, network=network, data=_stream(data))
+    if network is not None:
+        _warn(statistics.new(network.warnings))
+    return statistics
 
 
 def score(
@@ -101,7 +113,7 @@ def score(
     programs: list[Program] = []
     for each in proxies:
         programs += library.find(each) if isinstance(each, str) else [each]
-    tables = [scored.table for scored in evaluate_programs(statistics, programs, tied=tied).scored]
+    tables = _scored(statistics, programs, tied)
     return tables[0] if proxies is not proxy and len(tables) == 1 else tables
 
 
@@ -122,12 +134,12 @@ def assign(
     proxy: str | Program | ScoreTable,
     statistics: Workbench,
     *,
-    size: str | None = None,
-    bops: str | None = None,
-    latency: str | None = None,
-    avg_bits: float | None = None,
-    latency_table: str | None = None,
-    fix: str = "",
+    size: str | int | None = None,
+    bops: str | int | None = None,
+    latency: str | int | None = None,
+    avg_bits: str | float | None = None,
+    latency_table: str | Path | None = None,
+    fix: str | Mapping[str, int] = "",
     accounting: str = "full",
     act_bits: int = 8,
     method: str = "exact",
@@ -136,56 +148,66 @@ def assign(
 ) -> Recipe:
     """The bits with the greatest total score within every budget, as a recipe.
 
-    Budgets are written as on the command line: size='4.5MiB', bops='72G', latency='3ms',
-    avg_bits=3. `method` is 'exact', or 'sample' for the paper's. `recipe.bits` maps layers to
-    weight bits. Raises E404 for a bad budget, E405 where the budgets cannot be met, naming the
-    least each can be, E402 for `fix`, E501 for scores that are not finite.
+    Budgets are written as on the command line, size='4.5MiB', bops='72G', latency='3ms',
+    avg_bits=3, or are numbers of bytes, bit operations and nanoseconds. `fix` is '0=8', or
+    {'0': 8}. `method` is 'exact', or 'sample' for the paper's. `recipe.bits` maps layers to weight
+    bits. Raises E403 without a budget, E404 for a bad one, E405 where the budgets cannot be met,
+    naming the least each can be, E402 for `fix`, E501 for scores that are not finite.
     """
     constraints = Constraints(
-        size=size,
-        bops=bops,
-        latency=latency,
-        avg_bits=None if avg_bits is None else str(avg_bits),
-        latency_table=latency_table,
-        fix=fix,
+        size=arguments.amount("size", size),
+        bops=arguments.amount("bops", bops),
+        latency=arguments.amount("latency", latency),
+        avg_bits=arguments.amount("avg-bits", avg_bits),
+        latency_table=None if latency_table is None else str(latency_table),
+        fix=arguments.fixed(fix),
         accounting=accounting,
         act_bits=act_bits,
         method=method,
         samples=samples,
         seed=seed,
     )
+    if not constraints.limits:
+        help = "give size, bops, latency or avg_bits"
+        raise error("E403", "there is no budget", help)
     problem = Problem.of(statistics.network, statistics.choices, constraints)
     if isinstance(proxy, ScoreTable):
         return problem.recipe(problem.solve(problem.scores(proxy)))
     program = library.find_one(proxy) if isinstance(proxy, str) else proxy
-    workbench = statistics.with_choices(problem.menu)
-    table = evaluate_programs(workbench, [program]).scored[0].table
+    (table,) = _scored(statistics.with_choices(problem.menu), [program])
     return problem.recipe(problem.solve(problem.scores(table)), program)
 
 
 def quantize(
     model: Model,
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     data: Data,
     *,
+    images: int | None = None,
     forward: Forward | None = None,
     progress: Callable[[RoundingProgress], None] = lambda progress: None,
-    **procedure: Any,
+    **settings: Any,
 ) -> Quantized:
-    """Post-training quantization by a recipe; the model itself is left as it is.
+    """Post-training quantization by a recipe, or its file; the model itself is left as it is.
 
-    procedure  rounding='nearest' | 'adaround' | 'brecq', images=1024 that calibrate, the data's
-               first, iterations=20_000 of learned rounding, bias_correction, fisher
+    images    how many of the data's first calibrate; by default 1,024, or as many as there are
+    settings  rounding='nearest' | 'adaround' | 'brecq', iterations=20_000 of learned rounding,
+              bias_correction, fisher
     Returns the quantized module, its integers, and a report of every layer. Raises E304, E308,
-    E311, E312, E403.
+    E310 to E312, E403.
     """
-    how = Procedure(**procedure)
+    wanted = CALIBRATION if images is None else images
+    how = arguments.procedure(settings, wanted)
+    recipe = _recipe(recipe)
+    arguments.network(model)
     if isinstance(data, str):
         network = _ready(model, None, forward)
-        data = _named(data, network, "calibration", how.images)
+        data = _named(data, network, "calibration", wanted)
     else:
-        data = _reusable(data)
-        network = _ready(model, next(iter(data), None), forward)
+        data, count = arguments.calibrating(arguments.batches(data), images)
+        how = replace(how, images=max(1, count))
+        network = _ready(model, arguments.first(data), forward)
+    _warn(network.warnings)
     forward = forward or feed
     return quantization.quantize(network, recipe, data, how, forward=forward, progress=progress)
 
@@ -201,14 +223,71 @@ def evaluate(
     """Accuracy and loss where there are labels, and agreement and KL with `reference` if given.
 
     `metric(outputs, batch)`, if given, is averaged over batches. Raises E303 where there is nothing
-    to compare with, E304, E308, E312.
+    to compare with, E304, E305, E308, E312.
     """
+    data = arguments.batches(data)
+    for network in (model, reference) if reference is not None else (model,):
+        arguments.network(network)
     if isinstance(data, str):
         if isinstance(model, Quantized):
             raise error("E303", f"'{data}' fits a network by name", "give the batches themselves")
         data = _named(data, _ready(model, None, forward), "test", None)
+    if isinstance(model, Network):
+        _warn(model.warnings)
     module, other = _module(model), None if reference is None else _module(reference)
     return evaluation.evaluate(module, data, metric, reference=other, forward=forward or feed)
+
+
+def load_quantized(
+    path: str | Path,
+    model: Model | None = None,
+    data: Data | None = None,
+    *,
+    forward: Forward | None = None,
+) -> Quantized:
+    """The quantized network of a checkpoint: a folder that `emqlang quantize` wrote, or its file.
+
+    model  the float network it was made from; by default the one that the checkpoint names
+    data   of which the first batch shows what a network of your own takes
+    Raises E301, E302, E304, E305, E308, E310, E311.
+    """
+    if model is None:
+        network = completed(WorkbenchOptions(), read_recipe(path)).network()
+    else:
+        arguments.network(model)
+        named = data is None or isinstance(data, str)
+        batch = None if named else arguments.first(arguments.batches(data))
+        network = _ready(model, batch, forward)
+    _warn(network.warnings)
+    return from_file(path, network)
+
+
+def _scored(
+    statistics: Workbench, programs: Sequence[Program], tied: str | None = None
+) -> list[ScoreTable]:
+    """The programs' tables; what is to be known of them is warned of."""
+    found = evaluate_programs(statistics, programs, tied=tied)
+    _warn(found.diagnostics)
+    return [scored.table for scored in found.scored]
+
+
+def _warn(diagnostics: Iterable[Diagnostic]) -> None:
+    """Warnings of Python, each once, laid at the line that called the package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
+        level, frame = level + 1, frame.f_back
+    for each in dict.fromkeys(diagnostics):
+        if not each.is_error:
+            warnings.warn(EmqWarning(each), stacklevel=level)
+
+
+def _recipe(recipe: Any) -> Recipe:
+    if isinstance(recipe, str | Path):
+        return load_recipe(recipe)
+    if not isinstance(recipe, Recipe):
+        message = f"the recipe is a {type(recipe).__name__}"
+        raise error("E310", message, "emq.assign makes one, and emq.load_recipe reads one")
+    return recipe
 
 
 def _module(model: Model | Quantized) -> nn.Module:
@@ -216,11 +295,6 @@ def _module(model: Model | Quantized) -> nn.Module:
     if isinstance(model, Quantized | Network):
         return model.module
     return load(model).module if isinstance(model, str) else deepcopy(model).eval()
-
-
-def _reusable(data: Iterable[Any]) -> Iterable[Any]:
-    """Batches that can be iterated over more than once."""
-    return list(data) if isinstance(data, Iterator) else data
 
 
 def _named(data: str, network: Network, split: Any, count: int | None) -> Dataset:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from places import README
+from plain import batches, network
 from torch import Tensor, nn
 
 import emqlang as emq
@@ -24,29 +25,6 @@ class Named(nn.Module):
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         return {"logits": self.inner(pixels)}
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, groups=8),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 5),
-    )
-
-
-def batches() -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(0)
-
-    def batch() -> tuple[Tensor, Tensor]:
-        images = torch.randn(16, 3, 12, 12, generator=generator)
-        return images, torch.randint(5, (16,), generator=generator)
-
-    return [batch() for _ in range(4)]
 
 
 def test_from_a_module_to_the_quantized_network() -> None:
@@ -177,7 +155,10 @@ def test_the_papers_way_is_no_better() -> None:
         (lambda: emq.assign("numel", emq.collect(network()), avg_bits=3, fix="nothing=8"), "E402"),
         (
             lambda: emq.quantize(
-                network(), emq.assign("numel", emq.collect(network()), avg_bits=3), batches()
+                network(),
+                emq.assign("numel", emq.collect(network()), avg_bits=3),
+                batches(),
+                images=65,
             ),
             "E304",
         ),
@@ -227,7 +208,7 @@ print("torch._dynamo" in sys.modules)
 def test_the_readme_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert blocks
-    names: dict[str, Any] = {"model": network(), "batches": [*batches()] * 16}
+    names: dict[str, Any] = {"model": network(), "batches": batches()}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     assert names["quantized"].report

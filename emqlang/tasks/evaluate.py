@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.quant.models import MODELS
@@ -38,7 +39,7 @@ def evaluate(
     """
     if checkpoint is not None:
         recipe = read_recipe(checkpoint)
-        options = _completed(options, recipe, given)
+        options = completed(options, recipe, given)
     network = options.network()
     if checkpoint is not None:
         check_fits(recipe, identity(network), [layer.name for layer in network.collection.layers])
@@ -53,8 +54,8 @@ def evaluate(
     return Evaluated(network, checkpoint, images.source, evaluation, warnings)
 
 
-def _completed(
-    options: WorkbenchOptions, recipe: Recipe, given: Container[str]
+def completed(
+    options: WorkbenchOptions, recipe: Recipe, given: Container[str] = ()
 ) -> WorkbenchOptions:
     """The options with what a checkpoint says of the network, its weights and its images.
 
@@ -64,7 +65,7 @@ def _completed(
     if "model" not in given and name not in MODELS and ":" not in name:
         message = f"the checkpoint is of '{name}', a network that was given in Python"
         raise error("E305", message, "name what builds it: --model file.py:factory")
-    own = {
+    own: dict[str, Any] = {
         "model": name,
         "weights": origin.weights or None,
         "data": origin.data or None,

@@ -19,14 +19,13 @@ from emqlang.quant.progress import Progress
 from emqlang.quant.ptq import quantize as ptq
 from emqlang.quant.ptq.check import Check, check
 from emqlang.quant.ptq.evaluate import Evaluation, evaluate, predict
-from emqlang.quant.ptq.quantized import MODEL, Quantized
+from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme
 from emqlang.quant.ptq.rounding import Codes, Finished, RoundingProgress
 from emqlang.quant.ptq.splits import Splits
 from emqlang.store import write_atomically
 
-# in the folder of a result
-RECIPE, UNFINISHED = "recipe.json", "unfinished.safetensors"  # beside MODEL
+UNFINISHED = "unfinished.safetensors"  # in the folder of a result
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ class Quantization:
         after = evaluate(quantized.module, self.splits.test, reference=self.reference)
         seconds = perf_counter() - began
         if out is not None:
-            quantized.recipe.save(out / RECIPE)
-            quantized.save(out / MODEL)
+            quantized.save(out)
         return Comparison(
             self.network, quantized, self.before, after, checked, self.splits, seconds, out
         )

@@ -33,7 +33,8 @@ from emqlang.quant.records import read_json, typed
 from emqlang.store import write_atomically
 
 FORMAT = "emqlang-quantized-1"
-MODEL = "model.safetensors"  # the checkpoint in the folder that `emqlang quantize` writes
+SUFFIX = ".safetensors"
+RECIPE, MODEL = "recipe.json", f"model{SUFFIX}"  # in the folder that `emqlang quantize` writes
 PARTS = ("codes", "scale", "zero_point")
 
 
@@ -65,8 +66,12 @@ class Quantized:
     inputs: Sequence[tuple[Site, ActivationGrid]]
     report: tuple[LayerReport, ...] = ()
 
-    def save(self, path: Path) -> None:
-        """Write the checkpoint."""
+    def save(self, path: str | Path) -> None:
+        """Write a folder as `emqlang quantize` does, or the checkpoint alone: *.safetensors."""
+        path = Path(path)
+        if path.suffix != SUFFIX:
+            self.recipe.save(path / RECIPE)
+            path /= MODEL
         weights: Iterable[Any] = (self.module.get_submodule(name).weight for name in self.weights)
         known = {weight.data_ptr() for weight in weights}
         stored: dict[str, Tensor] = {}

@@ -171,8 +171,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     def as_json(self) -> str:
         return json.dumps(to_builtins(self), indent=2, allow_nan=False) + "\n"
 
-    def save(self, path: Path) -> None:
-        write_text(path, self.as_json())
+    def save(self, path: str | Path) -> None:
+        write_text(Path(path), self.as_json())
 
 
 def weight_scheme(bits: int, *, observer: str = "mse", symmetric: bool = False) -> Scheme:
@@ -200,10 +200,10 @@ def uniform(
     return Recipe(model, {name: LayerRecipe(weight_scheme(weight_bits), inputs) for name in layers})
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: str | Path) -> Recipe:
     """The recipe in a file. E301 if it cannot be read, E310 if it is not a recipe."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as reason:
         raise error("E301", f"cannot read the recipe: {reason}", path=str(path)) from reason
     return parse_recipe(text, str(path))

@@ -528,7 +528,11 @@ CHANGES: list[tuple[Callable[..., object], str, str]] = [
     (lambda tensors, _: tensors[CODES].fill_(4), "integers of layer 'head' do", "E302"),
     (lambda tensors, _: tensors.update({"head.bias": NINE}), "tensor 'head.bias'", "E302"),
     (lambda tensors, _: tensors.update(other=NINE), "tensor 'other' does not fit", "E302"),
-    (lambda _, metadata: metadata.update(format="pt"), "this is not a quantized network", "E301"),
+    (
+        lambda _, metadata: metadata.update(format="pt"),
+        "no checkpoint of `emqlang quantize`",
+        "E301",
+    ),
     (lambda _, metadata: metadata.update(recipe="{}"), "this is not a recipe", "E310"),
 ]
 

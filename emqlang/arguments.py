@@ -1,0 +1,124 @@
+"""Arguments of the Python API, as the command line writes them.
+
+Numbers, lists and mappings become texts; what is neither is E403, or E304 for data and E305 for
+networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
+from typing import Any, SupportsFloat
+
+from torch import nn
+
+from emqlang.grammar.diagnostics import EmqError, error, nearest
+from emqlang.quant.bits.budget import QUANTITIES
+from emqlang.quant.networks.batches import rows
+from emqlang.quant.networks.network import Network
+from emqlang.quant.ptq.quantized import Quantized
+from emqlang.quant.ptq.recipe import Procedure
+
+CALIBRATION = Procedure().images  # images that calibrate, where nothing else is said
+_EXACT = {"size": "{}B", "bops": "{}e-6M", "latency": "{}ns", "avg-bits": "{}"}
+
+
+def listed(name: str, value: Any) -> str:
+    """A menu: '2,3,4', 4, or [2, 3, 4]."""
+    if isinstance(value, str):
+        return value
+    entries = [value] if isinstance(value, int) else value
+    if isinstance(entries, Iterable):
+        entries = list(entries)
+        if entries and all(map(_entry, entries)):
+            return ",".join(map(str, entries))
+    raise _wrong(name, value, "a text such as '2,3,4', a number, or a list of them")
+
+
+def fixed(value: Any) -> str:
+    """Fixed layers: 'conv1=8,fc=8', or {'conv1': 8, 'fc': 8}."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and all(
+        isinstance(layer, str) and _entry(bits) for layer, bits in value.items()
+    ):
+        return ",".join(f"{layer}={bits}" for layer, bits in value.items())
+    raise _wrong("fix", value, "a text such as '0=8', or a dict of layers to bits")
+
+
+def amount(name: str, value: Any) -> str | None:
+    """A budget: as the command line writes it, or a number of the quantity's smallest unit."""
+    if value is None or isinstance(value, str):
+        return value
+    unit = QUANTITIES[name].unit
+    if not isinstance(value, SupportsFloat) or isinstance(value, bool) or not isfinite(value):
+        example = QUANTITIES[name].example
+        raise _wrong(name.replace("-", "_"), value, f"'{example}', or a number of {unit}")
+    number = float(value)
+    if name == "avg-bits" and not number.is_integer():
+        return repr(number)
+    return _EXACT[name].format(int(value) if isinstance(value, int) else int(number))
+
+
+def network(model: Any) -> Any:
+    """A network, or its name. Raises E305 for anything else."""
+    if isinstance(model, nn.Module | Network | Quantized | str):
+        return model
+    message = f"the network is a {type(model).__name__}"
+    raise error("E305", message, "give a torch.nn.Module, or a name such as 'file.py:factory'")
+
+
+def batches(data: Any) -> Any:
+    """Data: a name, or batches that can be iterated over more than once. Raises E304."""
+    if isinstance(data, str):
+        return data
+    if not isinstance(data, Iterable):
+        message = f"the data is a {type(data).__name__}"
+        raise error("E304", message, "give batches: tensors, or tuples of inputs and labels")
+    return list(data) if isinstance(data, Iterator) else data
+
+
+def first(data: Iterable[Any]) -> Any:
+    """The first batch. Raises E304 where there is none."""
+    for batch in data:
+        return batch
+    raise error("E304", "the data has no batches", "a generator can be gone through only once")
+
+
+def calibrating(data: Iterable[Any], images: int | None) -> tuple[Iterable[Any], int]:
+    """The data, and how many of its images calibrate: if not said, what there is up to 1,024."""
+    if images is not None:
+        return data, images
+    taken, count = list[Any](), 0
+    for batch in data:
+        taken.append(batch)
+        count += rows(batch)
+        if count >= CALIBRATION:
+            return taken, CALIBRATION
+    return taken, count
+
+
+def procedure(settings: Mapping[str, Any], images: int) -> Procedure:
+    """How to quantize. Raises E403 for a setting that there is not, or a bad value."""
+    known = [name for name in Procedure.__struct_fields__ if name != "step_iterations"]
+    for name, value in settings.items():
+        if name not in known:
+            help = (*nearest(name, known), f"settings are {', '.join(known)}")
+            raise error("E403", f"there is no setting '{name}'", *help)
+        default = getattr(Procedure(), name)
+        if type(value) is not type(default):
+            raise _wrong(name, value, f"a value such as {default!r}")
+    chosen = Procedure(**settings, images=images)
+    for name in ("images", "iterations"):
+        if not _entry(value := getattr(chosen, name)) or isinstance(value, str) or value < 1:
+            raise _wrong(name, value, "a number, 1 or more")
+    return chosen
+
+
+def _entry(value: Any) -> bool:
+    """Whether this is one entry of a menu."""
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _wrong(name: str, value: Any, wanted: str) -> EmqError:
+    return error("E403", f"{name} is {value!r}", f"give {wanted}")
