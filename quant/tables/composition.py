@@ -77,7 +77,8 @@ class Composition:
         self.original, self.module = blank(network), blank(network)
         self.example = slice_rows(calibration[0], 0, EXAMPLES)
         self.order = ForwardOrder.of(self.module, self.layers, self.example, forward)
-        self._calibration_outputs, self._test_outputs = (OutputCache(self.order) for _ in "ct")
+        self._calibration_outputs = OutputCache(self.order)
+        self._test_outputs = OutputCache(self.order)
         self._installed: dict[str, Hashable] = {}
         self._grids: dict[str, tuple[Hashable, ActivationGrid]] = {}
         self._known_sites: dict[tuple[int, ...], tuple[Site, ...]] = {}
