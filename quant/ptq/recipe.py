@@ -122,7 +122,7 @@ class Procedure(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Origin(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the network and its images came from, as the command line's options say it, '' if not given.
+    """Where the network and its images came from, as options say it; '' if not given.
 
     The network's name is in the recipe's `model`.
     """
