@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,8 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests leave the user's directories alone, and in subprocesses find the installed package.
 
-    The checkout's own `emqlang/` would shadow it there.
+    The checkout's own `emqlang/` would shadow it there. A job that a shell runs in the background
+    ignores Ctrl-C, and so would its subprocesses.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(Path(__file__).parent)
