@@ -1,1 +1,1 @@
-"""What commands show: the table VIEWS of `views/X.py` says how results of `tasks/X.py` are shown."""
+"""What commands show: VIEWS in `views/X.py` says how the results of `tasks/X.py` are shown."""

@@ -89,7 +89,20 @@ POWERS = st.sampled_from([-2.0, -1.5, -1.0, -0.5, 0.25, 0.5, 1.5, 2.0, 3.0, 4.4]
 @given(
     exprs(
         inputs=("w", "grad", "act", "fisher", "bits", "qerr"),
-        ops="sign abs relu sqrt exp log inv pow mul div sub mean".split(),
+        ops=[
+            "sign",
+            "abs",
+            "relu",
+            "sqrt",
+            "exp",
+            "log",
+            "inv",
+            "pow",
+            "mul",
+            "div",
+            "sub",
+            "mean",
+        ],
         literals=AWKWARD,
         exponents=POWERS,
     )
