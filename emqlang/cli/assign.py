@@ -9,6 +9,7 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import FILE, Expression, Share, budgets, calib_images, network, pick, shown
+from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
 from emqlang.views import render
 
@@ -66,9 +67,8 @@ def command(
     """
     if (word is None) == (config is None):
         ctx.fail("give an EXPR, or bits with --config")
-    if sweep and (max_drop is not None or out is not None or config is not None):
-        ctx.fail("--sweep prints a front, and goes with neither --max-drop, --out nor --config")
     program = None if word is None else library.find_one(word)
+    check_statistics(ctx, [program] if program else [])
     from emqlang.tasks.assign import Chooser, Sweep
     from emqlang.tasks.problem import Constraints
     from emqlang.tasks.quantize import QuantizeOptions

@@ -62,7 +62,10 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        from emqlang.cli import uses
+
         try:
+            uses.check(ctx)
             return super().invoke(ctx)
         except EmqError as failure:
             render.failure(failure.diagnostics, as_json=ctx.params.get("as_json", False))

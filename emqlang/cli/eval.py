@@ -8,6 +8,7 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import expressions, library_proxies, network, pick, shown
+from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
 from emqlang.views import render
 
@@ -46,6 +47,7 @@ def command(
     if not words and not proxies:
         ctx.fail("give an EXPR or --proxy NAME")
     parsed = library.find_all(words, proxies)
+    check_statistics(ctx, parsed)
     render.diagnostics(warning for program in parsed for warning in program.warnings)
     from emqlang.tasks.eval import evaluate
     from emqlang.tasks.workbench import Workbench, WorkbenchOptions

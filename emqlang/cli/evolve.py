@@ -121,10 +121,7 @@ limit = partial(click.option, type=POSITIVE)
 @count("--stat-images", default=256, help="Images that statistics are taken on.")
 @workers
 @shown("evolve")
-@click.pass_context
 def command(
-    ctx: click.Context,
-    /,
     out: Path | None,
     resume: Path | None,
     evals: int | None,
@@ -139,8 +136,6 @@ def command(
     A run is a folder; every step is committed whole. Ctrl-C finishes the step, saves, and prints
     the front.
     """
-    if resume is not None and out is not None:
-        ctx.fail("--resume continues in the run's own folder")
     from emqlang.evolve.search import Budget
     from emqlang.evolve.settings import EvaluationOptions
     from emqlang.tasks import evolve

@@ -23,6 +23,7 @@ from emqlang.cli.options import (
     test_images,
 )
 from emqlang.cli.options import network as network_options
+from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
 from emqlang.views import render
 
@@ -89,6 +90,7 @@ def command(
     if sum(source is not None for source in (word, recipe_path, config)) != 1:
         ctx.fail("give one of --recipe, --config, and an EXPR with a budget")
     program = None if word is None else library.find_one(word)
+    check_statistics(ctx, [program] if program else [])
     from emqlang.quant.ptq.recipe import load_recipe
     from emqlang.quant.ptq.splits import Splits
     from emqlang.tasks.assign import Chooser

@@ -20,6 +20,7 @@ from emqlang.cli.options import (
     shown,
     tables,
 )
+from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
 from emqlang.views import render
 
@@ -81,6 +82,7 @@ def command(
     ranking. EXPR is a text, a library name, file.emq:name, or - for stdin.
     """
     programs = library.find_all(words, proxies)
+    check_statistics(ctx, programs)
     render.diagnostics(warning for program in programs for warning in program.warnings)
     from emqlang.tasks.rank import RankOptions, rank
     from emqlang.tasks.workbench import WorkbenchOptions

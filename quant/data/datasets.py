@@ -115,9 +115,19 @@ def load_data(
         return _noise(text, images, seed, net)
     if os.path.isdir(text):  # noqa: PTH112 - Path.is_dir raises on a name that is too long
         return _folder(Path(text), images, classes, count, seed)
-    if ":" in text:
-        return _loader(text, images, classes, count)
-    raise error("E301", f"there is no folder '{text}'", FORMS, path=text)
+    check_named(text)
+    return _loader(text, images, classes, count)
+
+
+def check_named(text: str) -> None:
+    """Raises E301 where there is nothing that a text could name; nothing is read."""
+    place, colon, _ = text.rpartition(":")
+    if text == SHIPPED or text.startswith("noise:") or os.path.isdir(text):  # noqa: PTH112
+        return
+    if not colon:
+        raise error("E301", f"there is no folder '{text}'", FORMS, path=text)
+    if place.endswith(".py") and not os.path.isfile(place):  # noqa: PTH113
+        raise error("E301", "there is no such file", path=place)
 
 
 def image_shape(text: str) -> tuple[int, ...] | None:

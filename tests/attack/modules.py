@@ -17,8 +17,9 @@ def _commands(name: str) -> list[tuple[str, ...]]:
     unlabelled = ("--loss", "self") if name == "one_output" else ()
     proxy = "mean(abs(w))" if name in ("no_gradient", "reentrant") else "fisher_error"
     scored = "fisher_error" if name in zoo.REFUSED else proxy
+    few = () if scored == "mean(abs(w))" else FEW
     return [
-        ("assign", scored, "--avg-bits", "3", *network, *FEW, *unlabelled, "--json"),
+        ("assign", scored, "--avg-bits", "3", *network, *few, *unlabelled, "--json"),
         ("quantize", "--config", "4", *network, "--calib-images", "16", "--out", "q", "--json"),
         ("evaluate", "q", *network, "--json"),
     ]

@@ -9,17 +9,14 @@ from pathlib import Path
 
 import click
 import pytest
+from command_line import BENCH, COMMANDS, NAMES, command_of
 from commands import Emq
 
-from emqlang import cli
-from emqlang.cli import EXIT_STATUS, bench, group
+from emqlang.cli import EXIT_STATUS
 from emqlang.grammar.codes import CODES
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.ops import OPS
 
-NAMES = tuple(name for section in cli.SECTIONS.values() for name in section)
-BENCH = tuple(f"bench {name}" for section in bench.command.sections.values() for name in section)
-COMMANDS = (*(name for name in NAMES if name != "bench"), *BENCH)
 EXPORT = """\
 syn = sum(abs(w * grad_synflow))  # Synflow
 ## the same, mean
@@ -33,16 +30,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "wrong.emq").write_text("a = log(wx)\nb = w +\nc = a + act * w\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def command_of(words: str) -> cli.base.Command:
-    """A command by its words: `eval`, `bench build`."""
-    found: click.Command | None = group
-    for word in words.split():
-        assert isinstance(found, click.Group)
-        found = found.get_command(click.Context(found), word)
-    assert isinstance(found, cli.base.Command)
-    return found
 
 
 def examples(words: str) -> tuple[str, ...]:

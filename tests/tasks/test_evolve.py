@@ -23,6 +23,7 @@ from small_table import options
 
 from emqlang.cli import run
 from emqlang.evolve.ledger import FILE
+from emqlang.evolve.reasons import MEANINGS, Reason
 from emqlang.grammar.files import load_file
 from emqlang.tasks import evolve
 
@@ -141,6 +142,12 @@ def test_reading_a_run(emq: Emq, table: Path, tmp_path: Path) -> None:
         and emq("rank", str(emq_file), "--table", str(table)).status == 0
     )
     assert str(best[0]["number"]) in emq("lineage", str(folder), str(best[0]["number"])).out
+    with sqlite3.connect(folder / FILE) as connection:
+        ((rejected, reason),) = connection.execute(
+            "SELECT id, reason FROM programs WHERE fitness IS NULL ORDER BY id DESC LIMIT 1"
+        ).fetchall()
+    shown = emq("lineage", str(folder), str(rejected))
+    assert shown.status == 0 and MEANINGS[Reason(reason)] in " ".join(shown.out.split())
     assert "it was scored" in emq("why", str(folder), str(best[0]["number"])).out
     assert "it was scored" in emq("why", str(folder), best[0]["text"]).out
     assert emq("why", str(folder), "macs ** 7.125").status == 1
@@ -163,7 +170,7 @@ def test_reading_a_run(emq: Emq, table: Path, tmp_path: Path) -> None:
             "depends on the choice",
         ),
         (("--budget", "soon"), 2, "is not a duration"),
-        (("--resume", "here"), 2, "continues in the run's own folder"),
+        (("--resume", "here"), 2, "--out is not used beside --resume"),
     ],
 )
 def test_bad_options(

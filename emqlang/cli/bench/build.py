@@ -70,15 +70,12 @@ if TYPE_CHECKING:
 @network_only
 @workers
 @shown("bench")
-@click.pass_context
-def command(ctx: click.Context, /, out: Path, workers: int, backend: str, **options: Any) -> Built:
+def command(out: Path, workers: int, backend: str, **options: Any) -> Built:
     """Quantize and test many configurations of a network.
 
     A row is committed as soon as it is measured. Run again with the same options, a table that was
     interrupted is finished; a finished one is left as it is.
     """
-    if options["composed"] and options["rounding"] == "nearest":
-        ctx.fail("--composed is for learned rounding: nearest rounding is composed anyway")
     from emqlang.quant.tables.build import Build
     from emqlang.quant.tables.spec import Spec
     from emqlang.tasks.workers import Workers

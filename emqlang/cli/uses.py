@@ -1,0 +1,207 @@
+"""What is given is used or refused: THE table of options that a command uses only beside others.
+
+Options that are not in it are used whenever they are given. `check` reads the table for every
+command before it runs; `check_statistics` asks what the proxies read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from emqlang.cli.options import given
+from emqlang.grammar.diagnostics import Diagnostic, EmqError
+
+if TYPE_CHECKING:
+    from emqlang.grammar.program import Program
+
+
+@dataclass(frozen=True)
+class Words:
+    """A command's words: the values of all its options, and which of them were given."""
+
+    values: Mapping[str, Any]
+    given: frozenset[str]
+
+    def has(self, *names: str) -> bool:
+        """Whether one of these was given."""
+        return not self.given.isdisjoint(names)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Options, by their parameters' names, which are used only `if` something holds.
+
+    reason  why they are not used where it does not hold, as in '--seed is not used REASON'
+    """
+
+    options: str
+    reason: str
+    used_if: Callable[[Words], bool]
+
+
+def _needs(options: str, *others: str) -> Rule:
+    flags = " or ".join(f"--{name.replace('_', '-')}" for name in others)
+    return Rule(options, f"without {flags}", lambda words: words.has(*others))
+
+
+def _excludes(options: str, *others: str, why: str = "") -> Rule:
+    flags = " or ".join(f"--{name.replace('_', '-')}" for name in others)
+    reason = f"beside {flags}" + (f": {why}" if why else "")
+    return Rule(options, reason, lambda words: not words.has(*others))
+
+
+def _where(options: str, name: str, value: str) -> Rule:
+    reason = f"without --{name.replace('_', '-')} {value}"
+    return Rule(options, reason, lambda words: words.values[name] == value)
+
+
+LIMITS: Final = "size bops latency avg_bits"
+BUDGET: Final = f"{LIMITS} latency_table fix method samples"
+CHOSEN: Final = "bits menu stat_images loss hessian_samples device tied cache"  # by a proxy
+OF_A_RUN: Final = (
+    "tables split by combine algorithm seed islands population inputs ops no_choice max_nodes "
+    "selection structure fitness semantics without stat_images"
+)
+LEARNED: Final = Rule(
+    "iterations", "with --rounding nearest", lambda words: words.values["rounding"] != "nearest"
+)
+# A menu of pairs chooses the bits of activations.
+FIXED_ACTIVATIONS: Final = Rule(
+    "act_bits",
+    "beside a --menu of pairs, which chooses them",
+    lambda words: "A" not in str(words.values.get("menu") or "").upper(),
+)
+SAMPLED: Final = _where("samples", "method", "sample")
+LATENCY: Final = Rule(
+    "latency_table",
+    "without --latency, or a front over it",
+    lambda words: words.has("latency") or words.values.get("over") == "latency",
+)
+SPREAD: Final = Rule(
+    "backend",
+    "with --backend local and one worker",
+    lambda words: words.values["backend"] != "local" or words.values["workers"] > 1,
+)
+RULES: Final[Mapping[str, Sequence[Rule]]] = {
+    "assign": (
+        _excludes("max_drop out config", "sweep", why="it prints a front"),
+        _needs("over", "sweep", "max_drop"),
+        _needs("calib_images test", "max_drop"),
+        _excludes("method", "sweep", "max_drop", why="a front is exact"),
+        _excludes(f"{BUDGET} {CHOSEN} over max_drop", "config", why="the bits are given"),
+        SAMPLED,
+        LATENCY,
+        FIXED_ACTIVATIONS,
+    ),
+    "quantize": (
+        _excludes(f"{BUDGET} {CHOSEN}", "config", why="the bits are given"),
+        Rule(
+            f"{BUDGET} {CHOSEN} accounting act_bits",
+            "beside --recipe, which has the bits",
+            lambda words: not words.has("recipe_path"),
+        ),
+        Rule("fisher", LEARNED.reason, LEARNED.used_if),
+        LEARNED,
+        SAMPLED,
+        LATENCY,
+        FIXED_ACTIVATIONS,
+    ),
+    "bench build": (
+        LEARNED,
+        Rule("composed", f"{LEARNED.reason}, which is composed anyway", LEARNED.used_if),
+        FIXED_ACTIVATIONS,
+        SPREAD,
+    ),
+    "bench rerun": (SPREAD,),
+    "evolve": (
+        _excludes(OF_A_RUN, "resume", why="the run has its own"),
+        _excludes("out", "resume", why="the run has its own folder"),
+        _where("structure fitness semantics without", "algorithm", "emq"),
+        _where("max_nodes selection ops no_choice", "algorithm", "grammar"),
+        Rule(
+            "combine", "with a single --table", lambda words: len(set(words.values["tables"])) > 1
+        ),
+        SPREAD,
+    ),
+    "experiment": (
+        Rule(
+            "seeds size only tables stat_images out plot workers backend",
+            "without the NAME of an experiment",
+            lambda words: words.has("name"),
+        ),
+        SPREAD,
+    ),
+    "rank": (_where("draws against", "protocol", "rows"),),
+    "simplify": (_needs("seconds", "with_sympy"),),
+}
+# option -> the statistics that read it
+READ_BY: Final[Mapping[str, str]] = {
+    "stat_images": "is taken on images",
+    "loss": "reads the loss",
+    "hessian_samples": "is estimated with probes",
+}
+
+
+def check(context: click.Context) -> None:
+    """Raises E403 for options that were given and are empty, or would not be used; E301 for data."""
+    name = context.command_path.removeprefix("emqlang").strip()
+    words = Words(context.params, given(context))
+    problems = [*_empty(context, words), *_unused(context, name, words)]
+    if problems:
+        raise EmqError(*problems)
+    for option in ("data", "test"):
+        if words.has(option):
+            from emqlang.quant.data.datasets import check_named
+
+            check_named(words.values[option])
+
+
+def check_statistics(context: click.Context, programs: Iterable[Program]) -> None:
+    """Raises E403 for options of statistics that none of these programs reads."""
+    words, expressions = given(context), [program.canonical for program in programs]
+    if not expressions or words.isdisjoint(READ_BY):
+        return
+    from emqlang.grammar.expr import inputs
+    from emqlang.grammar.inputs import INPUTS
+    from emqlang.quant.statistics.fingerprint import LOSSES, PROBED
+
+    readers = {
+        "stat_images": {row.name for row in INPUTS.values() if row.needs_data},
+        "loss": LOSSES,
+        "hessian_samples": PROBED,
+    }
+    problems = [
+        _refusal(context, name, f"by these proxies: none of their statistics {READ_BY[name]}")
+        for name in READ_BY
+        if name in words and readers[name].isdisjoint(inputs(*expressions))
+    ]
+    if problems:
+        raise EmqError(*problems)
+
+
+def _empty(context: click.Context, words: Words) -> Iterator[Diagnostic]:
+    for param in context.command.params:
+        if isinstance(param, click.Option) and param.name in words.given:
+            value = words.values.get(param.name)
+            if value in ("", ()) or (isinstance(value, tuple) and "" in value):
+                flag = param.opts[0]
+                yield Diagnostic("E403", f"{flag} is empty", help=(f"give {flag} a value",))
+
+
+def _unused(context: click.Context, command: str, words: Words) -> Iterator[Diagnostic]:
+    """Each option once, for the first rule that refuses it."""
+    refused: set[str] = set()
+    for rule in RULES.get(command, ()):
+        for name in rule.options.split():
+            if name in words.given - refused and not rule.used_if(words):
+                refused.add(name)
+                yield _refusal(context, name, rule.reason)
+
+
+def _refusal(context: click.Context, name: str, reason: str) -> Diagnostic:
+    flag = next(param.opts[0] for param in context.command.params if param.name == name)
+    return Diagnostic("E403", f"{flag} is not used {reason}", help=(f"leave {flag} out",))

@@ -1,0 +1,206 @@
+"""What is given is used or refused: every option of every command has its place in a table."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from command_line import COMMANDS, command_of
+from commands import Emq
+from own_network import own
+
+from emqlang.cli import uses
+from emqlang.grammar.diagnostics import EmqError
+
+__all__ = ["own"]  # a fixture
+
+EVERYWHERE = {"no_color", "debug", "help", "as_json", "as_csv"}
+NETWORK = {"model", "weights", "data", "input", "seed"}
+MENU = {"bits", "menu"}
+TABLE = {"name", "partial"}
+# command -> what it uses whenever it is given; statistics' options are refused by `READ_BY`
+USED = {
+    "eval": {"config", "proxies", "device", "tied", "cache", *NETWORK, *MENU},
+    "repl": {"device", "tied", "cache", *NETWORK, *MENU, *uses.READ_BY},
+    "models": set(),
+    "cache": set(),
+    "assign": {"sweep", *uses.LIMITS.split(), "fix", "accounting", *NETWORK},
+    "quantize": {
+        *("recipe_path", "config", "rounding", "range", "calib_images", "bias_correction"),
+        *("check", "test", "out", *NETWORK),
+    },
+    "evaluate": {"test", *NETWORK},
+    "evolve": {"resume", "evals", "steps", "seconds", "workers"},
+    "front": {"emq"},
+    "top": {"where", "count", "emq"},
+    "lineage": set(),
+    "why": set(),
+    "bench build": {
+        *("out", "rows", "menu", "fix", "rounding", "range", "calib_images", "test", "workers"),
+        *NETWORK,
+    },
+    "bench rerun": {"name", "rows", "seed", "data", "calib_images", "workers"},
+    "bench import": {"out", *NETWORK},
+    "bench list": set(),
+    "bench show": {"rows", *TABLE},
+    "bench info": TABLE,
+    "bench validate": {"network"},
+    "bench card": {"out"},
+    "bench export": {"out", *TABLE},
+    "rank": {
+        *("proxies", "tables", "split", "by", "topk_by", "stratify", "protocol", "seed", "plot"),
+        *("device", "tied", "cache"),
+    },
+    "experiment": set(),
+    "check": set(),
+    "fmt": {"check"},
+    "show": {"stage"},
+    "simplify": {"trace", "latex", "with_sympy"},
+    "equiv": {"seconds"},
+    "ops": {"paper"},
+    "explain": set(),
+    "grammar": set(),
+    "completion": set(),
+}
+# a command line, and the options that it does not use
+REFUSED = {
+    "assign w --max-drop 1% --sweep --avg-bits 3": "--max-drop",
+    "assign w --sweep --out r.json": "--out",
+    "assign w --avg-bits 3 --over size": "--over",
+    "assign w --avg-bits 3 --calib-images 64 --test x": "--calib-images --test",
+    "assign w --sweep --method sample": "--method",
+    "assign w --max-drop 1% --method sample": "--method",
+    "assign w --avg-bits 3 --samples 9": "--samples",
+    "assign w --avg-bits 3 --latency-table t.csv": "--latency-table",
+    "assign w --bops 1G --menu W2A4,W4A4 --act-bits 4": "--act-bits",
+    "assign --config 4 --avg-bits 2 --size 1KiB --bops 1G --fix a=8": (
+        "--avg-bits --size --bops --fix"
+    ),
+    "assign --config 4 --bits 2,4 --loss self --stat-images 8 --tied sum --no-cache": (
+        "--bits --loss --stat-images --tied --no-cache"
+    ),
+    "quantize --config 3 --avg-bits 2": "--avg-bits",
+    "quantize --recipe R --avg-bits 2 --size 1KiB --act-bits 4 --accounting emq": (
+        "--avg-bits --size --act-bits --accounting"
+    ),
+    "quantize --config 3 --iters 5 --fisher": "--iters --fisher",
+    "quantize w --avg-bits 3 --samples 5": "--samples",
+    "bench build --out t --iters 5 --composed": "--iters --composed",
+    "bench build --out t --menu W2A4,W4A4 --act-bits 4": "--act-bits",
+    "bench build --out t --backend local": "--backend",
+    "bench rerun cli/test_uses.py --name a --backend local": "--backend",
+    "evolve --resume r --inputs w --max-nodes 3 --seed 9 --table vgg-fmnist-all": (
+        "--inputs --max-nodes --seed --table"
+    ),
+    "evolve --resume r --split all --by loss --stat-images 9 --out x": (
+        "--split --by --stat-images --out"
+    ),
+    "evolve --without osp --structure dag --semantics paper --fitness paper50": (
+        "--without --structure --semantics --fitness"
+    ),
+    "evolve --algorithm emq --max-nodes 9 --selection pareto --ops log --no-choice": (
+        "--max-nodes --selection --ops --no-choice"
+    ),
+    "evolve --combine least": "--combine",
+    "experiment --seeds 3 --plot a.svg": "--seeds --plot",
+    "rank --protocol paper --draws 9 --against size": "--draws --against",
+    "simplify w --seconds 3": "--seconds",
+    "eval w --bits ''": "--bits",
+    "eval w --data '' --model ''": "--data --model",
+    "evolve --inputs ''": "--inputs",
+    "experiment table1 --only ''": "--only",
+}
+# the same options where they are used
+ACCEPTED = (
+    "assign w --sweep --over size --bits 2,4",
+    "assign w --max-drop 1% --over size --calib-images 64",
+    "assign w --avg-bits 3 --method sample --samples 9 --act-bits 4",
+    "assign w --latency 3ms --latency-table t.csv",
+    "assign w --sweep --over latency --latency-table t.csv",
+    "assign --config 4 --accounting emq --act-bits 4 --out r.json",
+    "quantize --config 3 --rounding brecq --iters 5 --fisher --act-bits 4",
+    "quantize w --avg-bits 3 --bits 2,4 --tied sum --no-cache",
+    "bench build --out t --rounding brecq --iters 5 --composed --act-bits 4",
+    "bench build --out t --workers 2 --backend local",
+    "evolve --resume r --evals 600 --steps 5 --budget 5m --workers 2",
+    "evolve --inputs w --max-nodes 3 --seed 9 --selection pareto --no-choice --ops log",
+    "evolve --algorithm emq --without osp --structure dag --semantics paper --seed 1",
+    "evolve --table a --table b --combine least",
+    "experiment table1 --seeds 3 --plot a.svg",
+    "rank --draws 9 --against size",
+    "simplify w --sympy --seconds 3",
+)
+
+
+def problems(line: str) -> list[str]:
+    """The messages with which a command line is refused before anything is done."""
+    name, *rest = shlex.split(line)
+    if name == "bench":
+        name = f"bench {rest.pop(0)}"
+    command = command_of(name)
+    with command.make_context(f"emqlang {name}", rest) as context:
+        try:
+            uses.check(context)
+        except EmqError as refused:
+            assert refused.exit_status == 2
+            return [each.message for each in refused.diagnostics]
+    return []
+
+
+def test_every_option_of_every_command_is_used_or_refused() -> None:
+    assert set(USED) == set(COMMANDS)
+    for name in COMMANDS:
+        options = {p.name for p in command_of(name).params if isinstance(p, click.Option)}
+        ruled = {each for rule in uses.RULES.get(name, ()) for each in rule.options.split()}
+        free = EVERYWHERE | (set(uses.READ_BY) if name in ("eval", "rank") else set())
+        known = {p.name for p in command_of(name).params}
+        assert options - free == (USED[name] | ruled) & options, name
+        assert USED[name] | ruled <= known, name
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_is_not_used_is_refused_by_name(line: str) -> None:
+    flags = [message.split()[0] for message in problems(line)]
+    assert sorted(flags) == sorted(REFUSED[line].split())
+
+
+@pytest.mark.parametrize("line", ACCEPTED)
+def test_what_is_used_is_taken(line: str) -> None:
+    assert problems(line) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (("eval", "mean(abs(w))", "--loss", "self"), "--loss"),
+        (("eval", "mean(x2)", "--loss", "self"), "--loss"),
+        (("eval", "mean(grad)", "--hessian-samples", "8"), "--hessian-samples"),
+        (("eval", "numel", "qerr", "--stat-images", "8"), "--stat-images"),
+        (("assign", "numel", "--avg-bits", "3", "--stat-images", "8"), "--stat-images"),
+        (("quantize", "numel", "--avg-bits", "3", "--loss", "self"), "--loss"),
+        (("rank", "numel", "--loss", "self"), "--loss"),
+    ],
+)
+def test_an_option_that_no_statistic_reads_is_refused(
+    emq: Emq, words: tuple[str, ...], flag: str
+) -> None:
+    done = emq(*words, "--json")
+    (error,) = json.loads(done.out)["errors"]
+    assert done.status == 2 and error["code"] == "E403" and error["message"].startswith(flag)
+
+
+@pytest.mark.parametrize("option", ["--data", "--test"])
+@pytest.mark.parametrize("what", ["nosuchdir", "nosuch.py:f"])
+def test_data_that_nobody_reads_is_there(emq: Emq, own: Path, option: str, what: str) -> None:
+    command = "eval" if option == "--data" else "evaluate"
+    words = ("mean(abs(w))",) if command == "eval" else ("--model", "my.py:build")
+    assert emq(command, *words, option, what).status == 3
+
+
+def test_refusals_are_records_under_json(emq: Emq) -> None:
+    done = emq("quantize", "--config", "3", "--avg-bits", "2", "--json")
+    (error,) = json.loads(done.out)["errors"]
+    assert done.status == 2 and error["message"].startswith("--avg-bits is not used")
