@@ -195,7 +195,7 @@ def test_other_weights_or_images_are_noticed(emq: Emq, tmp_path: Path) -> None:
         (("--menu", "2,two"), 2, "E401"),
         (("--calib-images", "97"), 3, "E304"),
         (("--test", "noise:32", "--data", "noise:64", "--rows", "3"), 0, ""),
-        (("--composed",), 2, "learned rounding"),
+        (("--composed",), 2, "--composed is not used"),
     ],
 )
 def test_bad_options(
