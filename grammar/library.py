@@ -97,6 +97,9 @@ def diagnose(word: str) -> Sequence[Diagnostic]:
             return load_file(word.removeprefix("@")).warnings
         return [warning for proxy in find(word) for warning in proxy.warnings]
     except EmqError as mistakes:
+        if len(word) < 256 and Path(word).is_dir():
+            files = "give its files, as *.emq"
+            return error("E301", "this is a folder", files, path=word).diagnostics
         return mistakes.diagnostics
 
 

@@ -84,7 +84,7 @@ def command(
         elif max_drop is not None:
             result = chooser.walk(program, over, max_drop, pick(QuantizeOptions, options))
         else:
-            result = chooser.best(program)
+            result = chooser.best(program, "or --sweep or --max-drop 1%, which need none")
     if out is not None and not isinstance(result, Sweep) and result.recipe is not None:
         result.recipe.save(out)
     return result

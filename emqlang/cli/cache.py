@@ -10,7 +10,9 @@ from emqlang.views import render
 
 
 @declare("cache", "emqlang cache info", "emqlang cache info --json", "emqlang cache clear")
-@click.argument("action", type=click.Choice(["info", "clear"]))
+@click.argument(
+    "action", metavar="[info|clear]", type=click.Choice(["info", "clear"]), default="info"
+)
 @as_json
 def command(action: str, as_json: bool) -> None:
     """Show or clear the cached statistics."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,11 +21,12 @@ from emqlang.grammar.program import Program, parse
 from emqlang.grammar.text import printer
 from emqlang.grammar.text.tokens import BINDING, open_bracket
 from emqlang.tasks.eval import evaluate
-from emqlang.tasks.workbench import Workbench
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 from emqlang.views import eval as evaluation
 from emqlang.views import explain, ops, render, show
 
 SOURCE, LAST = "<repl>", "_"
+SHAPE = re.compile(r"\d+(x\d+)+")
 PROMPT, MORE = "emq> ", "...> "
 HISTORY = 10_000  # lines that are kept
 
@@ -91,16 +93,32 @@ class Repl:
 
 
 def _model(repl: Repl, rest: str) -> None:
-    """:model [NAME [WEIGHTS]]  name the loaded network, or load another one"""
+    """:model [NAME ...]        name the network, or load one: NAME WEIGHTS DATA 1x28x28"""
     if rest:
-        name, _, weights = rest.partition(" ")
-        another = Workbench(
-            replace(repl.workbench.options, model=name, weights=weights.strip() or None)
-        )
+        another = Workbench(_another(repl.workbench.options, rest))
         evaluation.network(another.network)
+        render.diagnostics(another.new(another.network.warnings))
         repl.workbench = another
     else:
         evaluation.network(repl.workbench.network)
+
+
+def _another(options: WorkbenchOptions, words: str) -> WorkbenchOptions:
+    """A network by name, and in any order its weights, its data, and the shape of an image."""
+    name, *rest = words.split()
+    shapes = [word for word in rest if SHAPE.fullmatch(word)]
+    others = [word for word in rest if word not in shapes]
+    if len(shapes) > 1 or len(others) > 2:
+        form = ":model my_net.py:build my.pth my.py:data 1x28x28"
+        raise error("E403", "':model' takes fewer words", form)
+    weights, data = (*others, None, None)[:2]
+    return replace(
+        options,
+        model=name,
+        weights=weights,
+        data=data or options.data,
+        input=shapes[0] if shapes else None,
+    )
 
 
 def _ops(repl: Repl, rest: str) -> None:

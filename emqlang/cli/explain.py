@@ -6,12 +6,12 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import Words, shown, topics
-from emqlang.views.explain import Explanation, explain
+from emqlang.views.explain import Explanation, explain, index
 
 
 @declare("explain", "emqlang explain E102", "emqlang explain log", "emqlang explain grad_synflow")
-@click.argument("topic", type=Words("topic", topics))
+@click.argument("topic", metavar="[TOPIC]", type=Words("topic", topics), default="")
 @shown("explain")
 def command(topic: str) -> Explanation:
-    """Explain an error code, an op or a statistic."""
-    return explain(topic)
+    """Explain an error code, an op or a statistic; without one, list the codes."""
+    return explain(topic) if topic else index()

@@ -147,7 +147,7 @@ READ_BY: Final[Mapping[str, str]] = {
 
 
 def check(context: click.Context) -> None:
-    """Raises E403 for options that were given and are empty, or would not be used; E301 for data."""
+    """Raises E403 for options that are given and empty, or would not be used; E301 for data."""
     name = context.command_path.removeprefix("emqlang").strip()
     words = Words(context.params, given(context))
     problems = [*_empty(context, words), *_unused(context, name, words)]

@@ -7,7 +7,7 @@ a configuration's score   the sum over groups of S[group, its choice] (Eq. 3)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import fsum
 from typing import Any, Final, Protocol
@@ -91,6 +91,15 @@ class ScoreTable:
                     where = f"group '{group.name}' is not finite for {', '.join(bad)}"
                     message = f"the score of {where}"
                     yield Diagnostic("E501", message, path=self.layers[layer])
+
+    @property
+    def problem(self) -> Diagnostic | None:
+        """All problems as one E501; None if there are none."""
+        if len(self.problems) < 2:
+            return next(iter(self.problems), None)
+        first, *others = self.problems
+        message = f"{first.message}, nor are the scores of {len(others)} more layers"
+        return replace(first, message=message)
 
     @cached_property
     def falling(self) -> tuple[str, ...]:

@@ -126,14 +126,14 @@ class Chooser:
         assignment = Assignment(choices, 0.0, "given", 0.0, 0.0)
         return Bits(problem, None, assignment, diagnostics=self.network.warnings)
 
-    def best(self, program: Program) -> Bits:
-        """The greatest score within the budgets. Raises E403 without one, E405, E501."""
+    def best(self, program: Program, *help: str) -> Bits:
+        """The greatest score within the budgets.
+
+        Raises E403 without any, where `help` says what else there is; E405, E501.
+        """
         if not self.constraints.limits:
-            raise error(
-                "E403",
-                "there is no budget",
-                "give --size, --bops, --latency or --avg-bits; or --sweep",
-            )
+            limits = "give --size, --bops, --latency or --avg-bits"
+            raise error("E403", "there is no budget", limits, *help)
         scores, data, warnings = self._scores(program)
         return Bits(self.problem, program, self.problem.solve(scores), data, warnings)
 

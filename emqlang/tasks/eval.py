@@ -71,7 +71,7 @@ class EvalResult:
         """Notices, then scores that fall as bits rise, then scores that are not finite."""
         tables = [scored.table for scored in self.scored]
         falling = [warning for table in tables for warning in table.warnings]
-        problems = [problem for table in tables for problem in table.problems]
+        problems = [table.problem for table in tables if table.problem is not None]
         return (*self.notices, *falling, *problems)
 
     @property

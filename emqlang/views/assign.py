@@ -145,13 +145,14 @@ VIEWS: Final = {
 
 def _bits_record(bits: Bits) -> dict[str, Any]:
     problem, assignment, net = bits.problem, bits.assignment, bits.problem.network
-    layers = net.collection.layers
+    layers, achieved = net.collection.layers, problem.achieved(assignment.choices)
     return {
         "proxy": bits.program and _proxy_record(bits.program),
         "model": {"name": net.name, "weights": net.weights, "weights_sha256": net.weights_sha256},
         "accounting": problem.constraints.accounting,
         "budgets": {budget.quantity.name: budget.limit for budget in problem.budgets},
-        "achieved": problem.achieved(assignment.choices),
+        "achieved": achieved,
+        "avg_bits": achieved["avg-bits"] / problem.budget("avg-bits").per,
         "score": assignment.score,
         "status": assignment.status,
         "gap": assignment.gap,

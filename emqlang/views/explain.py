@@ -64,6 +64,12 @@ def explain(topic: str) -> Explanation:
     return Explanation(topic, title, fields)
 
 
+def index() -> Explanation:
+    """Every code with its title, and where the other topics are listed."""
+    codes = [(code, row.title) for code, row in CODES.items()]
+    return Explanation("", "codes; `emqlang ops` lists the ops and the statistics", codes)
+
+
 def _code(code: str) -> tuple[str, list[tuple[str, str]]]:
     row = CODES[code]
     severity = "error" if code[0] == "E" else "warning"

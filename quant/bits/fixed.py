@@ -15,6 +15,7 @@ from emqlang.quant.bits.knapsack import Bools
 from emqlang.quant.bits.menu import Choice, parse_choice
 from emqlang.quant.networks.layers import Collection
 
+SHOWN = 8  # names of layers in a help line
 Fixed = Mapping[int, Choice]  # group -> its choice
 
 
@@ -62,7 +63,8 @@ def _matching(pattern: str, collection: Collection) -> list[int]:
     ]
     if not matching:
         message = f"'{pattern}' names no layer of this network"
-        raise error("E402", message, *nearest(pattern, names))
+        some = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        raise error("E402", message, *nearest(pattern, names), f"its layers are {some}")
     return matching
 
 

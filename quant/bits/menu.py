@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from emqlang.grammar.diagnostics import EmqError, error
 
 LARGEST = 16
+RANGE = f"bits go from 1 to {LARGEST}; a network is quantized to 2 to 8"
 
 
 @dataclass(frozen=True, order=True)
@@ -42,8 +43,9 @@ def parse_choice(text: str) -> Choice:
     try:
         (choice,) = parse_menu(text) if "A" in text else parse_bits(text.removeprefix("W"))
     except (EmqError, ValueError) as failure:  # ValueError: several
-        help = "write bits as 4, or W4A8 where activation bits are chosen too"
-        raise error("E402", f"'{text}' is not a choice", help) from failure
+        why = failure.diagnostics[0].help if isinstance(failure, EmqError) else ()
+        form = "write bits as 4, or W4A8 where activation bits are chosen too"
+        raise error("E402", f"'{text}' is not a choice", *why, form) from failure
     return choice
 
 
@@ -56,7 +58,7 @@ def _parse(text: str, form: str, example: str) -> tuple[Choice, ...]:
         _, weight, act = match.groups()
         choice = Choice(int(weight), int(act) if act else None)
         if not all(1 <= int(bits) <= LARGEST for bits in (weight, act) if bits):
-            raise error("E401", f"'{entry}' is out of range", f"bits go from 1 to {LARGEST}")
+            raise error("E401", f"'{entry}' is out of range", RANGE)
         if choice in choices:
             raise error("E401", f"'{entry}' appears twice in the menu")
         choices.append(choice)

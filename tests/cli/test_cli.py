@@ -104,7 +104,6 @@ def test_examples_run(emq: Emq, folder: Path, name: str) -> None:
         (("eval", "--weights", "missing.safetensors", "w"), 3),
         (("eval", "--data", "missing", "mean(grad)"), 3),
         (("show", "--stage", "nothing", "w"), 2),
-        (("cache",), 2),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )
@@ -254,3 +253,15 @@ def test_tab_completes(
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
     assert expected in {line.partition(",")[2] for line in emq().out.splitlines()}
+
+
+def test_commands_of_reference_answer_without_an_argument(emq: Emq) -> None:
+    shown = emq("explain")
+    assert shown.status == 0 and all(code in shown.out for code in CODES)
+    assert emq("cache").out == emq("cache", "info").out != ""
+
+
+def test_check_of_a_folder_says_so(emq: Emq, folder: Path) -> None:
+    for words in ((".",), (str(folder),)):
+        done = emq("check", *words)
+        assert done.status == 3 and "this is a folder" in done.err

@@ -125,3 +125,46 @@ def test_an_impossible_budget_is_refused_before_any_statistic(
         assert code(emq, "quantize", "hawq_v2", *budget, *told) == "E405"
         both = ("--avg-bits", "3", "--size", "1B")
         assert code(emq, "assign", "hawq_v2", *both, *told) == "E405"
+
+
+def test_a_score_that_overflows_is_one_record(emq: Emq) -> None:
+    done = emq("eval", "exp(exp(numel))", "--json")
+    assert done.status == 4 and done.err.count("E501") == 1 and "more layers" in done.err
+    (proxy,) = json.loads(done.out)["proxies"]
+    assert len(proxy["problems"]) > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("assign", "numel", "--avg-bits", "3", "--fix", "conv9=8"), "did you mean 'conv1'?"),
+        (("assign", "numel", "--avg-bits", "3", "--fix", "zzz=8"), "its layers are conv1"),
+        (("assign", "numel", "--avg-bits", "3", "--fix", "conv1=20"), "2 to 8"),
+        (("assign", "--config", "20"), "2 to 8"),
+        (("assign", "numel"), "--sweep"),
+    ],
+)
+def test_a_mistake_says_what_would_be_right(
+    emq: Emq, arguments: tuple[str, ...], said: str
+) -> None:
+    done = emq(*arguments)
+    assert done.status == 2 and said in done.err
+    assert "--sweep" not in emq("quantize", "numel").err
+
+
+def test_assign_says_the_average_as_well(emq: Emq) -> None:
+    found = json.loads(emq("assign", "numel", "--avg-bits", "3", "--json").out)
+    assert 2 < found["avg_bits"] <= 3 < found["achieved"]["avg-bits"]
+
+
+def test_the_repl_loads_networks_of_ones_own(emq: Emq, own: Path) -> None:
+    """With weights, data and the shape of an image, in any order."""
+    from emqlang.quant.user_code import load_object
+
+    torch.save(load_object("my.py:build")().state_dict(), own / "w.pth")
+    for words in ("w.pth 1x28x28", "1x28x28 w.pth", "w.pth my.py:data", "1x28x28"):
+        done = emq("repl", stdin=f":model my.py:build {words}\nmean(abs(w))\n")
+        assert done.status == 0 and "my.py:build" in done.out, done.err
+    done = emq("repl", stdin=":model my.py:build w.pth\n")
+    assert done.status == 3 and "--input 1x28x28" in done.err
+    assert emq("repl", stdin=":model a b c d\n").status == 2
