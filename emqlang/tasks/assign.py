@@ -8,7 +8,7 @@ from functools import cached_property
 from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK, Diagnostic, error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.configuration import read_configuration
-from emqlang.quant.bits.knapsack import Floats
+from emqlang.quant.bits.exact import Floats
 from emqlang.quant.bits.solver import Assignment
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress

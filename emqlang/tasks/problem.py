@@ -15,8 +15,8 @@ from emqlang.grammar.program import Program
 from emqlang.grammar.text.printer import show
 from emqlang.quant.bits import costs
 from emqlang.quant.bits.budget import QUANTITIES, Budget, parse_limit
+from emqlang.quant.bits.exact import Bools, Floats
 from emqlang.quant.bits.fixed import Fixed, allowed, extended, parse_fixed
-from emqlang.quant.bits.knapsack import Bools, Floats
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.bits.solver import Assignment, Shortfall, assign, pareto, sample, shortfalls
 from emqlang.quant.networks.network import Network

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-import numpy as np
-
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.bits.knapsack import Ints
+from emqlang.quant.bits.exact import Ints
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Budget:
 
     def cost(self, choices: tuple[int, ...]) -> int:
         """What a configuration costs, in smallest units."""
-        return self.base + int(self.costs[np.arange(len(choices)), list(choices)].sum())
+        return self.base + sum(int(row[c]) for row, c in zip(self.costs, choices, strict=True))
 
     def show(self, cost: int) -> str:
         return f"{cost / self.per:.4g} {self.quantity.shown}"

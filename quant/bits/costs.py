@@ -19,7 +19,7 @@ import numpy as np
 
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.bits.budget import QUANTITIES, Budget
-from emqlang.quant.bits.knapsack import Ints
+from emqlang.quant.bits.exact import Ints
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network

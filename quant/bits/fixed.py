@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from emqlang.grammar.diagnostics import error, nearest
-from emqlang.quant.bits.knapsack import Bools
+from emqlang.quant.bits.exact import Bools
 from emqlang.quant.bits.menu import Choice, parse_choice
 from emqlang.quant.networks.layers import Collection
 

@@ -1,44 +1,56 @@
-"""The exact optimum under budgets: a multiple-choice knapsack over integer costs.
+"""The exact optimum under budgets: a multiple-choice knapsack over integers.
 
 Every group takes one of its choices; values add up, costs add up, and the sum of the costs may not
 pass a limit, for one budget or several. Lagrangian fixing removes every choice that provably is in
 no better solution than one already known; what is left is a dynamic program over the undominated
 (costs, value) states. Without bounds, and with one budget, the same program is the whole Pareto
-front.
+front. Values are floats, hence multiples of one power of two: all sums are of integers, and exact.
 
-values   (groups, choices) float64
+values   (groups, choices) float64, or integers of any size
 costs    (budgets, groups, choices) int64
 allowed  (groups, choices) bool
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum
+from fractions import Fraction
+from math import isfinite
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from emqlang.quant.bits.exact import (
+    Bools,
+    Floats,
+    Ints,
+    Numbers,
+    approximate,
+    at_most,
+    limbs,
+    narrow,
+    plus,
+    ranks,
+    real,
+    rough,
+    whole,
+    wide,
+)
+from emqlang.quant.bits.relaxation import relax
 
-_SLACK = 1e-12  # relative slack of bounds, so that rounding never removes an optimum
-_STATES = 400_000  # beyond which the program gives up its proof
-_PAIRWISE = 2_000  # up to which states of several budgets are compared pair by pair
-_NEVER = np.iinfo(np.int64).max
+_SLACK: Final = 1e-12  # of the bounds on states, which are floats
+_STATES: Final = 400_000  # beyond which the program gives up its proof
+_PAIRWISE: Final = 2_000  # up to which states of several budgets are compared pair by pair
+_DIGITS: Final = 64  # bits of a price
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """Undominated (cost, value) pairs, costs and values both rising strictly.
+    """Undominated (cost, value) pairs, costs and values both rising strictly."""
 
-    costs   (n,) int64
-    values  (n,) float64
-    """
-
-    costs: Ints
-    values: Floats
+    costs: tuple[int, ...]
+    values: tuple[float, ...]
     _stages: tuple[tuple[Ints, Ints], ...]
 
     def choices(self, point: int) -> tuple[int, ...]:
@@ -50,114 +62,287 @@ class Frontier:
 class Optimum:
     """The best choices found.
 
-    bound   no choices have a greater value
+    gap     how much more any choices may be worth
     proven  whether nothing better exists
     """
 
     choices: tuple[int, ...]
     value: float
-    bound: float
+    gap: float
     proven: bool
 
 
 def front(values: Floats, costs: Ints, allowed: Bools) -> Frontier:
     """Every undominated total of one choice per group, for one budget: costs (groups, choices)."""
-    states = _States(np.zeros((1, 1), np.int64), np.zeros(1))
-    stages = []
+    numbers, shift = whole(values, allowed)
+    problem = _Problem.of(numbers, costs[None].astype(object), allowed)
+    states, stages = problem.start(), []
     for g in range(len(values)):
-        options = np.flatnonzero(allowed[g])
-        states, parents, choices = states.extend(values[g], costs[None, g], options)
+        states, parents, choices = states.extend(problem, g)
         stages.append((parents, choices))
-    return Frontier(states.costs[0], states.values, tuple(stages))
+    return Frontier(
+        tuple(problem.least[0] + cost for cost in narrow(states.costs[0])),
+        tuple(real(problem.floor + value, shift) for value in narrow(states.values)),
+        tuple(stages),
+    )
 
 
-def solve(values: Floats, costs: Ints, allowed: Bools, limit: int) -> Optimum | None:
+def solve(values: Floats | Numbers, costs: Ints, allowed: Bools, limit: int) -> Optimum | None:
     """The greatest total value at a total cost of at most `limit`, for one budget, if any.
 
     costs (groups, choices). Equal values go to the lower cost.
     """
-    if int(np.where(allowed, costs, _NEVER).min(axis=1).sum()) > limit:
+    if sum(min(row[free].tolist()) for row, free in zip(costs, allowed, strict=True)) > limit:
         return None
-    price, start = _relax(values, costs, allowed, limit)
+    price, start = relax(values, costs, allowed, limit)
     return prove(values, costs[None], allowed, (limit,), (price,), start)
 
 
 def prove(
-    values: Floats,
+    values: Floats | Numbers,
     costs: Ints,
     allowed: Bools,
-    limits: tuple[int, ...],
-    prices: tuple[float, ...],
-    start: tuple[int, ...],
-) -> Optimum:
-    """The optimum, from a feasible `start` and any prices >= 0 of the budgets.
+    limits: Sequence[int],
+    prices: Sequence[float],
+    start: tuple[int, ...] | None,
+) -> Optimum | None:
+    """The optimum, from a feasible `start` and any prices >= 0 of the budgets; None if none fits.
 
-    Good prices and starts make it fast.
+    Good prices and starts make it fast. Without a start, what is found may not be proven to be all.
     """
-    price, limit = np.array(prices), np.array(limits, np.int64)
-    best = _total(values, start)
-    reduced = np.where(allowed, values - np.tensordot(price, costs, 1), -np.inf)  # prices paid
-    tops = reduced.max(axis=1)
-    bound = float(tops.sum() + price @ limit)
-    slack = _SLACK * (1.0 + float(np.abs(tops).sum() + price @ np.abs(limit)))
-    kept = reduced >= (tops - (bound - best) - slack)[:, None]
+    numbers, shift = whole(values, allowed)
+    exact = costs.astype(object)
+    problem = _tightened(numbers, exact, allowed, limits)
+    if problem is None:
+        return None
+    worth, scale = _worth(prices, shift)
+    best = None if start is None else _sum(numbers, start)
+    surplus = 0
+    if best is not None:
+        reduced = problem.reduced(worth, scale)
+        tops = reduced.max(axis=1)
+        surplus = problem.bound(tops, worth) - (best - problem.floor << scale)
+        kept = problem.kept & (reduced >= (tops - surplus)[:, None])
+        problem = _tightened(numbers, exact, kept, limits)
+        assert problem is not None  # the start is still in it
+    found, complete = _search(problem, worth, scale, best)
+    if found is None or (start is not None and not complete):
+        if start is None or best is None:
+            return None
+        return Optimum(start, real(best, shift), real(surplus, shift + scale), surplus == 0)
+    gap = 0.0 if complete else float("inf")
+    return Optimum(found, real(_sum(numbers, found), shift), gap, complete)
 
-    options = kept.sum(axis=1)
-    order = np.argsort(options, kind="stable").tolist()
-    settled = order[: int((options == 1).sum())]  # one choice is left: no states to compare
-    only = kept[settled].argmax(axis=1)
-    least = np.where(kept, costs, _NEVER).min(axis=2)  # (budgets, groups)
-    unsettled = order[len(settled) :]
-    rest_cost, rest_top = least[:, unsettled].sum(axis=1), float(tops[unsettled].sum())
-    base = costs[:, settled, only].sum(axis=1)
-    states = _States(base[:, None], values[settled, only].sum()[None])
-    stages = [(np.zeros(1, np.int64), choice[None]) for choice in only]
-    for g in unsettled:
-        states, parents, choices = states.extend(values[g], costs[:, g], np.flatnonzero(kept[g]))
-        rest_cost, rest_top = rest_cost - least[:, g], rest_top - float(tops[g])
-        reach = states.values + rest_top + price @ (limit[:, None] - states.costs)
-        fits = (states.costs + rest_cost[:, None] <= limit[:, None]).all(axis=0)
-        alive = fits & (reach >= best - slack)
-        states = _States(states.costs[:, alive], states.values[alive])
+
+def _worth(prices: Sequence[float], shift: int) -> tuple[list[int], int]:
+    """Prices of units of cost, as multiples of 2 ** -(shift + scale), and that scale."""
+    exact = [Fraction(price) * 2**shift if isfinite(price) else Fraction(0) for price in prices]
+    sizes = [
+        price.numerator.bit_length() - price.denominator.bit_length() for price in exact if price
+    ]
+    scale = max(0, _DIGITS - min(sizes, default=_DIGITS))
+    return [int(price * 2**scale) for price in exact], scale
+
+
+def _sum(numbers: Numbers, choices: Sequence[int]) -> int:
+    return sum(int(row[choice]) for row, choice in zip(numbers, choices, strict=True))
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What the choices that are left are worth and cost beyond the least of their groups.
+
+    values  (groups, choices); costs (budgets, groups, choices), both 0 where nothing is kept
+    floor   the sum of the least values
+    least   for every budget, the sum of the least costs
+    room    for every budget, what is left of its limit; enough for everything without one
+    """
+
+    kept: Bools
+    values: Numbers
+    costs: Numbers
+    floor: int
+    least: tuple[int, ...]
+    room: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, numbers: Numbers, costs: Numbers, kept: Bools, limits: Sequence[int] | None = None
+    ) -> _Problem:
+        """Room is negative where even the least costs pass a limit."""
+        floor, value = _above_least(numbers, kept)
+        least, cost = _above_least(costs, kept)
+        sums = tuple(int(total) for total in least.sum(axis=-1))
+        most = [int(total) for total in cost.max(axis=-1).sum(axis=-1)]
+        limits = (
+            [total + more for total, more in zip(sums, most, strict=True)]
+            if limits is None
+            else limits
+        )
+        room = [min(a - b, c) for a, b, c in zip(limits, sums, most, strict=True)]
+        return cls(kept, value, cost, int(floor.sum()), sums, tuple(room))
+
+    def reduced(self, worth: Sequence[int], scale: int) -> Numbers:
+        """Values less prices paid, in 2 ** -scale; minus infinity where nothing is kept."""
+        paid = sum(price * cost for price, cost in zip(worth, self.costs, strict=True))
+        return np.where(self.kept, self.values * (1 << scale) - paid, -np.inf)
+
+    def bound(self, tops: Numbers, worth: Sequence[int]) -> int:
+        """No choices of this problem are worth more, from the floor up."""
+        spent = sum(price * room for price, room in zip(worth, self.room, strict=True))
+        return int(tops.sum()) + spent
+
+    def start(self) -> _States:
+        """No group has chosen yet."""
+        largest = [int(cost.max(axis=-1).sum()) for cost in self.costs]
+        costs = tuple(np.zeros((limbs(most), 1), np.int64) for most in largest)
+        return _States(costs, np.zeros((limbs(self.most), 1), np.int64))
+
+    @property
+    def most(self) -> int:
+        return int(self.values.max(axis=-1).sum())
+
+
+def _above_least(numbers: Numbers, kept: Bools) -> tuple[Numbers, Numbers]:
+    """The least of every group, and by how much each choice is above it."""
+    never = int(numbers.max()) + 1
+    least = np.where(kept, numbers, never).min(axis=-1)
+    return least, np.where(kept, numbers - least[..., None], 0)
+
+
+def _tightened(
+    numbers: Numbers, costs: Numbers, kept: Bools, limits: Sequence[int]
+) -> _Problem | None:
+    """The problem without choices too dear for any solution; None if there is no solution."""
+    while kept.any(axis=1).all():
+        problem = _Problem.of(numbers, costs, kept, limits)
+        if min(problem.room) < 0:
+            return None
+        dear = (problem.costs > np.array(problem.room, object)[:, None, None]).any(axis=0)
+        if not dear.any():
+            return problem
+        kept = kept & ~dear
+    return None
+
+
+def _search(
+    problem: _Problem, worth: Sequence[int], scale: int, best: int | None
+) -> tuple[tuple[int, ...] | None, bool]:
+    """The best choices of a problem, if any fits, and whether no other is better for certain."""
+    options = problem.kept.sum(axis=1)
+    unsettled = [g for g in np.argsort(options, kind="stable").tolist() if options[g] > 1]
+    reach = _Reach.of(problem, worth, scale, best)
+    states, stages, complete = problem.start(), list[tuple[Ints, Ints]](), True
+    for place, g in enumerate(unsettled):
+        states, parents, choices = states.extend(problem, g)
+        alive = np.flatnonzero(reach.alive(states, unsettled[place + 1 :]))
+        if len(alive) > _STATES:
+            if best is not None:
+                return None, False
+            alive, complete = alive[np.argsort(reach.spent(states)[alive])[:_PAIRWISE]], False
+        states = states.at(alive)
         stages.append((parents[alive], choices[alive]))
-        if len(states.values) > _STATES:
-            return Optimum(start, best, bound, False)
-    if len(states.values):
-        ordered = _walk(tuple(stages), int(states.values.argmax()))
-        last = tuple(choice for _, choice in sorted(zip(order, ordered, strict=True)))
-        if _total(values, last) >= best:
-            start, best = last, _total(values, last)
-    return Optimum(start, best, best, True)
+    if not states.values.shape[1]:
+        return None, complete
+    taken = problem.kept.argmax(axis=1).tolist()
+    last = _walk(tuple(stages), int(ranks(states.values).argmax()))
+    for g, choice in zip(unsettled, last, strict=True):
+        taken[g] = choice
+    return tuple(taken), complete
 
 
-def _total(values: Floats, choices: tuple[int, ...]) -> float:
-    return fsum(values[group, choice] for group, choice in enumerate(choices))
+@dataclass(frozen=True)
+class _Reach:
+    """What states can still come to, in floats, of which the slack is a hundred roundings.
+
+    Values are in units of the largest total, so that no float is too large.
+    """
+
+    room: tuple[int, ...]
+    prices: tuple[float, ...]
+    tops: tuple[int, ...]
+    size: int
+    scale: int
+    best: float
+
+    @classmethod
+    def of(cls, problem: _Problem, worth: Sequence[int], scale: int, best: int | None) -> _Reach:
+        size = problem.most.bit_length()
+        tops = problem.reduced(worth, scale).max(axis=1)
+        prices = tuple(real(price, scale + size) for price in worth)
+        goal = -np.inf if best is None else real(best - problem.floor, size)
+        return cls(problem.room, prices, tuple(map(int, tops)), size, scale, goal)
+
+    def alive(self, states: _States, rest: Sequence[int]) -> Bools:
+        """Which states are within the limits and may still become as good as the best known."""
+        fits = np.all([at_most(c, r) for c, r in zip(states.costs, self.room, strict=True)], axis=0)
+        if self.best == -np.inf:
+            return np.asarray(fits)
+        more = real(sum(self.tops[g] for g in rest), self.scale + self.size)
+        free = sum(price * float(room) for price, room in zip(self.prices, self.room, strict=True))
+        slack = _SLACK * (1.0 + abs(self.best) + abs(more) + free)
+        paid = [p * approximate(c, 0) for p, c in zip(self.prices, states.costs, strict=True)]
+        reach = approximate(states.values, self.size) - sum(paid) + (more + free)
+        return np.asarray(fits & ~(reach < self.best - slack))  # not a number is alive
+
+    def spent(self, states: _States) -> Floats:
+        """How much of the limits is used, in all."""
+        pairs = zip(states.costs, self.room, strict=True)
+        used = [approximate(cost, 0) / max(room, 1) for cost, room in pairs]
+        return np.asarray(np.sum(used, axis=0))
 
 
 @dataclass(frozen=True)
 class _States:
-    """Totals reached so far: costs (budgets, n), values (n,)."""
+    """Totals reached so far, wide: a cost (limbs, n) for every budget, values (limbs, n)."""
 
-    costs: Ints
-    values: Floats
+    costs: tuple[Ints, ...]
+    values: Ints
 
-    def extend(self, values: Floats, costs: Ints, options: Ints) -> tuple[_States, Ints, Ints]:
+    def at(self, places: Ints) -> _States:
+        return _States(tuple(cost[:, places] for cost in self.costs), self.values[:, places])
+
+    def extend(self, problem: _Problem, g: int) -> tuple[_States, Ints, Ints]:
         """Every state with every option of one more group, without the dominated ones.
 
         Returns states, parents, choices.
         """
-        new_costs = (self.costs[:, :, None] + costs[:, None, options]).reshape(len(costs), -1)
-        new_values = (self.values[:, None] + values[options]).ravel()
-        order = np.lexsort((-new_values, *new_costs[::-1]))
-        order = order[_undominated(new_costs[:, order], new_values[order])]
+        options = np.flatnonzero(problem.kept[g])
+        new = _States(
+            tuple(_sums(x, c[g, options]) for x, c in zip(self.costs, problem.costs, strict=True)),
+            _sums(self.values, problem.values[g, options]),
+        )
+        order = _best(np.stack([ranks(cost) for cost in new.costs]), new.values)
         parents, option = np.divmod(order, len(options))
-        return _States(new_costs[:, order], new_values[order]), parents, options[option]
+        return new.at(order), parents, options[option]
 
 
-def _undominated(costs: Ints, values: Floats) -> Bools:
+def _sums(totals: Ints, numbers: Numbers) -> Ints:
+    """Every total (limbs, n) with every number."""
+    added = wide(numbers.tolist(), len(totals))
+    return plus(totals[:, :, None], added[:, None, :]).reshape(len(totals), -1)
+
+
+def _best(costs: Ints, values: Ints) -> Ints:
+    """The undominated states by cost: costs (budgets, n), values (limbs, n)."""
+    places = np.arange(values.shape[1])
+    if len(costs) == 1 and len(values) > 1:  # most go by their leading digits alone
+        leading = rough(values)
+        places = np.lexsort((-leading, costs[0]))
+        leading = leading[places]
+        ahead = leading - np.concatenate(([-1.0], np.maximum.accumulate(leading)[:-1]))
+        places = places[ahead >= 0]
+        if (ahead != 0).all():
+            return places
+    exact = ranks(values[:, places])
+    order = np.lexsort((-exact, *costs[::-1, places]))
+    return places[order[_undominated(costs[:, places[order]], exact[order])]]
+
+
+def _undominated(costs: Ints, values: Ints) -> Bools:
     """Which states, sorted by cost and then by falling value, no earlier state makes pointless."""
     if len(costs) == 1:
-        before = np.concatenate(([-np.inf], np.maximum.accumulate(values)[:-1]))
+        before = np.concatenate(([-1], np.maximum.accumulate(values)[:-1]))
         return np.asarray(values > before)
     fresh = np.ones(len(values), bool)
     fresh[1:] = (costs[:, 1:] != costs[:, :-1]).any(axis=0)
@@ -174,51 +359,3 @@ def _walk(stages: tuple[tuple[Ints, Ints], ...], point: int) -> tuple[int, ...]:
         taken.append(int(choices[point]))
         point = int(parents[point])
     return tuple(reversed(taken))
-
-
-def _relax(
-    values: Floats, costs: Ints, allowed: Bools, limit: int
-) -> tuple[float, tuple[int, ...]]:
-    """The linear relaxation's price of one unit of cost, and a feasible solution.
-
-    The solution takes the relaxation's steps while they fit.
-    """
-    cheapest, steps = _hull(values, costs, allowed)
-    taken = [choice for choice, _ in cheapest]
-    left = limit - sum(cost for _, cost in cheapest)
-    price, stopped = 0.0, set()
-    for slope, g, choice, extra in sorted(steps, key=lambda step: -step[0]):
-        if g in stopped or extra > left:
-            price = price or slope  # the first step that does not fit sets the price
-            stopped.add(g)
-        else:
-            taken[g], left = choice, left - extra
-    return price, tuple(taken)
-
-
-def _hull(
-    values: Floats, costs: Ints, allowed: Bools
-) -> tuple[list[tuple[int, int]], list[tuple[float, int, int, int]]]:
-    """The upper hull of every group's (cost, value) points.
-
-    Returns each group's cheapest choice with its cost, and steps to dearer choices: value per cost,
-    group, choice, extra cost.
-    """
-    cheapest, steps = [], []
-    for g, row in enumerate(zip(values.tolist(), costs.tolist(), allowed.tolist(), strict=True)):
-        options = [
-            (cost, value, choice)
-            for choice, (value, cost, free) in enumerate(zip(*row, strict=True))
-            if free
-        ]
-        here = min(options, key=lambda option: (option[0], -option[1]))
-        cheapest.append((here[2], here[0]))
-        while ahead := [
-            option for option in options if option[0] > here[0] and option[1] > here[1]
-        ]:
-            slope, step = max(
-                ((option[1] - here[1]) / (option[0] - here[0]), option) for option in ahead
-            )
-            steps.append((slope, g, step[2], step[0] - here[0]))
-            here = step
-    return cheapest, steps

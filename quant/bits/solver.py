@@ -2,7 +2,7 @@
 
 One budget is solved exactly by `knapsack.solve`. Several start from `scipy.optimize.milp`, whose
 answer is checked in integers, improved by swaps, and then proven, or not, by the same dynamic
-program.
+program. What one budget leaves unproven is improved by swaps too.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import fsum
+from typing import Final
 
 import numpy as np
 
 from emqlang.quant.bits.budget import Budget
-from emqlang.quant.bits.knapsack import Bools, Floats, Ints, Optimum, front, prove, solve
+from emqlang.quant.bits.exact import Bools, Floats, Ints, Numbers, real, whole
+from emqlang.quant.bits.knapsack import Optimum, front, prove, solve
+
+_SAFE: Final = 2**60  # sums of costs below it are made in int64
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,15 @@ def assign(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Assignm
     if optimum is None:
         return None
     status = "optimal" if optimum.proven else "feasible"
-    gap, seconds = optimum.bound - optimum.value, time.perf_counter() - began
-    return Assignment(optimum.choices, optimum.value, status, gap, seconds)
+    seconds = time.perf_counter() - began
+    return Assignment(optimum.choices, optimum.value, status, optimum.gap, seconds)
+
+
+def total(scores: Floats | Numbers, choices: Sequence[int]) -> float:
+    """The sum of the groups' scores, rounded once; infinite where no float is that large."""
+    groups = np.arange(len(scores))
+    numbers, shift = whole(scores[groups, list(choices)], np.ones(len(scores), bool))
+    return real(sum(numbers.tolist()), shift)
 
 
 def pareto(scores: Floats, budget: Budget, allowed: Bools) -> list[tuple[int, Assignment]]:
@@ -73,10 +83,10 @@ def pareto(scores: Floats, budget: Budget, allowed: Bools) -> list[tuple[int, As
     seconds = time.perf_counter() - began
     return [
         (
-            budget.base + int(points.costs[i]),
-            Assignment(points.choices(i), float(points.values[i]), "optimal", 0.0, seconds),
+            budget.base + cost,
+            Assignment(points.choices(i), value, "optimal", 0.0, seconds),
         )
-        for i in range(len(points.costs))
+        for i, (cost, value) in enumerate(zip(points.costs, points.values, strict=True))
     ]
 
 
@@ -94,44 +104,61 @@ def sample(
     groups = np.arange(len(scores))
     within = np.ones(samples, bool)
     for budget in budgets:
-        within &= budget.costs[groups, drawn].sum(axis=1) <= budget.limit - budget.base
+        spent = _whole(budget.costs)[groups, drawn].sum(axis=1)
+        within &= np.asarray(spent <= budget.limit - budget.base, bool)
     if not within.any():
         return None
     feasible = drawn[within]
     best = feasible[scores[groups, feasible].sum(axis=1).argmax()]
     choices = tuple(int(c) for c in best)
-    score = fsum(scores[groups, choices])
-    return Assignment(choices, score, "feasible", float("inf"), time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Assignment(choices, total(scores, choices), "feasible", float("inf"), seconds)
 
 
 def shortfalls(budgets: Sequence[Budget], allowed: Bools) -> list[Shortfall]:
     """For every budget, the least that can be reached alone and with the others held."""
     result = []
     for i, budget in enumerate(budgets):
-        least = np.where(allowed, budget.costs, np.iinfo(np.int64).max).min(axis=1).sum()
-        alone = budget.base + int(least)
+        exact = budget.costs.astype(object)
+        alone = budget.base + int(np.where(allowed, exact, exact.max()).min(axis=1).sum())
         held: int | None = alone
         if others := [*budgets[:i], *budgets[i + 1 :]]:
-            optimum = _optimum(-budget.costs.astype(np.float64), others, allowed)
+            optimum = _optimum(-exact, others, allowed)
             held = None if optimum is None else budget.cost(optimum.choices)
         result.append(Shortfall(budget, alone, held))
     return result
 
 
-def _optimum(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Optimum | None:
+def _optimum(scores: Floats | Numbers, budgets: Sequence[Budget], allowed: Bools) -> Optimum | None:
     if not budgets:
         choices = tuple(int(c) for c in np.where(allowed, scores, -np.inf).argmax(axis=1))
-        value = fsum(scores[np.arange(len(scores)), choices])
-        return Optimum(choices, value, value, True)
+        return Optimum(choices, total(scores, choices), 0.0, True)
+    costs, floats = np.stack([budget.costs for budget in budgets]), _scaled(scores, allowed)
+    dearest = costs.max(axis=2).astype(object).sum(axis=1)  # a limit beyond that is none
+    limits = tuple(min(b.limit - b.base, int(d)) for b, d in zip(budgets, dearest, strict=True))
     if len(budgets) == 1:
-        return solve(scores, budgets[0].costs, allowed, budgets[0].limit - budgets[0].base)
-    costs = np.stack([budget.costs for budget in budgets])
-    limits = tuple(budget.limit - budget.base for budget in budgets)
-    start = _milp(scores, costs, allowed, limits)
-    if start is None:
-        return None
-    start = _polish(scores, costs, allowed, limits, start)
-    return prove(scores, costs, allowed, limits, _prices(scores, costs, allowed, limits), start)
+        optimum = solve(scores, costs[0], allowed, limits[0])
+        if optimum is None or optimum.proven:
+            return optimum
+        start: tuple[int, ...] | None = optimum.choices
+    else:
+        start = _milp(floats, costs, allowed, limits)
+    if start is not None:
+        start = _polish(floats, _whole(costs), allowed, limits, start)
+    prices = _prices(floats, costs, allowed, limits)
+    return prove(scores, costs, allowed, limits, prices, start)
+
+
+def _whole(costs: Ints) -> Ints | Numbers:
+    """Costs whose sums, over any choices, are exact: Python's integers where int64 is too small."""
+    small = int(np.abs(costs.astype(np.float64)).max()) * costs.shape[-2] < _SAFE
+    return costs if small else costs.astype(object)
+
+
+def _scaled(scores: Floats | Numbers, allowed: Bools) -> Floats:
+    """Scores as floats, over a power of two if differences could pass the largest float."""
+    floats = np.where(allowed, scores, 0).astype(np.float64)
+    return floats if np.abs(floats).max() < 1e300 else np.ldexp(floats, -100)
 
 
 def _milp(
@@ -145,9 +172,10 @@ def _milp(
     scale = float(np.where(allowed, shifted, 0.0).max()) or 1.0
     pick = np.kron(np.eye(groups), np.ones(choices))
     least = np.where(allowed, costs, np.iinfo(np.int64).max).min(axis=2)  # (budgets, groups)
-    room = np.array(limits) - least.sum(axis=1)
-    if (room < 0).any():
+    room = np.array(limits, object) - least.astype(object).sum(axis=1)
+    if min(room) < 0:
         return None
+    room = room.astype(np.float64)
     rows = (costs - least[:, :, None]).reshape(len(limits), -1) / np.maximum(room, 1)[:, None]
     # HiGHS may overstep by its tolerance: then ask again for a little less
     for margin in (0.0, 1e-9, 1e-6):
@@ -183,7 +211,7 @@ def _prices(
         result = linprog(
             -np.where(allowed, scores, 0.0).ravel() / scale,
             A_ub=costs.reshape(len(limits), -1) / room[:, None],
-            b_ub=np.array(limits) / room,
+            b_ub=np.array(limits, np.float64) / room,
             A_eq=np.kron(np.eye(groups), np.ones(choices)),
             b_eq=np.ones(groups),
             bounds=[(0.0, float(a)) for a in allowed.ravel()],
@@ -193,7 +221,11 @@ def _prices(
 
 
 def _polish(
-    scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...], start: tuple[int, ...]
+    scores: Floats,
+    costs: Ints | Numbers,
+    allowed: Bools,
+    limits: tuple[int, ...],
+    start: tuple[int, ...],
 ) -> tuple[int, ...]:
     """Better by changing one group or two, while that can be done within the limits."""
     groups = np.arange(len(scores))
@@ -203,7 +235,7 @@ def _polish(
     while True:
         gain = scores[at_group, at_choice] - scores[at_group, taken[at_group]]
         extra = costs[:, at_group, at_choice] - costs[:, at_group, taken[at_group]]
-        left = np.array(limits) - costs[:, groups, taken].sum(axis=1)
+        left = np.array(limits, costs.dtype) - costs[:, groups, taken].sum(axis=1)
         # Changing a group to what it has costs and gains nothing: single swaps are pairs too.
         pair_gain = gain[:, None] + gain
         fits = ((extra[:, :, None] + extra[:, None, :]) <= left[:, None, None]).all(axis=0)
@@ -216,7 +248,8 @@ def _polish(
 
 
 def _fits(costs: Ints, choices: tuple[int, ...], limits: tuple[int, ...]) -> bool:
-    return bool((costs[:, np.arange(len(choices)), choices].sum(axis=1) <= np.array(limits)).all())
+    spent = _whole(costs)[:, np.arange(len(choices)), choices].sum(axis=1)
+    return all(cost <= limit for cost, limit in zip(spent.tolist(), limits, strict=True))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emqlang.quant.bits.knapsack import Bools
+from emqlang.quant.bits.exact import Bools
 from emqlang.quant.bits.menu import Choice, weight_widths
 from emqlang.quant.networks.batches import chunks, feed, slice_rows
 from emqlang.quant.networks.layers import Layer

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.bits.knapsack import Bools, Ints
+from emqlang.quant.bits.exact import Bools, Ints
 
 SEARCH_SHARE = 0.7  # of the rows, the first drawn, may be searched on; the others are held out
 

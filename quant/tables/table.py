@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.configuration import configuration_text
-from emqlang.quant.bits.knapsack import Ints
+from emqlang.quant.bits.exact import Ints
 from emqlang.quant.bits.menu import Choice, parse_choice
 from emqlang.quant.networks.network import Network
 from emqlang.quant.tables.ledger import Ledger

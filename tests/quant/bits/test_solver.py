@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
 from math import fsum, inf
 
@@ -143,3 +144,84 @@ def test_sampling_is_seeded_within_budget_and_no_better_than_the_optimum() -> No
     assert limit[0].cost(drawn[0].choices) <= limit[0].limit
     assert drawn[0].score <= exact.score + 1e-12
     assert sample(scores, [budget(costs, 1)], allowed, 100, rng) is None
+
+
+def exactly(scores: np.ndarray, choices: tuple[int, ...]) -> Fraction:
+    return sum(
+        (Fraction(float(row[c])) for row, c in zip(scores, choices, strict=True)), Fraction()
+    )
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=200)
+def test_optimal_means_optimal_in_exact_arithmetic(seed: int) -> None:
+    """Scores over up to 100 decades, ties, costs up to 2**62, no budget to three."""
+    rng = np.random.default_rng(seed)
+    groups, choices, count = (int(rng.integers(*ends)) for ends in ((1, 6), (1, 5), (0, 4)))
+    decades = float(rng.choice([0, 3, 30, 100]))
+    scale = 10.0 ** rng.uniform(-decades / 2, decades / 2, (groups, 1))
+    drawn = rng.normal(size=(groups, choices)), rng.integers(-3, 4, (groups, choices))
+    scores = drawn[int(rng.random() < 0.3)] * scale
+    largest = int(rng.choice([5, 1000, 2**40, 2**62]))
+    costs = np.sort(rng.integers(0, largest, (count, groups, choices), endpoint=True), axis=2)
+    ends = [[sum(map(int, cost[:, end])) for end in (0, -1)] for cost in costs]
+    limits = [low + int(rng.uniform(-0.05, 1.2) * (high - low)) for low, high in ends]
+    names = ("size", "bops", "latency")[:count]
+    budgets = [budget(*pair, name=name) for *pair, name in zip(costs, limits, names, strict=True)]
+    totals = [
+        (exactly(scores, chosen), [-b.cost(chosen) for b in budgets])
+        for chosen in product(range(choices), repeat=groups)
+        if all(b.cost(chosen) <= b.limit for b in budgets)
+    ]
+    found = assign(scores, budgets, np.ones(scores.shape, bool))
+    if not totals:
+        assert found is None
+        return
+    assert found is not None and (found.status, found.gap) == ("optimal", 0)
+    assert all(b.cost(found.choices) <= b.limit for b in budgets)
+    assert exactly(scores, found.choices) == max(totals)[0]
+    if count == 1:  # and of equal ones the cheapest
+        assert [-budgets[0].cost(found.choices)] == max(totals)[1]
+
+
+def test_small_groups_count_beside_large_ones() -> None:
+    scores, allowed = np.array([[0.0, 1e72], [0.0, 1e50], [0.0, 1e-40]]), np.ones((3, 2), bool)
+    costs = np.array([[0, 1], [0, 1], [0, 1]])
+    loose = assign(scores, [budget(costs, 100)], allowed)
+    free = assign(scores, [], allowed)
+    assert loose is not None and free is not None
+    assert loose.choices == free.choices == (1, 1, 1)
+    assert [point.choices for _, point in pareto(scores, budget(costs, 0), allowed)] == [
+        (0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1),
+    ]  # fmt: skip
+
+
+def test_costs_that_int64_cannot_add_up() -> None:
+    costs = np.array([[0, 2**62]] * 3)
+    scores, allowed = np.array([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0]]), np.ones((3, 2), bool)
+    for limit, choices in ((2**62, (0, 0, 1)), (2**63, (0, 1, 1)), (3 * 2**62, (1, 1, 1))):
+        for count in (1, 2):
+            found = assign(scores, [budget(costs, limit), budget(costs, 2**70)][:count], allowed)
+            assert found is not None and (found.choices, found.status) == (choices, "optimal")
+    points = pareto(scores, budget(costs, 0), allowed)
+    assert [cost for cost, _ in points] == [0, 2**62, 2**63, 3 * 2**62]
+    drawn = sample(scores, [budget(costs, 2**63)], allowed, 100, np.random.default_rng(0))
+    assert drawn is not None and drawn.choices == (0, 1, 1)
+
+
+def test_scores_that_add_up_to_no_float_are_compared_all_the_same() -> None:
+    scores, allowed = np.array([[0.0, 1.7e308], [0.0, 1.7e308], [0.0, -1.0]]), np.ones((3, 2), bool)
+    for limit in (1, 100):
+        found = assign(scores, [budget(np.array([[0, 1]] * 3), limit)], allowed)
+        assert found is not None and sum(found.choices) == min(limit, 2)
+    assert found is not None and found.score == inf and found.choices == (1, 1, 0)
+
+
+def test_what_one_budget_cannot_prove_is_polished() -> None:
+    """Scores that are the costs: a sum of subsets, of which nothing can be ruled out."""
+    rng = np.random.default_rng(0)
+    costs = np.outer(rng.integers(1000, 2_000_000, 40), np.arange(2, 7))
+    limit = int(costs[:, 0].sum() + 0.37 * (costs[:, -1] - costs[:, 0]).sum())
+    found = assign(costs.astype(float), [budget(costs, limit)], np.ones(costs.shape, bool))
+    assert found is not None and found.status == "feasible"
+    assert limit - found.score == pytest.approx(found.gap, rel=1e-6) and found.gap < 1000
