@@ -74,6 +74,8 @@ def collect(
     Raises E301 to E309, E401, E403.
     """
     arguments.network(model)
+    arguments.check(forward=forward, loss=loss, images=images, device=device, seed=seed)
+    arguments.check(hessian_samples=hessian_samples)
     options = WorkbenchOptions(
         model=model if isinstance(model, str) else "resnet18-fmnist",
         data=data if isinstance(data, str) else None,
@@ -109,9 +111,11 @@ def score(
     None, float64; `groups`, `choices`. Raises E1xx and E2xx for texts, E303 for a proxy that needs
     images and has none.
     """
-    proxies = [proxy] if isinstance(proxy, str | Program) else proxy
+    proxies = proxy if isinstance(proxy, Sequence) and not isinstance(proxy, str) else [proxy]
+    arguments.check(statistics=statistics)
     programs: list[Program] = []
     for each in proxies:
+        arguments.check(proxy=each)
         programs += library.find(each) if isinstance(each, str) else [each]
     tables = _scored(statistics, programs, tied)
     return tables[0] if proxies is not proxy and len(tables) == 1 else tables
@@ -125,6 +129,7 @@ def costs(
     Each has `costs` (groups, choices) and `base` in integers; `cost(choices)` adds up a
     configuration. `accounting` is 'full', 'weights' or 'emq'.
     """
+    arguments.check(statistics=statistics, accounting=accounting, act_bits=act_bits)
     constraints = Constraints(accounting=accounting, act_bits=act_bits)
     problem = Problem.of(statistics.network, statistics.choices, constraints)
     return {budget.quantity.name: budget for budget in problem.measures()}
@@ -154,6 +159,10 @@ def assign(
     bits. Raises E403 without a budget, E404 for a bad one, E405 where the budgets cannot be met,
     naming the least each can be, E402 for `fix`, E501 for scores that are not finite.
     """
+    if not isinstance(proxy, ScoreTable):
+        arguments.check(proxy=proxy)
+    arguments.check(statistics=statistics, accounting=accounting)
+    arguments.check(act_bits=act_bits, method=method, samples=samples, seed=seed)
     constraints = Constraints(
         size=arguments.amount("size", size),
         bops=arguments.amount("bops", bops),
@@ -198,6 +207,7 @@ def quantize(
     """
     wanted = CALIBRATION if images is None else images
     how = arguments.procedure(settings, wanted)
+    arguments.check(forward=forward, progress=progress)
     recipe = _recipe(recipe)
     arguments.network(model)
     if isinstance(data, str):
@@ -226,6 +236,7 @@ def evaluate(
     to compare with, E304, E305, E308, E312.
     """
     data = arguments.batches(data)
+    arguments.check(metric=metric, forward=forward)
     for network in (model, reference) if reference is not None else (model,):
         arguments.network(network)
     if isinstance(data, str):

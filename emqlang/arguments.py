@@ -6,28 +6,79 @@ networks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from math import isfinite
-from typing import Any, SupportsFloat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf, isfinite
+from numbers import Integral
+from typing import Any, Final, SupportsFloat
 
+import torch
 from torch import nn
 
 from emqlang.grammar.diagnostics import EmqError, error, nearest
+from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import QUANTITIES
 from emqlang.quant.networks.batches import rows
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Procedure
+from emqlang.tasks.workbench import Workbench
 
+Check = tuple[Callable[[Any], bool], str]  # whether a value is allowed, and what is
 CALIBRATION = Procedure().images  # images that calibrate, where nothing else is said
 _EXACT = {"size": "{}B", "bops": "{}e-6M", "latency": "{}ns", "avg-bits": "{}"}
+
+
+def check(**values: Any) -> None:
+    """Raises E403 for the first value that its row of the table does not allow."""
+    for name, value in values.items():
+        allowed, wanted = CHECKS[name]
+        if not allowed(value):
+            raise _wrong(name, value, wanted)
+
+
+def _whole(least: int, most: float = inf) -> Check:
+    wanted = f"a whole number, {least} or more" if most == inf else f"one of {least} to {most}"
+    return lambda value: _is_whole(value) and least <= value <= most, wanted
+
+
+def _one_of(*words: str) -> Check:
+    return lambda value: value in words, f"one of {', '.join(words)}"
+
+
+def _function(of: str) -> Check:
+    return lambda value: value is None or callable(value), f"a function of {of}"
+
+
+def _is_device(value: Any) -> bool:
+    try:
+        return value == "auto" or (isinstance(value, str) and bool(torch.device(value)))
+    except RuntimeError:
+        return False
+
+
+CHECKS: Final[Mapping[str, Check]] = {
+    "accounting": _one_of("full", "weights", "emq"),
+    "act_bits": _whole(2, 8),
+    "device": (_is_device, "'auto', 'cpu' or 'cuda'"),
+    "forward": _function("model and batch"),
+    "hessian_samples": _whole(2),
+    "images": _whole(1),
+    "loss": (lambda value: isinstance(value, str) or callable(value), "'label', or a function"),
+    "method": _one_of("exact", "sample"),
+    "metric": _function("outputs and batch"),
+    "progress": _function("progress"),
+    "proxy": (lambda value: isinstance(value, str | Program), "a text or a program"),
+    "samples": _whole(1),
+    "seed": _whole(0),
+    "statistics": (lambda value: isinstance(value, Workbench), "what emq.collect returns"),
+}
 
 
 def listed(name: str, value: Any) -> str:
     """A menu: '2,3,4', 4, or [2, 3, 4]."""
     if isinstance(value, str):
         return value
-    entries = [value] if isinstance(value, int) else value
+    entries = [value] if _is_whole(value) else value
     if isinstance(entries, Iterable):
         entries = list(entries)
         if entries and all(map(_entry, entries)):
@@ -108,16 +159,20 @@ def procedure(settings: Mapping[str, Any], images: int) -> Procedure:
         default = getattr(Procedure(), name)
         if type(value) is not type(default):
             raise _wrong(name, value, f"a value such as {default!r}")
+    check(images=images)
     chosen = Procedure(**settings, images=images)
-    for name in ("images", "iterations"):
-        if not _entry(value := getattr(chosen, name)) or isinstance(value, str) or value < 1:
-            raise _wrong(name, value, "a number, 1 or more")
+    if chosen.iterations < 1:
+        raise _wrong("iterations", chosen.iterations, "a whole number, 1 or more")
     return chosen
 
 
 def _entry(value: Any) -> bool:
     """Whether this is one entry of a menu."""
-    return isinstance(value, int | str) and not isinstance(value, bool)
+    return isinstance(value, str) or _is_whole(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _wrong(name: str, value: Any, wanted: str) -> EmqError:

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from plain import batches, network
@@ -30,7 +31,7 @@ def code(call: Any) -> str:
     ("name", "forms"),
     [
         ("bits", ("2,4,8", [2, 4, 8], (2, 4, 8), ["2", "4", "8"])),
-        ("bits", ("4", 4, [4])),
+        ("bits", ("4", 4, [4], np.array([4]), np.int64(4))),
         ("menu", ("W2A8,W4A8", ["W2A8", "W4A8"])),
     ],
 )
@@ -119,6 +120,44 @@ def test_few_images_calibrate_unless_a_number_is_said(statistics: Workbench) -> 
         (lambda s, r: emq.evaluate(None, batches()), "E305"),
         (lambda s, r: emq.evaluate(network(), None), "E304"),
         (lambda s, r: emq.evaluate(network(), batches(), reference=3), "E305"),
+        (lambda s, r: emq.evaluate(network(), batches(), 3), "E403"),
+        (lambda s, r: emq.quantize(network(), r, batches(), progress=3), "E403"),
+        (lambda s, r: emq.score(None, s), "E403"),
+        (lambda s, r: emq.score(["numel", 3], s), "E403"),
+        (lambda s, r: emq.score("numel", network()), "E403"),
+        (lambda s, r: emq.score(emq.score("numel", s), s), "E403"),
+        (lambda s, r: emq.score("numel", s, tied="x"), "E403"),
+        (lambda s, r: emq.assign(None, s, avg_bits=3), "E403"),
+        (lambda s, r: emq.assign(["numel"], s, avg_bits=3), "E403"),
+        (lambda s, r: emq.assign("numel", None, avg_bits=3), "E403"),
+        *(
+            (lambda s, r, bad=bad: emq.assign("numel", s, avg_bits=3, **bad), "E403")
+            for bad in (
+                {"accounting": "x"},
+                {"method": "x"},
+                {"samples": 0},
+                {"samples": "9"},
+                {"seed": -1},
+                {"act_bits": 99},
+                {"act_bits": "8"},
+            )
+        ),
+        (lambda s, r: emq.costs(None), "E403"),
+        (lambda s, r: emq.costs(s, accounting="x"), "E403"),
+        *(
+            (lambda s, r, bad=bad: emq.collect(network(), batches(), **bad), "E403")
+            for bad in (
+                {"loss": None},
+                {"images": "64"},
+                {"images": 0},
+                {"hessian_samples": 1},
+                {"device": "gpu"},
+                {"device": None},
+                {"seed": "a"},
+                {"forward": 3},
+            )
+        ),
+        (lambda s, r: emq.load(None), "E305"),
         (lambda s, r: emq.load_recipe("no such file"), "E301"),
         (lambda s, r: emq.load_quantized("no such folder"), "E301"),
     ],

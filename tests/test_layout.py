@@ -22,7 +22,7 @@ BELOW = {
     "scores": ("compiler", "grammar"),
     "evolve": ("scores", "compiler", "grammar", "store"),
     "tasks": ("evolve", "scores", "compiler", "quant", "grammar", "store"),
-    "arguments": ("quant", "grammar"),
+    "arguments": ("tasks", "scores", "quant", "grammar"),
     "api": ("arguments", "tasks", "scores", "quant", "grammar"),
     "experiments": ("tasks", "evolve", "scores", "compiler", "quant", "grammar", "store"),
     "views": ("experiments", "tasks", "evolve", "scores", "compiler", "quant", "grammar", "store"),

@@ -75,6 +75,9 @@ def load(
     input    the shape of an image, as 1x28x28, where the network itself does not say
     Raises E301, E302, E305 to E309; E403 for a bad shape, or one that nobody asks for.
     """
+    if not isinstance(text, str):
+        help = "emq.collect and emq.quantize take a torch.nn.Module as it is"
+        raise error("E305", f"the name of a network is a {type(text).__name__}", help)
     spec = MODELS.get(text)
     if spec is None:
         module, example = _made_by(text, seed)
