@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from glob import escape
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
@@ -30,15 +31,40 @@ def is_folder(path: Path | str) -> bool:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes beside `path` and renames, so that nobody ever sees half a file; makes folders."""
+    """Writes beside `path` and renames, so that nobody ever sees half a file; makes folders.
+
+    Where `path` is a link, what it points to is written. What others left behind that were killed
+    while they wrote the same file is removed.
+    """
+    path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{token_hex(4)}")
+    stem = path.name.encode()[:150].decode(errors="ignore")
+    _sweep(path.parent, stem)
+    part = path.with_name(f".{stem}.{os.getpid()}.{token_hex(4)}.part")
     try:
         write(part)
         part.chmod(0o644)  # safetensors leaves its files to the owner alone
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, stem: str) -> None:
+    """Removes the parts of a file whose writers are dead."""
+    for part in folder.glob(f".{escape(stem)}.*.part*"):
+        writer = part.name.removeprefix(f".{stem}.").partition(".")[0]
+        if writer.isdecimal() and not _lives(int(writer)):
+            part.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 import click
 
 from emqlang import __version__
+from emqlang.cli import signals
 from emqlang.cli.base import LazyGroup, write_lines
 from emqlang.grammar import diagnostics as status
+from emqlang.grammar.diagnostics import error
+from emqlang.views import render
 
 SECTIONS = {
     "Scores": {
@@ -64,7 +67,7 @@ EXIT_STATUS = {
     status.EXIT_DATA: "a file, weights or images are missing or unreadable",
     status.EXIT_NOT_FINITE: "a score is not finite",
     status.EXIT_INTERNAL: "internal error",
-    status.EXIT_INTERRUPTED: "interrupted",
+    status.EXIT_INTERRUPTED: "interrupted (143 by SIGTERM, 129 by SIGHUP)",
 }
 
 
@@ -109,8 +112,15 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader has seen enough; what is left in the buffer goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return status.EXIT_OK
+    except OSError as reason:  # a full disk, or a file that went away
+        said, path = (reason.strerror or str(reason)).lower(), str(reason.filename or "<stdout>")
+        failure = error("E301", f"a file cannot be read or written: {said}", path=path)
+        render.diagnostics(failure.diagnostics)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failure.exit_status
 
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    signals.install()
+    sys.exit(signals.exit_status(run(sys.argv[1:])))

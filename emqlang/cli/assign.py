@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emqlang.cli.base import declare
-from emqlang.cli.options import FILE, Expression, Share, budgets, calib_images, network, pick, shown
+from emqlang.cli.base import cached, declare
+from emqlang.cli.options import Expression, Share, budgets, calib_images, network, pick, shown
+from emqlang.cli.outputs import output
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     "emqlang assign fisher_error --avg-bits 3",
     "emqlang assign hawq_v2 --size 0.3MiB --fix 'conv1=8,fc=8' --out recipe.json",
     "emqlang assign fisher_error --max-drop 1%",
+    kept=cached,
 )
 @click.argument("word", metavar="EXPR", type=Expression(), required=False)
 @budgets
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 )
 @calib_images
 @click.option("--test", metavar="WHAT", help="Validation images of --max-drop, as --data.")
-@click.option("--out", metavar="FILE", type=FILE, help="Write the recipe here.")
+@output("--out", Output(), "Write the recipe here.")
 @network
 @shown("assign", csv=True)
 @click.pass_context

@@ -12,8 +12,11 @@ import click
 from click.exceptions import Abort, ClickException, Exit
 
 from emqlang.cli.options import Expression, protect
+from emqlang.cli.outputs import claimed
 from emqlang.grammar.diagnostics import EXIT_INTERNAL, EmqError, nearest
 from emqlang.views import render
+
+Kept = Callable[[Mapping[str, Any]], str]
 
 
 class Formatter(click.HelpFormatter):
@@ -35,10 +38,12 @@ class Command(click.Command):
 
     context_class = Context
 
-    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, examples: tuple[str, ...] = (), kept: Kept | None = None, **kwargs: Any
+    ) -> None:
         kwargs["params"] = [*kwargs.get("params", ()), *_common()]
         super().__init__(*args, **kwargs)
-        self.examples = examples
+        self.examples, self.kept = examples, kept
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_usage(ctx, formatter)
@@ -66,7 +71,12 @@ class Command(click.Command):
 
         try:
             uses.check(ctx)
-            return super().invoke(ctx)
+            with claimed(ctx):
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if self.kept is not None:
+                render.note(f"interrupted: {self.kept(ctx.params)}")
+            raise
         except EmqError as failure:
             render.failure(failure.diagnostics, as_json=ctx.params.get("as_json", False))
             ctx.exit(failure.exit_status)
@@ -121,7 +131,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (ClickException, Exit, Abort, BrokenPipeError):
+        except (ClickException, Exit, Abort, OSError):  # the last: a full disk, a closed pipe
             raise
         except Exception as crash:  # the boundary: whatever gets here is a bug of ours
             render.internal_error(
@@ -131,10 +141,20 @@ class LazyGroup(click.Group):
 
 
 def declare(
-    name: str, *examples: str, epilog: str | None = None
+    name: str, *examples: str, epilog: str | None = None, kept: Kept | None = None
 ) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command; its docstring is the help."""
-    return click.command(name, cls=Command, examples=examples, epilog=epilog)
+    """Make a function a command; its docstring is the help.
+
+    kept  says of the command's parameters what an interruption leaves, and how to go on
+    """
+    return click.command(name, cls=Command, examples=examples, epilog=epilog, kept=kept)
+
+
+def cached(params: Mapping[str, Any]) -> str:
+    """What an interruption leaves of a command that collects statistics."""
+    if params.get("cache", True):
+        return "finished statistics are in the cache, and the same command goes on from them"
+    return "nothing is kept under --no-cache"
 
 
 def write_lines(formatter: click.HelpFormatter, title: str, lines: tuple[str, ...]) -> None:

@@ -20,7 +20,9 @@ from emqlang.grammar.ops import CALLS
 from emqlang.grammar.program import Program, parse
 from emqlang.grammar.text import printer
 from emqlang.grammar.text.tokens import BINDING, open_bracket
+from emqlang.store import write_text
 from emqlang.tasks.eval import evaluate
+from emqlang.tasks.outputs import Output
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 from emqlang.views import eval as evaluation
 from emqlang.views import explain, ops, render, show
@@ -152,20 +154,14 @@ def _time(repl: Repl, rest: str) -> None:
 
 
 def _save(repl: Repl, rest: str) -> None:
-    """:save FILE               write what was bound to an .emq file"""
+    """:save FILE               write what was bound to an .emq file; --force replaces one"""
+    words = rest.split()
+    force, rest = "--force" in words, " ".join(word for word in words if word != "--force")
     if not rest:
         raise error("E403", "':save' needs a file name", ":save proxies.emq")
-    if Path(rest).exists():
-        raise error("E403", "there is such a file already", "give another name", path=rest)
     lines = [f"{name} = {printer.show(expr)}\n" for name, expr in repl.bound.items()]
-    try:
-        Path(rest).write_text("".join(lines), encoding="utf-8")
-    except OSError as problem:
-        raise error(
-            "E301",
-            f"the file cannot be written: {(problem.strerror or str(problem)).lower()}",
-            path=rest,
-        ) from None
+    with Output().claimed(Path(rest), force=force):
+        write_text(Path(rest), "".join(lines))
     render.note(f"{len(lines)} {'name' if len(lines) == 1 else 'names'} written to {rest}")
 
 

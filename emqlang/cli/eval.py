@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emqlang.cli.base import declare
+from emqlang.cli.base import cached, declare
 from emqlang.cli.options import expressions, library_proxies, network, pick, shown
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     'emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"',
     "emqlang eval --proxy synflow --proxy size --config 4,4,3,3,2,2,2,2,2,2,2,2,2,2,2,2,2,4",
     "emqlang eval 'bits * mean(abs(w))' --model resnet18 --weights random --json",
+    kept=cached,
 )
 @expressions
 @library_proxies

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +27,27 @@ from emqlang.cli.options import (
     tables,
     workers,
 )
+from emqlang.cli.outputs import claim, output
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 if TYPE_CHECKING:
     from emqlang.tasks.evolve import EvolveResult
 
 limit = partial(click.option, type=POSITIVE)
+RUN = Output(
+    folder=True,
+    finished=("run.sqlite",),
+    replaced=("run.sqlite",),
+    said="the folder holds a run already",
+    hint="resume it with --resume, or give another --out",
+)
+RESUMED = Output(folder=True, finished=(), made=False)
+
+
+def _kept(params: Mapping[str, Any]) -> str:
+    """What an interruption leaves that is not waited for."""
+    return "finished steps are kept: emqlang evolve --resume FOLDER goes on from the last one"
 
 
 @declare(
@@ -38,19 +55,10 @@ limit = partial(click.option, type=POSITIVE)
     "emqlang evolve",
     "emqlang evolve --table resnet18-fmnist-all --table vgg-fmnist-all --evals 50000 --workers 2",
     "emqlang evolve --resume runs/evolve-1 --budget 5m",
+    kept=_kept,
 )
-@click.option(
-    "--out",
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the run.  [default: runs/evolve-N]",
-)
-@click.option(
-    "--resume",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="Resume a run with its settings.",
-)
+@output("--out", RUN, "Folder of the run.  [default: runs/evolve-N]")
+@output("--resume", RESUMED, "Resume a run with its settings.")
 @limit(
     "--evals",
     help="Stop after this many evaluated programs.  [default: 20000; 1000 steps with emq]",
@@ -143,10 +151,13 @@ def command(
 
     settings, evaluation = evolve.search_settings(options), pick(EvaluationOptions, options)
     command, pool = shlex.join(["emqlang", *sys.argv[1:]]), Workers(workers, backend)
-    with render.progress() as progress:
+    folder = out or evolve.free_folder()
+    with ExitStack() as stack:
+        progress = stack.enter_context(render.progress())
         if resume is not None:
             search = evolve.resume(resume, pool, progress)
         else:
-            folder = out or evolve.free_folder()
+            if out is None:
+                stack.enter_context(claim(RUN, folder))
             search = evolve.begin(settings, evaluation, folder, command, pool, progress)
         return evolve.advance(search, Budget(evals, steps, seconds), progress)

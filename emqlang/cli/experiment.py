@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,20 @@ from emqlang.cli.options import (
     tables,
     workers,
 )
+from emqlang.cli.outputs import claim
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 if TYPE_CHECKING:
     from emqlang.experiments.study import Study
+
+# Trials that are there are gone on with if they are the same, and refused if not.
+TRIALS = Output(folder=True, finished=(), replaced=("experiment.json", "*/[0-9]*.json"))
+
+
+def _kept(params: Mapping[str, Any]) -> str:
+    """What an interruption leaves."""
+    return "finished trials are kept, and the same command goes on from them"
 
 
 @declare(
@@ -30,6 +41,7 @@ if TYPE_CHECKING:
     "emqlang experiment",
     "emqlang experiment table3 --workers 2 --plot table3.svg",
     "emqlang experiment figure4 --seeds 3 --size 500",
+    kept=_kept,
 )
 @click.argument("name", metavar="[NAME]", type=Words("name", experiment_names), default="")
 @click.option(
@@ -84,7 +96,7 @@ def command(
         plots.check(plot)
     plan = StudyPlan.of(name, seeds, size, pick(EvaluationOptions, options), only)
     folder = out or Path("experiments") / name
-    with render.progress() as progress:
+    with claim(TRIALS, folder), render.progress() as progress:
         study = conduct(plan, folder, Workers(workers, backend), progress)
     if plot is not None:
         plots.panels(study, plot)

@@ -14,7 +14,9 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from emqlang.cli.outputs import output
 from emqlang.grammar.diagnostics import EXIT_OK
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 POSITIVE = click.IntRange(min=1)
@@ -331,12 +333,10 @@ partial_table = click.option(
     "--partial", is_flag=True, help="Accept the rows so far of a table that is still being built."
 )
 
-plot_file = click.option("--plot", metavar="FILE", type=FILE, help="Also write a plot: SVG or PNG.")
+plot_file = output("--plot", Output(), "Also write a plot: SVG or PNG.")
 
 run_folder = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-emq_file = click.option(
-    "--emq", metavar="FILE", type=FILE, help="Also write the programs as a .emq file."
-)
+emq_file = output("--emq", Output(), "Also write the programs as a .emq file.")
 
 workers = stack(
     count("--workers", default=1, help="Tasks at a time; they change no result."),

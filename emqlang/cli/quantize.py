@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
 
-from emqlang.cli.base import declare
+from emqlang.cli.base import cached, declare
 from emqlang.cli.options import (
     FILE,
-    FOLDER,
     Expression,
     budgets,
     calib_images,
@@ -23,12 +23,30 @@ from emqlang.cli.options import (
     test_images,
 )
 from emqlang.cli.options import network as network_options
+from emqlang.cli.outputs import output
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 if TYPE_CHECKING:
     from emqlang.tasks.quantize import Comparison
+
+RESULT = Output(
+    folder=True,
+    finished=("recipe.json", "model.safetensors"),
+    said="the folder holds a quantized network or a recipe already",
+    hint="give another --out",
+)
+
+
+def _kept(params: Mapping[str, Any]) -> str:
+    """What an interruption leaves."""
+    if params["rounding"] == "nearest":
+        return cached(params)
+    if params["out"] is None:
+        return "what was learned is lost; with --out it is kept, and the same command goes on"
+    return f"what was learned is kept in {params['out']}, and the same command goes on from it"
 
 
 @declare(
@@ -36,6 +54,7 @@ if TYPE_CHECKING:
     "emqlang quantize fisher_error --avg-bits 3",
     "emqlang quantize --recipe recipe.json --rounding brecq --iters 1000 --out quantized",
     "emqlang quantize --config 4 --rounding adaround --iters 500",
+    kept=_kept,
 )
 @click.argument("word", metavar="[EXPR]", type=Expression(), required=False)
 @click.option(
@@ -67,9 +86,7 @@ if TYPE_CHECKING:
     help="Leave out the 8-bit check.",
 )
 @test_images
-@click.option(
-    "--out", metavar="FOLDER", type=FOLDER, help="Write recipe.json and model.safetensors."
-)
+@output("--out", RESULT, "Write recipe.json and model.safetensors.")
 @budgets
 @network_options
 @shown("quantize")
@@ -114,4 +131,6 @@ def command(
         splits = Splits.of(network, workbench.data, workbench.test, images, workbench.seed)
         render.diagnostics(dict.fromkeys((*warnings, *splits.warnings)))
         recipe = replace(recipe, origin=workbench.origin)
-        return Quantization(network, splits, quantization, progress).run(recipe, out, estimate)
+        return Quantization(network, splits, quantization, progress).run(
+            recipe, out, estimate, render.note
+        )

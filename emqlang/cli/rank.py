@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emqlang.cli.base import declare
+from emqlang.cli.base import cached, declare
 from emqlang.cli.options import (
     choice,
     count,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     "emqlang rank",
     "emqlang rank fisher_error 'log(abs(grad_synflow)) * sqrt(mean(abs(w)))' --against bit_sum",
     "emqlang rank mine.emq --table resnet18-fmnist-all --table vgg-fmnist-inner --json",
+    kept=cached,
 )
 @expressions
 @library_proxies

@@ -133,7 +133,9 @@ def _begin(plan: StudyPlan, folder: Path) -> None:
     ]
     if changed:
         message = f"the folder holds other trials: {'; '.join(changed)}"
-        raise error("E316", message, "give another --out", path=str(folder))
+        raise error(
+            "E316", message, "give another --out, or begin anew with --force", path=str(folder)
+        )
 
 
 def _file(trial: Trial) -> Path:

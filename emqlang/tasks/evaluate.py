@@ -48,9 +48,10 @@ def evaluate(
     if checkpoint is None:
         evaluation = reference.evaluate(images)
     else:
-        module = load_quantized(checkpoint, network).module
-        evaluation = ptq.evaluate(module, images, reference=reference)
-    warnings = (*network.warnings, *images.warnings)
+        quantized = load_quantized(checkpoint, network)
+        evaluation = ptq.evaluate(quantized.module, images, reference=reference)
+    older = () if checkpoint is None else quantized.diagnostics
+    warnings = (*network.warnings, *images.warnings, *older)
     return Evaluated(network, checkpoint, images.source, evaluation, warnings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from json import dumps
@@ -11,9 +12,8 @@ from time import perf_counter
 
 import torch
 from msgspec.structs import replace
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from emqlang.quant import sealed
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
 from emqlang.quant.ptq import quantize as ptq
@@ -23,7 +23,6 @@ from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme
 from emqlang.quant.ptq.rounding import Codes, Finished, RoundingProgress
 from emqlang.quant.ptq.splits import Splits
-from emqlang.store import write_atomically
 
 UNFINISHED = "unfinished.safetensors"  # in the folder of a result
 
@@ -80,19 +79,22 @@ class Quantization:
         recipe: Recipe,
         out: Path | None = None,
         estimate: Callable[[float], None] = lambda seconds: None,
+        note: Callable[[str], None] = lambda line: None,
     ) -> Comparison:
         """Quantizes, evaluates, and writes recipe and model.
 
         out       a folder, also for what is learned so far: an interrupted run resumes from it
         estimate  told how many seconds learned rounding will take, before it begins
+        note      told that the work goes on from what is there, or why it does not
         """
         began = perf_counter()
         checked = self._check() if self.options.check else None
-        quantized = self.quantize(recipe, out, estimate)
+        quantized = self.quantize(recipe, out, estimate, note)
         after = evaluate(quantized.module, self.splits.test, reference=self.reference)
         seconds = perf_counter() - began
         if out is not None:
             quantized.save(out)
+            (out / UNFINISHED).unlink(missing_ok=True)  # only now, for a kill may come at any time
         return Comparison(
             self.network, quantized, self.before, after, checked, self.splits, seconds, out
         )
@@ -102,12 +104,13 @@ class Quantization:
         recipe: Recipe,
         out: Path | None = None,
         estimate: Callable[[float], None] = lambda seconds: None,
+        note: Callable[[str], None] = lambda line: None,
     ) -> Quantized:
-        """The network by a recipe, with the options' ranges; `out` and `estimate` as in `run`."""
+        """The network by a recipe, with the options' ranges; the rest as in `run`."""
         options, recipe = self.options, with_range(recipe, self.options.range)
         finished = Finished()
         if out is not None and options.procedure.learned:
-            finished = _InFile(out / UNFINISHED, recipe, options)
+            finished = _InFile(out / UNFINISHED, recipe, options, note)
 
         def report(progress: RoundingProgress) -> None:
             if not progress.done:
@@ -123,7 +126,6 @@ class Quantization:
             finished=finished,
             progress=report,
         )
-        finished.forget()
         return quantized
 
     def _check(self) -> Check:
@@ -146,24 +148,38 @@ def with_range(recipe: Recipe, observer: str) -> Recipe:
 
 
 class _InFile(Finished):
-    """Finished units in a file that only the same recipe and options read."""
+    """Finished units in a file that only the same recipe and options read.
 
-    def __init__(self, path: Path, recipe: Recipe, options: QuantizeOptions) -> None:
-        self.path = path
+    note  told that the work goes on, or why it does not
+    """
+
+    def __init__(
+        self, path: Path, recipe: Recipe, options: QuantizeOptions, note: Callable[[str], None]
+    ) -> None:
+        self.path, self.note, self.layers = path, note, len(recipe.bits)
         facts = dumps([recipe.as_json(), asdict(options), torch.__version__])
         self.facts = {"of": blake2b(facts.encode(), digest_size=16).hexdigest()}
 
     def save(self, codes: Codes) -> None:
-        write_atomically(self.path, lambda file: save_file(dict(codes), file, self.facts))
-
-    def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
+        parts = {name: tensor.cpu().contiguous() for name, tensor in codes.items()}
+        sealed.write(self.path, parts, self.facts)
 
     def load(self) -> Codes:
         try:
-            with safe_open(self.path, framework="pt") as file:
-                if file.metadata() != self.facts:
-                    return {}
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):
+            codes, facts, whole = sealed.read(self.path)
+        except FileNotFoundError:
             return {}
+        except (OSError, ValueError) as reason:
+            return self._set_aside(str(reason))
+        if facts != self.facts or not whole:
+            return self._set_aside("it is of other bits, options or versions")
+        done = f"{len(codes):,} of {self.layers:,} layers are rounded"
+        self.note(f"{done} in {self.path}: going on with the others")
+        return codes
+
+    def _set_aside(self, reason: str) -> Codes:
+        aside = self.path.with_suffix(".damaged")
+        with suppress(OSError):
+            self.path.replace(aside)
+        self.note(f"what was learned before is not used: {reason}; it is now {aside}")
+        return {}

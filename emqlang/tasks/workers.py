@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,7 +66,8 @@ def _results(
 ) -> Iterator[Any]:
     from joblib import Parallel, delayed
 
-    calls = [delayed(_run)(os.getpid(), place, task, each) for place, each in arguments.items()]
+    parent = Parent(os.getpid(), threading.current_thread() is threading.main_thread())
+    calls = [delayed(_run)(parent, place, task, each) for place, each in arguments.items()]
     if backend == "ray":  # which returns whole lists of results
         for start in range(0, len(calls), ahead):
             yield from Parallel()(calls[start : start + ahead])
@@ -72,11 +75,43 @@ def _results(
     yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=ahead)(calls)
 
 
+@dataclass(frozen=True)
+class Parent:
+    """The process that has workers, and whether the thread that made them lives as long as it."""
+
+    process: int
+    on_main_thread: bool
+
+    def bind(self) -> None:
+        """Ends this process, a worker on its parent's machine, soon after the parent."""
+        if os.getppid() != self.process or _BOUND:  # a cluster's own worker
+            return
+        _BOUND.append(self.process)
+        if self.on_main_thread and sys.platform == "linux":
+            with suppress(OSError, AttributeError):
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        threading.Thread(target=self._watch, daemon=True).start()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):  # or what reads the parent's output would wait for the worker
+            os.dup2(nowhere, stream)
+
+    def _watch(self) -> None:
+        while os.getppid() == self.process:
+            time.sleep(WATCH)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+WATCH = 0.5  # seconds between two looks at the parent
+_BOUND: list[int] = []
+
+
 def _run(
-    parent: int, place: int, task: Callable[..., Any], arguments: Iterable[Any]
+    parent: Parent, place: int, task: Callable[..., Any], arguments: Iterable[Any]
 ) -> tuple[int, Any]:
     """A task in another process: on one thread, ignoring Ctrl-C, which the parent handles."""
-    if os.getpid() != parent:
+    if os.getpid() != parent.process:
+        parent.bind()
         from joblib.externals.loky import process_executor
 
         if "torch" in sys.modules:  # which the task's module has imported if it computes
@@ -84,7 +119,8 @@ def _run(
         # What a task keeps for the next one is not a leak.
         process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
     return place, task(*arguments)
 
 

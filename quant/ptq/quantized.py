@@ -7,8 +7,7 @@ everything else as it is, and the recipe; loading it gives the same outputs bit 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -17,20 +16,26 @@ from typing import Any
 
 import torch
 from msgspec import Struct, to_builtins
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
+from emqlang.quant import sealed
 from emqlang.quant.networks.batches import run, tensors
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.fidelity import LayerReport
 from emqlang.quant.ptq.grids import ActivationGrid, Grid
-from emqlang.quant.ptq.recipe import ModelIdentity, Recipe, Scheme, check_fits, parse_recipe
+from emqlang.quant.ptq.recipe import (
+    ModelIdentity,
+    Recipe,
+    Scheme,
+    check_fits,
+    load_recipe,
+    parse_recipe,
+)
 from emqlang.quant.ptq.sites import Site, attach
 from emqlang.quant.records import read_json, typed
-from emqlang.store import write_atomically
+from emqlang.store import is_file, is_folder
 
 FORMAT = "emqlang-quantized-1"
 SUFFIX = ".safetensors"
@@ -58,6 +63,7 @@ class Quantized:
     weights  layer -> its weight as integers
     inputs   the activation quantizers and where they sit
     report   one row per layer; empty for a network that was loaded
+    diagnostics  W610 for a checkpoint of an older version, which has no digest
     """
 
     module: nn.Module
@@ -65,13 +71,14 @@ class Quantized:
     weights: Mapping[str, QuantizedWeight]
     inputs: Sequence[tuple[Site, ActivationGrid]]
     report: tuple[LayerReport, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write a folder as `emqlang quantize` does, or the checkpoint alone: *.safetensors."""
         path = Path(path)
         if path.suffix != SUFFIX:
-            self.recipe.save(path / RECIPE)
-            path /= MODEL
+            self.save(path / MODEL)
+            return self.recipe.save(path / RECIPE)
         weights: Iterable[Any] = (self.module.get_submodule(name).weight for name in self.weights)
         known = {weight.data_ptr() for weight in weights}
         stored: dict[str, Tensor] = {}
@@ -83,7 +90,7 @@ class Quantized:
             parts = (weight.codes, weight.grid.scale, weight.grid.zero_point.to(torch.uint8))
             for part, value in zip(PARTS, parts, strict=True):
                 stored[f"{name}.weight.{part}"] = value.cpu().contiguous()
-        write_atomically(path, lambda file: save_file(stored, file, self._metadata()))
+        return sealed.write(path, stored, self._metadata())
 
     def _metadata(self) -> dict[str, str]:
         rows = [
@@ -153,7 +160,7 @@ def load_quantized(path: str | Path, network: Network) -> Quantized:
     recipe.
     """
     path = _file(path)
-    stored, metadata = _read(path)
+    stored, metadata, diagnostics = _read(path)
     recipe = parse_recipe(metadata["recipe"], str(path))
     layers = network.collection.layers
     check_fits(recipe, identity(network), [layer.name for layer in layers])
@@ -170,7 +177,7 @@ def load_quantized(path: str | Path, network: Network) -> Quantized:
             install(module, layer, weights[layer.name].values)
     inputs = _inputs(metadata["inputs"], str(path))
     attach(module, layers, [site for site, _ in inputs], {site.name: grid for site, grid in inputs})
-    return Quantized(module, recipe, weights, inputs)
+    return Quantized(module, recipe, weights, inputs, diagnostics=diagnostics)
 
 
 def _weight(
@@ -200,40 +207,48 @@ def _inputs(text: str, path: str) -> list[tuple[Site, ActivationGrid]]:
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """The recipe of a checkpoint, whose tensors are not read. Raises E301, E310."""
+    """The recipe of a checkpoint. Raises E301, E310, E311."""
     path = _file(path)
-    with _opened(path) as file:
-        return parse_recipe(_metadata(file, path)["recipe"], str(path))
+    return parse_recipe(_read(path)[1]["recipe"], str(path))
 
 
 def _file(path: str | Path) -> Path:
     path = Path(path)
-    return path / MODEL if path.is_dir() else path
+    return path / MODEL if is_folder(path) else path
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with _opened(path) as file:
-        metadata = _metadata(file, path)
-        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str], tuple[Diagnostic, ...]]:
+    """Tensors, metadata and W610 of a checkpoint.
 
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The open file. Raises E301, also for what goes wrong while it is read."""
+    Raises E301 for a file that is none or was edited, E311 if the recipe beside it is another's.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
+        stored, metadata, whole = sealed.read(path)
     except OSError as reason:
         raise error("E301", f"cannot read the checkpoint: {reason}", path=str(path)) from reason
-    except SafetensorError as reason:
+    except sealed.Changed as reason:
+        message = f"the checkpoint cannot be believed: {reason}"
+        raise error("E301", message, "quantize again", path=str(path)) from reason
+    except ValueError as reason:
         raise _no_checkpoint(path) from reason
-
-
-def _metadata(file: Any, path: Path) -> dict[str, str]:
-    metadata: dict[str, str] = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != FORMAT or not {"recipe", "inputs"} <= metadata.keys():
         raise _no_checkpoint(path)
-    return metadata
+    _check_beside(path, metadata["recipe"])
+    if whole:
+        return stored, metadata, ()
+    message = "the checkpoint is of an older version: whether it was edited cannot be told"
+    return stored, metadata, (Diagnostic("W610", message, path=str(path)),)
+
+
+def _check_beside(path: Path, text: str) -> None:
+    """Raises E311 if the folder's recipe was edited, or belongs to another checkpoint."""
+    beside = path.with_name(RECIPE)
+    if path.name != MODEL or not is_file(beside):
+        return
+    if load_recipe(beside) != parse_recipe(text, str(path)):
+        message = "the recipe says something else than the checkpoint beside it"
+        help = "the checkpoint holds its own recipe: remove this file, or quantize again"
+        raise error("E311", message, help, path=str(beside))
 
 
 def _no_checkpoint(path: Path) -> EmqError:

@@ -190,7 +190,8 @@ def _check_same(ledger: Ledger, builder: RowBuilder) -> None:
         changed.append(f"torch is {torch.__version__}, not {facts['versions']['torch']}")
     if changed:
         message = f"the table was begun with other settings: {'; '.join(changed)}"
-        raise error("E315", message, "give another --out", path=str(ledger.path))
+        help = "give another --out, or begin anew with --force"
+        raise error("E315", message, help, path=str(ledger.path))
 
 
 def _shipped_data(model: str) -> str | None:

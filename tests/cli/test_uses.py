@@ -17,7 +17,7 @@ from emqlang.grammar.diagnostics import EmqError
 
 __all__ = ["own"]  # a fixture
 
-EVERYWHERE = {"no_color", "debug", "help", "as_json", "as_csv"}
+EVERYWHERE = {"force", "no_color", "debug", "help", "as_json", "as_csv"}
 NETWORK = {"model", "weights", "data", "input", "seed"}
 MENU = {"bits", "menu"}
 TABLE = {"name", "partial"}

@@ -11,7 +11,6 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import (
-    FILE,
     calib_images,
     count,
     iterations,
@@ -22,10 +21,15 @@ from emqlang.cli.options import (
     test_images,
     workers,
 )
+from emqlang.cli.outputs import output
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 if TYPE_CHECKING:
     from emqlang.quant.tables.build import Built
+
+# A table that is there is gone on with if it is the same, and refused if not.
+TABLE = Output(finished=(), replaced=("",))
 
 
 @declare(
@@ -33,8 +37,9 @@ if TYPE_CHECKING:
     "emqlang bench build --out tables/resnet18-all.table",
     "emqlang bench build --fix 'conv1=8,fc=8' --rows 100 --workers 2 --out inner.table",
     "emqlang bench build --rounding brecq --iters 1000 --rows 24 --out brecq.table",
+    kept=lambda params: "measured rows are kept, and the same command goes on from them",
 )
-@click.option("--out", required=True, metavar="FILE", type=FILE, help="The table's file.")
+@output("--out", TABLE, "The table's file.", required=True)
 @count("--rows", default=425, help="Distinct configurations, drawn uniformly.")
 @click.option(
     "--menu",
@@ -84,4 +89,11 @@ def command(out: Path, workers: int, backend: str, **options: Any) -> Built:
     with render.progress() as progress:
         build = Build(out, Spec(**options), Workers(workers, backend).run, progress, line)
         render.diagnostics(build.builder.network.warnings)
+        note_goes_on(len(build.ledger.measured()), len(build.ledger.rows()))
         return build.finish()
+
+
+def note_goes_on(before: int, rows: int) -> None:
+    """Say that a table, or a rerun, goes on, and where."""
+    if 0 < before < rows:
+        render.note(f"{before:,} of {rows:,} rows are there: going on with the others")

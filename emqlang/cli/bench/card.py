@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from emqlang.cli.base import declare
-from emqlang.cli.options import FILE, table
+from emqlang.cli.options import table
+from emqlang.cli.outputs import output
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 
@@ -17,7 +17,7 @@ from emqlang.views import render
     "emqlang bench card resnet18-fmnist-all --out card.md",
 )
 @table
-@click.option("--out", metavar="FILE", type=FILE, help="Write it here.  [default: stdout]")
+@output("--out", Output(), "Write it here.  [default: stdout]")
 def command(name: str, out: Path | None) -> None:
     """Write a table's data card: command, hashes, licence, ceilings, as Markdown."""
     from emqlang.store import write_text

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import FILE, partial_table, table
+from emqlang.cli.options import partial_table, table
+from emqlang.cli.outputs import output
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 
@@ -17,7 +19,7 @@ from emqlang.views import render
     "emqlang bench export mine.table --out mine.parquet",
 )
 @table
-@click.option("--out", required=True, metavar="FILE", type=FILE, help="A .csv or .parquet.")
+@output("--out", Output(), "A .csv or .parquet.", required=True)
 @partial_table
 @click.pass_context
 def command(ctx: click.Context, /, name: str, out: Path, partial: bool) -> None:

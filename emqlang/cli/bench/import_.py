@@ -11,7 +11,12 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import FILE, network_only
+from emqlang.cli.outputs import output
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
+
+# A table that is there is gone on with if it is the same, and refused if not.
+TABLE = Output(finished=(), replaced=("",))
 
 
 @declare(
@@ -20,7 +25,7 @@ from emqlang.views import render
     "emqlang bench import PTQ-GT.pkl --model resnet18 --out mq-bench.table",
 )
 @click.argument("source", metavar="FILE", type=FILE)
-@click.option("--out", required=True, metavar="FILE", type=FILE, help="The table's file.")
+@output("--out", TABLE, "The table's file.", required=True)
 @network_only
 def command(source: Path, out: Path, **options: Any) -> None:
     """Make a table of a CSV, or of the pickle that EMQ's authors use.

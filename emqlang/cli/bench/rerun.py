@@ -8,14 +8,20 @@ from typing import Any
 import click
 
 from emqlang.cli.base import declare
+from emqlang.cli.bench.build import note_goes_on
 from emqlang.cli.options import POSITIVE, count, workers
+from emqlang.cli.outputs import claim
+from emqlang.tasks.outputs import Output
 from emqlang.views import render
+
+RERUN = Output(finished=())  # a rerun is added to a table
 
 
 @declare(
     "rerun",
     "emqlang bench rerun mine.table --name seed1 --seed 1 --rows 24",
     "emqlang bench rerun mine.table --name images1 --data loaders.py:draw1",
+    kept=lambda params: "measured rows are kept, and the same command goes on from them",
 )
 @click.argument(
     "path", metavar="TABLE", type=click.Path(dir_okay=False, exists=True, path_type=Path)
@@ -32,9 +38,11 @@ def command(path: Path, name: str, rows: int, workers: int, backend: str, **opti
     `bench info` then says how much that moves. Interrupted, it goes on when run again.
     """
     from emqlang.quant.tables.build import rerun
+    from emqlang.quant.tables.ledger import Ledger
     from emqlang.tasks.workers import Workers
 
     changes = {option: value for option, value in options.items() if value is not None}
-    with render.progress() as progress:
+    with claim(RERUN, path), render.progress() as progress:
+        note_goes_on(len(Ledger(path).measured(name)), rows)
         measured = rerun(path, rows, name, Workers(workers, backend).run, progress, **changes)
     render.note(f"{measured:,} rows measured again in {path}")

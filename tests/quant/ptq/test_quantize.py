@@ -18,6 +18,7 @@ from subjects import KINDS, batches, inputs, quantized, ready, recipe_for
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant import sealed
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.networks.network import Network, load, prepare
 from emqlang.quant.ptq.evaluate import evaluate
@@ -502,8 +503,9 @@ def checkpoint(tmp_path: Path) -> Path:
 def rewritten(path: Path, change: Callable[[dict[str, Tensor], dict[str, str]], object]) -> Path:
     with safe_open(path, framework="pt") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    metadata.pop("digest")
     change(tensors, metadata)
-    save_file(tensors, path, metadata)
+    sealed.write(path, tensors, metadata)
     return path
 
 
@@ -530,7 +532,7 @@ CHANGES: list[tuple[Callable[..., object], str, str]] = [
     (lambda tensors, _: tensors.update(other=NINE), "tensor 'other' does not fit", "E302"),
     (
         lambda _, metadata: metadata.update(format="pt"),
-        "no checkpoint of `emqlang quantize`",
+        "the file is no checkpoint of `emqlang quantize`",
         "E301",
     ),
     (lambda _, metadata: metadata.update(recipe="{}"), "this is not a recipe", "E310"),
@@ -552,7 +554,7 @@ def test_checkpoints_that_cannot_be_read_say_so(checkpoint: Path) -> None:
     whole = checkpoint.read_bytes()
     for content in (b"", whole[: len(whole) // 2]):
         checkpoint.write_bytes(content)
-        with pytest.raises(EmqError, match="cannot read the checkpoint"):
+        with pytest.raises(EmqError, match="no checkpoint of"):
             load_quantized(checkpoint, ready(networks.Chain))
 
 
@@ -562,3 +564,45 @@ def test_checkpoints_of_another_network_are_refused(checkpoint: Path) -> None:
             checkpoint, prepare(networks.seeded(networks.Chain, seed=5), inputs(networks.Chain, 2))
         )
     assert refused.value.diagnostics[0].code == "E311"
+
+
+def test_a_bit_that_flips_anywhere_in_a_checkpoint_is_noticed(checkpoint: Path) -> None:
+    """Places spread over the file: header, integers, scales, zero points, biases."""
+    whole, network = checkpoint.read_bytes(), ready(networks.Chain)
+    for place in range(3, len(whole), max(1, len(whole) // 60)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(EmqError) as refused:
+            load_quantized(checkpoint, network)
+        assert refused.value.diagnostics[0].code == "E301"
+
+
+def test_a_checkpoint_without_a_digest_is_read_with_a_warning(checkpoint: Path) -> None:
+    tensors, metadata, _ = sealed.read(checkpoint)
+    save_file(tensors, checkpoint, metadata)
+    found = load_quantized(checkpoint, ready(networks.Chain))
+    assert [record.code for record in found.diagnostics] == ["W610"]
+
+
+def test_a_recipe_that_was_edited_beside_a_checkpoint_is_refused(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    network = ready(networks.Chain)
+    load_quantized(checkpoint, network).save(tmp_path / "out")
+    again = load_quantized(tmp_path / "out", network)
+    again.save(tmp_path / "twice")
+    names = ("model.safetensors", "recipe.json")
+    for name in names:
+        one, two = (tmp_path / folder / name for folder in ("out", "twice"))
+        assert one.read_bytes() == two.read_bytes(), "the same bytes twice"
+    beside = tmp_path / "out" / "recipe.json"
+    whole = beside.read_text()
+    for old, new in (
+        ('"num_bits": 2', '"num_bits": 3'),
+        ('"symmetric": false', '"symmetric": true'),
+    ):
+        beside.write_text(whole.replace(old, new, 1))
+        with pytest.raises(EmqError) as refused:
+            load_quantized(tmp_path / "out", network)
+        assert refused.value.diagnostics[0].code in ("E310", "E311")

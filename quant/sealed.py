@@ -1,0 +1,62 @@
+"""Safetensors files of ours: whole, the same bytes twice, with a digest over what they say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from emqlang.store import write_atomically
+
+DIGEST = "digest"
+
+
+class Changed(ValueError):
+    """A file that was edited or damaged."""
+
+
+def digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
+    """32 hex digits of BLAKE2b over names, types, shapes and bytes, and over metadata if given."""
+    digest = blake2b(digest_size=16)
+    if metadata is not None:
+        digest.update(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors on the CPU, contiguous, with metadata and a digest of both. Raises OSError."""
+    sealed = {**metadata, DIGEST: digest_of(tensors, metadata)}
+    data = save(dict(tensors), metadata=sealed)
+    length = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    parts = (len(text).to_bytes(8, "little"), text, data[length:])
+    write_atomically(path, lambda part: part.write_bytes(b"".join(parts)))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str], bool]:
+    """Tensors, metadata, and whether there was a digest.
+
+    Raises Changed for one that is wrong, ValueError for a file of another kind, and OSError.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as reason:
+        raise ValueError(str(reason)) from reason
+    digest = metadata.pop(DIGEST, None)
+    if digest not in (None, digest_of(tensors, metadata)):
+        raise Changed("its contents have changed since it was written")
+    return tensors, metadata, digest is not None
