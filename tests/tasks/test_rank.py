@@ -56,7 +56,8 @@ def test_baselines_are_in_every_ranking(table: Path) -> None:
 
 
 def ranked(emq: Emq, *arguments: str) -> dict[str, Any]:
-    done = emq("rank", *arguments, "--draws", "50", "--json")
+    draws = () if "--protocol" in arguments else ("--draws", "50")
+    done = emq("rank", *arguments, *draws, "--json")
     assert done.status == 0, done.err
     found: dict[str, Any] = json.loads(done.out)
     return found

@@ -112,7 +112,8 @@ def test_warnings_are_given_once() -> None:
 def test_diagnostics_are_notices_then_falls_then_what_is_not_finite() -> None:
     made = bench()
     done = evaluate(made, programs("exp(numel ** 2)", "-numel", "numel"))
-    assert [diagnostic.code for diagnostic in done.diagnostics] == ["W602", "E501", "E501"]
+    assert [diagnostic.code for diagnostic in done.diagnostics] == ["W602", "E501"]
+    assert [len(scored.table.problems) for scored in done.scored] == [2, 0, 0]
     assert done.exit_status == EXIT_NOT_FINITE
     assert evaluate(made, programs("-numel")).exit_status == EXIT_OK
 
