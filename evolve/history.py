@@ -69,7 +69,7 @@ _NAMES = (
     "id, text, operator, parents, island, step, nodes, cost, fitness, rho, reason, same, repeats"
 )
 FIELDS = ("id", "nodes", "cost", "fitness", "island", "step", "repeats")
-_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(-?\d+(?:\.\d+)?)\s*")
+_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(-?[0-9]+(?:\.[0-9]+)?)\s*")
 
 
 LARGEST = 2**63 - 1  # that SQLite has

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emqlang.cli.base import cached, declare
-from emqlang.cli.options import Expression, Share, budgets, calib_images, network, pick, shown
+from emqlang.cli.numbers import Share
+from emqlang.cli.options import Expression, budgets, calib_images, network, pick, shown
 from emqlang.cli.outputs import output
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emqlang.cli.base import declare
+from emqlang.cli.numbers import POSITIVE, SEED, Duration
 from emqlang.cli.options import (
-    POSITIVE,
-    Duration,
     Listed,
     choice,
     count,
@@ -81,7 +80,7 @@ def _kept(params: Mapping[str, Any]) -> str:
     default="grammar",
     help="Our search over the typed grammar, or the paper's.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the search.")
 @limit("--islands", help="Populations that exchange their best.  [default: 4; 1 with emq]")
 @limit("--population", help="Individuals per island.  [default: 64; 20 with emq]")
 @click.option(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emqlang.cli.base import declare
+from emqlang.cli.numbers import POSITIVE
 from emqlang.cli.options import (
-    POSITIVE,
     Words,
     count,
     experiment_names,

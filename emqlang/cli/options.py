@@ -14,12 +14,12 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from emqlang.cli.numbers import POSITIVE, SEED
 from emqlang.cli.outputs import output
 from emqlang.grammar.diagnostics import EXIT_OK
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
-POSITIVE = click.IntRange(min=1)
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 Parameter = click.Parameter | None
@@ -133,33 +133,6 @@ class Listed(Words):
         return tuple(filter(None, (word.strip() for word in str(value).split(","))))
 
 
-class Duration(click.types.FloatParamType):
-    """A time in seconds: `90s`, `5m`, `2h`."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: Parameter, ctx: click.Context | None) -> float:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", str(value).strip())
-        if match is None or not float(match[1]):
-            self.fail(f"'{value}' is not a duration; write 90s, 5m or 2h", param, ctx)
-        return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-class Share(click.types.FloatParamType):
-    """A percentage, as a share: `1%` or `1` is 0.01."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: Parameter, ctx: click.Context | None) -> float:
-        try:
-            share = float(str(value).strip().removesuffix("%")) / 100
-        except ValueError:
-            share = -1.0
-        if not 0 <= share <= 1:
-            self.fail(f"'{value}' is not a percentage; write 1%", param, ctx)
-        return share
-
-
 def choice(flag: str, words: str, default: str | None = None, help: str = "") -> Callable[[F], F]:
     """An option that takes one of a few words, which are separated by spaces."""
     kind = click.Choice(words.split())
@@ -209,7 +182,7 @@ network_only = stack(
     ),
     click.option(
         "--seed",
-        type=int,
+        type=SEED,
         default=0,
         show_default=True,
         help="Seed of random weights, chosen images and probes.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emqlang.cli.base import cached, declare
+from emqlang.cli.numbers import SEED
 from emqlang.cli.options import (
     choice,
     count,
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     help="Proxy to compare all others with: intervals of the difference.",
 )
 @count("--draws", default=1000, help="Resamples of rows and images.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resamples.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the resamples.")
 @plot_file
 @measuring
 @shown("rank", csv=True)

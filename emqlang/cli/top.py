@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import POSITIVE, emq_file, run_folder, shown
+from emqlang.cli.numbers import POSITIVE
+from emqlang.cli.options import emq_file, run_folder, shown
 
 if TYPE_CHECKING:
     from emqlang.evolve.history import Programs

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
-from math import fsum
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -67,8 +67,14 @@ class ScoreTable:
             return np.array([_TIE[self.tied](self.values, group) for group in self.groups])
 
     def score(self, configuration: Sequence[int]) -> float:
-        """Eq. 3, for one column of the menu per group."""
-        return fsum(self.scores[np.arange(len(self.groups)), list(configuration)])
+        """Eq. 3, for one column of the menu per group; not finite where no number is that large."""
+        chosen = self.scores[np.arange(len(self.groups)), list(configuration)]
+        if not np.isfinite(chosen).all():
+            return float("nan")
+        try:
+            return float(sum(map(Fraction, chosen.tolist())))
+        except OverflowError:
+            return float("inf")
 
     def totals(self, configurations: Configurations) -> Array:
         """The scores (n,) of configurations (n, groups)."""
@@ -76,16 +82,20 @@ class ScoreTable:
 
     @cached_property
     def problems(self) -> tuple[Diagnostic, ...]:
-        """E501 for every layer whose value is not finite and enters a score."""
+        """E501 for every layer whose value is not finite and enters a score, or else the group."""
         return tuple(self._problems())
 
     def _problems(self) -> Iterator[Diagnostic]:
-        for group in self.groups:
-            for layer in (group.main,) if self.tied == "main" else group.layers:
+        for group, scores in zip(self.groups, self.scores, strict=True):
+            layers = (group.main,) if self.tied == "main" else group.layers
+            rows = {layer: self.values[layer] for layer in layers}
+            if np.isfinite([*rows.values()]).all():  # they may add up to no number
+                rows = {group.main: scores}
+            for layer, values in rows.items():
                 bad = [
                     str(choice)
-                    for choice, value in zip(self.choices, self.values[layer], strict=True)
-                    if not np.isfinite(value)
+                    for choice, x in zip(self.choices, values, strict=True)
+                    if not np.isfinite(x)
                 ]
                 if bad:
                     where = f"group '{group.name}' is not finite for {', '.join(bad)}"

@@ -71,12 +71,23 @@ class EvalResult:
         """Notices, then scores that fall as bits rise, then scores that are not finite."""
         tables = [scored.table for scored in self.scored]
         falling = [warning for table in tables for warning in table.warnings]
-        problems = [table.problem for table in tables if table.problem is not None]
-        return (*self.notices, *falling, *problems)
+        return (*self.notices, *falling, *self._problems)
+
+    @cached_property
+    def _problems(self) -> tuple[Diagnostic, ...]:
+        """E501 for every proxy whose scores are not finite, or whose configuration's is not."""
+        found = []
+        for scored in self.scored:
+            if scored.table.problem is not None:
+                found.append(scored.table.problem)
+            elif self.config is not None and scored.config_score is None:
+                message = "the groups' scores add up to no finite number for this configuration"
+                found.append(Diagnostic("E501", message))
+        return tuple(found)
 
     @property
     def exit_status(self) -> int:
-        return EXIT_NOT_FINITE if any(scored.table.problems for scored in self.scored) else EXIT_OK
+        return EXIT_NOT_FINITE if self._problems else EXIT_OK
 
 
 def evaluate(

@@ -15,7 +15,7 @@ from emqlang.grammar.program import Program
 from emqlang.grammar.text.printer import show
 from emqlang.quant.bits import costs
 from emqlang.quant.bits.budget import QUANTITIES, Budget, parse_limit
-from emqlang.quant.bits.exact import Bools, Floats
+from emqlang.quant.bits.exact import Bools, Floats, added
 from emqlang.quant.bits.fixed import Fixed, allowed, extended, parse_fixed
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.bits.solver import Assignment, Shortfall, assign, pareto, sample, shortfalls
@@ -238,4 +238,8 @@ def _finite(scores: Floats, problem: Problem) -> Floats:
             f"the scores of {', '.join(names[:5])} are not finite",
             "choose another proxy, or fix these groups",
         )
-    return np.where(problem.allowed, scores, 0.0)
+    used = np.where(problem.allowed, scores, 0.0)
+    if not np.isfinite(added(np.abs(used).max(axis=1))):
+        message = "the scores of the groups may add up to no finite number"
+        raise error("E501", message, "choose another proxy, or divide it by a constant")
+    return used

@@ -74,14 +74,14 @@ class Budget:
         return f"{cost / self.per:.4g} {self.quantity.shown}"
 
 
-_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z]*)\s*")
+_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
 
 
 def parse_limit(name: str, text: str, weights: int = 1) -> int:
     """A limit as written (`4.5MiB`, `72G`, `3ms`, `3.2`) in smallest units, rounded down.
 
-    Average bits are over `weights` weights. Raises E404 for a number that is not positive, or a
-    missing or unknown unit.
+    Average bits are over `weights` weights. Raises E404 for a number that is not positive or beyond
+    all networks, or a missing or unknown unit.
     """
     quantity = QUANTITIES[name]
     match = _NUMBER.fullmatch(text)
@@ -90,12 +90,13 @@ def parse_limit(name: str, text: str, weights: int = 1) -> int:
     number, unit = Fraction(match[1]), match[2]
     if number <= 0:
         raise error("E404", f"a budget of '{text}' is not positive", quantity.help)
-    if not quantity.worth:
-        if unit:
-            raise error("E404", f"{name} has no unit, got '{unit}'", quantity.help)
-        return math.floor(number * weights)
-    if unit not in quantity.worth:
+    if not quantity.worth and unit:
+        raise error("E404", f"{name} has no unit, got '{unit}'", quantity.help)
+    if quantity.worth and unit not in quantity.worth:
         missing = f"the unit '{unit}' is unknown" if unit else "the unit is missing"
         units = f"units of {name}: {', '.join(quantity.worth)}"
         raise error("E404", f"{missing} in '{text}'", units)
-    return math.floor(number * quantity.worth[unit])
+    limit = math.floor(number * (quantity.worth[unit] if quantity.worth else weights))
+    if limit >= 2**63:
+        raise error("E404", f"a budget of '{text}' is more than any network costs", quantity.help)
+    return limit

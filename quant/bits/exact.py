@@ -41,6 +41,12 @@ def real(number: int, shift: int) -> float:
         return float("inf") if number > 0 else float("-inf")
 
 
+def added(values: NDArray[Any]) -> float:
+    """The sum of finite values, rounded once; infinite where no float is that large."""
+    numbers, shift = whole(values, np.ones(values.shape, bool))
+    return real(sum(numbers.ravel().tolist()), shift)
+
+
 def limbs(largest: int) -> int:
     """How many limbs hold every integer up to the largest."""
     return max(1, -(-largest.bit_length() // _BITS))

@@ -30,12 +30,12 @@ class Choice:
 
 def parse_bits(text: str) -> tuple[Choice, ...]:
     """Weight bits alone: '2,3,4'. Raises E401."""
-    return _parse(text, r"()(\d{1,3})()", "weight bits such as 2,3,4")
+    return _parse(text, r"()([0-9]{1,3})()", "weight bits such as 2,3,4")
 
 
 def parse_menu(text: str) -> tuple[Choice, ...]:
     """Weight and activation bits together: 'W2A8,W4A8'. Raises E401."""
-    return _parse(text, r"(W)(\d{1,3})A(\d{1,3})", "pairs such as W2A8,W4A8")
+    return _parse(text, r"(W)([0-9]{1,3})A([0-9]{1,3})", "pairs such as W2A8,W4A8")
 
 
 def parse_choice(text: str) -> Choice:

@@ -18,10 +18,11 @@ from typing import Final
 import numpy as np
 
 from emqlang.quant.bits.budget import Budget
-from emqlang.quant.bits.exact import Bools, Floats, Ints, Numbers, real, whole
+from emqlang.quant.bits.exact import Bools, Floats, Ints, Numbers, added
 from emqlang.quant.bits.knapsack import Optimum, front, prove, solve
 
 _SAFE: Final = 2**60  # sums of costs below it are made in int64
+_DRAWN: Final = 10**6  # configurations that are drawn at once
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,8 @@ def assign(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Assignm
 
 
 def total(scores: Floats | Numbers, choices: Sequence[int]) -> float:
-    """The sum of the groups' scores, rounded once; infinite where no float is that large."""
-    groups = np.arange(len(scores))
-    numbers, shift = whole(scores[groups, list(choices)], np.ones(len(scores), bool))
-    return real(sum(numbers.tolist()), shift)
+    """The sum of the groups' scores, exactly added up."""
+    return added(scores[np.arange(len(scores)), list(choices)])
 
 
 def pareto(scores: Floats, budget: Budget, allowed: Bools) -> list[tuple[int, Assignment]]:
@@ -98,21 +97,24 @@ def sample(
     rng: np.random.Generator,
 ) -> Assignment | None:
     """The best of `samples` random configurations within budget: the paper's section 4.1."""
-    began = time.perf_counter()
-    columns = [rng.choice(np.flatnonzero(row), samples) for row in allowed]
-    drawn = np.stack(columns, axis=1)  # (samples, groups)
-    groups = np.arange(len(scores))
-    within = np.ones(samples, bool)
-    for budget in budgets:
-        spent = _whole(budget.costs)[groups, drawn].sum(axis=1)
-        within &= np.asarray(spent <= budget.limit - budget.base, bool)
-    if not within.any():
+    began, groups = time.perf_counter(), np.arange(len(scores))
+    best: tuple[int, ...] | None = None
+    for first in range(0, samples, _DRAWN):
+        count = min(_DRAWN, samples - first)
+        columns = [rng.choice(np.flatnonzero(row), count) for row in allowed]
+        drawn = np.stack(columns, axis=1)  # (count, groups)
+        for budget in budgets:
+            spent = _whole(budget.costs)[groups, drawn].sum(axis=1)
+            drawn = drawn[np.asarray(spent <= budget.limit - budget.base, bool)]
+        if len(drawn):
+            place = int(scores[groups, drawn].sum(axis=1).argmax())
+            choices = tuple(int(choice) for choice in drawn[place])
+            if best is None or total(scores, choices) > total(scores, best):
+                best = choices
+    if best is None:
         return None
-    feasible = drawn[within]
-    best = feasible[scores[groups, feasible].sum(axis=1).argmax()]
-    choices = tuple(int(c) for c in best)
     seconds = time.perf_counter() - began
-    return Assignment(choices, total(scores, choices), "feasible", float("inf"), seconds)
+    return Assignment(best, total(scores, best), "feasible", float("inf"), seconds)
 
 
 def shortfalls(budgets: Sequence[Budget], allowed: Bools) -> list[Shortfall]:

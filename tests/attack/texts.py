@@ -53,7 +53,7 @@ def _fault(text: str) -> str:
     printed = show(form)
     if canonical(form) != form:
         return f"not idempotent: {text}"
-    if canonical(parse(printed).elaborated) != form:
+    if canonical(parse(printed).expr) != form:
         return f"printed, it is another program: {text}"
     return ""
 

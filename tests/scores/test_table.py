@@ -144,3 +144,13 @@ def test_only_the_choices_that_overflow_are_named() -> None:
         f"the score of group '{group.name}' is not finite for W8" for group in GROUPS
     }
     assert scored.falling == () and np.isfinite(scored.scores[:, :2]).all()
+
+
+def test_sums_beyond_the_floats_are_not_finite_and_no_crash() -> None:
+    scored = table("mean(abs(w)) * 0 + 1e308 + bits")
+    assert not scored.problems or all(problem.code == "E501" for problem in scored.problems)
+    large = replace(scored, values=np.full_like(scored.values, 1e308), tied="main")
+    assert not large.problems and large.score([0] * len(GROUPS)) == math.inf
+    tied = replace(large, tied="sum")
+    assert [problem.code for problem in tied.problems] == ["E501"]
+    assert math.isnan(tied.score([0] * len(GROUPS)))

@@ -9,7 +9,8 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.bench.build import note_goes_on
-from emqlang.cli.options import POSITIVE, count, workers
+from emqlang.cli.numbers import POSITIVE, SEED
+from emqlang.cli.options import count, workers
 from emqlang.cli.outputs import claim
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
@@ -28,7 +29,7 @@ RERUN = Output(finished=())  # a rerun is added to a table
 )
 @click.option("--name", required=True, metavar="TEXT", help="Name of the rerun in the table.")
 @count("--rows", default=100, help="How many rows, the first that were drawn.")
-@click.option("--seed", type=int, help="Another seed.")
+@click.option("--seed", type=SEED, help="Another seed.")
 @click.option("--data", metavar="WHAT", help="Other calibration images, as --data of `build`.")
 @click.option("--calib-images", type=POSITIVE, help="Another number of calibration images.")
 @workers

@@ -47,6 +47,14 @@ def test_limits_as_users_write_them(name: str, text: str, limit: int) -> None:
         ("latency", "fast", "'fast' is not an amount of latency"),
         ("size", "nanMiB", "'nanMiB' is not an amount of size"),
         ("size", "1e999MiB", "'1e999MiB' is not an amount of size"),
+        ("size", "1e18MiB", "a budget of '1e18MiB' is more than any network costs"),
+        ("bops", "1e308G", "a budget of '1e308G' is more than any network costs"),
+        ("avg-bits", "1e30", "a budget of '1e30' is more than any network costs"),
+        (
+            "size",
+            "\N{ARABIC-INDIC DIGIT THREE}MiB",
+            "'\N{ARABIC-INDIC DIGIT THREE}MiB' is not an amount of size",
+        ),
     ],
 )
 def test_limits_that_mean_nothing(name: str, text: str, message: str) -> None:
@@ -215,6 +223,13 @@ def test_scores_that_add_up_to_no_float_are_compared_all_the_same() -> None:
         found = assign(scores, [budget(np.array([[0, 1]] * 3), limit)], allowed)
         assert found is not None and sum(found.choices) == min(limit, 2)
     assert found is not None and found.score == inf and found.choices == (1, 1, 0)
+
+
+def test_many_samples_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, allowed = np.random.default_rng(0).normal(size=(3, 2)), np.ones((3, 2), bool)
+    monkeypatch.setattr("emqlang.quant.bits.solver._DRAWN", 7)
+    best = sample(scores, [budget(np.ones((3, 2)), 3)], allowed, 1000, np.random.default_rng(0))
+    assert best is not None and best.choices == tuple(scores.argmax(axis=1))
 
 
 def test_what_one_budget_cannot_prove_is_polished() -> None:
