@@ -269,8 +269,9 @@ def load_quantized(
         named = data is None or isinstance(data, str)
         batch = None if named else arguments.first(arguments.batches(data))
         network = _ready(model, batch, forward)
-    _warn(network.warnings)
-    return from_file(path, network)
+    quantized = from_file(path, network)
+    _warn((*network.warnings, *quantized.diagnostics))
+    return quantized
 
 
 def _scored(

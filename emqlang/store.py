@@ -30,6 +30,23 @@ def is_folder(path: Path | str) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def as_path(path: str | Path) -> Path:
+    """A path as users of the Python API give it. Raises E301 for what is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise error("E301", f"a path is a text or a Path, and this is a {type(path).__name__}")
+    return Path(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the disk refuses into E301."""
+    try:
+        yield
+    except OSError as reason:
+        message = f"the file cannot be written: {(reason.strerror or str(reason)).lower()}"
+        raise error("E301", message, "give another place", path=str(path)) from reason
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Writes beside `path` and renames, so that nobody ever sees half a file; makes folders.
 

@@ -158,6 +158,12 @@ def test_few_images_calibrate_unless_a_number_is_said(statistics: Workbench) -> 
             )
         ),
         (lambda s, r: emq.load(None), "E305"),
+        (lambda s, r: r.save("/proc/nothing/r.json"), "E301"),
+        (lambda s, r: r.save("/proc"), "E301"),
+        (lambda s, r: r.save(None), "E301"),
+        (lambda s, r: emq.quantize(network(), r, batches()).save("/proc/nothing"), "E301"),
+        (lambda s, r: emq.load_recipe(None), "E301"),
+        (lambda s, r: emq.load_quantized(None), "E301"),
         (lambda s, r: emq.load_recipe("no such file"), "E301"),
         (lambda s, r: emq.load_quantized("no such folder"), "E301"),
     ],

@@ -35,7 +35,7 @@ from emqlang.quant.ptq.recipe import (
 )
 from emqlang.quant.ptq.sites import Site, attach
 from emqlang.quant.records import read_json, typed
-from emqlang.store import is_file, is_folder
+from emqlang.store import as_path, is_file, is_folder, writing
 
 FORMAT = "emqlang-quantized-1"
 SUFFIX = ".safetensors"
@@ -74,11 +74,15 @@ class Quantized:
     diagnostics: tuple[Diagnostic, ...] = ()
 
     def save(self, path: str | Path) -> None:
-        """Write a folder as `emqlang quantize` does, or the checkpoint alone: *.safetensors."""
-        path = Path(path)
+        """Write a folder as `emqlang quantize` does, or the checkpoint alone: *.safetensors.
+
+        Raises E301 where it cannot be written.
+        """
+        path = as_path(path)
         if path.suffix != SUFFIX:
             self.save(path / MODEL)
-            return self.recipe.save(path / RECIPE)
+            self.recipe.save(path / RECIPE)
+            return
         weights: Iterable[Any] = (self.module.get_submodule(name).weight for name in self.weights)
         known = {weight.data_ptr() for weight in weights}
         stored: dict[str, Tensor] = {}
@@ -90,7 +94,8 @@ class Quantized:
             parts = (weight.codes, weight.grid.scale, weight.grid.zero_point.to(torch.uint8))
             for part, value in zip(PARTS, parts, strict=True):
                 stored[f"{name}.weight.{part}"] = value.cpu().contiguous()
-        return sealed.write(path, stored, self._metadata())
+        with writing(path):
+            sealed.write(path, stored, self._metadata())
 
     def _metadata(self) -> dict[str, str]:
         rows = [
@@ -213,7 +218,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def _file(path: str | Path) -> Path:
-    path = Path(path)
+    path = as_path(path)
     return path / MODEL if is_folder(path) else path
 
 

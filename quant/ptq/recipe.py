@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.records import read_json, typed
-from emqlang.store import write_text
+from emqlang.store import as_path, write_text, writing
 
 SCHEMA = "emqlang-recipe"
 SCHEMA_VERSION = 1
@@ -172,7 +172,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         return json.dumps(to_builtins(self), indent=2, allow_nan=False) + "\n"
 
     def save(self, path: str | Path) -> None:
-        write_text(Path(path), self.as_json())
+        """Raises E301 where the file cannot be written."""
+        path = as_path(path)
+        with writing(path):
+            write_text(path, self.as_json())
 
 
 def weight_scheme(bits: int, *, observer: str = "mse", symmetric: bool = False) -> Scheme:
@@ -202,8 +205,9 @@ def uniform(
 
 def load_recipe(path: str | Path) -> Recipe:
     """The recipe in a file. E301 if it cannot be read, E310 if it is not a recipe."""
+    path = as_path(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as reason:
         raise error("E301", f"cannot read the recipe: {reason}", path=str(path)) from reason
     return parse_recipe(text, str(path))
