@@ -125,7 +125,8 @@ CODES: Final = {
         "the op is the usual function; protected values apply there."),
     "W602": Code(0, "score falls as bits rise",
         "Higher must mean a better configuration. "
-        "For these groups more bits score lower; a leading minus may be missing."),
+        "For these groups more bits score lower: a leading minus may be missing, a factor such "
+        "as hess_trace be negative in these layers, or the menu lie beyond the proxy's domain."),
     "W603": Code(0, "weights are random",
         "No trained weights were used: the scores are those of a randomly initialised network."),
     "W604": Code(0, "cached statistics rebuilt",

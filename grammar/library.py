@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -32,7 +33,7 @@ class Library(Mapping[str, Program]):
                 *nearest(name, self),
                 "it has " + ", ".join(self),
             )
-        return _load(shelf)[name]
+        return replace(_load(shelf)[name], warnings=())  # not of a text that the user wrote
 
     def shelf(self, name: str) -> str:
         """The file of the library that a name is from."""

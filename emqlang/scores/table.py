@@ -134,7 +134,7 @@ class ScoreTable:
         names = ", ".join(self.falling[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         share = f"{len(self.falling)} of {len(self.groups)} groups"
         message = f"the score falls as bits rise in {share}: {names}"
-        help = "higher must mean better: a leading minus may be missing"
+        help = "higher must mean better: a minus may be missing, or a factor be negative here"
         return (Diagnostic("W602", message, help=(help,)),)
 
 

@@ -93,7 +93,7 @@ def test_scores_that_fall_are_warned_of() -> None:
     (warning,) = falling.warnings
     assert (warning.code, warning.help) == (
         "W602",
-        ("higher must mean better: a leading minus may be missing",),
+        ("higher must mean better: a minus may be missing, or a factor be negative here",),
     )
     assert warning.message == "the score falls as bits rise in 2 of 2 groups: stem, rest"
 
