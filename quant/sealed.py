@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from emqlang.store import write_atomically
@@ -34,15 +35,35 @@ def digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Writes tensors on the CPU, contiguous, with metadata and a digest of both. Raises OSError."""
-    sealed = {**metadata, DIGEST: digest_of(tensors, metadata)}
-    data = save(dict(tensors), metadata=sealed)
-    length = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:length])
+    data = pack(tensors, metadata)
+    write_atomically(path, lambda part: part.write_bytes(data))
+
+
+def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """What `write` writes."""
+    data = save(dict(tensors), metadata={**metadata, DIGEST: digest_of(tensors, metadata)})
+    header, rest = _parts(data)
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    parts = (len(text).to_bytes(8, "little"), text, data[length:])
-    write_atomically(path, lambda part: part.write_bytes(b"".join(parts)))
+    return b"".join((len(text).to_bytes(8, "little"), text, rest))
+
+
+def unpack(data: bytes, metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors of what `pack` made with this metadata. Raises ValueError for anything else."""
+    try:
+        tensors = load(data)
+    except SafetensorError as reason:
+        raise ValueError(str(reason)) from reason
+    if _parts(data)[0].get("__metadata__", {}).get(DIGEST) != digest_of(tensors, metadata):
+        raise Changed("the contents have changed since they were written")
+    return tensors
+
+
+def _parts(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and tensors."""
+    length = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:length]), data[length:]
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str], bool]:

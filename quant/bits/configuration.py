@@ -10,6 +10,7 @@ from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.bits.menu import Choice, parse_choice
 from emqlang.quant.networks.layers import Collection
 from emqlang.quant.records import read_json, typed
+from emqlang.store import is_file
 
 # 4 per group, or 'W4A8' where activation bits are chosen too; in order, or by layers' names
 FORM: Any = list[int | str] | dict[str, int | str]
@@ -26,17 +27,22 @@ def read_configuration(text: str, collection: Collection) -> tuple[Choice, ...]:
     A list has one entry per group, or per layer, in the network's order, or one for all. A JSON
     object names at least one layer of every group, by its qualified name. Raises E301, E402.
     """
-    if text.strip().startswith("["):
-        return _from_json(text, "", collection)
     path = Path(text)
-    if path.suffix != ".json" and not path.is_file():
-        return _from_list(text.split(","), collection)
+    if text.strip().startswith("[") or (path.suffix != ".json" and not is_file(path)):
+        return read_list(text, collection)
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failure:
         message = f"the configuration cannot be read: {failure}"
         raise error("E301", message, path=text) from failure
     return _from_json(content, text, collection)
+
+
+def read_list(text: str, collection: Collection) -> tuple[Choice, ...]:
+    """As `read_configuration`, of a list alone, never of a file. Raises E402."""
+    if text.strip().startswith("["):
+        return _from_json(text, "", collection)
+    return _from_list(text.split(","), collection)
 
 
 def _from_json(text: str, path: str, collection: Collection) -> tuple[Choice, ...]:

@@ -81,6 +81,7 @@ class Build:
             sequential, title = replace(self.spec, composed=False), "the same, learned in sequence"
             builder = RowBuilder(sequential)
             _measure(self.ledger, SEQUENTIAL, first, builder, run, progress, title)
+            self.ledger.finish_rerun(SEQUENTIAL)
         _measure(self.ledger, TABLE, rows, self.builder, run, progress, "rows")
         if self.spec.composed:
             self.ledger.drop_roundings()
@@ -118,7 +119,9 @@ def rerun(path: Path, count: int, name: str, run: Run, progress: Progress, **cha
         raise error("E403", message, "leave --composed out")
     ledger.add_rerun(name, changes)
     rows, builder = ledger.rows()[:count], RowBuilder(changed)
-    return _measure(ledger, name, rows, builder, run, progress, name)
+    measured = _measure(ledger, name, rows, builder, run, progress, name)
+    ledger.finish_rerun(name)
+    return measured
 
 
 def _measure(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import csv
 import io
 import json
 import pickle
 import pickletools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.bits import costs
-from emqlang.quant.bits.configuration import read_configuration
+from emqlang.quant.bits.configuration import read_list
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.network import Network
 from emqlang.quant.tables import sampling
@@ -27,7 +29,7 @@ from emqlang.quant.tables.ledger import Ledger, Row
 from emqlang.quant.tables.measurement import Marks, Measurement
 from emqlang.quant.tables.spec import Spec
 from emqlang.quant.tables.table import Table, known
-from emqlang.store import write_atomically
+from emqlang.store import is_file, write_atomically
 
 IMPORTED = "imported"  # the spec's rounding: how the rows were quantized is not known
 SPLITS = ("heldout", "search")
@@ -121,24 +123,28 @@ def read_csv(path: Path) -> list[ImportedRow]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as reason:
         raise error("E301", f"the CSV cannot be read: {reason}", path=str(path)) from reason
-    rows = []
-    for number, line in enumerate(csv.DictReader(io.StringIO(text)), 2):
-        if not line.get("config") or not line.get("accuracy") or None in line:
-            help = "the first line names the columns, and a config with commas stands in quotes"
-            raise error("E314", f"line {number} has no config or no accuracy", help, path=str(path))
-        try:
+    rows: list[ImportedRow] = []
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    number = 1
+    try:
+        names = list(reader.fieldnames or ())
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"the column '{twice[0]}' is there twice")
+        for number, line in enumerate(reader, 2):
+            if not line.get("config") or not line.get("accuracy") or None in line:
+                help = "the first line names the columns, and a config with commas stands in quotes"
+                message = f"line {number} has no config or no accuracy"
+                raise error("E314", message, help, path=str(path))
             rows.append(_row(line))
-        except ValueError as reason:
-            message = f"line {number} cannot be read: {reason}"
-            raise error("E314", message, path=str(path)) from reason
+    except (ValueError, csv.Error, OverflowError) as reason:
+        message = f"line {number} cannot be read: {reason}"
+        raise error("E314", message, path=str(path)) from reason
     return rows
 
 
 def _row(line: Mapping[str, str]) -> ImportedRow:
     """Raises ValueError for a value that is wrong."""
     accuracy = float(line["accuracy"])
-    if not 0 <= accuracy <= 1:
-        raise ValueError(f"an accuracy is a share, from 0 to 1, and this is {accuracy:g}")
     optional = ("loss", "agreement", "seconds")
     values = {name: float(line[name]) if line.get(name) else None for name in optional}
     right = _marks(line.get("marks") or "", accuracy)
@@ -152,6 +158,8 @@ def _marks(text: str, accuracy: float) -> Marks | None:
     if not text:
         return None
     count, _, packed = text.partition(":")
+    if not 0 < len(count) < 10:
+        raise ValueError("marks begin with the number of images")
     images, raw = int(count), np.frombuffer(base64.b64decode(packed, validate=True), np.uint8)
     if images < 1 or len(raw) != -(-images // 8):
         raise ValueError(f"marks of {images:,} images do not take {len(raw):,} bytes")
@@ -177,10 +185,10 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def plain_value(data: bytes) -> Any:
     """The value of a pickle of plain values. Raises ValueError for any other."""
-    for opcode, index, _ in pickletools.genops(data):
-        if opcode.name == "LONG_BINPUT" and (index or 0) > len(data):  # it would take the memory
-            raise ValueError("it is damaged")
     try:
+        for opcode, index, _ in pickletools.genops(data):
+            if opcode.name == "LONG_BINPUT" and (index or 0) > len(data):  # it would take memory
+                raise ValueError("it is damaged")
         return _PlainUnpickler(io.BytesIO(data)).load()
     except Exception as reason:  # a damaged pickle raises whatever its bytes lead to
         raise ValueError(str(reason) or "it is cut short") from reason
@@ -201,25 +209,63 @@ def read_pickle(path: Path) -> list[ImportedRow]:
     if not isinstance(record, dict) or not record:
         raise error("E314", "the pickle is not a dict of rows", path=str(path))
     rows = []
-    for number, row in record.items():
+    for position, row in enumerate(record.values()):
         bits = _bits(row.get("bit_cfg")) if isinstance(row, dict) else None
         accuracy = row.get("acc") if isinstance(row, dict) else None
-        if bits is None or not isinstance(accuracy, (int, float)):
-            raise error("E314", f"entry {number!r} has no 'bit_cfg' and 'acc'", path=str(path))
-        config = ",".join(map(str, bits))
-        rows.append(ImportedRow(config, None, Measurement(float(accuracy) / 100)))
+        if bits is None or isinstance(accuracy, bool) or not isinstance(accuracy, (int, float)):
+            message = f"entry {position} has no 'bit_cfg' and 'acc'"
+            raise error("E314", message, path=str(path))
+        share = float(accuracy) / 100 if abs(accuracy) < LARGE else inf
+        rows.append(ImportedRow(",".join(map(str, bits)), None, Measurement(share)))
     return rows
+
+
+LARGE = 1e6  # no accuracy, and no number of bits
+LONGEST = 100_000  # characters of a configuration
 
 
 def _bits(value: object) -> Sequence[int] | None:
     if isinstance(value, str):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        if not _LIST.fullmatch(value[:LONGEST]):
             return None
-    if not isinstance(value, (list, tuple)) or not all(isinstance(bits, int) for bits in value):
+        value = [int(entry) for entry in _NUMBER.findall(value[:LONGEST])]
+    if not isinstance(value, (list, tuple)):
         return None
-    return value
+    numbers = [each for each in value if isinstance(each, int) and not isinstance(each, bool)]
+    if len(numbers) < len(value) or any(abs(each) >= LARGE for each in numbers):
+        return None
+    return numbers
+
+
+_NUMBER = re.compile(r"-?[0-9]{1,6}")
+_LIST = re.compile(rf"\s*[(\[]?\s*({_NUMBER.pattern}\s*(,\s*|(?=[)\]]|$)))*[)\]]?\s*")
+
+
+def _check_rows(rows: Sequence[ImportedRow], source: Path) -> None:
+    """Raises E314 for a row whose values cannot be, whatever file it comes from."""
+    if not rows:
+        raise error("E314", "the file has no rows", path=str(source))
+    images = {len(row.measurement.right) for row in rows if row.measurement.right is not None}
+    if len(images) > 1:
+        counts = " and ".join(map(str, sorted(images)))
+        raise error("E314", f"the marks are of {counts} images", path=str(source))
+    for number, row in enumerate(rows):
+        if problem := next(_problems(row), ""):
+            raise error("E314", f"row {number}: {problem}", path=str(source))
+
+
+def _problems(row: ImportedRow) -> Iterator[str]:
+    measured = row.measurement
+    if not 0 <= measured.accuracy <= 1:
+        yield f"an accuracy is a share, from 0 to 1, and this is {measured.accuracy:g}"
+    if measured.agreement is not None and not 0 <= measured.agreement <= 1:
+        yield f"an agreement is a share, from 0 to 1, and this is {measured.agreement:g}"
+    for name in ("loss", "seconds"):
+        value = getattr(measured, name)
+        if value is not None and not 0 <= value < inf:
+            yield f"the {name} is {value:g}, and is 0 at least and finite"
+    if len(row.config) > LONGEST:
+        yield f"the config has {len(row.config):,} characters"
 
 
 READERS: Final[Mapping[str, Callable[[Path], list[ImportedRow]]]] = {
@@ -231,15 +277,15 @@ READERS: Final[Mapping[str, Callable[[Path], list[ImportedRow]]]] = {
 def import_table(source: Path, out: Path, spec: Spec, command: str) -> int:
     """Makes a table of rows that were measured elsewhere, for a network; returns how many.
 
+    It is there whole or not at all; one of the same rows is left as it is.
     Raises E301 for files, E302 to E309 for the network, E314 for rows that are wrong, impossible or
-    appear twice.
+    appear twice, E315 where there is another table.
     """
     if source.suffix not in READERS:
         raise error("E314", f"'{source.name}' is neither .csv nor .pkl", path=str(source))
-    if out.exists():
-        raise error("E301", "the table exists already", "give another --out", path=str(out))
-    network = spec.network()
     imported = READERS[source.suffix](source)
+    _check_rows(imported, source)
+    network = spec.network()
     configurations = [_configuration(n, row, network, source) for n, row in enumerate(imported)]
     if len(set(configurations)) < len(configurations):
         raise error("E314", "a configuration appears twice", path=str(source))
@@ -253,18 +299,54 @@ def import_table(source: Path, out: Path, spec: Spec, command: str) -> int:
     marks = [row.measurement.right for row in imported]
     images = max((len(right) for right in marks if right is not None), default=0)
     facts = facts_of(network, spec, menu, command) | {"images": images, "source": source.name}
-    ledger = Ledger.create(out, facts, rows)
-    for number, row in enumerate(imported):
-        ledger.record(number, row.measurement)
-    ledger.close()
+    measurements = [row.measurement for row in imported]
+    if is_file(out):
+        _check_same(Ledger(out, read_only=True), facts, rows, measurements)
+    else:
+        write_atomically(out, partial(_write, facts=facts, rows=rows, measured=measurements))
     return len(rows)
+
+
+def _write(
+    part: Path, *, facts: dict[str, Any], rows: list[Row], measured: list[Measurement]
+) -> None:
+    ledger = Ledger.create(part, facts, rows)
+    try:
+        for row, measurement in zip(rows, measured, strict=True):
+            ledger.record(row.id, measurement)
+    finally:
+        ledger.close()
+
+
+def _check_same(
+    ledger: Ledger, facts: dict[str, Any], rows: list[Row], measured: list[Measurement]
+) -> None:
+    """Raises E315 if a table is not of these rows, E314 if it is damaged."""
+    ledger.check()
+    known = ledger.measured()
+    names = facts.keys() - {"command", "versions", "source"}
+    same = (
+        all(ledger.facts.get(name) == json.loads(json.dumps(facts[name])) for name in names)
+        and ledger.rows() == rows
+        and all(row.id in known and _same(known[row.id], measured[row.id]) for row in rows)
+    )
+    ledger.close()
+    if not same:
+        help = "give another --out, or replace it with --force"
+        raise error("E315", "there is a table of other rows", help, path=str(ledger.path))
+
+
+def _same(one: Measurement, two: Measurement) -> bool:
+    names = ("accuracy", "loss", "agreement", "seconds")
+    right = [b"" if each.right is None else each.right.tobytes() for each in (one, two)]
+    return right[0] == right[1] and all(getattr(one, n) == getattr(two, n) for n in names)
 
 
 def _configuration(
     number: int, row: ImportedRow, network: Network, source: Path
 ) -> tuple[Choice, ...]:
     try:
-        return read_configuration(row.config, network.collection)
+        return read_list(row.config, network.collection)
     except EmqError as failure:
         (fault,) = failure.diagnostics
         message = f"row {number}: {fault.message}"

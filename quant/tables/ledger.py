@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load, save
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import error
+from emqlang.quant import sealed
 from emqlang.quant.tables.measurement import Measurement
 from emqlang.quant.tables.spec import Spec
 from emqlang.store import Database, Kind
@@ -64,6 +65,29 @@ class Row:
     bops: int
 
 
+@dataclass(frozen=True)
+class _Rerun:
+    """What a rerun did differently; how many rows it has, once it is finished; and a digest.
+
+    Those of older versions are the changes alone.
+    """
+
+    changes: dict[str, Any]
+    rows: int | None = None
+    digest: str = ""
+    sealed: bool = True
+
+    @classmethod
+    def of(cls, value: Any) -> _Rerun:
+        """Raises ValueError, TypeError, KeyError for anything else."""
+        if not isinstance(value, dict):
+            raise TypeError("a rerun is not an object")
+        if "changes" not in value:
+            return cls(value, sealed=False)
+        changes, rows = dict(value["changes"]), value["rows"]
+        return cls(changes, None if rows is None else int(rows), str(value["digest"]))
+
+
 class Ledger(Database):
     """An open table."""
 
@@ -78,18 +102,20 @@ class Ledger(Database):
 
     @property
     def spec(self) -> Spec:
-        return Spec.from_dict(self.facts["spec"])
+        with self.decoding():
+            return Spec.from_dict(self.facts["spec"])
 
     @property
     def images(self) -> int:
         """Test images of the table."""
-        return int(self.facts.get("images", 0))
+        with self.decoding():
+            return int(self.facts.get("images", 0))
 
     def rows(self) -> list[Row]:
         """All configurations, in the order in which they were drawn. Raises E314."""
         query = "SELECT id, choices, search, size, bops FROM configurations ORDER BY id"
         rows = self.select(query)
-        with self.refusals():
+        with self.decoding():
             return [
                 Row(i, tuple(map(int, choices.split(","))), bool(search), size, bops)
                 for i, choices, search, size, bops in rows
@@ -99,7 +125,8 @@ class Ledger(Database):
         """Measurements so far by row, the table's or a rerun's. Raises E314 if one was edited."""
         names = "id, accuracy, loss, agreement, marks, seconds, saved, digest"
         rows = self.select(f"SELECT {names} FROM measurements WHERE run = ?", (run,))
-        return {row: self._checked(run, row, *values) for row, *values in rows}
+        with self.decoding():
+            return {row: self._checked(run, row, *values) for row, *values in rows}
 
     def _checked(self, run: str, row: int, *columns: Any) -> Measurement:
         *values, digest = columns
@@ -133,34 +160,79 @@ class Ledger(Database):
 
     def _digest(self, run: str, row: int, *values: Any) -> bytes:
         plain = [value.hex() if isinstance(value, bytes) else value for value in values]
-        text = json.dumps([run, row, *plain])
+        text = json.dumps([*self._about(run), row, *plain])
         return blake2b(text.encode(), key=self._key, digest_size=16).digest()
 
     def reruns(self) -> dict[str, dict[str, Any]]:
-        """Names of reruns, and what each did differently."""
+        """Names of reruns, and what each did differently. Raises E314 for one that was edited."""
+        return {run: each.changes for run, each in self._reruns().items()}
+
+    def _reruns(self) -> dict[str, _Rerun]:
         rows = self.select("SELECT run, value FROM reruns")
-        with self.refusals():
-            return {run: json.loads(value) for run, value in rows}
+        with self.decoding():
+            reruns = {run: _Rerun.of(json.loads(value)) for run, value in rows}
+        for run, each in reruns.items():
+            if each.sealed and each.digest != self._seal(run, each):
+                message = f"the rerun '{run}' was edited, or belongs to another table"
+                raise error("E314", message, path=str(self.path))
+        return reruns
+
+    def _about(self, run: str) -> list[Any]:
+        """What a measurement's digest says of its run: the name, and of a rerun what it changed.
+
+        Reruns of older versions have the name alone.
+        """
+        if run == TABLE:
+            return [run]
+        rerun = self._reruns().get(run, _Rerun({}))
+        return [run, rerun.changes] if rerun.sealed else [run]
+
+    def _seal(self, run: str, rerun: _Rerun) -> str:
+        text = json.dumps([run, rerun.changes, rerun.rows], sort_keys=True)
+        return blake2b(text.encode(), key=self._key, digest_size=16).hexdigest()
 
     def add_rerun(self, run: str, changes: Mapping[str, Any]) -> None:
         """Notes a rerun before it is measured. Raises E315 if its name did something else."""
-        if self.reruns().get(run, changes) != changes:
+        known = self.reruns()
+        if known.get(run, changes) != changes:
             message = f"the table has a rerun '{run}' that did something else"
             raise error("E315", message, "give it another --name")
+        if run not in known:
+            self._note(run, dict(changes), None)
+
+    def finish_rerun(self, run: str) -> None:
+        """Notes how many rows a rerun has, so that none can be taken from it."""
+        rerun = self._reruns()[run]
+        if rerun.sealed:
+            self._note(run, rerun.changes, len(self.measured(run)))
+
+    def _note(self, run: str, changes: dict[str, Any], rows: int | None) -> None:
+        digest = self._seal(run, _Rerun(changes, rows))
+        value = json.dumps({"changes": changes, "rows": rows, "digest": digest})
         with self.transaction() as connection:
-            values = (run, json.dumps(changes))
-            connection.execute("INSERT OR IGNORE INTO reruns VALUES (?, ?)", values)
+            connection.execute("INSERT OR REPLACE INTO reruns VALUES (?, ?)", (run, value))
 
     def roundings(self) -> dict[tuple[str, str], dict[str, Tensor]]:
-        """What a composed table has learned so far, by unit and combination of choices."""
-        rows = self.select("SELECT unit, combination, codes FROM roundings")
-        return {(unit, combination): load(codes) for unit, combination, codes in rows}
+        """What a composed table has learned so far, by unit and combination of choices.
+
+        One that was edited or damaged is left out, to be learned again.
+        """
+        found = {}
+        for unit, combination, codes in self.select("SELECT * FROM roundings"):
+            with suppress(ValueError, TypeError):
+                found[unit, combination] = sealed.unpack(codes, self._rounding(unit, combination))
+        return found
 
     def add_rounding(self, unit: str, combination: str, codes: Mapping[str, Tensor]) -> None:
         """Commits what was learned of one unit under one combination."""
+        parts = {name: tensor.cpu().contiguous() for name, tensor in codes.items()}
+        values = (unit, combination, sealed.pack(parts, self._rounding(unit, combination)))
         with self.transaction() as connection:
-            values = (unit, combination, save(dict(codes)))
-            connection.execute("INSERT INTO roundings VALUES (?, ?, ?)", values)
+            connection.execute("INSERT OR REPLACE INTO roundings VALUES (?, ?, ?)", values)
+
+    def _rounding(self, unit: str, combination: str) -> dict[str, str]:
+        """What a rounding is of."""
+        return {"table": self._key.hex(), "unit": unit, "combination": combination}
 
     def drop_roundings(self) -> None:
         """Forgets what was learned: it can be learned again, and a finished table does without."""
@@ -169,10 +241,17 @@ class Ledger(Database):
         self.select("VACUUM")
 
     def check(self) -> None:
-        """Raises E314 if the file itself is damaged."""
-        ((verdict,),) = self.select("PRAGMA integrity_check(1)")
-        if verdict != "ok":
-            raise error("E314", f"the file is damaged: {verdict}", path=str(self.path))
+        """Raises E314 if the file is damaged, or lacks rows of a rerun."""
+        super().check()
+        query = "SELECT run, count(*) FROM measurements WHERE run != '' GROUP BY run"
+        counts, reruns = dict(self.select(query)), self._reruns()
+        for run in counts.keys() - reruns.keys():
+            message = f"measurements of '{run}' are of no rerun that the table has"
+            raise error("E314", message, path=str(self.path))
+        for run, rerun in reruns.items():
+            if counts.get(run, 0) < (rerun.rows or 0):
+                message = f"the rerun '{run}' has {counts.get(run, 0)} of its {rerun.rows} rows"
+                raise error("E314", message, path=str(self.path))
 
 
 def _text(choices: Sequence[int]) -> str:

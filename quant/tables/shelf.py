@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from emqlang.grammar.diagnostics import error, nearest
+from emqlang.store import is_file
 
 SUFFIX = ".table"
 DEFAULT = "resnet18-fmnist-all"
@@ -22,7 +23,7 @@ def find(text: str) -> Path:
     known = shipped()
     if text in known:
         return known[text]
-    if not Path(text).is_file():
+    if not is_file(text):
         help = (*nearest(text, known), f"shipped: {', '.join(known)}")
         raise error("E301", f"there is no benchmark table '{text}'", *help)
     return Path(text)

@@ -131,7 +131,8 @@ def load(text: str, *, partial: bool = False) -> Table:
     path = find(text)
     ledger = Ledger(path, read_only=True)
     try:
-        return _read(path, ledger, partial)
+        with ledger.decoding():
+            return _read(path, ledger, partial)
     finally:
         ledger.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,16 @@ def test_a_csv_comes_back_as_it_went(built: Path, tmp_path: Path, emq: Emq) -> N
     )
     assert "imported from rows.csv" in emq("bench", "info", str(back)).out
     assert emq("rank", "bit_sum", "--table", str(back)).status == 0
-    again = emq(
-        "bench",
-        "import",
-        str(csv),
-        "--model",
-        f"{built.parent / 'small.py'}:network",
-        "--out",
-        str(back),
-    )
-    assert again.status == 3 and "exists already" in again.err
+    import_ = ("bench", "import", str(csv), "--model", f"{built.parent / 'small.py'}:network")
+    whole = back.read_bytes()
+    assert emq(*import_, "--out", str(back)).status == 0, "the same rows are there"
+    assert back.read_bytes() == whole
+    csv.write_text("\n".join(csv.read_text().splitlines()[:-1]))
+    again = emq(*import_, "--out", str(back))
+    assert again.status == 3 and "E315" in again.err and "--force" in again.err
+    assert back.read_bytes() == whole
+    assert emq(*import_, "--out", str(back), "--force").status == 0
+    assert len(load(str(back))) == len(one) - 1
 
 
 def test_parquet_holds_the_same(built: Path, tmp_path: Path, emq: Emq) -> None:
@@ -192,3 +193,112 @@ def test_noise_is_a_value_error_or_a_value(data: bytes) -> None:
         plain_value(data)
     except ValueError:
         return
+
+
+ROW = {"bit_cfg": "(4, 4, 4, 4)", "acc": 61.0}
+PICKLES: tuple[Any, ...] = (
+    *({0: ROW | {"acc": acc}} for acc in (500, -3, float("inf"), float("nan"), True, 10**400)),
+    *({0: ROW | {"acc": acc}} for acc in ("61", None, [61])),
+    *(
+        {0: ROW | {"bit_cfg": bits}}
+        for bits in (
+            "-" * 100_000 + "1",
+            "(" + "-" * 3000 + "1,)",
+            "[" * 50_000,
+            "4" * 5000,
+            (10**5000, 2, 2, 2),
+            (4.0, 4, 4, 4),
+            (True, 4, 4, 4),
+            "(-4, 4, 4, 4)",
+            "(4, 4)",
+            "/etc/hostname",
+            None,
+        )
+    ),
+    {},
+    [],
+    {0: ROW, 1: ROW},
+    {0: None},
+)
+MARKS = ("2:wA==", "4:8A==")  # all right
+LINES = (
+    "config,accuracy",
+    "config,accuracy,loss\n4,0.5,inf",
+    "config,accuracy,loss\n4,0.5,-1",
+    "config,accuracy,loss\n4,0.5,nan",
+    "config,accuracy,agreement\n4,0.5,1.5",
+    "config,accuracy,accuracy\n4,0.5,0.6",
+    "config,accuracy\n4,inf",
+    "config,accuracy\n4,nan",
+    "config,accuracy\n4,1.5",
+    "config,accuracy\n" + "[" * 50_000 + ",0.5",
+    "config,accuracy\n" + "4" * 5000 + ",0.5",
+    "config,accuracy\n" + "4" * 200_000 + ",0.5",
+    "config,accuracy\n/etc/hostname,0.5",
+    "config,accuracy\nbits.json,0.5",
+    f"config,accuracy,marks\n2,1,{MARKS[0]}\n4,1,{MARKS[1]}",
+    "config,accuracy,marks\n2,1," + "9" * 5000 + ":wA==",
+    "config,accuracy\n\0,0.5",
+    "",
+)
+
+
+@pytest.fixture
+def importing(built: Path, tmp_path: Path, emq: Emq) -> Callable[[str, bytes], tuple[int, str]]:
+    """Imports a file's content, by its suffix; nothing may be left of what is refused."""
+    out, model = tmp_path / "out.table", f"{built.parent / 'small.py'}:network"
+
+    def run_import(suffix: str, content: bytes) -> tuple[int, str]:
+        source = tmp_path / f"rows{suffix}"
+        source.write_bytes(content)
+        done = emq("bench", "import", str(source), "--model", model, "--out", str(out))
+        assert out.exists() == (done.status == 0)
+        assert {path.name for path in tmp_path.iterdir()} <= {source.name, out.name}
+        if done.status == 0:
+            table = load(str(out))
+            assert ((table.accuracy >= 0) & (table.accuracy <= 1)).all()
+            out.unlink()
+        source.unlink()
+        return done.status, done.err
+
+    return run_import
+
+
+Importing = Callable[[str, bytes], tuple[int, str]]
+
+
+@pytest.mark.parametrize("value", PICKLES, ids=range(len(PICKLES)))
+def test_pickles_of_wrong_rows_are_refused(importing: Importing, value: Any) -> None:
+    status, said = importing(".pkl", pickle.dumps(value))
+    assert status == 3 and "E314" in said, said
+
+
+@pytest.mark.parametrize("text", LINES, ids=range(len(LINES)))
+def test_csv_files_of_wrong_rows_are_refused(importing: Importing, text: str) -> None:
+    status, said = importing(".csv", text.encode())
+    assert status == 3 and "E314" in said, said
+
+
+def test_edited_files_are_tables_or_refused(importing: Importing) -> None:
+    """Bytes of good files changed, removed and doubled, by a fixed seed."""
+    good = {
+        ".csv": b'config,accuracy,loss,marks\n4,1,0.5,2:wA==\n"2,4,4,4",0.5,,2:gA==\n',
+        ".pkl": pickle.dumps({0: ROW, 1: {"bit_cfg": [2, 4, 4, 4], "acc": 50}}),
+    }
+    generator = random.Random(0)
+    for suffix, content in good.items():
+        assert importing(suffix, content)[0] == 0
+        for _ in range(100):
+            edited = bytearray(content)
+            for _ in range(generator.randint(1, 3)):
+                place = generator.randrange(len(edited))
+                edited[place : place + generator.randint(0, 2)] = generator.choice(
+                    (b"", bytes([generator.randrange(256)]), b"9", b",", b"-", bytes(edited[:9]))
+                )
+            status, said = importing(suffix, bytes(edited))
+            assert status in (0, 2, 3) and "internal error" not in said, bytes(edited)
+
+
+@pytest.mark.parametrize("data", [b"K\x01K\x02a.", b"K\x01K\x02K\x03s.", b"(((", b""])
+def test_pickles_that_do_nothing_sensible_are_refused(importing: Importing, data: bytes) -> None:
+    assert importing(".pkl", data)[0] == 3
