@@ -102,6 +102,8 @@ def collect_statistics(
     needing = sorted(name for name in wanted if INPUTS[name].needs_data)
     images, labels = _take(data, options.images, network, needing)
     subject = Subject(network, tuple(menu), images, labels, options, progress)
+    if options.loss == "label" and wanted & fingerprint.LOSSES:
+        _ = subject.labels  # where they are missing, before anything is measured
     network_key, images_key = fingerprint.of_network(network), fingerprint.of_images(subject)
     root = None if callable(options.loss) else options.cache
     cache = None if root is None else Cache(root, network_key)

@@ -248,6 +248,21 @@ def test_what_does_not_do_is_refused(subject: Subject, what: str) -> None:
     )
 
 
+def test_missing_labels_are_said_before_anything_is_measured(subject: Subject) -> None:
+    steps: list[str] = []
+    images = subject[1][:3]
+    data = Dataset("bare", "", 0, False, lambda: iter([(images, None)]))
+    with pytest.raises(EmqError, match="the data has no labels"):
+        collect_statistics(
+            subject[0],
+            ["qerr", "grad"],
+            parse_bits("2"),
+            data,
+            progress=lambda what, *_: steps.append(what),
+        )
+    assert not steps
+
+
 def test_data_without_images_is_refused(subject: Subject) -> None:
     with pytest.raises(EmqError, match="nothing has no images"):
         collect_statistics(
