@@ -1,0 +1,160 @@
+"""What a network answers: its scores, and where in them the classes lie, or that it has none.
+
+classes  The last axis of (N, C) and (N, T, C), the second of maps (N, C, H, W). Labels, where there
+         are any, decide: the classes are the axis that they lack. Outputs with one score have none,
+         nor have those whose labels are floating-point numbers: they are values.
+causal   Labels that are the network's own token ids belong to a language model, whose position t
+         predicts label t + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.quant.networks.nested import tensors
+
+IGNORED = -100  # the label of what does not count, as torch's cross entropy has it
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A network's answer for some rows: images, sentences, or whatever the first axis counts.
+
+    scores  (rows, ..., classes), classes last; (rows, ...) where there are none; float32 or wider
+    labels  (rows, ...), int64, one for each prediction; of the scores' shape where there are no
+            classes; None without labels
+    """
+
+    scores: Tensor
+    labels: Tensor | None
+    has_classes: bool
+
+    @property
+    def classes(self) -> int:
+        return self.scores.shape[-1] if self.has_classes else 0
+
+    @property
+    def counted(self) -> Tensor:
+        """Which labels count: all but IGNORED."""
+        assert self.labels is not None
+        return self.labels != IGNORED
+
+    def losses(self) -> Tensor:
+        """The loss of each row (rows,): the mean cross entropy of its labels; without classes, the
+        mean squared error. Raises E304 without labels."""
+        if self.labels is None:
+            raise error("E304", "the data has no labels", "take the network's own: --loss self")
+        if not self.has_classes:
+            return (self.scores - self.labels).square().reshape(len(self.scores), -1).mean(1)
+        flat = F.cross_entropy(
+            self.scores.flatten(0, -2),
+            self.labels.flatten(),
+            reduction="none",
+            ignore_index=IGNORED,
+        ).reshape(len(self.labels), -1)
+        return flat.sum(1) / self.counted.reshape(len(self.labels), -1).sum(1).clamp(min=1)
+
+    def drawn(self, generator: torch.Generator) -> Tensor:
+        """Labels as the network would give them, on the CPU: classes from its softmax; values with
+        normal errors of variance 1/2, whose log-likelihood is minus the squared error."""
+        if not self.has_classes:
+            noise = torch.randn(self.scores.shape, generator=generator, dtype=torch.float32)
+            return self.scores.detach().cpu() + noise.to(self.scores.dtype) * 0.5**0.5
+        shares = self.scores.detach().softmax(-1).cpu()
+        marks = torch.multinomial(shares.reshape(-1, self.classes), 1, generator=generator)
+        return marks.reshape(shares.shape[:-1])
+
+
+def answer(outputs: Any, rows: int, labels: Tensor | None = None, inputs: Any = None) -> Answer:
+    """What the network returned for `rows` rows, read as scores. `inputs` is what it was given.
+
+    Raises E304 for labels that do not fit, E308 for outputs without scores.
+    """
+    scores = _with_rows(logits_of(outputs), rows)
+    scores = scores if scores.dtype == torch.float64 else scores.float()
+    if labels is not None:
+        labels = labels.to(scores.device)
+        if not labels.is_floating_point() and _is_causal(scores, labels, inputs):
+            scores, labels = scores[:, :-1], labels[:, 1:]
+    axis = class_axis(scores, labels)
+    if axis is None:
+        return Answer(scores, None if labels is None else _values(labels, scores), False)
+    scores = scores.movedim(axis, -1)
+    return Answer(scores, None if labels is None else _marks(labels, scores), True)
+
+
+def logits_of(outputs: Any) -> Tensor:
+    """The scores in what a network returns: `logits`, or its first floating-point tensor; E308."""
+    named = (
+        outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    )
+    for leaf in tensors(named if isinstance(named, Tensor) else outputs):
+        if leaf.is_floating_point():
+            return leaf
+    what = f"the network returned {type(outputs).__name__}, in which there are no scores"
+    raise error("E308", what, "scores are a floating-point tensor, or one under the name `logits`")
+
+
+def class_axis(scores: Tensor, labels: Tensor | None = None) -> int | None:
+    """The axis of the classes in scores (rows, ...); None where there are none."""
+    if scores.ndim < 2 or (labels is not None and labels.is_floating_point()):
+        return None
+    if labels is not None:
+        for axis in (-1, 1):
+            if labels.shape == scores.select(axis, 0).shape and scores.shape[axis] > 1:
+                return axis
+    axis = -1 if scores.ndim <= 3 else 1
+    return axis if scores.shape[axis] > 1 else None
+
+
+def _with_rows(scores: Tensor, rows: int) -> Tensor:
+    """A network that squeezes drops the axis of its rows where there is but one."""
+    dropped = rows == 1 and (scores.ndim == 0 or scores.shape[0] != 1)
+    return scores[None] if dropped else scores
+
+
+def _is_causal(scores: Tensor, labels: Tensor, inputs: Any) -> bool:
+    """Whether labels (N, T) of scores (N, T, C) are the token ids that the network was given."""
+    if labels.ndim != 2 or scores.ndim != 3 or scores.shape[:2] != labels.shape:
+        return False
+    counted = labels != IGNORED
+    return any(
+        leaf.shape == labels.shape
+        and not leaf.is_floating_point()
+        and bool(counted.any())
+        and torch.equal(leaf.to(labels.device)[counted].long(), labels[counted].long())
+        for leaf in tensors(inputs)
+    )
+
+
+def _marks(labels: Tensor, scores: Tensor) -> Tensor:
+    """Class numbers, checked against the scores."""
+    if labels.shape != scores.shape[:-1]:
+        raise _unfit(labels, scores)
+    marks = labels.long()
+    counted = marks[marks != IGNORED]
+    if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < scores.shape[-1]:
+        span = f"labels from {int(counted.min())} to {int(counted.max())}"
+        raise error("E304", f"{span} leave the classes, 0 to {scores.shape[-1] - 1}")
+    return marks
+
+
+def _values(labels: Tensor, scores: Tensor) -> Tensor:
+    """What the values should have been, in the scores' shape: (N,) fits (N, 1)."""
+    fits = labels.numel() == scores.numel() and len(labels) == len(scores)
+    if not fits or not labels.is_floating_point():  # whole numbers may be classes of one score
+        raise _unfit(labels, scores)
+    return labels.to(scores.dtype).reshape(scores.shape)
+
+
+def _unfit(labels: Tensor, scores: Tensor) -> EmqError:
+    kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (labels, scores)]
+    help = "say what they mean: --loss file.py:function and --metric file.py:function"
+    return error("E304", f"labels {kinds[0]} do not fit outputs {kinds[1]}", help)
