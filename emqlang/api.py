@@ -32,7 +32,8 @@ from emqlang.quant.bits.budget import Budget
 from emqlang.quant.data.datasets import Batch, Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
 from emqlang.quant.data.loader import LABEL_KEYS
-from emqlang.quant.networks.batches import Forward, feed, labels_of, slice_rows, tensors
+from emqlang.quant.networks.batches import Forward, feed, labels_of, slice_rows
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network, load, prepare
 from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization

@@ -52,7 +52,8 @@ class Answer:
         if self.labels is None:
             raise error("E304", "the data has no labels", "take the network's own: --loss self")
         if not self.has_classes:
-            return (self.scores - self.labels).square().reshape(len(self.scores), -1).mean(1)
+            errors: Tensor = self.scores - self.labels
+            return errors.square().reshape(len(self.scores), -1).mean(1)
         flat = F.cross_entropy(
             self.scores.flatten(0, -2),
             self.labels.flatten(),

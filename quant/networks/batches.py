@@ -1,6 +1,6 @@
 """What a batch of the user's data holds, and how a network runs on it.
 
-A batch is a tensor of inputs; or a tuple or list of inputs, labels and anything more; or a dict,
+A batch is a tensor of inputs; or a tuple or list of inputs, labels and anything more; or a mapping,
 its labels under one of LABEL_KEYS. Rows are images, or whatever else the first dimension counts.
 """
 
@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.data.loader import LABEL_KEYS
+from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.user_code import foreign
 
 Forward = Callable[[nn.Module, Any], Any]
 
 
 def call(model: nn.Module, example: Any) -> Any:
-    """The forward of an example: a tuple or list holds positional arguments, a dict named ones."""
-    if isinstance(example, dict):
+    """The forward of an example: a tuple or list holds positional arguments, a mapping named."""
+    if isinstance(example, Mapping):
         return model(**example)
     return model(*example) if isinstance(example, (tuple, list)) else model(example)
 
@@ -36,7 +36,11 @@ def feed(model: nn.Module, batch: Any) -> Any:
 
 
 def run(model: nn.Module, batch: Any, forward: Forward) -> Any:
-    """What the network returns. Raises E308, naming the batch's shape, where its code fails."""
+    """What the network returns for a copy of the batch, which its code may write to.
+
+    Raises E308, naming the batch's shape, where its code fails.
+    """
+    batch = mapped(torch.clone, batch)
     shapes = " and ".join(str(tuple(leaf.shape)) for leaf in tensors(batch)) or "no tensor"
     with foreign("E308", f"the forward of {type(model).__name__} on an input of shape {shapes}"):
         return forward(model, batch)
@@ -46,13 +50,8 @@ def pass_through(model: nn.Module, batch: Any, forward: Forward) -> Any:
     """What the network returns for a batch moved to its weights' device. Raises E308 as `run`."""
     home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     if home.type != "cpu":
-        batch = tree_map(lambda leaf: leaf.to(home) if isinstance(leaf, Tensor) else leaf, batch)
+        batch = mapped(lambda leaf: leaf.to(home), batch)
     return run(model, batch, forward)
-
-
-def tensors(tree: Any) -> list[Tensor]:
-    """The tensors in nested tuples, lists and dicts, in order."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def labels_of(batch: Any) -> Tensor | None:
@@ -84,15 +83,15 @@ def slice_rows(batch: Any, start: int, stop: int) -> Any:
     """Some rows of a batch; what does not have a row per image stays whole."""
     size = rows(batch)
 
-    def cut(leaf: Any) -> Any:
+    def cut(leaf: Tensor) -> Tensor:
         return leaf[start:stop] if _has_rows(leaf, size) else leaf
 
-    return tree_map(cut, batch)
+    return mapped(cut, batch)
 
 
 def take(data: Iterable[Any], images: int | None) -> list[Any]:
     """The first rows of the data as batches, everything if None. Raises E304 if there are fewer."""
-    batches = [tree_map(_ordinary, batch) for batch in _first(data, images)]
+    batches = [mapped(_ordinary, batch) for batch in _first(data, images)]
     available = sum(map(rows, batches))
     if available < (images or 1):
         message = "the data has no images"
@@ -126,10 +125,10 @@ def join(batches: Iterable[Any], count: int) -> Any:
             parts.append(slice_rows(batch, 0, missing))
     size = rows(parts[0])
 
-    def one(first: Any, *rest: Any) -> Any:
+    def one(first: Tensor, *rest: Tensor) -> Tensor:
         return torch.cat([first, *rest]) if rest and _has_rows(first, size) else first
 
-    return tree_map(one, *parts)
+    return mapped(one, *parts)
 
 
 def _first(data: Iterable[Any], images: int | None) -> Iterator[Any]:
@@ -143,13 +142,13 @@ def _first(data: Iterable[Any], images: int | None) -> Iterator[Any]:
         yield batch
 
 
-def _ordinary(leaf: Any) -> Any:
+def _ordinary(leaf: Tensor) -> Tensor:
     """A tensor made in inference mode is copied: what is learned from it needs gradients."""
-    return leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf
+    return leaf.clone() if leaf.is_inference() else leaf
 
 
-def _has_rows(leaf: Any, size: int) -> bool:
-    return isinstance(leaf, Tensor) and leaf.ndim > 0 and len(leaf) == size
+def _has_rows(leaf: Tensor, size: int) -> bool:
+    return leaf.ndim > 0 and len(leaf) == size
 
 
 def _row_shapes(batch: Any) -> list[tuple[int, ...]]:

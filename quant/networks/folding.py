@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.networks.batches import tensors
 from emqlang.quant.networks.layers import Layer, Norm, norms
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.tracing import Trace
 
 TOLERANCE: Final = 1e-5  # of the largest output, before against after

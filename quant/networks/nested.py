@@ -68,7 +68,7 @@ def children(node: Any) -> dict[Any, Any] | None:
 
 
 def structure(tree: Any) -> Any:
-    """A nest's keys with the shape of one row, and the type, of every tensor: nests with equal ones can be joined."""
+    """The keys, row shapes and types of a nest's tensors: nests with equal ones can be joined."""
     if isinstance(tree, Tensor):
         return (tuple(tree.shape[1:]), tree.dtype) if tree.ndim else ((), tree.dtype)
     parts = children(tree)

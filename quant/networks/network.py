@@ -17,9 +17,10 @@ from emqlang.quant.data.datasets import image_shape
 from emqlang.quant.data.images import IMAGENET, parse_shape
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt
-from emqlang.quant.networks.batches import Forward, call, run, tensors
+from emqlang.quant.networks.batches import Forward, call, run
 from emqlang.quant.networks.folding import fold
 from emqlang.quant.networks.layers import Collection, collect, trace_layers
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.weights import check_finite, install, pretrained, read, sha256
 from emqlang.quant.user_code import foreign, load_object
 

@@ -20,8 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from emqlang.quant.networks.batches import Forward, rows, run, tensors
+from emqlang.quant.networks.batches import Forward, rows, run
 from emqlang.quant.networks.hooks import listening
+from emqlang.quant.networks.nested import tensors
 
 
 @dataclass(slots=True, eq=False)

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
-from emqlang.quant.networks.batches import Forward, pass_through, tensors
+from emqlang.quant.networks.batches import Forward, pass_through
 from emqlang.quant.networks.hooks import listening
+from emqlang.quant.networks.nested import mapped, tensors
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named ones of one call
 
@@ -58,11 +58,7 @@ def capture_outputs(
 
 def copied(arguments: Arguments) -> Arguments:
     """Arguments that may be written to."""
-
-    def copy(leaf: Any) -> Any:
-        return leaf.clone() if isinstance(leaf, Tensor) else leaf
-
-    copies: Arguments = tree_map(copy, arguments)
+    copies: Arguments = mapped(torch.clone, arguments)
     return copies
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from emqlang.quant.networks.batches import Forward, logits_of, pass_through, tensors
+from emqlang.quant.networks.batches import Forward, logits_of, pass_through
 from emqlang.quant.networks.hooks import listening
+from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.ptq.evaluate import class_axis
 from emqlang.quant.ptq.units import Unit
 
@@ -48,7 +48,5 @@ def output_gradients(
 
 def _plus(output: Any, zeros: Tensor) -> Any:
     """A module's output with zeros added to its first tensor, whose gradient is then theirs."""
-    leaves, structure = tree_flatten(output)
-    first = next(i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor))
-    leaves[first] = leaves[first] + zeros
-    return tree_unflatten(leaves, structure)
+    first = tensors(output)[0]
+    return mapped(lambda leaf: leaf + zeros if leaf is first else leaf, output)

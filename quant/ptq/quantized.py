@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
 from emqlang.quant import sealed
-from emqlang.quant.networks.batches import run, tensors
+from emqlang.quant.networks.batches import run
 from emqlang.quant.networks.layers import Layer
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.fidelity import LayerReport
 from emqlang.quant.ptq.grids import ActivationGrid, Grid

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.batches import Forward, tensors
+from emqlang.quant.networks.batches import Forward
 from emqlang.quant.networks.layers import Layer
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.ptq.capture import Arguments, capture_inputs, capture_outputs, guard
 from emqlang.quant.ptq.fisher import output_gradients
 from emqlang.quant.ptq.grids import Grid

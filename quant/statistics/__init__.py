@@ -14,7 +14,7 @@ from emqlang.grammar.diagnostics import error
 from emqlang.grammar.inputs import INPUTS
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.data.datasets import Dataset
-from emqlang.quant.networks.batches import tensors
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.statistics import (

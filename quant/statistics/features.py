@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emqlang.quant.networks.batches import tensors
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import readers
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured

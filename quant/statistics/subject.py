@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import generator
-from emqlang.quant.networks.batches import logits_of, run, tensors
+from emqlang.quant.networks.batches import logits_of, run
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
 from emqlang.quant.statistics.options import StatisticsOptions

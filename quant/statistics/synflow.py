@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
 
 from emqlang.quant.networks.batches import logits_of, run, slice_rows
+from emqlang.quant.networks.nested import mapped
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.statistics.image_pass import gradients
 from emqlang.quant.statistics.subject import Subject
@@ -50,7 +50,7 @@ def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
     module = linearised(subject.module)
     parts = dict(module.named_modules())
     weights = [parts[layer.name].weight for layer in subject.layers]
-    ones = tree_map(_ones(subject.device), slice_rows(subject.network.example, 0, 1))
+    ones = mapped(_ones(subject.device), slice_rows(subject.network.example, 0, 1))
     with torch.enable_grad(), plain_kernels(), Linearise():
         total = logits_of(run(module, ones, subject.network.forward)).sum()
     subject.progress("grad_synflow", 1, 1)
@@ -70,12 +70,10 @@ def linearised(module: nn.Module) -> nn.Module:
     return copy
 
 
-def _ones(device: torch.device) -> Callable[[Any], Any]:
+def _ones(device: torch.device) -> Callable[[Tensor], Tensor]:
     """Ones in place of floating-point values; others, such as indices, stay."""
 
-    def one(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
+    def one(leaf: Tensor) -> Tensor:
         if not leaf.is_floating_point():
             return leaf.to(device)
         return torch.ones_like(leaf, dtype=torch.float64, device=device)
