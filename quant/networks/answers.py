@@ -52,22 +52,32 @@ class Answer:
         if self.labels is None:
             raise error("E304", "the data has no labels", "take the network's own: --loss self")
         if not self.has_classes:
-            errors: Tensor = self.scores - self.labels
-            return errors.square().reshape(len(self.scores), -1).mean(1)
+            errors = (self.scores - self.labels).square()
+            return errors.reshape(len(self.scores), -1).mean(1)
         flat = F.cross_entropy(
             self.scores.flatten(0, -2),
             self.labels.flatten(),
             reduction="none",
             ignore_index=IGNORED,
         ).reshape(len(self.labels), -1)
-        return flat.sum(1) / self.counted.reshape(len(self.labels), -1).sum(1).clamp(min=1)
+        counts = self.counted.reshape(len(self.labels), -1).sum(1)
+        means: Tensor = flat.sum(1) / counts.clamp(min=1)
+        return means
+
+    def loss(self) -> Tensor:
+        """The sum of the rows' losses. Raises E304 without labels."""
+        if self.has_classes and self.labels is not None and self.labels.ndim == 1:
+            mean: Tensor = F.cross_entropy(self.scores, self.labels)
+            return mean * len(self.labels)
+        return self.losses().sum()
 
     def drawn(self, generator: torch.Generator) -> Tensor:
         """Labels as the network would give them, on the CPU: classes from its softmax; values with
         normal errors of variance 1/2, whose log-likelihood is minus the squared error."""
         if not self.has_classes:
             noise = torch.randn(self.scores.shape, generator=generator, dtype=torch.float32)
-            return self.scores.detach().cpu() + noise.to(self.scores.dtype) * 0.5**0.5
+            drawn: Tensor = self.scores.detach().cpu() + noise.to(self.scores.dtype) * 0.5**0.5
+            return drawn
         shares = self.scores.detach().softmax(-1).cpu()
         marks = torch.multinomial(shares.reshape(-1, self.classes), 1, generator=generator)
         return marks.reshape(shares.shape[:-1])

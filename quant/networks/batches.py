@@ -63,17 +63,6 @@ def labels_of(batch: Any) -> Tensor | None:
     return labels if isinstance(labels, Tensor) else None
 
 
-def logits_of(outputs: Any) -> Tensor:
-    """The scores in what a network returns: itself, its `logits`, or its first tensor."""
-    mapping = isinstance(outputs, Mapping)
-    logits = outputs.get("logits") if mapping else getattr(outputs, "logits", None)
-    leaves = tensors(logits if isinstance(logits, Tensor) else outputs)
-    if not leaves or not leaves[0].is_floating_point():
-        kind = type(outputs).__name__
-        raise error("E308", f"the network returned {kind}, in which there are no scores")
-    return leaves[0]
-
-
 def rows(batch: Any) -> int:
     """How many images are in a batch: the length of its first tensor."""
     return next((len(leaf) for leaf in tensors(batch) if leaf.ndim), 1)

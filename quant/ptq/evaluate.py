@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.batches import Forward, feed, labels_of, logits_of, pass_through, rows
+from emqlang.quant.networks.answers import IGNORED, class_axis, logits_of
+from emqlang.quant.networks.batches import Forward, feed, labels_of, pass_through, rows
 
-IGNORED = -100  # the label of what does not count, as torch's cross entropy has it
 Metric = Callable[[Any, Any], float]  # of the network's outputs and the batch: the batch's mean
 
 
@@ -139,6 +139,7 @@ def _compare(tally: _Tally, logits: Tensor, labels: Tensor | None, expected: Ten
     if not logits.isfinite().all():
         raise error("E312", "the network's outputs hold values that are not finite")
     axis = class_axis(logits, labels)
+    axis = -1 if axis is None else axis
     logits = logits.movedim(axis, -1)
     if labels is not None:
         _add_labelled(tally, logits, labels.to(logits.device))
@@ -166,12 +167,3 @@ def _add_agreement(tally: _Tally, logits: Tensor, expected: Tensor) -> None:
     own, reference = logits.log_softmax(-1), expected.log_softmax(-1)
     divergence = kl_div(own, reference, reduction="sum", log_target=True)
     tally.add("kl", divergence, predictions.numel())
-
-
-def class_axis(logits: Tensor, labels: Tensor | None = None) -> int:
-    """The axis of the classes: what labels lack; without them, 1 for maps, else the last."""
-    if logits.ndim < 3:
-        return -1
-    if labels is None:
-        return 1 if logits.ndim > 3 else -1
-    return -1 if labels.shape == logits.shape[:-1] else 1

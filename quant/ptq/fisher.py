@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
-from emqlang.quant.networks.batches import Forward, logits_of, pass_through
+from emqlang.quant.networks.answers import class_axis, logits_of
+from emqlang.quant.networks.batches import Forward, pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.nested import mapped, tensors
-from emqlang.quant.ptq.evaluate import class_axis
 from emqlang.quant.ptq.units import Unit
 
 
@@ -35,7 +35,7 @@ def output_gradients(
 
         with torch.no_grad():
             logits = logits_of(pass_through(original, batch, forward))
-            axis = class_axis(logits)
+            axis = -1 if (axis := class_axis(logits)) is None else axis
             wanted = logits.log_softmax(axis)
         with torch.enable_grad(), listening([(unit.name, part)], on_output=add_zeros):
             answer = logits_of(pass_through(quantized, batch, forward)).log_softmax(axis)

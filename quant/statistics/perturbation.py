@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.menu import Choice
+from emqlang.quant.networks.answers import class_axis
 from emqlang.quant.networks.layers import Group, Layer
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.ptq.sites import attach
@@ -28,7 +30,7 @@ from emqlang.quant.statistics.quantization_errors import (
     find_inputs,
     quantized_weight,
 )
-from emqlang.quant.statistics.subject import CLASS_AXIS, Subject
+from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
 
 NAMES: Final = ("out_mse", "kl", "loss_inc")
@@ -93,11 +95,15 @@ class _Trials:
 
     def _divergence(self, number: int, logits: Tensor) -> Tensor:
         """The mean KL divergence of one batch's softmax from the float network's."""
+        axis = class_axis(logits)
+        if axis is None:
+            message = "the network answers no scores of classes, and kl compares them"
+            raise error("E304", message, "out_mse and loss_inc do without")
         ours, theirs = (
-            scores.double().log_softmax(CLASS_AXIS) for scores in (logits, self.logits[number])
+            scores.double().log_softmax(axis) for scores in (logits, self.logits[number])
         )
         divergence = F.kl_div(ours, theirs, reduction="none", log_target=True)
-        return divergence.sum(CLASS_AXIS).mean().clamp(min=0)
+        return divergence.sum(axis).mean().clamp(min=0)
 
     def _increase(self, number: int, logits: Tensor) -> Tensor:
         """How much the mean loss of one batch grows."""

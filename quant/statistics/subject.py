@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import generator
-from emqlang.quant.networks.batches import logits_of, run
+from emqlang.quant.networks.answers import answer, logits_of
+from emqlang.quant.networks.batches import run
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.nested import tensors
@@ -24,8 +24,6 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
 from emqlang.quant.statistics.options import StatisticsOptions
 from emqlang.quant.user_code import foreign
-
-CLASS_AXIS: Final = 1  # of logits (N, classes, ...)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +81,7 @@ class Subject:
         labels = []
         for image in torch.split(self.images, 1):
             with torch.no_grad():
-                scores = self.logits(image).float()
-            shares = scores.softmax(CLASS_AXIS).movedim(CLASS_AXIS, -1).cpu()
-            draws = torch.multinomial(shares.reshape(-1, shares.shape[-1]), 1, generator=generator)
-            labels.append(draws.reshape(shares.shape[:-1]))
+                labels.append(answer(self.logits(image), 1).drawn(generator))
         return torch.cat(labels)
 
     def logits(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
@@ -94,18 +89,14 @@ class Subject:
         return logits_of(run(module or self.module, images.to(self.device), self.network.forward))
 
     def loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """The sum over images of their loss: the user's own, or cross entropy.
-
-        Cross entropy is a mean where one image has several labels.
-        """
+        """The sum over images of their loss: the user's own, or that of `answers`."""
         images, labels = images.to(self.device), labels.to(self.device)
         loss = self.options.loss
         if callable(loss):
             batch = images, None if self.data_labels is None else labels
             with foreign("E304", "the loss"):
                 return loss(logits, batch) * len(images)
-        with foreign("E304", "cross entropy of the network's output with the labels"):
-            return F.cross_entropy(logits, labels) * len(labels)
+        return answer(logits, len(images), labels).loss()
 
     def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
         """All images with their labels, at most `size` at a time."""

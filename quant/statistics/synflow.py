@@ -26,7 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from emqlang.quant.networks.batches import logits_of, run, slice_rows
+from emqlang.quant.networks.answers import logits_of
+from emqlang.quant.networks.batches import run, slice_rows
 from emqlang.quant.networks.nested import mapped
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.statistics.image_pass import gradients

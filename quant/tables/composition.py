@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from emqlang.quant.bits.menu import Choice
-from emqlang.quant.networks.batches import Forward, feed, logits_of, pass_through, slice_rows
+from emqlang.quant.networks.answers import logits_of
+from emqlang.quant.networks.batches import Forward, feed, pass_through, slice_rows
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.calibrate import calibrate

@@ -14,7 +14,8 @@ from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.fixed import allowed, extended, parse_fixed
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import one_thread
-from emqlang.quant.networks.batches import feed, logits_of, pass_through, take
+from emqlang.quant.networks.answers import logits_of
+from emqlang.quant.networks.batches import feed, pass_through, take
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.quantize import quantize

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.networks.answers import logits_of
 from emqlang.quant.networks.batches import (
     chunks,
     feed,
     join,
     labels_of,
-    logits_of,
     pass_through,
     rows,
     slice_rows,

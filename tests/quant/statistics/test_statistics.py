@@ -12,6 +12,7 @@ from networks import SHAPES, Chain, Tiny, seeded
 from subjects import KINDS, inputs, ready
 from torch import Tensor, nn
 
+import emqlang as emq
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.signs import NONNEGATIVE, POSITIVE
@@ -228,7 +229,11 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"values": torch.full((3, *SHAPE), torch.nan)},
     ),
     "no labels": ("E304", "no labels", {"labels": None}),
-    "labels of other classes": ("E304", "cross entropy", {"labels": torch.tensor([0, 1, 9])}),
+    "labels of other classes": (
+        "E304",
+        "leave the classes, 0 to",
+        {"labels": torch.tensor([0, 1, 9])},
+    ),
     "too few labels": ("E304", "labels", {"labels": torch.tensor([0, 1])}),
     "an unknown loss": ("E403", "no loss 'lable'", {"loss": "lable"}),
     "no images asked for": ("E403", "1 image or more", {"images": 0}),
@@ -312,3 +317,41 @@ def test_collecting_leaves_the_network_as_it_was(subject: Subject) -> None:
         module._forward_hooks or module._forward_pre_hooks for module in network.module.modules()
     )
     assert not network.module.training
+
+
+def test_an_input_that_the_network_writes_to_is_a_copy() -> None:
+    """A network that normalises in place has the statistics of the one that does not."""
+
+    class Normalised(nn.Module):
+        def __init__(self, in_place: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 3))
+            self.in_place = in_place
+
+        def forward(self, x: Tensor) -> Any:
+            return self.net(x.sub_(0.3).div_(0.5) if self.in_place else (x - 0.3) / 0.5)
+
+    values, labels = torch.randn(8, 6), torch.randint(0, 3, (8,))
+    before = values.clone()
+    proxies = ["mean(hess)", "hess_trace", "orm", "act_qerr", "out_mse + kl + loss_inc"]
+    tables = [
+        emq.score(proxies, emq.collect(Normalised(in_place), [(values, labels)], images=8))
+        for in_place in (False, True)
+    ]
+    assert torch.equal(values, before), "the user's own tensor"
+    for one, other in zip(*tables, strict=True):
+        assert (one.values == other.values).all()
+
+
+def test_classes_of_tokens_are_the_last_axis() -> None:
+    """Outputs (N, T, C): labels (N, T) and drawn ones are of C classes, not of T."""
+    torch.manual_seed(0)
+    net, values = nn.Sequential(nn.Linear(8, 5)), torch.randn(8, 7, 8)
+    labels = torch.randint(0, 5, (8, 7))
+    table = emq.score("-mean(grad ** 2)", emq.collect(net, [(values, labels)], images=8))
+    loss = nn.functional.cross_entropy(net(values).flatten(0, 1), labels.flatten())
+    (grad,) = torch.autograd.grad(loss, [net[0].weight])
+    assert table.values[0, 0] == pytest.approx(-float(grad.square().mean()), rel=1e-5)
+    drawn = emq.score("fisher_error", emq.collect(net, [values], loss="self", images=8))
+    assert (drawn.scores < 0).all()
