@@ -291,7 +291,7 @@ def _warn(diagnostics: Iterable[Diagnostic]) -> None:
         level, frame = level + 1, frame.f_back
     for each in dict.fromkeys(diagnostics):
         if not each.is_error:
-            warnings.warn(EmqWarning(each), stacklevel=level)
+            warnings.warn(EmqWarning.of(each), stacklevel=level)
 
 
 def _recipe(recipe: Any) -> Recipe:

@@ -152,9 +152,14 @@ class EmqError(Exception):
 class EmqWarning(UserWarning):
     """A warning of the Python API: `warnings.warn` shows it, and filters go by this class."""
 
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        super().__init__("; ".join((f"{diagnostic.code}: {diagnostic.message}", *diagnostic.help)))
-        self.diagnostic = diagnostic
+    diagnostic: Diagnostic | None = None
+
+    @classmethod
+    def of(cls, diagnostic: Diagnostic) -> EmqWarning:
+        """The warning of a diagnostic; its text alone travels between processes."""
+        warning = cls("; ".join((f"{diagnostic.code}: {diagnostic.message}", *diagnostic.help)))
+        warning.diagnostic = diagnostic
+        return warning
 
 
 def error(code: str, message: str, *help: str, path: str = "") -> EmqError:

@@ -352,6 +352,6 @@ def test_classes_of_tokens_are_the_last_axis() -> None:
     table = emq.score("-mean(grad ** 2)", emq.collect(net, [(values, labels)], images=8))
     loss = nn.functional.cross_entropy(net(values).flatten(0, 1), labels.flatten())
     (grad,) = torch.autograd.grad(loss, [net[0].weight])
-    assert table.values[0, 0] == pytest.approx(-float(grad.square().mean()), rel=1e-5)
+    assert table.q[0] == pytest.approx(-float(grad.square().mean()), rel=1e-5)
     drawn = emq.score("fisher_error", emq.collect(net, [values], loss="self", images=8))
     assert (drawn.scores < 0).all()
