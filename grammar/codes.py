@@ -148,5 +148,8 @@ CODES: Final = {
     "W610": Code(0, "file without a digest",
         "A file of ours from an older version carries no digest, "
         "so that nobody can tell whether it was edited or damaged."),
+    "W611": Code(0, "recipe's figures are not its own",
+        "The recipe's size or bit operations are not what its bits cost on this network, as after "
+        "an edit: its figures, its budget and its proof are left out."),
 }
 # fmt: on

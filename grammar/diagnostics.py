@@ -141,6 +141,10 @@ class EmqError(Exception):
         super().__init__("\n".join(d.message for d in diagnostics))
         self.diagnostics = diagnostics
 
+    def __reduce__(self) -> tuple[type[EmqError], tuple[Diagnostic, ...]]:
+        """Errors travel from workers with their diagnostics."""
+        return EmqError, tuple(self.diagnostics)
+
     @property
     def exit_status(self) -> int:
         return max(CODES[d.code].exit for d in self.diagnostics)

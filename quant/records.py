@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,9 +15,22 @@ T = TypeVar("T")
 def read_json(text: str, code: str, name: str, path: str = "") -> Any:
     """The values in a text; `name` says what it is, as 'the recipe'. Raises the code's error."""
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as reason:
+        msgspec.json.decode(text)  # stricter than `json`: no NaN
+        return json.loads(text, object_pairs_hook=_once)
+    except (msgspec.DecodeError, RecursionError, ValueError) as reason:
         raise error(code, f"{name} is not JSON: {reason}", path=path) from reason
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Raises ValueError for a key that is there twice."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key '{twice}' is there twice")
+    for text in (*record, *(value for value in record.values() if isinstance(value, str))):
+        text.encode()  # raises UnicodeEncodeError, a ValueError, for half of a surrogate pair
+    return record
 
 
 def typed(value: Any, kind: type[T], code: str, name: str, path: str = "") -> T:

@@ -111,6 +111,7 @@ def command(
     from emqlang.quant.ptq.recipe import load_recipe
     from emqlang.quant.ptq.splits import Splits
     from emqlang.tasks.assign import Chooser
+    from emqlang.tasks.claims import believed
     from emqlang.tasks.problem import Constraints
     from emqlang.tasks.quantize import Quantization, QuantizeOptions
     from emqlang.tasks.workbench import WorkbenchOptions
@@ -123,7 +124,8 @@ def command(
     with render.progress() as progress:
         chooser = Chooser(workbench, pick(Constraints, options), progress)
         if recipe_path is not None:
-            recipe, warnings = load_recipe(recipe_path), chooser.network.warnings
+            recipe, unlike = believed(load_recipe(recipe_path), chooser.network)
+            warnings = (*chooser.network.warnings, *unlike)
         else:
             bits = chooser.given(config or "") if program is None else chooser.best(program)
             recipe, warnings = bits.recipe, bits.diagnostics

@@ -23,6 +23,8 @@ SCHEMA_VERSION = 1
 ROUNDINGS = ("nearest", "adaround", "brecq")
 INPUT_BITS = 8  # of the tensor that the network itself is given
 PLACEMENTS = ("operands",)
+ACCOUNTINGS = ("full", "weights", "emq")
+STATUSES = ("optimal", "feasible")
 BITS = range(2, 9)
 ALLOWED: Mapping[str, tuple[Any, ...]] = {  # field of a scheme -> its values
     "num_bits": tuple(BITS),
@@ -90,6 +92,12 @@ class Solver(Struct, frozen=True, forbid_unknown_fields=True):
     method: str
     status: str
     gap: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status '{self.status}' is unknown: {', '.join(STATUSES)}")
+        if self.gap is not None and not self.gap >= 0:
+            raise ValueError(f"the gap is {self.gap}, and is 0 at least")
 
 
 class Procedure(Struct, frozen=True, forbid_unknown_fields=True):
@@ -159,8 +167,12 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        if self.placement not in PLACEMENTS:
-            raise ValueError(f"placement '{self.placement}' is unknown: {', '.join(PLACEMENTS)}")
+        words = ("placement", PLACEMENTS), ("accounting", ACCOUNTINGS)
+        for name, known in words:
+            if (word := getattr(self, name)) not in known:
+                raise ValueError(f"{name} '{word}' is unknown: {', '.join(known)}")
+        if negative := [name for name, value in self.achieved.items() if not value >= 0]:
+            raise ValueError(f"the {negative[0]} that was achieved is less than 0")
 
     @property
     def bits(self) -> dict[str, int]:
@@ -208,7 +220,7 @@ def load_recipe(path: str | Path) -> Recipe:
     path = as_path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as reason:
+    except (OSError, ValueError) as reason:  # the latter: no UTF-8, or no path
         raise error("E301", f"cannot read the recipe: {reason}", path=str(path)) from reason
     return parse_recipe(text, str(path))
 
@@ -219,7 +231,8 @@ def parse_recipe(text: str, path: str = "") -> Recipe:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         help = f'a recipe is a JSON object with "schema": "{SCHEMA}"'
         raise error("E310", "this is not a recipe", help, path=path)
-    if (version := record.get("schema_version")) != SCHEMA_VERSION:
+    version = record.get("schema_version")
+    if version is True or version != SCHEMA_VERSION:
         message = (
             f"the recipe's schema_version is {version}, and this program reads {SCHEMA_VERSION}"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,3 +140,8 @@ def test_the_exit_status_is_that_of_the_worst_error() -> None:
 def test_nearest() -> None:
     assert nearest("grad_synflw", ("grad", "grad_synflow")) == ("did you mean 'grad_synflow'?",)
     assert nearest("zzz", ("grad", "grad_synflow")) == ()
+
+
+def test_an_error_travels_between_processes() -> None:
+    failure = error("E316", "it is another", "begin anew", path="here")
+    assert pickle.loads(pickle.dumps(failure)).diagnostics == tuple(failure.diagnostics)

@@ -118,7 +118,7 @@ def test_a_plot(emq: Emq, table: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"scatter.{suffix}"
     for _ in range(2):
         few = ("--table", str(table), "--draws", "20")
-        assert emq("rank", "fisher_error", *few, "--plot", str(out)).status == 0
+        assert emq("rank", "fisher_error", *few, "--plot", str(out), "--force").status == 0
         data, size = out.read_bytes(), out.stat().st_size
     assert size > 5_000 and data[:4] == {"svg": b"<?xm", "png": b"\x89PNG"}[suffix]
 

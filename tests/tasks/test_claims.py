@@ -1,0 +1,80 @@
+"""What recipes claim: refused where it has no form, left out where it is not so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.networks.network import load
+from emqlang.quant.ptq.recipe import parse_recipe
+from emqlang.tasks.assign import Chooser
+from emqlang.tasks.claims import believed
+from emqlang.tasks.problem import Constraints
+from emqlang.tasks.workbench import WorkbenchOptions
+
+
+@pytest.fixture(scope="module", params=[{}, {"fix": "conv1=8"}, {"accounting": "emq"}])
+def text(request: pytest.FixtureRequest) -> str:
+    from emqlang.grammar import library
+
+    terms = Constraints(avg_bits="3", **request.param)
+    chooser = Chooser(WorkbenchOptions(), terms, lambda *_: None)
+    recipe = chooser.best(library.find_one("-numel / bits")).recipe
+    assert recipe is not None
+    return recipe.as_json()
+
+
+def test_a_recipe_that_nobody_edited_is_believed(text: str) -> None:
+    recipe = parse_recipe(text)
+    assert believed(recipe, load("resnet18-fmnist")) == (recipe, ())
+
+
+@pytest.mark.parametrize("bits", [2, 8])
+def test_other_bits_lose_the_figures(text: str, bits: int) -> None:
+    record = json.loads(text)
+    for layer in record["layers"].values():
+        layer["weight"]["num_bits"] = bits
+    found, warnings = believed(parse_recipe(json.dumps(record)), load("resnet18-fmnist"))
+    assert (found.achieved, found.budget, found.solver) == ({}, {}, None)
+    assert [warning.code for warning in warnings] == ["W611"]
+
+
+EDITS: tuple[dict[str, Any], ...] = (
+    {"accounting": "zzz"},
+    {"solver": {"method": "exact", "status": "optimal!!", "gap": None}},
+    {"solver": {"method": "exact", "status": "optimal", "gap": -5.0}},
+    {"schema_version": True},
+    {"achieved": {"size": -1.0}},
+)
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=str)
+def test_what_has_no_form_is_refused(text: str, edit: dict[str, Any]) -> None:
+    refused_with_e310(json.dumps(json.loads(text) | edit))
+
+
+def test_texts_that_are_no_recipe(text: str) -> None:
+    first = text.index("{", 1)
+    refused_with_e310(text[:first] + '{"a": 1, "a": 2, ' + text[first + 1 :])
+    refused_with_e310(text.replace('"seed": 0', '"seed": ' + "9" * 5000))
+    refused_with_e310(text.replace('"seed": 0', '"seed": 0, "x": "\\ud800"'))
+    refused_with_e310("[" * 50_000)
+
+
+def refused_with_e310(text: str) -> None:
+    with pytest.raises(EmqError) as refused:
+        parse_recipe(text)
+    assert refused.value.diagnostics[0].code == "E310"
+
+
+def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    from emqlang.quant.ptq.recipe import load_recipe
+
+    for path in ("a" * 300, "a\0b"):
+        with pytest.raises(EmqError) as refused:
+            load_recipe(path)
+        assert refused.value.diagnostics[0].code == "E301"
