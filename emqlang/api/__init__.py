@@ -23,8 +23,8 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
 
-from emqlang import arguments
-from emqlang.arguments import CALIBRATION
+from emqlang.api import arguments
+from emqlang.api.arguments import CALIBRATION
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import Diagnostic, EmqWarning, error
 from emqlang.grammar.program import Program
