@@ -139,7 +139,13 @@ def _attention(module: nn.Module) -> nn.Module:
 
 
 def _unparametrized(module: nn.Module) -> nn.Module:
-    """The module with the current values of its parametrized tensors as plain parameters."""
+    """The module with the current values of its parametrized tensors as plain parameters.
+
+    It gets a class of its own first: torch takes the tensors' properties off the class, which the
+    network that it was copied from has too.
+    """
+    kind = type(module)
+    module.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
     for name in tuple(module.parametrizations):  # type: ignore[arg-type]
         parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     return module

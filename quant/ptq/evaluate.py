@@ -87,6 +87,8 @@ def evaluate(
         if metric is not None:
             tally.add("metric", float(metric(outputs, batch)) * rows(batch), rows(batch))
         labels = labels_of(batch)
+        if metric is not None and labels is not None and labels.is_floating_point():
+            labels = None  # the metric knows what they are
         if labels is not None or expected is not None:
             _compare(tally, logits_of(outputs), labels, expected)
         elif metric is None:
@@ -153,6 +155,10 @@ def _add_labelled(tally: _Tally, logits: Tensor, labels: Tensor) -> None:
         given, fitting = tuple(labels.shape), tuple(predictions.shape)
         raise error("E304", f"labels of shape {given} do not fit predictions of shape {fitting}")
     counted = labels != IGNORED
+    outside = labels[counted & ((labels < 0) | (labels >= logits.shape[-1]))]
+    if outside.numel():
+        message = f"label {int(outside[0])} leaves the classes, 0 to {logits.shape[-1] - 1}"
+        raise error("E304", message)
     tally.add("accuracy", ((predictions == labels) & counted).sum(), int(counted.sum()))
     flat, targets = logits.flatten(0, -2), labels.flatten().long()
     loss = cross_entropy(flat, targets, reduction="sum", ignore_index=IGNORED)

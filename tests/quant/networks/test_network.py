@@ -377,3 +377,26 @@ def test_a_network_that_returns_no_tensor_is_refused() -> None:
 
 def test_the_name_of_a_given_module_is_its_type() -> None:
     assert network.prepare(seeded(Chain), images(Chain)).name == "Chain"
+
+
+PARAMETRIZED = {
+    "weight norm": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 4)),
+    "spectral norm": lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4)),
+    "orthogonal": lambda: nn.utils.parametrizations.orthogonal(nn.Linear(6, 4)),
+    "a convolution": lambda: nn.utils.parametrizations.weight_norm(nn.Conv1d(6, 4, 1)),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETRIZED)
+def test_a_parametrized_network_is_left_as_it_was(name: str) -> None:
+    """What is prepared is a copy that shares nothing with it, not even a class."""
+    net = nn.Sequential(PARAMETRIZED[name]()).eval()
+    values = torch.randn(3, 6, 1) if name == "a convolution" else torch.randn(3, 6)
+    before, kind = net(values), type(net[0])
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    ready = prepare(net, values)
+    assert type(net[0]) is kind and hasattr(net[0], "parametrizations")
+    assert torch.equal(net(values), before)
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    torch.testing.assert_close(ready.module(values), before)
+    assert "weight" in dict(ready.module[0].named_parameters())  # type: ignore[index]

@@ -174,3 +174,18 @@ def test_evaluation_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+
+
+def test_a_metric_of_ones_own_knows_what_numbers_mean() -> None:
+    """Labels that are numbers are the metric's; nothing is compared with class numbers."""
+    net, values, wanted = nn.Linear(8, 1), images(8, 8), images(8, 1, seed=3)
+    found = evaluate(net, [(values, wanted)], lambda o, b: float((o - b[1]).square().mean()))
+    with torch.no_grad():
+        assert found.metric == pytest.approx(float((net(values) - wanted).square().mean()))
+    assert (found.accuracy, found.loss, found.agreement) == (None, None, None)
+
+
+@pytest.mark.parametrize("label", [3, 14, -1])
+def test_labels_beyond_the_classes_are_refused(label: int) -> None:
+    with pytest.raises(EmqError, match=f"label {label} leaves the classes, 0 to 2"):
+        evaluate(nn.Linear(4, 3), [(images(2, 4), torch.tensor([0, label]))])
