@@ -221,7 +221,7 @@ def _loader(text: str, images: ImageFormat, classes: int, count: int | None) -> 
     """The user's own loader: its first `count` images, in its order, as it normalised them."""
     stream = partial(read_batches, text, images.shape, classes)
     if count is None:
-        return Dataset(text, f"all images of {text}", None, False, stream)
+        return Dataset(text, f"all images of {text}", None, False, _steady(text, stream))
     batches: list[Batch] = []
     available = 0
     for batch in stream():
@@ -235,6 +235,40 @@ def _loader(text: str, images: ImageFormat, classes: int, count: int | None) -> 
     known = [labels for _, labels in batches if labels is not None]
     labels = torch.cat(known)[:count] if known else None
     return _in_memory(text, f"{count:,} images of {text}", values, labels)
+
+
+def _steady(name: str, stream: Callable[[], Iterator[Batch]]) -> Callable[[], Iterator[Batch]]:
+    """The stream; E304 where a pass over it does not give what the passes before gave.
+
+    Figures of one pass are held against those of another, image by image.
+    """
+    known: list[str] = []
+
+    def batches() -> Iterator[Batch]:
+        number = 0
+        for number, batch in enumerate(stream(), 1):
+            digest = _digest(batch)
+            if number > len(known):
+                known.append(digest)
+            if known[number - 1] != digest:
+                raise _unsteady(name)
+            yield batch
+        if number < len(known):
+            raise _unsteady(name)
+
+    return batches
+
+
+def _unsteady(name: str) -> Exception:
+    message = "the loader gives other images each time it is gone through"
+    return error("E304", message, "turn shuffling and random augmentation off", path=name)
+
+
+def _digest(batch: Batch) -> str:
+    digest = blake2b(digest_size=16)
+    for tensor in batch:
+        digest.update(b"" if tensor is None else tensor.numpy(force=True).tobytes())
+    return digest.hexdigest()
 
 
 def _in_memory(

@@ -24,7 +24,7 @@ ROUNDINGS = ("nearest", "adaround", "brecq")
 INPUT_BITS = 8  # of the tensor that the network itself is given
 PLACEMENTS = ("operands",)
 ACCOUNTINGS = ("full", "weights", "emq")
-STATUSES = ("optimal", "feasible")
+STATUSES = ("optimal", "feasible", "given")
 BITS = range(2, 9)
 ALLOWED: Mapping[str, tuple[Any, ...]] = {  # field of a scheme -> its values
     "num_bits": tuple(BITS),

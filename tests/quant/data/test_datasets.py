@@ -305,3 +305,27 @@ def test_noise_without_a_network_or_with_one_that_fails_is_refused() -> None:
 @pytest.mark.parametrize("text", ["noise:", "noise:0", "noise:-3", "noise:many"])
 def test_noise_needs_a_number(text: str) -> None:
     assert refusal(text)[0] == "E403"
+
+
+def test_a_loader_must_give_the_same_images_in_every_pass(tmp_path: Path) -> None:
+    """Figures of one pass are held against those of another, image by image."""
+    body = """
+def batches(x=torch.arange(6 * 192.0).reshape(6, 3, 8, 8)):
+    for rows in torch.randperm(6).split(2): yield x[rows]
+
+def steady(x=torch.arange(6 * 192.0).reshape(6, 3, 8, 8)):
+    for rows in torch.arange(6).split(2): yield x[rows]
+
+def shorter(lengths=[3, 2]):
+    for row in range(lengths.pop(0)): yield torch.full((1, 3, 8, 8), float(row))
+"""
+    place = loader(tmp_path, body)
+    torch.manual_seed(0)
+    for name in ("batches", "shorter"):
+        data = load_data(place.replace(":batches", f":{name}"), TINY, 2)
+        data.tensors()
+        with pytest.raises(EmqError, match="other images each time"):
+            data.tensors()
+    steady = load_data(place.replace(":batches", ":steady"), TINY, 2)
+    next(steady.batches())  # a pass that is left early
+    assert torch.equal(steady.tensors()[0], steady.tensors()[0])

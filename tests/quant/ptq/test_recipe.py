@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.ptq.recipe import (
+    STATUSES,
     LayerRecipe,
     ModelIdentity,
     Procedure,
@@ -28,7 +29,7 @@ from emqlang.quant.ptq.recipe import (
 )
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
-AMOUNTS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
+AMOUNTS = st.floats(0, allow_infinity=False) | st.integers(0, 2**53)
 BITS = st.integers(2, 8)
 OBSERVERS = st.sampled_from(["mse", "minmax", "percentile"])
 LAYERS = st.builds(
@@ -46,7 +47,7 @@ RECIPES = st.builds(
     st.dictionaries(NAMES, NAMES, max_size=2),
     st.sampled_from(["full", "emq"]),
     st.dictionaries(NAMES, AMOUNTS, max_size=2),
-    st.none() | st.builds(Solver, NAMES, NAMES, st.none() | AMOUNTS.map(float)),
+    st.none() | st.builds(Solver, NAMES, st.sampled_from(STATUSES), st.none() | AMOUNTS.map(float)),
     st.none()
     | st.builds(
         Procedure, NAMES, st.integers(1, 2**31), st.integers(0, 2**31), st.booleans(), st.booleans()
