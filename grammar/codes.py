@@ -112,6 +112,10 @@ CODES: Final = {
         "A table's rows are distinct, and the menu has fewer configurations than requested."),
     "E408": Code(2, "empty search space",
         "No program of these statistics and ops gives one number per layer."),
+    "E409": Code(1, "scores prefer no bits",
+        "The score of a group is the same for every choice, or could not be measured: no gradient "
+        "or no image reaches the layer, or its weights are all zero. The fewest bits would be a "
+        "guess; --hold-unmeasured gives such groups the most bits of the menu."),
     # E5: evaluation
     "E501": Code(4, "score not finite",
         "A group's score overflowed or is not a number; it is null in JSON."),
@@ -151,5 +155,7 @@ CODES: Final = {
     "W611": Code(0, "recipe's figures are not its own",
         "The recipe's size or bit operations are not what its bits cost on this network, as after "
         "an edit: its figures, its budget and its proof are left out."),
+    "W612": Code(0, "groups held at the most bits",
+        "Nothing told which bits suit them, and --hold-unmeasured gave them the most of the menu."),
 }
 # fmt: on

@@ -55,6 +55,11 @@ class Input:
     axis: Axis = Axis.NONE
     needs_data: bool = True
 
+    @property
+    def of_shape(self) -> bool:
+        """Whether the network's shape and the choice say it, so that nothing is measured."""
+        return self.kind is Kind.LAYER and not self.needs_data
+
 
 W, A, L = Kind.WEIGHT, Kind.ACTIVATION, Kind.LAYER
 # fmt: off

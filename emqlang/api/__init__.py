@@ -151,6 +151,7 @@ def assign(
     method: str = "exact",
     samples: int = 50_000,
     seed: int = 0,
+    hold_unmeasured: bool = False,
 ) -> Recipe:
     """The bits with the greatest total score within every budget, as a recipe.
 
@@ -158,12 +159,14 @@ def assign(
     avg_bits=3, or are numbers of bytes, bit operations and nanoseconds. `fix` is '0=8', or
     {'0': 8}. `method` is 'exact', or 'sample' for the paper's. `recipe.bits` maps layers to weight
     bits. Raises E403 without a budget, E404 for a bad one, E405 where the budgets cannot be met,
-    naming the least each can be, E402 for `fix`, E501 for scores that are not finite.
+    naming the least each can be, E402 for `fix`, E501 for scores that are not finite, E409 for
+    groups that the scores say nothing of: `hold_unmeasured` gives those the most bits of the menu.
     """
     if not isinstance(proxy, ScoreTable):
         arguments.check(proxy=proxy)
     arguments.check(statistics=statistics, accounting=accounting)
     arguments.check(act_bits=act_bits, method=method, samples=samples, seed=seed)
+    arguments.check(hold_unmeasured=hold_unmeasured)
     constraints = Constraints(
         size=arguments.amount("size", size),
         bops=arguments.amount("bops", bops),
@@ -176,16 +179,20 @@ def assign(
         method=method,
         samples=samples,
         seed=seed,
+        hold_unmeasured=hold_unmeasured,
     )
     if not constraints.limits:
         help = "give size, bops, latency or avg_bits"
         raise error("E403", "there is no budget", help)
     problem = Problem.of(statistics.network, statistics.choices, constraints)
     if isinstance(proxy, ScoreTable):
-        return problem.recipe(problem.solve(problem.scores(proxy)))
-    program = library.find_one(proxy) if isinstance(proxy, str) else proxy
-    (table,) = _scored(statistics.with_choices(problem.menu), [program])
-    return problem.recipe(problem.solve(problem.scores(table)), program)
+        program, table = None, proxy
+    else:
+        program = library.find_one(proxy) if isinstance(proxy, str) else proxy
+        (table,) = _scored(statistics.with_choices(problem.menu), [program])
+    problem, scores = problem.scored(table)
+    _warn(problem.warnings)
+    return problem.recipe(problem.solve(scores), program)
 
 
 def quantize(

@@ -62,6 +62,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "device": (_is_device, "'auto', 'cpu' or 'cuda'"),
     "forward": _function("model and batch"),
     "hessian_samples": _whole(2),
+    "hold_unmeasured": (lambda value: isinstance(value, bool), "True or False"),
     "images": _whole(1),
     "loss": (lambda value: isinstance(value, str) or callable(value), "'label', or a function"),
     "method": _one_of("exact", "sample"),

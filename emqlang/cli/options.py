@@ -266,6 +266,11 @@ budgets = stack(
         help="Exact solver, or the paper's sampling.",
     ),
     count("--samples", default=50_000, help="Configurations that `sample` draws."),
+    click.option(
+        "--hold-unmeasured",
+        is_flag=True,
+        help="Give groups that the score says nothing of the most bits of the menu.",
+    ),
 )
 
 rounding = choice(

@@ -60,7 +60,7 @@ def _where(options: str, name: str, value: str) -> Rule:
 
 
 LIMITS: Final = "size bops latency avg_bits"
-BUDGET: Final = f"{LIMITS} latency_table fix method samples"
+BUDGET: Final = f"{LIMITS} latency_table fix method samples hold_unmeasured"
 CHOSEN: Final = "bits menu stat_images loss hessian_samples device tied cache"  # by a proxy
 OF_A_RUN: Final = (
     "tables split by combine algorithm seed islands population inputs ops no_choice max_nodes "

@@ -27,7 +27,8 @@ from emqlang.compiler.plan import compile
 from emqlang.compiler.run import run
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.canonical.form import multiply
-from emqlang.grammar.expr import Expr, literal, statistic
+from emqlang.grammar.expr import Expr, inputs, literal, statistic
+from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.program import Program, parse
 from emqlang.scores.table import Group, ScoreTable, check_tied
 
@@ -68,8 +69,9 @@ def tabulate(
             tied=("sum" if q is None else "main") if tied == "auto" else tied,
             values=values[row].T,
             q=None if q is None else q_values[row, 0],
+            of_shape=all(INPUTS[name].of_shape for name in inputs(form)),
         )
-        for row, q in enumerate(weighted)
+        for row, (form, q) in enumerate(zip(forms, weighted, strict=True))
     ]
 
 

@@ -19,6 +19,7 @@ from emqlang.compiler.statistics import Choice
 from emqlang.grammar.diagnostics import Diagnostic, error
 
 Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Configurations = NDArray[np.integer[Any]]  # columns of the menu
 
 TIED: Final = {
@@ -51,6 +52,7 @@ class ScoreTable:
     tied     how a group's layers make one score: a key of TIED
     values   (layers, choices)
     q        (layers,): the values without their bit weight; None where the choice changes more
+    of_shape whether the program reads the network's shape alone, of which a 0 is as good as any
     """
 
     layers: tuple[str, ...]
@@ -59,6 +61,7 @@ class ScoreTable:
     tied: str
     values: Array
     q: Array | None
+    of_shape: bool = False
 
     @cached_property
     def scores(self) -> Array:
@@ -125,6 +128,20 @@ class ScoreTable:
             falls = low - high > _ROUNDING * np.abs(low)
         return tuple(group.name for group, row in zip(self.groups, falls, strict=True) if row.any())
 
+    def undecided(self, allowed: Bools | None = None) -> dict[str, str]:
+        """Group -> why its scores prefer no choice over another.
+
+        allowed  (groups, choices): what each group may choose; by default everything. A group with
+                 one choice has nothing to decide
+        """
+        reasons: dict[str, str] = {}
+        for index, (group, row) in enumerate(zip(self.groups, self.scores, strict=True)):
+            among = row if allowed is None else row[allowed[index]]
+            if len(among) > 1 and (value := _constant(among)) is not None:
+                reasons[group.name] = f"the score is {value} for every choice"
+        exact = self.of_shape and self.q is not None and len(reasons) < len(self.groups)
+        return {} if exact else reasons
+
     @cached_property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """W602 if there are such groups, naming the first few."""
@@ -162,6 +179,15 @@ def _rises(low: Choice, high: Choice) -> bool:
     """Whether the second choice has more bits in one place and no fewer in the other."""
     a, b = (low.weight_bits, low.act_bits or 0), (high.weight_bits, high.act_bits or 0)
     return a != b and a[0] <= b[0] and a[1] <= b[1]
+
+
+def _constant(scores: Array) -> str | None:
+    """What all of these are, to rounding: '0' or 'the same'; None if they differ."""
+    with np.errstate(invalid="ignore"):
+        spread, largest = np.ptp(scores), np.abs(scores).max()
+    if not spread <= _ROUNDING * largest:
+        return None
+    return "the same" if largest else "0"
 
 
 _TIE: Final[Mapping[str, Callable[[Array, Group], Array]]] = {

@@ -134,15 +134,14 @@ class Chooser:
         if not self.constraints.limits:
             limits = "give --size, --bops, --latency or --avg-bits"
             raise error("E403", "there is no budget", limits, *help)
-        scores, data, warnings = self._scores(program)
-        return Bits(self.problem, program, self.problem.solve(scores), data, warnings)
+        problem, scores, data, warnings = self._scored(program)
+        return Bits(problem, program, problem.solve(scores), data, warnings)
 
     def sweep(self, program: Program, over: str | None) -> Sweep:
         """The front over one quantity, up to its limit if it has one. Raises E403, E405, E501."""
         budget = self.problem.swept(over or next(iter(self.constraints.limits), "size"))
-        scores, data, warnings = self._scores(program)
-        front = self.problem.front(scores, budget)
-        return Sweep(self.problem, program, front, data, warnings)
+        problem, scores, data, warnings = self._scored(program)
+        return Sweep(problem, program, problem.front(scores, budget), data, warnings)
 
     def walk(
         self,
@@ -162,7 +161,7 @@ class Chooser:
         chosen = min((t for t in trials if t.enough), key=lambda t: t.cost, default=None)
         bits = final = None
         if chosen is not None:
-            bits = Bits(self.problem, program, chosen.assignment, sweep.data)
+            bits = Bits(sweep.problem, program, chosen.assignment, sweep.data)
             module = quantization.quantize(bits.recipe).module
             final = measure(module, reported.test, reference=self.network.module)
         return Walk(
@@ -199,11 +198,12 @@ class Chooser:
             low, high = (low, middle) if enough(middle) else (middle + 1, high)
         return trials
 
-    def _scores(self, program: Program) -> tuple[Floats, str, tuple[Diagnostic, ...]]:
-        """A proxy's scores (groups, menu), the images it was measured on, and every warning."""
+    def _scored(self, program: Program) -> tuple[Problem, Floats, str, tuple[Diagnostic, ...]]:
+        """The problem, a proxy's scores (groups, menu), the images of these, and every warning."""
         evaluation = evaluate(self.workbench, [program])
-        scores = self.problem.scores(evaluation.scored[0].table)
-        return scores, evaluation.data, (*program.warnings, *evaluation.diagnostics)
+        problem, scores = self.problem.scored(evaluation.scored[0].table)
+        warnings = (*program.warnings, *evaluation.diagnostics, *problem.warnings)
+        return problem, scores, evaluation.data, warnings
 
 
 def _drop(before: Evaluation, after: Evaluation) -> float:

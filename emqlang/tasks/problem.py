@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from msgspec import UNSET
 
 from emqlang import __version__
-from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
 from emqlang.grammar.program import Program
 from emqlang.grammar.text.printer import show
 from emqlang.quant.bits import costs
@@ -24,6 +25,7 @@ from emqlang.quant.ptq.quantized import identity
 from emqlang.quant.ptq.recipe import LayerRecipe, Proxy, Recipe, Solver, input_scheme, weight_scheme
 from emqlang.scores.table import ScoreTable
 
+NAMED = 5  # groups that a message names
 LIBRARIES = ("torch", "numpy", "scipy")  # whose versions a recipe records
 
 
@@ -36,6 +38,7 @@ class Constraints:
     fix                            `conv1=8,fc=8`
     act_bits                       of every layer's input where the menu does not choose them
     samples                        how many random configurations `method='sample'` draws
+    hold_unmeasured                whether groups that the scores say nothing of get the most bits
     """
 
     size: str | None = None
@@ -49,6 +52,7 @@ class Constraints:
     method: str = "exact"
     samples: int = 50_000
     seed: int = 0
+    hold_unmeasured: bool = False
 
     @property
     def limits(self) -> dict[str, str]:
@@ -67,7 +71,10 @@ class Front:
 
 @dataclass(frozen=True)
 class Problem:
-    """Constraints on one network: the menu, what each group may take of it, and integer budgets."""
+    """Constraints on one network: the menu, what each group may take of it, and integer budgets.
+
+    held  groups that get the most bits of the menu since nothing could be measured, and why
+    """
 
     network: Network
     constraints: Constraints
@@ -75,6 +82,7 @@ class Problem:
     fixed: Fixed
     allowed: Bools
     budgets: tuple[Budget, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, network: Network, menu: Sequence[Choice], constraints: Constraints) -> Problem:
@@ -114,8 +122,13 @@ class Problem:
             )
         return costs.latency(net, menu, Path(terms.latency_table), limit)
 
-    def scores(self, table: ScoreTable) -> Floats:
-        """A proxy's scores (groups, menu). Raises E402 for a fixed choice that the table lacks."""
+    def scored(self, table: ScoreTable) -> tuple[Problem, Floats]:
+        """The problem that a proxy's scores (groups, menu) leave, and these.
+
+        Groups whose scores prefer no choice are refused (E409), or held at the most bits that they
+        may have if the constraints say so. Raises E402 for a fixed choice that the table lacks,
+        E405 where holding groups leaves no assignment.
+        """
         missing = [choice for choice in self.menu if choice not in table.choices]
         if missing:
             raise error(
@@ -123,7 +136,40 @@ class Problem:
                 f"the score table has no {missing[0]}",
                 "score with a menu that holds every fixed choice",
             )
-        return table.scores[:, [table.choices.index(choice) for choice in self.menu]]
+        columns = [table.choices.index(choice) for choice in self.menu]
+        may = np.zeros(table.scores.shape, bool)
+        may[:, columns] = self.allowed
+        undecided = table.undecided(may)
+        problem = self._holding(undecided) if undecided else self
+        return problem, table.scores[:, columns]
+
+    def _holding(self, undecided: Mapping[str, str]) -> Problem:
+        """The problem with these groups at the most bits that they may have. Raises E409, E405."""
+        names = list(undecided)
+        if not self.constraints.hold_unmeasured:
+            raise error(
+                "E409",
+                f"nothing tells which bits suit {_share(undecided, len(self.allowed))}",
+                "give them the most bits of the menu: --hold-unmeasured, or hold_unmeasured=True",
+                f"or fix them, as '{names[0]}=8'; or choose another proxy, or other data",
+            )
+        table = self.allowed.copy()
+        for row, group in zip(table, self.network.collection.groups, strict=True):
+            if group.name in undecided:
+                top = max(np.flatnonzero(row), key=lambda column: _bits(self.menu[column]))
+                row[:] = np.arange(len(row)) == top
+        problem = replace(self, allowed=table, held=dict(undecided))
+        if not _feasible(problem):
+            raise problem._impossible()
+        return problem
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """W612 if groups are held."""
+        if not self.held:
+            return ()
+        message = f"held at the most bits of the menu: {_share(self.held, len(self.allowed))}"
+        return (Diagnostic("W612", message),)
 
     def solve(self, scores: Floats) -> Assignment:
         """The best choices by scores (groups, menu). Raises E405 for impossible budgets, E501."""
@@ -185,6 +231,7 @@ class Problem:
             accounting=terms.accounting,
             achieved={name: float(cost) for name, cost in achieved.items()},
             solver=Solver(terms.method, assignment.status, gap),
+            held=dict(self.held) if self.held else UNSET,
             seed=terms.seed,
             versions={"emqlang": __version__, **{name: version(name) for name in LIBRARIES}},
         )
@@ -201,6 +248,8 @@ class Problem:
             feasible = assign(np.zeros(released.shape), self.budgets, released) is not None
             helps = "without --fix there is an assignment"
             lines.append(helps if feasible else "releasing --fix would not help")
+        if self.held:
+            lines.append(f"held at the most bits: {_share(self.held, len(self.allowed))}")
         return lines
 
     def _shortfall(self, gap: Shortfall) -> str:
@@ -214,6 +263,19 @@ class Problem:
             else f"leave {budget.show(gap.held)} at least"
         )
         return f"{name} could be {least} alone, but the other budgets {others}"
+
+
+def _share(reasons: Mapping[str, str], groups: int) -> str:
+    """How many groups these are, the first few by name, and why."""
+    names = list(reasons)[:NAMED]
+    more = f" and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
+    why = dict.fromkeys(reasons.values())
+    return f"{len(reasons)} of {groups} groups: {', '.join(names)}{more} ({'; '.join(why)})"
+
+
+def _bits(choice: Choice) -> tuple[int, int]:
+    """By which choices are compared for the most bits."""
+    return choice.weight_bits * (choice.act_bits or 1), choice.weight_bits
 
 
 def proxy_of(program: Program) -> Proxy:

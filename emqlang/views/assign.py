@@ -24,6 +24,7 @@ def bits_screen(bits: Bits) -> None:
             ("proxy", bits.program.text if bits.program else "none: the bits are given"),
             *_amounts(problem, assignment),
             ("score", score if bits.program else ""),
+            ("held", ", ".join(problem.held)),
         ]
     )
     render.text()
@@ -68,6 +69,7 @@ def sweep_record(sweep: Sweep) -> dict[str, Any]:
         "schema": "emqlang.front/1",
         "proxy": _proxy_record(sweep.program),
         "over": sweep.front.budget.quantity.name,
+        "held": dict(problem.held),
         "groups": [group.name for group in problem.network.collection.groups],
         "points": [
             {"cost": cost, "score": point.score, "choices": _choices(problem, point)}
@@ -156,6 +158,7 @@ def _bits_record(bits: Bits) -> dict[str, Any]:
         "score": assignment.score,
         "status": assignment.status,
         "gap": assignment.gap,
+        "held": dict(problem.held),
         "seconds": assignment.seconds,
         "groups": [
             {"name": group.name, "layers": [layers[i].name for i in group.layers], "choice": choice}

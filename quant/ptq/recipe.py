@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, field, to_builtins
+from msgspec import UNSET, Struct, UnsetType, field, to_builtins
 from msgspec.structs import replace
 
 from emqlang.grammar.diagnostics import error, nearest
@@ -146,6 +146,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     budget     quantity -> limit as written ('size' -> '4.5MiB')
     achieved   quantity -> what the choice costs, in the quantity's smallest unit
+    held       group -> why nothing could be measured, so that it got the most bits of the menu
     procedure  how the network was quantized; None until it is
     origin     what `emqlang evaluate` finds the network by; None where it was given in Python
     versions   package -> version
@@ -158,6 +159,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     accounting: str = "full"
     achieved: Mapping[str, float] = field(default_factory=dict)
     solver: Solver | None = None
+    held: Mapping[str, str] | UnsetType = UNSET
     procedure: Procedure | None = None
     origin: Origin | None = None
     placement: str = PLACEMENTS[0]
