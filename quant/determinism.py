@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
+import numpy as np
 import torch
 
 
@@ -24,3 +26,27 @@ def one_thread(when: bool = True) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """While it lasts, what is drawn from the generators that torch, numpy and Python share.
+
+    They begin at the seed, of 32 bits, and are left as they were.
+    """
+    shared = [torch.default_generator]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        shared += torch.cuda.default_generators
+    states = [each.get_state() for each in shared]
+    before = np.random.get_state(), random.getstate()
+    for each in shared:
+        each.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        for each, state in zip(shared, states, strict=True):
+            each.set_state(state)
+        np.random.set_state(before[0])
+        random.setstate(before[1])

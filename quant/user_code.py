@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from emqlang.grammar.diagnostics import EmqError, error, nearest
+from emqlang.quant.determinism import drawing
+
+LONGEST: Final = 400  # characters of an exception that are shown
+IN_PLACE: Final = "gradients pass through here: write `x = x + y` for `x += y`, or clone x first"
+# What torch says -> what to do about it.
+ADVICE: Final = {
+    "use_reentrant": "call torch.utils.checkpoint.checkpoint with use_reentrant=False",
+    "modified by an inplace operation": IN_PLACE,
+    "being modified inplace": IN_PLACE,
+    "used in an in-place operation": IN_PLACE,
+}
 
 
 def load_object(reference: str) -> Any:
@@ -28,17 +40,64 @@ def load_object(reference: str) -> Any:
     return getattr(module, name)
 
 
+class Enough(BaseException):
+    """Raised by hooks of ours to end the user's forward early."""
+
+
 @contextmanager
-def foreign(code: str, what: str, path: str = "") -> Iterator[None]:
-    """Around code of the user: what it raises becomes an error that names the exception."""
+def foreign(code: str, what: str, path: str = "", seed: int | None = None) -> Iterator[None]:
+    """Around every run of code of the user.
+
+    What it raises, sys.exit included, becomes an error that names the exception. What it prints
+    goes to stderr. With a seed, it draws the same random numbers every time, and the generators
+    that it shares with the rest of the process are left as they were.
+    """
     try:
-        yield
-    except EmqError:
+        with redirect_stdout(sys.stderr), nullcontext() if seed is None else drawing(seed):
+            yield
+    except (EmqError, KeyboardInterrupt, GeneratorExit, Enough):
         raise
-    except Exception as reason:  # it may raise anything
-        first_line = str(reason).strip().split("\n")[0]
-        cause = f"{type(reason).__name__}: {first_line}" if first_line else type(reason).__name__
-        raise error(code, f"{what} failed: {cause}", path=path) from reason
+    except BaseException as reason:  # it may raise anything
+        message = f"{what} failed: {cause(reason)}"
+        raise error(code, message, *_advice(_said(reason)), path=path) from reason
+
+
+def cause(reason: BaseException) -> str:
+    """An exception on one line: its type, and what it says."""
+    kind, said = type(reason).__name__, first_sentence(_said(reason))
+    return f"{kind}: {said}" if said else kind
+
+
+def first_sentence(text: str) -> str:
+    """The first line of a text, with what it goes on to say where it ends in the middle.
+
+    Nothing in it steers a terminal.
+    """
+    lines = [" ".join(line.split()) for line in _plain(text).strip().splitlines()]
+    said = lines[0] if lines else ""
+    for line in lines[1:]:
+        if not said.endswith((",", ":", ";", "(", "-")):
+            break
+        said = f"{said} {line}".strip()
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
+
+
+def _plain(text: str) -> str:
+    """A text without escape sequences; other characters that cannot be shown are escaped."""
+    text = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])", "", text)
+    return "".join(c if c.isprintable() or c in "\n\t " else ascii(c)[1:-1] for c in text)
+
+
+def _said(reason: BaseException) -> str:
+    try:
+        return str(reason)
+    except Exception:  # of the user's own __str__
+        return ""
+
+
+def _advice(said: str) -> Iterator[str]:
+    """What to do about what torch says."""
+    yield from (help for words, help in ADVICE.items() if words in said)
 
 
 def _load_file(path: Path) -> ModuleType:

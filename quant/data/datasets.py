@@ -158,7 +158,7 @@ def _noise(text: str, images: ImageFormat, seed: int, net: nn.Module | None) -> 
         raise error("E303", "noise is labelled by a network, and there is none here")
     values = torch.randn(int(number), *images.shape, generator=torch.Generator().manual_seed(seed))
     device = next((p.device for p in net.parameters()), values.device)
-    with torch.no_grad(), foreign("E308", "the network's forward"):
+    with torch.no_grad(), foreign("E308", "the network's forward", seed=0):
         answers = [net(part.to(device)).argmax(-1).cpu() for part in torch.split(values, 64)]
     source = f"noise: {number} standard normal images with the network's own labels"
     return _in_memory(text, source, values, torch.cat(answers), noise=True)

@@ -158,7 +158,8 @@ def _without_nesting(module: nn.Module) -> nn.Module:
 
 
 def _is_attention(module: nn.Module) -> bool:
-    return type(module).forward is nn.MultiheadAttention.forward
+    attention = isinstance(module, nn.MultiheadAttention)
+    return attention and type(module).forward is nn.MultiheadAttention.forward
 
 
 def _is_encoder(module: nn.Module) -> bool:

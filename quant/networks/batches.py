@@ -7,7 +7,9 @@ its labels under one of LABEL_KEYS. Rows are images, or whatever else the first 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Final
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from emqlang.quant.data.loader import LABEL_KEYS
 from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.user_code import foreign
 
+SAMPLED: Final = 1024  # values of a tensor that decide what is drawn
 Forward = Callable[[nn.Module, Any], Any]
 
 
@@ -38,12 +41,19 @@ def feed(model: nn.Module, batch: Any) -> Any:
 def run(model: nn.Module, batch: Any, forward: Forward) -> Any:
     """What the network returns for a copy of the batch, which its code may write to.
 
-    Raises E308, naming the batch's shape, where its code fails.
+    What it draws at random depends on the batch alone. Raises E308, naming the batch's shape, where
+    its code fails.
     """
     batch = mapped(torch.clone, batch)
     shapes = " and ".join(str(tuple(leaf.shape)) for leaf in tensors(batch)) or "no tensor"
-    with foreign("E308", f"the forward of {type(model).__name__} on an input of shape {shapes}"):
+    what = f"the forward of {type(model).__name__} on an input of shape {shapes}"
+    with foreign("E308", what, seed=_seed(batch)):
         return forward(model, batch)
+
+
+def backward() -> AbstractContextManager[None]:
+    """Around every gradient: the network's own code may run in it. Raises E308 where it fails."""
+    return foreign("E308", "the network's backward", seed=0)
 
 
 def pass_through(model: nn.Module, batch: Any, forward: Forward) -> Any:
@@ -118,6 +128,16 @@ def join(batches: Iterable[Any], count: int) -> Any:
         return torch.cat([first, *rest]) if rest and _has_rows(first, size) else first
 
     return mapped(one, *parts)
+
+
+def _seed(batch: Any) -> int:
+    """32 bits that depend on what is in a batch: a sample of each tensor's values."""
+    seed = 0
+    for leaf in tensors(batch):
+        flat = leaf.detach().flatten()
+        values = flat[:: max(1, len(flat) // SAMPLED)].cpu().contiguous()
+        seed = crc32(values.view(torch.uint8).numpy().data, seed)
+    return seed
 
 
 def _first(data: Iterable[Any], images: int | None) -> Iterator[Any]:

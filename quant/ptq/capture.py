@@ -12,12 +12,9 @@ from torch import Tensor, nn
 from emqlang.quant.networks.batches import Forward, pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.nested import mapped, tensors
+from emqlang.quant.user_code import Enough, foreign
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named ones of one call
-
-
-class _Enough(BaseException):
-    """The rest of the forward is not needed; an Exception would seem to be the network's fault."""
 
 
 def capture_inputs(
@@ -32,7 +29,7 @@ def capture_inputs(
     def keep(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.append((args, kwargs) if calls == 1 else copied((args, kwargs)))
         if len(seen) % calls == 0:
-            raise _Enough
+            raise Enough
 
     with listening([("", part)], on_input=keep):
         _run(model, batches, forward)
@@ -49,7 +46,7 @@ def capture_outputs(
         leaf = tensors(output)[0]
         seen.append(leaf if calls == 1 else leaf.clone())
         if len(seen) % calls == 0:
-            raise _Enough
+            raise Enough
 
     with listening([("", part)], on_output=keep):
         _run(model, batches, forward)
@@ -66,7 +63,7 @@ def guard(part: nn.Module, arguments: Arguments) -> Callable[[Arguments], Argume
     """What to do with arguments before each call of the part: copy them if it writes to them."""
     args, kwargs = copied(arguments)
     before = [leaf._version for leaf in tensors((args, kwargs))]
-    with torch.no_grad():
+    with torch.no_grad(), foreign("E308", f"the forward of {type(part).__name__}", seed=0):
         part(*args, **kwargs)
     writes = [leaf._version for leaf in tensors((args, kwargs))] != before
     return copied if writes else lambda arguments: arguments
@@ -75,5 +72,5 @@ def guard(part: nn.Module, arguments: Arguments) -> Callable[[Arguments], Argume
 def _run(model: nn.Module, batches: Sequence[Any], forward: Forward) -> None:
     with torch.no_grad():
         for batch in batches:
-            with suppress(_Enough):
+            with suppress(Enough):
                 pass_through(model, batch, forward)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
 from emqlang.quant.networks.answers import class_axis, logits_of
-from emqlang.quant.networks.batches import Forward, pass_through
+from emqlang.quant.networks.batches import Forward, backward, pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.ptq.units import Unit
@@ -40,7 +40,8 @@ def output_gradients(
         with torch.enable_grad(), listening([(unit.name, part)], on_output=add_zeros):
             answer = logits_of(pass_through(quantized, batch, forward)).log_softmax(axis)
             loss = kl_div(answer, wanted, reduction="sum", log_target=True)
-        slopes = torch.autograd.grad(loss, seen, materialize_grads=True)
+        with backward():
+            slopes = torch.autograd.grad(loss, seen, materialize_grads=True)
         squares += [slope.square() for slope in slopes]
     mean = sum(float(square.mean()) for square in squares) / len(squares)
     return [square / mean if mean else torch.ones_like(square) for square in squares]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import error
+from emqlang.quant.networks.batches import backward
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.statistics.image_pass import gradients
 from emqlang.quant.statistics.subject import Subject
@@ -134,11 +135,11 @@ def _products(
     if not pairs:
         return [torch.zeros_like(weight) for weight in weights]
     outputs, along = zip(*pairs, strict=True)
-    return list(
-        torch.autograd.grad(
+    with backward():
+        products = torch.autograd.grad(
             outputs, list(weights), along, retain_graph=True, materialize_grads=True
         )
-    )
+    return list(products)
 
 
 def _rademacher(weight: Tensor, generator: torch.Generator) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from emqlang.quant.determinism import one_thread
+from emqlang.quant.networks.batches import backward
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.statistics.subject import Subject
 
@@ -99,10 +100,15 @@ def _pass(
 
 
 def gradients(value: Tensor, tensors: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
-    """The gradients of a number; zeros for what it does not depend on."""
+    """The gradients of a number; zeros for what it does not depend on.
+
+    Raises E308 where the network's backward fails.
+    """
     if not value.requires_grad:
         return [torch.zeros_like(tensor) for tensor in tensors]
     reached = [tensor for tensor in tensors if tensor.requires_grad]
-    grads = iter(torch.autograd.grad(value, reached, create_graph=create_graph, allow_unused=True))
+    with backward():
+        found = torch.autograd.grad(value, reached, create_graph=create_graph, allow_unused=True)
+    grads = iter(found)
     pairs = [(tensor, next(grads) if tensor.requires_grad else None) for tensor in tensors]
     return [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in pairs]

@@ -1,0 +1,196 @@
+"""Code of the user: whatever it raises, prints or draws stays its own."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from measured import collect
+from subjects import quantized
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.networks.batches import call, run
+from emqlang.quant.networks.network import prepare
+from emqlang.quant.user_code import Enough, first_sentence, foreign, load_object
+
+
+@contextmanager
+def refused(code: str, *said: str) -> Iterator[None]:
+    with pytest.raises(EmqError) as failure:
+        yield
+    assert failure.value.diagnostics[0].code == code
+    assert all(words in str(failure.value) for words in said), str(failure.value)
+
+
+class Stops(BaseException):
+    """What is no Exception."""
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (SystemExit(0), "SystemExit: 0"),
+        (SystemExit(), "failed: SystemExit"),
+        (Stops("it"), "Stops: it"),
+        (StopIteration(), "StopIteration"),
+        (Mute(), "failed: Mute"),
+        (RecursionError("too deep\nat all"), "RecursionError: too deep"),
+    ],
+)
+def test_whatever_is_raised_is_an_error_that_names_it(reason: BaseException, said: str) -> None:
+    with refused("E304", said), foreign("E304", "the loader"):
+        raise reason
+
+
+@pytest.mark.parametrize("way_out", [KeyboardInterrupt, Enough])
+def test_an_interrupt_and_our_own_way_out_pass(way_out: type[BaseException]) -> None:
+    with pytest.raises(way_out), foreign("E304", "the loader"):
+        raise way_out
+
+
+def test_what_is_printed_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with foreign("E304", "the loader"):
+        print("LOADING")
+        sys.stdout.write("still\n")
+    print("ours")
+    assert capsys.readouterr() == ("ours\n", "LOADING\nstill\n")
+
+
+def test_an_import_prints_to_stderr_and_may_not_exit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud, ends = tmp_path / "loud.py", tmp_path / "ends.py"
+    loud.write_text("print('LOADING')\nthing = 1\n")
+    ends.write_text("import sys\nsys.exit(3)\n")
+    assert load_object(f"{loud}:thing") == 1
+    assert capsys.readouterr() == ("", "LOADING\n")
+    with refused("E301", "SystemExit: 3", str(ends)):
+        load_object(f"{ends}:thing")
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("one\ntwo", "one"),
+        ("you have two options, \n\t(1) this\n(2) that", "you have two options, (1) this"),
+        ("\x1b[1mbold\x1b[0m and \x1b]0;title\x07\x07 plain", "bold and \\x07 plain"),
+        ("  \n", ""),
+        ("a" * 5000, "a" * 400 + "..."),
+    ],
+)
+def test_one_sentence_of_it_is_shown(text: str, first: str) -> None:
+    assert first_sentence(text) == first
+
+
+class Draws(nn.Module):
+    """Monte Carlo dropout, with noise from numpy and from Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = F.dropout(self.a(x).relu(), 0.5, training=True)
+        return self.b(kept) + float(np.random.standard_normal()) + random.random()
+
+
+def test_a_forward_draws_the_same_for_the_same_batch_and_leaves_the_generators() -> None:
+    torch.manual_seed(0)
+    net, x, y = Draws().eval(), torch.randn(4, 8), torch.randn(4, 8)
+    torch.manual_seed(11), np.random.seed(11), random.seed(11)
+    wanted = torch.rand(1), np.random.standard_normal(), random.random()
+    torch.manual_seed(11), np.random.seed(11), random.seed(11)
+    first, other, again = run(net, x, call), run(net, y, call), run(net, x, call)
+    assert torch.equal(first, again)
+    noise = [
+        (answer - net.b(net.a(batch).relu()))[0, 0] for answer, batch in [(first, x), (other, y)]
+    ]
+    assert noise[0] != noise[1]
+    assert (torch.rand(1), np.random.standard_normal(), random.random()) == wanted
+
+
+def test_statistics_and_calibration_of_a_forward_that_draws_are_the_same_in_every_run() -> None:
+    torch.manual_seed(0)
+    net, (x, y) = Draws(), (torch.randn(8, 8), torch.randint(0, 4, (8,)))
+    names = ["grad", "fisher", "hess_trace", "act", "kl"]
+    found = [collect(prepare(net, x[:1]), names, x, y) for _ in range(2)]
+    for name in names:
+        assert torch.equal(*(each.array(name) for each in found)), name
+    rounded = [
+        quantized(prepare(net, x[:1]), [x], rounding="adaround", iterations=20) for _ in range(2)
+    ]
+    assert torch.equal(*(run(each.module, x, call) for each in rounded))
+
+
+class Reentrant(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.s, self.a, self.o = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.o(checkpoint(self.a, self.s(x).relu(), use_reentrant=True))
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x).exp()
+        y = self.b(h)
+        h.add_(1)
+        return y
+
+
+class OnlyReads(torch.autograd.Function):
+    """An op whose backward fails."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise SystemExit(5)
+
+
+class Ends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = OnlyReads.apply(self.b(self.a(x)))
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Reentrant, "use_reentrant=False"),
+        (InPlace, "write `x = x + y`"),
+        (Ends, "SystemExit: 5"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:None of the inputs")
+@pytest.mark.parametrize("name", ["fisher", "hess_trace"])
+def test_a_backward_that_fails_is_the_networks(kind: type[nn.Module], said: str, name: str) -> None:
+    network = prepare(kind(), torch.zeros(1, 16))
+    with refused("E308", "backward failed", said):
+        collect(network, [name], torch.randn(4, 16), torch.zeros(4, dtype=torch.long))
