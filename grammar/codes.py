@@ -153,8 +153,9 @@ CODES: Final = {
         "A file of ours from an older version carries no digest, "
         "so that nobody can tell whether it was edited or damaged."),
     "W611": Code(0, "recipe's figures are not its own",
-        "The recipe's size or bit operations are not what its bits cost on this network, as after "
-        "an edit: its figures, its budget and its proof are left out."),
+        "A figure of the recipe is not what its bits cost on this network, as after an edit, or "
+        "with inputs of another shape: it is left out with its budget and what was proven. "
+        "A latency cannot be computed again, and is left out of every recipe that is read."),
     "W612": Code(0, "groups held at the most bits",
         "Nothing told which bits suit them, and --hold-unmeasured gave them the most of the menu."),
 }

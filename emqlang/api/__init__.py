@@ -12,6 +12,7 @@ is a Python warning, `EmqWarning`.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ from emqlang.quant.ptq.quantized import load_quantized as from_file
 from emqlang.quant.ptq.recipe import Recipe, load_recipe
 from emqlang.quant.ptq.rounding import RoundingProgress
 from emqlang.scores.table import ScoreTable
+from emqlang.tasks.claims import believed
 from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.evaluate import completed
 from emqlang.tasks.problem import Constraints, Problem
@@ -210,13 +212,13 @@ def quantize(
     images    how many of the data's first calibrate; by default 1,024, or as many as there are
     settings  rounding='nearest' | 'adaround' | 'brecq', iterations=20_000 of learned rounding,
               bias_correction, fisher
-    Returns the quantized module, its integers, and a report of every layer. Raises E304, E308,
-    E310 to E312, E403.
+    Returns the quantized module, its integers, and a report of every layer. Figures of the recipe
+    that are not those of its bits are left out, with W611. Raises E304, E308, E310 to E312, E403.
     """
     wanted = CALIBRATION if images is None else images
     how = arguments.procedure(settings, wanted)
     arguments.check(forward=forward, progress=progress)
-    recipe = _recipe(recipe)
+    made, recipe = isinstance(recipe, Recipe), _recipe(recipe)
     arguments.network(model)
     if isinstance(data, str):
         network = _ready(model, None, forward)
@@ -225,7 +227,8 @@ def quantize(
         data, count = arguments.calibrating(arguments.batches(data), images)
         how = replace(how, images=max(1, count))
         network = _ready(model, arguments.first(data), forward)
-    _warn(network.warnings)
+    recipe, unlike = believed(recipe, network, guarded=made)
+    _warn((*network.warnings, *unlike))
     forward = forward or feed
     return quantization.quantize(network, recipe, data, how, forward=forward, progress=progress)
 
@@ -278,8 +281,9 @@ def load_quantized(
         batch = None if named else arguments.first(arguments.batches(data))
         network = _ready(model, batch, forward)
     quantized = from_file(path, network)
-    _warn((*network.warnings, *quantized.diagnostics))
-    return quantized
+    recipe, unlike = believed(quantized.recipe, network, guarded=True)
+    _warn((*network.warnings, *quantized.diagnostics, *unlike))
+    return dataclasses.replace(quantized, recipe=recipe)
 
 
 def _scored(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from emqlang.cli.options import (
     Expression,
     budgets,
     calib_images,
+    given,
     iterations,
     pick,
     ranges,
@@ -30,7 +31,9 @@ from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 if TYPE_CHECKING:
+    from emqlang.grammar.diagnostics import Diagnostic
     from emqlang.tasks.quantize import Comparison
+    from emqlang.tasks.workbench import WorkbenchOptions
 
 RESULT = Output(
     folder=True,
@@ -47,6 +50,14 @@ def _kept(params: Mapping[str, Any]) -> str:
     if params["out"] is None:
         return "what was learned is lost; with --out it is kept, and the same command goes on"
     return f"what was learned is kept in {params['out']}, and the same command goes on from it"
+
+
+def _said(path: Path | None, options: WorkbenchOptions, named: Container[str]) -> str:
+    """What a recipe says of the network and its images, where the command line does not."""
+    names = [name for name in ("model", "weights", "data", "input") if name not in named]
+    values = {name: getattr(options, name) for name in names}
+    words = [f"--{name} {value}" for name, value in values.items() if value]
+    return f"as {path} says: {' '.join(words)}" if words else ""
 
 
 @declare(
@@ -102,7 +113,8 @@ def command(
 ) -> Comparison:
     """Quantize a network after training, and say what that costs.
 
-    The bits come from a recipe, from a configuration, or from a proxy, EXPR, and a budget.
+    The bits come from a recipe, from a configuration, or from a proxy, EXPR, and a budget. A recipe
+    names its network, weights and images too, for where the options do not.
     """
     if sum(source is not None for source in (word, recipe_path, config)) != 1:
         ctx.fail("give one of --recipe, --config, and an EXPR with a budget")
@@ -112,25 +124,37 @@ def command(
     from emqlang.quant.ptq.splits import Splits
     from emqlang.tasks.assign import Chooser
     from emqlang.tasks.claims import believed
+    from emqlang.tasks.evaluate import completed
     from emqlang.tasks.problem import Constraints
     from emqlang.tasks.quantize import Quantization, QuantizeOptions
     from emqlang.tasks.workbench import WorkbenchOptions
 
     workbench, quantization = pick(WorkbenchOptions, options), pick(QuantizeOptions, options)
+    recipe = None if recipe_path is None else load_recipe(recipe_path)
+    if recipe is not None:
+        workbench = completed(workbench, recipe, given(ctx))
+        if said := _said(recipe_path, workbench, given(ctx)):
+            render.note(said)
 
     def estimate(seconds: float) -> None:
         render.note(f"{quantization.rounding} will take about {render.duration(seconds)}")
 
     with render.progress() as progress:
         chooser = Chooser(workbench, pick(Constraints, options), progress)
-        if recipe_path is not None:
-            recipe, unlike = believed(load_recipe(recipe_path), chooser.network)
-            warnings = (*chooser.network.warnings, *unlike)
-        else:
-            bits = chooser.given(config or "") if program is None else chooser.best(program)
-            recipe, warnings = bits.recipe, bits.diagnostics
         network, images = chooser.network, quantization.calib_images
+        warnings: tuple[Diagnostic, ...] = network.warnings
+        if recipe is not None:
+            recipe, unlike = believed(recipe, network)
+            warnings = (*warnings, *unlike)
+        elif program is None:
+            recipe = chooser.given(config or "").recipe
+        else:
+            chooser.check_budgets()  # before any image is looked at
         splits = Splits.of(network, workbench.data, workbench.test, images, workbench.seed)
+        if recipe is None and program is not None:
+            bits = chooser.best(program)
+            recipe, warnings = bits.recipe, bits.diagnostics
+        assert recipe is not None
         render.diagnostics(dict.fromkeys((*warnings, *splits.warnings)))
         recipe = replace(recipe, origin=workbench.origin)
         return Quantization(network, splits, quantization, progress).run(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from msgspec.structs import replace as replaced
+
 from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK, Diagnostic, error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.configuration import read_configuration
@@ -14,7 +16,7 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
 from emqlang.quant.ptq.evaluate import Evaluation
 from emqlang.quant.ptq.evaluate import evaluate as measure
-from emqlang.quant.ptq.recipe import Recipe
+from emqlang.quant.ptq.recipe import Origin, Recipe
 from emqlang.quant.ptq.splits import Splits
 from emqlang.tasks.eval import evaluate
 from emqlang.tasks.problem import Constraints, Front, Problem
@@ -26,7 +28,8 @@ from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 class Bits:
     """One choice per group, and the proxy that chose them; None if they were given by hand.
 
-    data  which images the proxy's statistics were taken on, in words
+    data    which images the proxy's statistics were taken on, in words
+    origin  where the network came from, for the recipe
     """
 
     problem: Problem
@@ -34,12 +37,13 @@ class Bits:
     assignment: Assignment
     data: str = ""
     diagnostics: tuple[Diagnostic, ...] = ()
+    origin: Origin | None = None
 
     exit_status = EXIT_OK
 
     @cached_property
     def recipe(self) -> Recipe:
-        return self.problem.recipe(self.assignment, self.program)
+        return replaced(self.problem.recipe(self.assignment, self.program), origin=self.origin)
 
 
 @dataclass(frozen=True)
@@ -124,18 +128,25 @@ class Chooser:
         problem = Problem.of(self.network, menu, self.constraints)
         choices = tuple(map(problem.menu.index, chosen))
         assignment = Assignment(choices, 0.0, "given", 0.0, 0.0)
-        return Bits(problem, None, assignment, diagnostics=self.network.warnings)
+        warnings, origin = self.network.warnings, self.options.origin
+        return Bits(problem, None, assignment, diagnostics=warnings, origin=origin)
+
+    def check_budgets(self, *help: str) -> None:
+        """Raises E403 where there is no budget, E405 where the budgets cannot be met."""
+        if not self.constraints.limits:
+            limits = "give --size, --bops, --latency or --avg-bits"
+            raise error("E403", "there is no budget", limits, *help)
+        _ = self.problem
 
     def best(self, program: Program, *help: str) -> Bits:
         """The greatest score within the budgets.
 
         Raises E403 without any, where `help` says what else there is; E405, E501.
         """
-        if not self.constraints.limits:
-            limits = "give --size, --bops, --latency or --avg-bits"
-            raise error("E403", "there is no budget", limits, *help)
+        self.check_budgets(*help)
         problem, scores, data, warnings = self._scored(program)
-        return Bits(problem, program, problem.solve(scores), data, warnings)
+        origin = self.options.origin
+        return Bits(problem, program, problem.solve(scores), data, warnings, origin)
 
     def sweep(self, program: Program, over: str | None) -> Sweep:
         """The front over one quantity, up to its limit if it has one. Raises E403, E405, E501."""
@@ -151,9 +162,10 @@ class Chooser:
         options: QuantizeOptions,
     ) -> Walk:
         """The cheapest bits that lose at most `max_drop`, a share, of accuracy or agreement."""
-        sweep = self.sweep(program, over)
+        _ = self.problem  # E405 comes before any image is looked at, and E304 before any statistic
         given, images = self.options, options.calib_images
         splits = Splits.of(self.network, given.data, given.test, images, given.seed)
+        sweep = self.sweep(program, over)
         validation, reported = splits.halves(given.seed)
         options = replace(options, check=False)
         quantization = Quantization(self.network, validation, options, self.progress)

@@ -2,47 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from emqlang.grammar.diagnostics import Diagnostic
+from emqlang.grammar.diagnostics import Diagnostic, EmqError
 from emqlang.quant.bits import costs
+from emqlang.quant.bits.budget import Budget, parse_limit
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import identity
 from emqlang.quant.ptq.recipe import Recipe, check_fits
 
+TIMED = "latency"  # a figure that only a table of times gives
+OF_INPUTS = "bops"  # a figure that depends on the shape of the input, and says nothing of the bits
 
-def believed(recipe: Recipe, network: Network) -> tuple[Recipe, tuple[Diagnostic, ...]]:
-    """The recipe; without figures, budget and solver, and with W611, if its bits cost another size.
 
+def believed(
+    recipe: Recipe, network: Network, *, guarded: bool = False
+) -> tuple[Recipe, tuple[Diagnostic, ...]]:
+    """The recipe with those of its figures that are so, and W611 for others.
+
+    Every figure is computed again from the bits. One that is not theirs, or is above its budget, is
+    left out with that budget, and with it what was proven.
+
+    guarded  whether nobody can have edited the recipe: it was made here, or lies under a digest.
+             If not, a latency is left out, since no recipe can show it
     Raises E311 for a recipe of another network.
     """
     layers = network.collection.layers
     check_fits(recipe, identity(network), [layer.name for layer in layers])
-    costing = _costs(recipe, network)
-    claimed = {name: value for name, value in recipe.achieved.items() if name in MEASURED}
-    if all(costing.get(name) == value for name, value in claimed.items()):
+    if not (recipe.achieved or recipe.budget or recipe.solver):
         return recipe, ()
-    plain = replace(recipe, achieved={}, budget={}, solver=None)
-    said = " and ".join(f"{name} {value:,.0f}" for name, value in claimed.items())
-    message = f"the recipe's figures ({said}) are not those of its bits, and are left out"
+    false = _false(recipe, _costs(recipe, network), guarded)
+    if not false:
+        return recipe, ()
+    shown = {name: value for name, value in recipe.achieved.items() if name not in false}
+    limits = {name: text for name, text in recipe.budget.items() if name not in false}
+    plain = replace(recipe, achieved=shown, budget=limits)
+    if false.keys() != {OF_INPUTS} or limits != recipe.budget:
+        plain = replace(plain, solver=None, held=UNSET)
+    reasons = ", ".join(f"{name} {reason}" for name, reason in false.items())
+    message = f"the recipe's figures are not those of its bits ({reasons}), and are left out"
     return plain, (Diagnostic("W611", message),)
 
 
-MEASURED = ("size", "bops")
+def _false(
+    recipe: Recipe, costing: Mapping[str, tuple[Budget, int]], guarded: bool
+) -> dict[str, str]:
+    """Each figure or budget that is not so, and what is."""
+    found: dict[str, str] = {}
+    for name in {**recipe.achieved, **recipe.budget}:
+        value, text = recipe.achieved.get(name), recipe.budget.get(name)
+        if name == TIMED:
+            if not guarded:
+                found[name] = "cannot be computed again"
+        elif name not in costing:
+            found[name] = "cannot be computed"
+        elif value is not None and costing[name][1] != value:
+            found[name] = f"{value:,.0f} is {costing[name][1]:,}"
+        elif text is not None and not _is_met(name, text, costing):
+            found[name] = f"is above its budget of {text}"
+    if recipe.solver is not None and "size" not in recipe.achieved:
+        found["size"] = "is not said"
+    return found
 
 
-def _costs(recipe: Recipe, network: Network) -> dict[str, float]:
-    """Size and bit operations; nothing for a recipe with layers in float or with a split group."""
+def _is_met(name: str, text: str, costing: Mapping[str, tuple[Budget, int]]) -> bool:
+    """Whether what the bits cost is within a budget, as it is written."""
+    budget, cost = costing[name]
+    try:
+        return cost <= parse_limit(name, text, budget.per)
+    except EmqError:
+        return False
+
+
+def _costs(recipe: Recipe, network: Network) -> dict[str, tuple[Budget, int]]:
+    """Quantity -> its budget and what the bits cost; nothing for float layers or split groups."""
+    groups, layers = network.collection.groups, network.collection.layers
     choices: list[Choice] = []
-    for group in network.collection.groups:
-        entries = {recipe.layers[network.collection.layers[i].name] for i in group.layers}
+    for group in groups:
+        entries = {recipe.layers[layers[i].name] for i in group.layers}
         entry = entries.pop()
         if entries or entry.weight is None or entry.input is None:
             return {}
         choices.append(Choice(entry.weight.num_bits, entry.input.num_bits))
     menu = tuple(dict.fromkeys(choices))
     places = tuple(map(menu.index, choices))
-    size = costs.size(network, menu, recipe.accounting)
-    bops = costs.bops(network, menu, recipe.accounting)
-    return {"size": size.cost(places), "bops": bops.cost(places)}
+    fixed = () if recipe.fixed is UNSET else recipe.fixed
+    free = [index for index, group in enumerate(groups) if group.name not in fixed]
+    budgets = (
+        costs.size(network, menu, recipe.accounting),
+        costs.bops(network, menu, recipe.accounting),
+        costs.average_bits(network, menu, free=free),
+    )
+    return {budget.quantity.name: (budget, budget.cost(places)) for budget in budgets}

@@ -58,13 +58,13 @@ def evaluate(
 def completed(
     options: WorkbenchOptions, recipe: Recipe, given: Container[str] = ()
 ) -> WorkbenchOptions:
-    """The options with what a checkpoint says of the network, its weights and its images.
+    """The options with what a recipe says of the network, its weights and its images.
 
     Raises E305 for a network that has no name to be found by.
     """
     name, origin = recipe.model.name, recipe.origin or Origin()
     if "model" not in given and name not in MODELS and ":" not in name:
-        message = f"the checkpoint is of '{name}', a network that was given in Python"
+        message = f"the recipe is of '{name}', a network that was given in Python"
         raise error("E305", message, "name what builds it: --model file.py:factory")
     own: dict[str, Any] = {
         "model": name,

@@ -231,7 +231,8 @@ class Problem:
             accounting=terms.accounting,
             achieved={name: float(cost) for name, cost in achieved.items()},
             solver=Solver(terms.method, assignment.status, gap),
-            held=dict(self.held) if self.held else UNSET,
+            fixed=tuple(network.collection.groups[g].name for g in sorted(self.fixed)) or UNSET,
+            held=dict(self.held) or UNSET,
             seed=terms.seed,
             versions={"emqlang": __version__, **{name: version(name) for name in LIBRARIES}},
         )

@@ -146,6 +146,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     budget     quantity -> limit as written ('size' -> '4.5MiB')
     achieved   quantity -> what the choice costs, in the quantity's smallest unit
+    fixed      groups whose bits were given, which average bits leave out
     held       group -> why nothing could be measured, so that it got the most bits of the menu
     procedure  how the network was quantized; None until it is
     origin     what `emqlang evaluate` finds the network by; None where it was given in Python
@@ -159,6 +160,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     accounting: str = "full"
     achieved: Mapping[str, float] = field(default_factory=dict)
     solver: Solver | None = None
+    fixed: tuple[str, ...] | UnsetType = UNSET
     held: Mapping[str, str] | UnsetType = UNSET
     procedure: Procedure | None = None
     origin: Origin | None = None

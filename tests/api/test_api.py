@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,6 +146,22 @@ def test_the_papers_way_is_no_better() -> None:
     assert total(sampled) <= total(exact)
 
 
+def test_figures_of_other_bits_are_not_believed(tmp_path: Path) -> None:
+    """Whether a recipe is given itself or as its file."""
+    recipe = emq.assign("fisher_error", emq.collect(network(), batches()), avg_bits=3)
+    record = json.loads(recipe.as_json())
+    for layer in record["layers"].values():
+        layer["weight"]["num_bits"] = 8
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(record))
+    for edited in (path, emq.load_recipe(path)):
+        with pytest.warns(emq.EmqWarning, match="not those of its bits") as warned:
+            found = emq.quantize(network(), edited, batches(), images=64).recipe
+        assert ["W611" in str(each.message) for each in warned] == [True]
+        assert (found.achieved, found.budget, found.solver) == ({}, {}, None)
+    assert emq.quantize(network(), recipe, batches(), images=64).recipe.achieved == recipe.achieved
+
+
 @pytest.mark.parametrize(
     ("call", "code"),
     [
@@ -156,7 +174,7 @@ def test_the_papers_way_is_no_better() -> None:
         (
             lambda: emq.quantize(
                 network(),
-                emq.assign("numel", emq.collect(network()), avg_bits=3),
+                emq.assign("numel", emq.collect(network(), batches()), avg_bits=3),
                 batches(),
                 images=65,
             ),

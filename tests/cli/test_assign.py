@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from commands import Emq
 from loaders import Quick, quick
+from own_network import own
 
-__all__ = ["quick"]  # a fixture
+__all__ = ["own", "quick"]  # fixtures
 
 FREE = "-sum(square(qerr))"  # a loss that needs no images
 GROUPS = 18
@@ -176,6 +177,31 @@ def test_what_cannot_be_met_is_refused(
     emq: Emq, arguments: list[str], status: int, code: str
 ) -> None:
     assert assigned(emq, FREE, *arguments, status=status)["errors"][0]["code"] == code
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("assign", "fisher_error"),
+        ("assign", "fisher_error", "--sweep"),
+        ("assign", "fisher_error", "--max-drop", "1%"),
+        ("assign", "fisher_error", "--method", "sample"),
+        ("quantize", "fisher_error"),
+    ],
+)
+def test_an_impossible_budget_is_refused_before_an_image_is_read(
+    emq: Emq, own: Path, words: tuple[str, ...]
+) -> None:
+    network = ("--model", "my.py:build", "--input", "1x28x28", "--data", "my.py:read")
+    done = emq(*words, "--size", "9B", *network, "--json")
+    assert json.loads(done.out)["errors"][0]["code"] == "E405", done.err
+
+
+def test_images_that_lack_are_missed_before_a_statistic_is_taken(emq: Emq, own: Path) -> None:
+    network = ("--model", "my.py:build", "--data", "my.py:data", "--calib-images", "65")
+    for words in (("assign", FREE, "--max-drop", "1%"), ("quantize", FREE, "--avg-bits", "3")):
+        done = emq(*words, *network, "--json")
+        assert json.loads(done.out)["errors"][0]["code"] == "E304", done.err
 
 
 def test_an_impossible_budget_says_what_is_possible(emq: Emq) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from commands import Emq
 from loaders import LOADER, Quick, quick
+from own_network import own
 
-__all__ = ["quick"]  # a fixture
+__all__ = ["own", "quick"]  # fixtures
 
 
 def quantized(emq: Emq, *arguments: str, status: int = 0) -> dict[str, Any]:
@@ -47,6 +48,30 @@ def test_a_recipe_goes_from_assign_to_quantize(emq: Emq, quick: Quick, tmp_path:
     one = quantized(emq, "--recipe", recipe, *quick)
     two = quantized(emq, "-sum(square(qerr))", "--avg-bits", "3", *quick)
     assert one["after"] == two["after"]
+
+
+def test_a_recipe_names_its_network_and_images(emq: Emq, own: Path) -> None:
+    named = ("--model", "my.py:build", "--data", "my.py:data", "--input", "1x28x28")
+    assert emq("assign", "mean(abs(w))", "--avg-bits", "3", *named, "--out", "r.json").status == 0
+    words = ("--recipe", "r.json", "--calib-images", "64", "--no-check", "--test", "my.py:test")
+    done = emq("quantize", *words, "--json")
+    assert "as r.json says: --model my.py:build --data my.py:data --input 1x28x28" in done.err
+    told = emq("quantize", *words, *named, "--json")
+    assert "as r.json says" not in told.err
+    assert json.loads(done.out)["after"] == json.loads(told.out)["after"]
+
+
+def test_an_edited_recipe_loses_its_figures(emq: Emq, own: Path) -> None:
+    named = ("--model", "my.py:build", "--data", "my.py:data")
+    emq("assign", "mean(abs(w))", "--avg-bits", "3", *named, "--out", "r.json")
+    record = json.loads(Path("r.json").read_text())
+    for layer in record["layers"].values():
+        layer["weight"]["num_bits"] = 8
+    Path("r.json").write_text(json.dumps(record))
+    done = emq("quantize", "--recipe", "r.json", "--calib-images", "64", "--out", "q")
+    assert done.status == 0 and "W611" in done.err
+    written = json.loads(Path("q/recipe.json").read_text())
+    assert (written["achieved"], written["budget"], written["solver"]) == ({}, {}, None)
 
 
 def test_learned_rounding_beats_nearest_at_two_bits(emq: Emq, quick: Quick) -> None:
@@ -144,7 +169,8 @@ def test_what_is_refused(emq: Emq, quick: Quick, tmp_path: Path) -> None:
     def code(*arguments: str, status: int = 3) -> str:
         return str(quantized(emq, *arguments, status=status)["errors"][0]["code"])
 
-    assert code("--recipe", str(recipe), *quick) == "E311"
+    other = ("--model", "resnet18-fmnist", "--recipe", str(recipe))
+    assert code(*other, *quick) == "E311"
     assert code("--recipe", str(broken), *quick) == "E310"
     assert code("--recipe", str(tmp_path / "none.json"), *quick) == "E301"
     assert code("--config", "4", "--calib-images", "5000") == "E304"

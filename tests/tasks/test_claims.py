@@ -43,6 +43,58 @@ def test_other_bits_lose_the_figures(text: str, bits: int) -> None:
     assert [warning.code for warning in warnings] == ["W611"]
 
 
+FALSE: tuple[dict[str, Any], ...] = (
+    {"achieved": {"avg-bits": 3.0}},
+    {"achieved": {"energy": 5.0}},
+    {"budget": {"size": "1KiB"}},
+    {"budget": {"avg-bits": "2"}},
+    {"budget": {"size": "a lot"}},
+    {"budget": {"energy": "3"}},
+    {"accounting": "weights"},
+    {"achieved": {"size": 5.0}},
+)
+
+
+@pytest.mark.parametrize("edit", FALSE, ids=str)
+def test_every_figure_and_budget_is_computed_again(text: str, edit: dict[str, Any]) -> None:
+    record = json.loads(text)
+    for name, value in edit.items():
+        record[name] = record[name] | value if isinstance(value, dict) else value
+    found, (warning,) = believed(parse_recipe(json.dumps(record)), load("resnet18-fmnist"))
+    assert warning.code == "W611" and "figures" in warning.message and found.solver is None
+    for name, value in edit.items():
+        for quantity in value if isinstance(value, dict) else ("size",):
+            assert quantity in warning.message, name
+            assert quantity not in {**found.achieved, **found.budget}
+    assert found.bits == parse_recipe(text).bits
+
+
+def test_bit_operations_of_another_input_leave_the_rest_as_it_is(text: str) -> None:
+    record = json.loads(text)
+    record["achieved"]["bops"] += 1
+    found, (warning,) = believed(parse_recipe(json.dumps(record)), load("resnet18-fmnist"))
+    recipe = parse_recipe(text)
+    assert "bops" in warning.message and found.solver == recipe.solver
+    assert found.budget == recipe.budget and set(found.achieved) == {"size", "avg-bits"}
+
+
+def test_a_proof_without_figures_is_left_out(text: str) -> None:
+    record = json.loads(text) | {"achieved": {}}
+    found, warnings = believed(parse_recipe(json.dumps(record)), load("resnet18-fmnist"))
+    assert found.solver is None and [warning.code for warning in warnings] == ["W611"]
+
+
+def test_a_latency_is_kept_only_where_nobody_can_have_edited_it(text: str) -> None:
+    record = json.loads(text)
+    record["achieved"]["latency"], record["budget"]["latency"] = 5e6, "6ms"
+    recipe, network = parse_recipe(json.dumps(record)), load("resnet18-fmnist")
+    assert believed(recipe, network, guarded=True) == (recipe, ())
+    found, (warning,) = believed(recipe, network)
+    assert warning.code == "W611" and "latency" in warning.message
+    assert "latency" not in {**found.achieved, **found.budget} and found.solver is None
+    assert found.achieved == parse_recipe(text).achieved
+
+
 EDITS: tuple[dict[str, Any], ...] = (
     {"accounting": "zzz"},
     {"solver": {"method": "exact", "status": "optimal!!", "gap": None}},

@@ -108,9 +108,7 @@ def test_a_zero_of_the_networks_shape_is_a_score(emq: Emq) -> None:
     assert emq("assign", "depth", "--avg-bits", "3").status == 0
 
 
-def test_scores_that_are_only_compared_are_not_refused(
-    emq: Emq, halfway: tuple[str, ...]
-) -> None:
+def test_scores_that_are_only_compared_are_not_refused(emq: Emq, halfway: tuple[str, ...]) -> None:
     done = emq("eval", "fisher_error", *halfway)
     assert done.status == 0 and "E409" not in done.err
 
