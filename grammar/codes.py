@@ -158,5 +158,9 @@ CODES: Final = {
         "A latency cannot be computed again, and is left out of every recipe that is read."),
     "W612": Code(0, "groups held at the most bits",
         "Nothing told which bits suit them, and --hold-unmeasured gave them the most of the menu."),
+    "W614": Code(0, "another answer each time",
+        "The network's forward draws random numbers, or keeps something from one run to the next. "
+        "What it draws from the generators of torch, numpy and Python is the same for the same "
+        "batch, so that every run gives the same figures; they hold for what was drawn."),
 }
 # fmt: on

@@ -30,7 +30,8 @@ BELOW = {
 }
 HEAVY = {"torch", "numpy", "scipy", "sympy", "networkx"}
 PRINTERS = {"views.render", "quant.models.training"}  # the second is a program of its own
-UNPICKLER = "quant.tables.exchange"  # the one file that reads pickles, by an Unpickler that refuses
+# The files that read pickles: by an Unpickler that refuses what is no value, or makes it inert.
+UNPICKLERS = {"quant.tables.exchange", "quant.networks.checkpoints"}
 UNSAFE = {"eval", "exec", "pickle.load", "pickle.loads", "os.system"}
 LINES, FUNCTION_LINES = 400, 60
 # module, or module.function -> why it is longer
@@ -196,7 +197,7 @@ def test_no_file_is_unsafe_or_unfinished() -> None:
             "marshal",
         }
         offenders += [f"{name} calls {call}" for call in calls(tree(name)) & UNSAFE]
-        offenders += [f"{name} imports {other}" for other in loaders if name != UNPICKLER]
+        offenders += [f"{name} imports {other}" for other in loaders if name not in UNPICKLERS]
         if "NotImplementedError" in MODULES[name].read_text(encoding="utf-8"):
             offenders.append(f"{name} is unfinished")
     assert not offenders, "\n".join(offenders)

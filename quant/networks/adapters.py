@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from math import sqrt
 from typing import Final
@@ -10,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from emqlang.grammar.diagnostics import error
 
 
 class Attention(nn.Module):
@@ -133,6 +136,29 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return layer
 
 
+def bare(module: nn.Module) -> nn.Module:
+    """The module that torch.compile and DataParallel wrapped. Raises E306 for a TorchScript one."""
+    while _is_wrapper(module):
+        module = _unwrapped(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        message = "a TorchScript module has no layers to change"
+        raise error("E306", message, "give the Python module that it was made from")
+    return module
+
+
+def _is_wrapper(module: nn.Module) -> bool:
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return True
+    compiled = sys.modules.get("torch._dynamo.eval_frame")  # it takes seconds to import
+    return compiled is not None and isinstance(module, compiled.OptimizedModule)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    inner = getattr(module, "_orig_mod" if hasattr(module, "_orig_mod") else "module")
+    assert isinstance(inner, nn.Module)
+    return inner
+
+
 def _attention(module: nn.Module) -> nn.Module:
     assert isinstance(module, nn.MultiheadAttention)
     return Attention(module)
@@ -170,6 +196,7 @@ Condition = Callable[[nn.Module], bool]
 Adapter = Callable[[nn.Module], nn.Module]
 # Whether a module needs it, and what takes its place; applied in this order.
 ADAPTERS: Final[tuple[tuple[Condition, Adapter], ...]] = (
+    (_is_wrapper, bare),
     (parametrize.is_parametrized, _unparametrized),
     (_is_attention, _attention),
     (_is_encoder, _without_nesting),

@@ -38,16 +38,16 @@ def feed(model: nn.Module, batch: Any) -> Any:
     return model(batch[0]) if isinstance(batch, Sequence) else model(batch)
 
 
-def run(model: nn.Module, batch: Any, forward: Forward) -> Any:
+def run(model: nn.Module, batch: Any, forward: Forward, seed: int = 0) -> Any:
     """What the network returns for a copy of the batch, which its code may write to.
 
-    What it draws at random depends on the batch alone. Raises E308, naming the batch's shape, where
-    its code fails.
+    What it draws at random depends on the batch and the seed alone. Raises E308, naming the batch's
+    shape, where its code fails.
     """
     batch = mapped(torch.clone, batch)
     shapes = " and ".join(str(tuple(leaf.shape)) for leaf in tensors(batch)) or "no tensor"
     what = f"the forward of {type(model).__name__} on an input of shape {shapes}"
-    with foreign("E308", what, seed=_seed(batch)):
+    with foreign("E308", what, seed=_seed(batch, seed)):
         return forward(model, batch)
 
 
@@ -130,9 +130,8 @@ def join(batches: Iterable[Any], count: int) -> Any:
     return mapped(one, *parts)
 
 
-def _seed(batch: Any) -> int:
+def _seed(batch: Any, seed: int) -> int:
     """32 bits that depend on what is in a batch: a sample of each tensor's values."""
-    seed = 0
     for leaf in tensors(batch):
         flat = leaf.detach().flatten()
         values = flat[:: max(1, len(flat) // SAMPLED)].cpu().contiguous()

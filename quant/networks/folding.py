@@ -18,12 +18,16 @@ Undo = Callable[[], None]
 
 
 def fold(
-    model: nn.Module, layers: Sequence[Layer], trace: Trace, forward: Callable[[], Any]
+    model: nn.Module,
+    layers: Sequence[Layer],
+    trace: Trace,
+    before: Any,
+    forward: Callable[[], Any],
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Fold, in place, every batch norm that may be.
 
     A batch norm may be folded if its input is the one product of one layer, which nothing else
-    reads, and if `forward()`, the network on an example, gives the same before and after. Returns
+    reads, and if `forward()`, the network on an example, still gives what it gave `before`. Returns
     the layer of each one folded, and the names of those that stay.
     """
     modules = norms(model)
@@ -32,9 +36,8 @@ def fold(
         for norm in trace.norms
         if (layer := _feeder(norm, modules[norm], layers, trace)) is not None
     }
-    before = forward()
     undos = [_fold_one(model, modules[norm], layer) for norm, layer in pairs.items()]
-    if not _same(before, forward):
+    if not same(before, forward):
         for undo in undos:
             undo()
         pairs = {
@@ -63,10 +66,10 @@ def _kept(
 ) -> bool:
     """Fold one, and undo it if the network's output moves."""
     undo = _fold_one(model, norm, layer)
-    same = _same(before, forward)
-    if not same:
+    kept = same(before, forward)
+    if not kept:
         undo()
-    return same
+    return kept
 
 
 @torch.no_grad()
@@ -113,7 +116,7 @@ def _double(tensor: Any) -> Tensor:
     return result
 
 
-def _same(before: Any, forward: Callable[[], Any]) -> bool:
+def same(before: Any, forward: Callable[[], Any]) -> bool:
     """Whether all output tensors agree to the tolerance; those of a network that fails do not."""
     try:
         after = forward()

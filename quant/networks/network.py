@@ -16,12 +16,13 @@ from emqlang.grammar.diagnostics import Diagnostic, EmqError, error, nearest
 from emqlang.quant.data.datasets import image_shape
 from emqlang.quant.data.images import IMAGENET, parse_shape
 from emqlang.quant.models import MODELS, ModelSpec
-from emqlang.quant.networks.adapters import adapt
+from emqlang.quant.networks.adapters import adapt, bare
 from emqlang.quant.networks.batches import Forward, call, run
-from emqlang.quant.networks.folding import fold
+from emqlang.quant.networks.checkpoints import read
+from emqlang.quant.networks.folding import fold, same
 from emqlang.quant.networks.layers import Collection, collect, trace_layers
 from emqlang.quant.networks.nested import tensors
-from emqlang.quant.networks.weights import check_finite, install, pretrained, read, sha256
+from emqlang.quant.networks.weights import check_finite, install, pretrained, sha256
 from emqlang.quant.user_code import foreign, load_object
 
 SHOWN: Final = 5  # names listed in one warning
@@ -39,7 +40,7 @@ class Network:
     answer_sha256    of what the network returned for the example before anything was folded
     folded           batch norm -> the layer it was folded into; `unfolded` ones stay
     spec             of a built-in network
-    warnings         W603, W605, W606, W608
+    warnings         W603, W605, W606, W608, W614
     example          the batch that the network was traced with
     forward          how an example is fed to the module
     """
@@ -136,7 +137,7 @@ def prepare(
     weights  a label for outputs
     Raises E302 for weights that are not finite, E306, E308, E309.
     """
-    forward = forward or call
+    forward, module = forward or call, bare(module)
     model = _copied(module, example, forward)
     state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     check_finite(state)
@@ -144,8 +145,10 @@ def prepare(
     model = adapt(model)
     trace = trace_layers(model, example, forward)
     collection = collect(model, trace, tied)
+    before = _output(model, example, forward)
+    steady = same(before, lambda: _output(model, example, forward, seed=1))
     folded, unfolded = fold(
-        model, collection.layers, trace, lambda: _output(model, example, forward)
+        model, collection.layers, trace, before, lambda: _output(model, example, forward)
     )
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
@@ -164,7 +167,7 @@ def prepare(
         folded=folded,
         unfolded=unfolded,
         spec=spec,
-        warnings=tuple(_warnings(weights, collection, unfolded, parameters)),
+        warnings=(*_warnings(weights, collection, unfolded, parameters), *_unsteady(steady)),
         example=example,
         forward=forward,
     )
@@ -179,9 +182,9 @@ def _copied(module: nn.Module, example: Any, forward: Forward) -> nn.Module:
     return model
 
 
-def _output(model: nn.Module, example: Any, forward: Forward) -> Any:
+def _output(model: nn.Module, example: Any, forward: Forward, seed: int = 0) -> Any:
     with torch.no_grad():
-        return run(model, example, forward)
+        return run(model, example, forward, seed)
 
 
 def _first(tree: Any, what: str) -> Tensor:
@@ -215,7 +218,7 @@ def _made_by(text: str, seed: int) -> tuple[nn.Module, Any]:
         module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
         if not isinstance(module, nn.Module):
             raise error("E305", f"{text} returned {type(module).__name__}, not a torch.nn.Module")
-    return module, example
+    return bare(module), example
 
 
 def _spec_weights(module: nn.Module, spec: ModelSpec, weights: str | None, seed: int) -> str:
@@ -284,6 +287,15 @@ def _warnings(
     if unreached:
         message = f"layers that the forward never uses, left out: {_listed(unreached)}"
         yield Diagnostic("W608", message)
+
+
+def _unsteady(steady: bool) -> Iterator[Diagnostic]:
+    if not steady:
+        message = (
+            "the network gives another answer each time: it draws random numbers or has a state"
+        )
+        help = "what it draws is the same for the same batch; figures hold for what was drawn"
+        yield Diagnostic("W614", message, help=(help,))
 
 
 def _listed(names: Sequence[str]) -> str:

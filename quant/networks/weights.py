@@ -1,12 +1,13 @@
-"""Weights of a network: their files, whether they fit, and the hash that names them."""
+"""Weights of a network: whether they fit, official ones, and the hash that names them."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -14,17 +15,20 @@ from typing import Final
 from urllib.request import Request, urlopen
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from emqlang.grammar.diagnostics import error
+from emqlang.quant.networks.checkpoints import read
 from emqlang.quant.user_code import foreign
 
 State = Mapping[str, Tensor]
 TIMEOUT: Final = 3.0  # seconds without an answer
-SHOWN: Final = 4  # differences named in one message
-WRAPPERS: Final = ("state_dict", "model")  # keys under which training scripts store it
-PREFIX: Final = "module."  # what DataParallel adds
+SHOWN: Final = 3  # differences of one kind named in one message
+# What DataParallel, torch.compile, Lightning and training scripts put before all names.
+PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.")
+INSIDE: Final = ("_orig_mod.", "module.")  # what the first two put before the names of a part
+FLOATS: Final = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
 def sha256(state: State) -> str:
@@ -37,63 +41,120 @@ def sha256(state: State) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors, or from torch.save (weights only, no code). Raises E301."""
-    if not path.is_file():
-        raise error("E301", "there is no such file", path=str(path))
-    if path.suffix == ".safetensors":
-        with foreign("E301", "reading this as safetensors", str(path)):
-            return _unwrapped(load_file(path), path)
-    with foreign("E301", "reading this as a checkpoint of torch.save", str(path)):
-        return _unwrapped(torch.load(path, map_location="cpu", weights_only=True), path)
-
-
-def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
-    """The state dict in what a file holds."""
-    for key in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    state = content if isinstance(content, Mapping) else {}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        help = "save `model.state_dict()` with torch.save, or with safetensors.torch.save_file"
-        raise error("E301", "the file holds no state dict of tensors", help, path=str(path))
-    prefix = PREFIX if all(name.startswith(PREFIX) for name in state) else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-
-
 def install(module: nn.Module, state: State, source: str) -> None:
     """Load a state dict into the network, in place.
 
-    Raises E302, naming the first differences, unless it fits exactly and is finite.
+    Names may have what wrappers put before the network's own. A floating-point tensor may have
+    another width than the network's; whole numbers must be the same numbers there.
+    Raises E302, naming the first differences, unless everything fits and is finite.
     """
-    differences = list(_differences(module.state_dict(), state))
+    kind = type(module).__name__
+    with foreign("E302", f"asking {kind} for its weights", source):
+        wanted = {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
+    state = fitting(wanted, state)
+    differences = [_listed(kind) for kind in _differences(wanted, state) if kind]
     if differences:
-        more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        first = ", ".join(differences[:SHOWN])
-        kind = type(module).__name__
-        raise error("E302", f"the weights do not fit {kind}: {first}{more}", path=source)
-    check_finite(state, source)
-    module.load_state_dict(dict(state), strict=False)
+        message = f"the weights do not fit {kind}: {'; '.join(differences)}"
+        raise error("E302", message, path=source)
+    for name, tensor in state.items():
+        _check_type(name, tensor, wanted[name], source)
+    check_finite({k: tensor.to(wanted[k].dtype) for k, tensor in state.items()}, source)
+    with foreign("E302", f"loading the weights into {kind}", source):
+        module.load_state_dict(dict(state), strict=False)
 
 
-def _differences(wanted: Mapping[str, object], state: State) -> Iterator[str]:
-    """What keeps a state dict from fitting."""
-    tensors = {name: value for name, value in wanted.items() if isinstance(value, Tensor)}
-    for name in tensors:  # checkpoints before torch 0.4.1 lack num_batches_tracked
-        if name not in state and not name.endswith("num_batches_tracked"):
-            yield f"'{name}' is missing"
-    for name in state:
-        if name not in tensors:
-            yield f"'{name}' is unknown"
-    for name, value in tensors.items():
-        if name in state and state[name].shape != value.shape:
-            yield f"'{name}' is {tuple(state[name].shape)} and must be {tuple(value.shape)}"
+def fitting(wanted: Iterable[str], state: State) -> State:
+    """The state dict without the parts of its names that wrappers put there, if that fits better.
+
+    A prefix goes where all names have it; what torch.compile and DataParallel put before the names
+    of a part of the network goes anywhere.
+    """
+    names = set(wanted)
+    best, tried, waiting = state, {tuple(state)}, [state]
+    while waiting:
+        state = waiting.pop(0)
+        if len(names ^ state.keys()) < len(names ^ best.keys()):
+            best = state
+        for other in _renamings(state):
+            if len(other) == len(state) and tuple(other) not in tried:
+                tried.add(tuple(other))
+                waiting.append(other)
+    return best
+
+
+def _renamings(state: State) -> Iterator[State]:
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            yield {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    for part in INSIDE:
+        pattern = re.compile(rf"(?<![^.]){re.escape(part)}")
+        yield {pattern.sub("", name): tensor for name, tensor in state.items()}
+
+
+def _differences(wanted: State, state: State) -> tuple[list[str], list[str], list[str]]:
+    """What keeps a state dict from fitting: names missing, names unknown, other shapes."""
+    shared = {_place(wanted[name]) for name in state if name in wanted} - {None}
+    missing = [
+        f"'{name}' is missing"
+        for name, value in wanted.items()
+        if name not in state
+        and not name.endswith("num_batches_tracked")  # checkpoints before torch 0.4.1 lack it
+        and _place(value) not in shared  # tied weights may be there once
+    ]
+    unknown = [f"'{name}' is unknown" for name in state if name not in wanted]
+    shapes = [
+        f"'{name}' is {tuple(state[name].shape)} and must be {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in state and not is_lazy(value) and state[name].shape != value.shape
+    ]
+    return missing, unknown, shapes
+
+
+def _place(tensor: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]] | None:
+    """Where a tensor's values lie; None of one without values of its own."""
+    if is_lazy(tensor) or _oddity(tensor) or not tensor.numel():
+        return None
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
+
+
+def _listed(differences: Sequence[str]) -> str:
+    more = f" and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+    return ", ".join(differences[:SHOWN]) + more
+
+
+def _check_type(name: str, given: Tensor, wanted: Tensor, source: str) -> None:
+    """Raises E302 for a tensor that the network's own cannot hold."""
+    if oddity := _oddity(given):
+        raise error("E302", f"weights '{name}' are {oddity}", path=source)
+    ours, theirs = wanted.dtype, given.dtype
+    if ours in FLOATS or theirs == ours:
+        fits = theirs in FLOATS or theirs == ours
+    elif ours.is_floating_point or ours.is_complex or theirs.is_complex:
+        fits = ours.is_complex and theirs.is_complex
+    else:
+        fits = torch.equal(given.to(ours).to(theirs), given)
+    if not fits:
+        kinds = [str(each).removeprefix("torch.") for each in (theirs, ours)]
+        message = f"weights '{name}' are {kinds[0]} and must be {kinds[1]}"
+        raise error("E302", message, "save them as floating-point numbers", path=source)
+
+
+def _oddity(tensor: Tensor) -> str | None:
+    """What keeps a tensor's values from being read."""
+    if tensor.is_quantized:
+        return "quantized already"
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return "sparse or nested"
+    return "on the meta device, without values" if tensor.is_meta else None
 
 
 def check_finite(state: State, source: str = "") -> None:
-    """Raise E302 for the first tensor with an infinity or NaN."""
+    """Raise E302 for the first tensor that cannot be read, or has an infinity or NaN."""
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if oddity := _oddity(tensor):
+            raise error("E302", f"weights '{name}' are {oddity}", path=source)
+        values = tensor if tensor.dtype in FLOATS else tensor.float()
+        if tensor.is_floating_point() and not torch.isfinite(values).all():
             raise error("E302", f"weights '{name}' hold values that are not finite", path=source)
 
 

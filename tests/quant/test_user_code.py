@@ -194,3 +194,24 @@ def test_a_backward_that_fails_is_the_networks(kind: type[nn.Module], said: str,
     network = prepare(kind(), torch.zeros(1, 16))
     with refused("E308", "backward failed", said):
         collect(network, [name], torch.randn(4, 16), torch.zeros(4, dtype=torch.long))
+
+
+class Counts(nn.Module):
+    """Its state is its own: no seed makes it answer the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.calls = nn.Linear(8, 4), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        answer: Tensor = self.a(x) + self.calls
+        return answer
+
+
+@pytest.mark.parametrize(("kind", "codes"), [(Draws, ["W614"]), (Counts, ["W614"]), (InPlace, [])])
+def test_a_network_that_answers_differently_each_time_is_named(
+    kind: type[nn.Module], codes: list[str]
+) -> None:
+    network = prepare(kind(), torch.ones(2, 16 if kind is InPlace else 8))
+    assert [warning.code for warning in network.warnings] == codes

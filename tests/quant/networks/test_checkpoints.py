@@ -1,0 +1,186 @@
+"""Files of weights as people have them, and damaged ones."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.networks.checkpoints import read
+
+State = dict[str, Tensor]
+
+
+class Network(nn.Module):
+    """Pickled whole by some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+
+class Shouts:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return print, ("code was run",)
+
+
+@pytest.fixture
+def state() -> State:
+    return OrderedDict(Network().state_dict())
+
+
+def saved(content: Any, path: Path, **settings: Any) -> Path:
+    torch.save(content, path, **settings)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(EmqError) as failure:
+        read(path)
+    (diagnostic,) = failure.value.diagnostics
+    assert diagnostic.code == "E301"
+    return diagnostic.message
+
+
+EXTRAS = {
+    "epoch": 3,
+    "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]},
+    "args": argparse.Namespace(lr=0.1),
+    "best": np.float64(3.5),
+    "curve": np.arange(3.0),
+    "hooks": defaultdict(list, a=[1]),
+    "shouts": Shouts(),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("beside", [(), ("epoch", "optimizer"), tuple(EXTRAS)])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("state_dict",),
+        ("model_state_dict",),
+        ("model",),
+        ("net",),
+        ("state_dict_ema",),
+        ("model", "state_dict"),
+        ("weights",),
+    ],
+)
+def test_a_state_dict_is_found_in_its_wrapper(
+    state: State,
+    keys: tuple[str, ...],
+    beside: tuple[str, ...],
+    legacy: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content: Any = state
+    for key in reversed(keys):
+        content = {**{name: EXTRAS[name] for name in beside}, key: content}
+    path = saved(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+    found = read(path)
+    assert list(found) == list(state) and all(torch.equal(found[k], state[k]) for k in state)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_trained_weights_are_taken_before_their_average(state: State, tmp_path: Path) -> None:
+    average = {name: tensor + 1 for name, tensor in state.items()}
+    path = saved({"state_dict_ema": average, "state_dict": state}, tmp_path / "w.pth")
+    assert torch.equal(read(path)["fc.weight"], state["fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (Network(), f"a pickled object of class {__name__}.Network"),
+        ({"model": Network(), "epoch": 3}, "'model' (Network), 'epoch' (int)"),
+        ([torch.zeros(2)], "an object of type list"),
+        ({}, "an empty dict"),
+        ({"state_dict": {}}, "'state_dict' (dict)"),
+        ({0: torch.zeros(2)}, "0 (Tensor)"),
+        ({"w": torch.zeros(2), "epoch": 3}, "'epoch' (int) beside tensors"),
+        ({"a": {"w": torch.zeros(2)}, "b": {"w": torch.zeros(2)}}, "'a' (dict), 'b' (dict)"),
+        (Shouts(), "a pickled object of class __builtin__.print"),
+    ],
+)
+def test_what_holds_no_state_dict_says_what_it_holds(
+    content: Any, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refusal(saved(content, tmp_path / "w.pth"))
+    assert message == f"the file holds {said}, and no state dict of tensors"
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_holds_itself_ends(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"epoch": 3}
+    content["state_dict"] = content
+    assert "no state dict" in refusal(saved(content, tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_path_that_no_file_can_have(suffix: str) -> None:
+    assert refusal(Path("w" * 5000 + suffix)) == "there is no such file"
+
+
+def test_a_flipped_bit_is_seen(state: State, tmp_path: Path) -> None:
+    path = saved(state, tmp_path / "w.pth")
+    with ZipFile(path) as archive:
+        (entry,) = (each for each in archive.infolist() if each.filename.endswith("data/0"))
+    data = bytearray(path.read_bytes())
+    place = data.index(state["fc.weight"].numpy().tobytes())
+    data[place + 2] ^= 4
+    path.write_bytes(data)
+    assert entry.filename in refusal(path) and "is damaged" in refusal(path)
+
+
+def test_no_single_byte_of_an_archive_changes_the_weights(state: State, tmp_path: Path) -> None:
+    path = saved(state, tmp_path / "w.pth")
+    data = path.read_bytes()
+    for place in range(0, len(data), 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        try:
+            found = read(path)
+        except EmqError as failure:
+            assert failure.diagnostics[0].code == "E301"
+        else:
+            assert list(found) == list(state)
+            assert all(torch.equal(found[name], state[name]) for name in state), place
+
+
+def test_an_archive_without_checksums_is_read(state: State, tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = saved(state, tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(read(path)["fc.weight"], state["fc.weight"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_script_archive_says_so(tmp_path: Path) -> None:
+    torch.jit.script(Network()).save(tmp_path / "w.pt")
+    assert "TorchScript archive" in refusal(tmp_path / "w.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_pickle_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(pickle.dumps({"a": 1}))
+    assert "\n" not in refusal(tmp_path / "w.pth")
+
+
+def test_safetensors_as_libraries_save_them(state: State, tmp_path: Path) -> None:
+    save_file(dict(state), tmp_path / "model.safetensors", {"format": "pt"})
+    assert list(read(tmp_path / "model.safetensors")) == sorted(state)
