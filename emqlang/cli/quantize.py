@@ -119,7 +119,7 @@ def command(
     if sum(source is not None for source in (word, recipe_path, config)) != 1:
         ctx.fail("give one of --recipe, --config, and an EXPR with a budget")
     program = None if word is None else library.find_one(word)
-    check_statistics(ctx, [program] if program else [])
+    check_statistics(ctx, [program] if program else [], calibrates=True)
     from emqlang.quant.ptq.recipe import load_recipe
     from emqlang.quant.ptq.splits import Splits
     from emqlang.tasks.assign import Chooser

@@ -86,6 +86,14 @@ SPREAD: Final = Rule(
     "with --backend local and one worker",
     lambda words: words.values["backend"] != "local" or words.values["workers"] > 1,
 )
+EXPERIMENTS_OWN: Final = Rule(
+    "tables",
+    "by this experiment: 'truth' has its own tables, and 'layerwise' takes one",
+    lambda words: (
+        words.values["name"] != "truth"
+        and (words.values["name"] != "layerwise" or len(words.values["tables"]) == 1)
+    ),
+)
 RULES: Final[Mapping[str, Sequence[Rule]]] = {
     "assign": (
         _excludes("max_drop out config", "sweep", why="it prints a front"),
@@ -93,6 +101,11 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         _needs("calib_images test", "max_drop"),
         _excludes("method", "sweep", "max_drop", why="a front is exact"),
         _excludes(f"{BUDGET} {CHOSEN} over max_drop", "config", why="the bits are given"),
+        Rule(
+            "data",
+            "beside --config: no image is read",
+            lambda words: not words.has("config") or _tells_shape(words),
+        ),
         SAMPLED,
         LATENCY,
         FIXED_ACTIVATIONS,
@@ -117,6 +130,15 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         SPREAD,
     ),
     "bench rerun": (SPREAD,),
+    "evaluate": (
+        Rule(
+            "data",
+            "beside --test",
+            lambda words: (
+                not words.has("test") or _tells_shape(words) or bool(words.values["checkpoint"])
+            ),
+        ),
+    ),
     "evolve": (
         _excludes(OF_A_RUN, "resume", why="the run has its own"),
         _excludes("out", "resume", why="the run has its own folder"),
@@ -129,10 +151,11 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
     ),
     "experiment": (
         Rule(
-            "seeds size only tables stat_images out plot workers backend",
+            "seeds size only tables stat_images out plot workers backend as_json",
             "without the NAME of an experiment",
             lambda words: words.has("name"),
         ),
+        EXPERIMENTS_OWN,
         SPREAD,
     ),
     "rank": (_where("draws against", "protocol", "rows"),),
@@ -140,6 +163,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
 }
 # option -> the statistics that read it
 READ_BY: Final[Mapping[str, str]] = {
+    "data": "is taken on images",
     "stat_images": "is taken on images",
     "loss": "reads the loss",
     "hessian_samples": "is estimated with probes",
@@ -160,17 +184,26 @@ def check(context: click.Context) -> None:
             check_named(words.values[option])
 
 
-def check_statistics(context: click.Context, programs: Iterable[Program]) -> None:
-    """Raises E403 for options of statistics that none of these programs reads."""
+def check_statistics(
+    context: click.Context, programs: Iterable[Program], *, calibrates: bool = False
+) -> None:
+    """Raises E403 for options of statistics that none of these programs reads.
+
+    calibrates  whether the command itself reads the images of --data
+    """
     words, expressions = given(context), [program.canonical for program in programs]
+    if calibrates or _tells_shape(Words(context.params, words)):
+        words -= {"data"}
     if not expressions or words.isdisjoint(READ_BY):
         return
     from emqlang.grammar.expr import inputs
     from emqlang.grammar.inputs import INPUTS
     from emqlang.quant.statistics.fingerprint import LOSSES, PROBED
 
+    on_images = {row.name for row in INPUTS.values() if row.needs_data}
     readers = {
-        "stat_images": {row.name for row in INPUTS.values() if row.needs_data},
+        "data": on_images,
+        "stat_images": on_images,
         "loss": LOSSES,
         "hessian_samples": PROBED,
     }
@@ -181,6 +214,11 @@ def check_statistics(context: click.Context, programs: Iterable[Program]) -> Non
     ]
     if problems:
         raise EmqError(*problems)
+
+
+def _tells_shape(words: Words) -> bool:
+    """Whether --data shows what a network of the user's own takes."""
+    return ":" in str(words.values.get("model")) and not words.has("input")
 
 
 def _empty(context: click.Context, words: Words) -> Iterator[Diagnostic]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import json
 import shlex
+import sys
+import textwrap
 from pathlib import Path
 
 import click
@@ -23,11 +28,11 @@ MENU = {"bits", "menu"}
 TABLE = {"name", "partial"}
 # command -> what it uses whenever it is given; statistics' options are refused by `READ_BY`
 USED = {
-    "eval": {"config", "proxies", "device", "tied", "cache", *NETWORK, *MENU},
+    "eval": {"config", "proxies", "device", "tied", "cache", *NETWORK, *MENU} - {"data"},
     "repl": {"device", "tied", "cache", *NETWORK, *MENU, *uses.READ_BY},
     "models": set(),
     "cache": set(),
-    "assign": {"sweep", *uses.LIMITS.split(), "fix", "accounting", *NETWORK},
+    "assign": {"sweep", *uses.LIMITS.split(), "fix", "accounting", *NETWORK},  # data: READ_BY too
     "quantize": {
         *("recipe_path", "config", "rounding", "range", "calib_images", "bias_correction"),
         *("check", "test", "out", *NETWORK),
@@ -105,7 +110,14 @@ REFUSED = {
         "--max-nodes --selection --ops --no-choice"
     ),
     "evolve --combine least": "--combine",
-    "experiment --seeds 3 --plot a.svg": "--seeds --plot",
+    "experiment --seeds 3 --plot a.svg --json": "--seeds --plot --json",
+    "experiment truth --table vgg-fmnist-all": "--table",
+    "experiment layerwise --table vgg-fmnist-all --table resnet18-fmnist-all": "--table",
+    "assign --config 4 --data noise:8": "--data",
+    "assign --config 4 --data noise:8 --model my.py:build --input 1x28x28": "--data",
+    "assign --config 4 --hold-unmeasured": "--hold-unmeasured",
+    "quantize --recipe R --hold-unmeasured": "--hold-unmeasured",
+    "evaluate --data noise:8 --test noise:9": "--data",
     "rank --protocol paper --draws 9 --against size": "--draws --against",
     "simplify w --seconds 3": "--seconds",
     "eval w --bits ''": "--bits",
@@ -129,7 +141,12 @@ ACCEPTED = (
     "evolve --inputs w --max-nodes 3 --seed 9 --selection pareto --no-choice --ops log",
     "evolve --algorithm emq --without osp --structure dag --semantics paper --seed 1",
     "evolve --table a --table b --combine least",
-    "experiment table1 --seeds 3 --plot a.svg",
+    "experiment table3 --seeds 3 --plot a.svg --json --table a --table b",
+    "experiment layerwise --table vgg-fmnist-all",
+    "assign --config 4 --data noise:8 --model my.py:build",
+    "evaluate --data noise:8",
+    "evaluate --data noise:8 --test noise:9 --model my.py:build",
+    "evaluate q --data noise:8 --test noise:9",
     "rank --draws 9 --against size",
     "simplify w --sympy --seconds 3",
 )
@@ -157,7 +174,7 @@ def test_every_option_of_every_command_is_used_or_refused() -> None:
         ruled = {each for rule in uses.RULES.get(name, ()) for each in rule.options.split()}
         free = EVERYWHERE | (set(uses.READ_BY) if name in ("eval", "rank") else set())
         known = {p.name for p in command_of(name).params}
-        assert options - free == (USED[name] | ruled) & options, name
+        assert options - free == ((USED[name] | ruled) & options) - free, name
         assert USED[name] | ruled <= known, name
 
 
@@ -182,6 +199,9 @@ def test_what_is_used_is_taken(line: str) -> None:
         (("assign", "numel", "--avg-bits", "3", "--stat-images", "8"), "--stat-images"),
         (("quantize", "numel", "--avg-bits", "3", "--loss", "self"), "--loss"),
         (("rank", "numel", "--loss", "self"), "--loss"),
+        (("eval", "mean(abs(w))", "--data", "noise:8"), "--data"),
+        (("assign", "numel", "--avg-bits", "3", "--data", "noise:8"), "--data"),
+        (("assign", "numel", "--sweep", "--data", "noise:8"), "--data"),
     ],
 )
 def test_an_option_that_no_statistic_reads_is_refused(
@@ -198,6 +218,47 @@ def test_data_that_nobody_reads_is_there(emq: Emq, own: Path, option: str, what:
     command = "eval" if option == "--data" else "evaluate"
     words = ("mean(abs(w))",) if command == "eval" else ("--model", "my.py:build")
     assert emq(command, *words, option, what).status == 3
+
+
+def consumed(command: str) -> set[str]:
+    """What a command's function names: its parameters, and the fields of what it picks."""
+    function = inspect.unwrap(command_of(command).callback or test_refusals_are_records_under_json)
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    module = dict(vars(sys.modules[function.__module__]))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            home = importlib.import_module(node.module)
+            module |= {
+                each.name: getattr(home, each.name, None) or f"{node.module}.{each.name}"
+                for each in node.names
+            }
+    found = {*inspect.signature(function).parameters} - {"options", "ctx"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = module.get(node.func.id) if isinstance(node.func, ast.Name) else None
+            kinds = [module.get(arg.id) for arg in node.args if isinstance(arg, ast.Name)]
+            spread = any(keyword.arg is None for keyword in node.keywords)
+            for kind in (*kinds, *([called] if spread else [])):
+                if isinstance(kind, type):
+                    found |= set(inspect.signature(kind).parameters)
+    return found
+
+
+# What takes its options whole, and not by an options object: the names that it reads of them.
+WHOLE: dict[str, set[str]] = {
+    "evolve": {
+        *("algorithm", "seed", "islands", "population", "inputs", "ops", "no_choice", "max_nodes"),
+        *("selection", "structure", "fitness", "semantics", "without", "combine"),
+    },
+    "bench rerun": {"seed", "data", "calib_images"},
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_reaches_what_the_command_does(name: str) -> None:
+    """None is declared, taken and dropped on the way."""
+    options = {p.name for p in command_of(name).params if p.name not in EVERYWHERE}
+    assert options - consumed(name) - WHOLE.get(name, set()) == set()
 
 
 def test_refusals_are_records_under_json(emq: Emq) -> None:
