@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -42,6 +42,16 @@ def load_object(reference: str) -> Any:
 
 class Enough(BaseException):
     """Raised by hooks of ours to end the user's forward early."""
+
+
+def load_function(reference: str, what: str) -> Callable[..., Any]:
+    """The function that `package.module:name` or `file.py:name` names. Raises E301, E403."""
+    function = load_object(reference)
+    if not callable(function):
+        message = f"{reference} is a {type(function).__name__}, not a function"
+        raise error("E403", message, f"it is to be {what}")
+    called: Callable[..., Any] = function
+    return called
 
 
 @contextmanager

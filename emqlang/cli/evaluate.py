@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import given, network_only, pick, shown
+from emqlang.cli.options import given, metric, network_only, pick, shown
 from emqlang.views import render
 
 if TYPE_CHECKING:
@@ -29,18 +29,22 @@ if TYPE_CHECKING:
     metavar="WHAT",
     help="Images to test on, as --data.  [default: the network's own test images]",
 )
+@metric
 @network_only
 @shown("evaluate")
 @click.pass_context
-def command(ctx: click.Context, /, checkpoint: Path | None, **options: Any) -> Evaluated:
+def command(
+    ctx: click.Context, /, checkpoint: Path | None, metric: str | None, **options: Any
+) -> Evaluated:
     """Score a network on test images, or a quantized one, CHECKPOINT, beside it.
 
     CHECKPOINT is a folder that `quantize` wrote, or the model.safetensors in it. Its network,
     weights and images are those it was made with, where the options do not name others. Without
-    labels there is agreement with the float network, and the KL divergence from it.
+    labels there is agreement with the float network, and the KL divergence from it; of outputs
+    without classes, the error relative to the float network's.
     """
     from emqlang.tasks.evaluate import evaluate
     from emqlang.tasks.workbench import WorkbenchOptions
 
     with render.progress():
-        return evaluate(checkpoint, pick(WorkbenchOptions, options), given(ctx))
+        return evaluate(checkpoint, pick(WorkbenchOptions, options), given(ctx), metric)

@@ -295,6 +295,13 @@ test_images = click.option(
     help="Images to test on, as --data.  [default: the network's own, or all of --data]",
 )
 
+metric = click.option(
+    "--metric",
+    metavar="FUNCTION",
+    help="A metric of your own, file.py:function or package.module:function of (outputs, batch), "
+    "averaged over images.",
+)
+
 tables = click.option(
     "--table",
     "tables",

@@ -17,6 +17,7 @@ from emqlang.cli.options import (
     calib_images,
     given,
     iterations,
+    metric,
     pick,
     ranges,
     rounding,
@@ -97,6 +98,7 @@ def _said(path: Path | None, options: WorkbenchOptions, named: Container[str]) -
     help="Leave out the 8-bit check.",
 )
 @test_images
+@metric
 @output("--out", RESULT, "Write recipe.json and model.safetensors.")
 @budgets
 @network_options

@@ -197,7 +197,7 @@ class Chooser:
         def enough(index: int) -> bool:
             cost, assignment = points[index]
             after = quantization.run(self.problem.recipe(assignment)).after
-            drop = _drop(quantization.before, after)
+            drop = after.quality(quantization.before).drop
             trials.append(Trial(cost, assignment, drop, drop <= max_drop))
             self.progress("walk", len(trials), steps)
             return trials[-1].enough
@@ -216,10 +216,3 @@ class Chooser:
         problem, scores = self.problem.scored(evaluation.scored[0].table)
         warnings = (*program.warnings, *evaluation.diagnostics, *problem.warnings)
         return problem, scores, evaluation.data, warnings
-
-
-def _drop(before: Evaluation, after: Evaluation) -> float:
-    if before.accuracy is not None and after.accuracy is not None:
-        return before.accuracy - after.accuracy
-    assert after.agreement is not None
-    return 1 - after.agreement

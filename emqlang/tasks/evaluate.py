@@ -29,11 +29,15 @@ class Evaluated:
 
 
 def evaluate(
-    checkpoint: Path | None, options: WorkbenchOptions, given: Container[str] = ()
+    checkpoint: Path | None,
+    options: WorkbenchOptions,
+    given: Container[str] = (),
+    metric: str | None = None,
 ) -> Evaluated:
     """Evaluate a checkpoint, a file or the folder that `quantize` wrote, or the float network.
 
-    given  which options the user named: the others are a checkpoint's own
+    given   which options the user named: the others are a checkpoint's own
+    metric  a function's name, as file.py:function
     Raises E301 to E304, E308, E310 to E312; whatever a checkpoint is refused for, before images are
     looked at.
     """
@@ -44,12 +48,13 @@ def evaluate(
     if checkpoint is not None:
         check_fits(recipe, identity(network), [layer.name for layer in network.collection.layers])
     images = test_images(network, options.data, options.test, options.seed)
-    reference = ptq.predict(network.module, images)
+    own = None if metric is None else ptq.load_metric(metric)
+    reference = ptq.predict(network.module, images, own)
     if checkpoint is None:
-        evaluation = reference.evaluate(images)
+        evaluation = reference.evaluate()
     else:
         quantized = load_quantized(checkpoint, network)
-        evaluation = ptq.evaluate(quantized.module, images, reference=reference)
+        evaluation = ptq.evaluate(quantized.module, images, own, reference=reference)
     older = () if checkpoint is None else quantized.diagnostics
     warnings = (*network.warnings, *images.warnings, *older)
     return Evaluated(network, checkpoint, images.source, evaluation, warnings)

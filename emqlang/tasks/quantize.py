@@ -18,7 +18,7 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
 from emqlang.quant.ptq import quantize as ptq
 from emqlang.quant.ptq.check import Check, check
-from emqlang.quant.ptq.evaluate import Evaluation, evaluate, predict
+from emqlang.quant.ptq.evaluate import Evaluation, evaluate, load_metric, predict
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme
 from emqlang.quant.ptq.rounding import Codes, Finished, RoundingProgress
@@ -29,7 +29,10 @@ UNFINISHED = "unfinished.safetensors"  # in the folder of a result
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """How to quantize, in the words of the command line's options."""
+    """How to quantize, in the words of the command line's options.
+
+    metric  by which results are judged, as file.py:function
+    """
 
     rounding: str = "nearest"
     iterations: int = 20_000
@@ -38,6 +41,7 @@ class QuantizeOptions:
     bias_correction: bool = False
     fisher: bool = False
     check: bool = True
+    metric: str | None = None
 
     @property
     def procedure(self) -> Procedure:
@@ -71,8 +75,9 @@ class Quantization:
     ) -> None:
         self.network, self.splits = network, splits
         self.options, self.progress = options, progress
-        self.reference = predict(network.module, splits.test)
-        self.before = self.reference.evaluate(splits.test)
+        self.metric = None if options.metric is None else load_metric(options.metric)
+        self.reference = predict(network.module, splits.test, self.metric)
+        self.before = self.reference.evaluate()
 
     def run(
         self,
@@ -90,7 +95,8 @@ class Quantization:
         began = perf_counter()
         checked = self._check() if self.options.check else None
         quantized = self.quantize(recipe, out, estimate, note)
-        after = evaluate(quantized.module, self.splits.test, reference=self.reference)
+        test, reference = self.splits.test, self.reference
+        after = evaluate(quantized.module, test, self.metric, reference=reference)
         seconds = perf_counter() - began
         if out is not None:
             quantized.save(out)
@@ -128,10 +134,15 @@ class Quantization:
         )
         return quantized
 
-    def _check(self) -> Check:
-        calibration, test = self.splits.calibration, self.splits.test
-        images = self.options.calib_images
-        return check(self.network, calibration, test, images=images, progress=self.progress)
+    def _check(self) -> Check | None:
+        return check(
+            self.network,
+            self.splits.calibration,
+            self.splits.test,
+            images=self.options.calib_images,
+            metric=self.metric,
+            progress=self.progress,
+        )
 
 
 def with_range(recipe: Recipe, observer: str) -> Recipe:
@@ -157,7 +168,8 @@ class _InFile(Finished):
         self, path: Path, recipe: Recipe, options: QuantizeOptions, note: Callable[[str], None]
     ) -> None:
         self.path, self.note, self.layers = path, note, len(recipe.bits)
-        facts = dumps([recipe.as_json(), asdict(options), torch.__version__])
+        decisive = {name: v for name, v in asdict(options).items() if name != "metric"}
+        facts = dumps([recipe.as_json(), decisive, torch.__version__])
         self.facts = {"of": blake2b(facts.encode(), digest_size=16).hexdigest()}
 
     def save(self, codes: Codes) -> None:

@@ -108,8 +108,8 @@ def walk_screen(walk: Walk) -> None:
     render.text()
     if walk.final is None:
         return render.heading("even the most expensive bits lose more")
-    measure = "agreement" if walk.final.accuracy is None else "accuracy"
-    render.heading(f"{measure} {getattr(walk.final, measure):.2%}", f"on {walk.reported}")
+    quality = walk.final.quality(walk.final)
+    render.heading(f"{quality.measure} {quality.value:.2%}", f"on {walk.reported}")
 
 
 def walk_record(walk: Walk) -> dict[str, Any]:

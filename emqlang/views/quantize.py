@@ -13,7 +13,7 @@ from emqlang.quant.ptq.recipe import Recipe
 from emqlang.tasks.quantize import Comparison
 from emqlang.views import render
 from emqlang.views.eval import network
-from emqlang.views.evaluate import figures
+from emqlang.views.evaluate import figures, figures_record
 from emqlang.views.render import Column, View
 
 TITLES = ("W", "A", "weight SQNR", "output SQNR", "values")
@@ -48,8 +48,8 @@ def record(comparison: Comparison) -> dict[str, Any]:
         "calibration": splits.calibration.source,
         "test": splits.test.source,
         "check": None if comparison.check is None else asdict(comparison.check),
-        "before": asdict(comparison.before),
-        "after": asdict(comparison.after),
+        "before": figures_record(comparison.before),
+        "after": figures_record(comparison.after),
         "layers": [asdict(row) for row in comparison.quantized.report],
         "seconds": comparison.seconds,
         "out": None if comparison.out is None else str(comparison.out),
@@ -85,8 +85,11 @@ def _procedure(recipe: Recipe) -> str:
 def _checked(check: Check | None) -> str:
     if check is None:
         return "not made"
-    verdict = "passed" if check.passed else "FAILED"
-    line = f"{check.measure} {check.score:.2%}, float {check.float_score:.2%}: {verdict}"
+    verdict = {True: "passed", False: "FAILED", None: "a drop that they cannot tell from chance"}
+    line = (
+        f"{check.measure} {check.score:.2%}, float {check.float_score:.2%} "
+        f"on {check.images:,} images: {verdict[check.passed]}"
+    )
     suspects = [
         f"{suspect.layer} alone costs {suspect.loss:.2%}: {suspect.cause}"
         for suspect in check.suspects

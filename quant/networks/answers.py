@@ -1,15 +1,19 @@
 """What a network answers: its scores, and where in them the classes lie, or that it has none.
 
+scores   Of several outputs: the one named `logits`, else the first whose name speaks of classes
+         (CLASSES), else the first that is not named as values (VALUES). The rest is `others`: where
+         there are classes they are judged by the scores, and all outputs by their relative error.
 classes  The last axis of (N, C) and (N, T, C), the second of maps (N, C, H, W). Labels, where there
          are any, decide: the classes are the axis that they lack. Outputs with one score have none,
-         nor have those whose labels are floating-point numbers: they are values.
+         nor have those whose labels are floating-point numbers, those that are named as values
+         without labels that say otherwise, and detections, a mapping for each image: all values.
 causal   Labels that are the network's own token ids belong to a language model, whose position t
          predicts label t + 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import EmqError, error
-from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.nested import DEPTH, children, tensors
 
 IGNORED = -100  # the label of what does not count, as torch's cross entropy has it
+CLASSES = ("logit", "cls", "class", "score", "prob")  # parts of names of outputs
+VALUES = (
+    *("box", "coord", "offset", "keypoint", "depth", "flow", "regress", "value", "loss"),
+    *("embed", "hidden", "pool", "feature", "state", "attention"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +39,13 @@ class Answer:
     scores  (rows, ..., classes), classes last; (rows, ...) where there are none; float32 or wider
     labels  (rows, ...), int64, one for each prediction; of the scores' shape where there are no
             classes; None without labels
+    others  what else it returned of floating-point tensors, as it is
     """
 
     scores: Tensor
     labels: Tensor | None
     has_classes: bool
+    others: tuple[Tensor, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -88,29 +99,64 @@ def answer(outputs: Any, rows: int, labels: Tensor | None = None, inputs: Any = 
 
     Raises E304 for labels that do not fit, E308 for outputs without scores.
     """
-    scores = _with_rows(logits_of(outputs), rows)
+    name, first, others = _parted(outputs)
+    scores = _with_rows(first, rows)
     scores = scores if scores.dtype == torch.float64 else scores.float()
     if labels is not None:
         labels = labels.to(scores.device)
         if not labels.is_floating_point() and _is_causal(scores, labels, inputs):
             scores, labels = scores[:, :-1], labels[:, 1:]
-    axis = class_axis(scores, labels)
+    values = labels is None and (_speaks_of(name, VALUES) or _are_detections(outputs))
+    axis = None if values else class_axis(scores, labels)
     if axis is None:
-        return Answer(scores, None if labels is None else _values(labels, scores), False)
+        return Answer(scores, None if labels is None else _values(labels, scores), False, others)
     scores = scores.movedim(axis, -1)
-    return Answer(scores, None if labels is None else _marks(labels, scores), True)
+    return Answer(scores, None if labels is None else _marks(labels, scores), True, others)
 
 
 def logits_of(outputs: Any) -> Tensor:
-    """The scores in what a network returns: `logits`, or its first floating-point tensor; E308."""
-    named = (
-        outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
-    )
-    for leaf in tensors(named if isinstance(named, Tensor) else outputs):
-        if leaf.is_floating_point():
-            return leaf
+    """The scores in what a network returns. Raises E308 where there are none."""
+    return _parted(outputs)[1]
+
+
+def _parted(outputs: Any) -> tuple[str, Tensor, tuple[Tensor, ...]]:
+    """The scores' name and tensor, and the other floating-point tensors. Raises E308."""
+    leaves = [(name, leaf) for name, leaf in _named(outputs) if leaf.is_floating_point()]
+    logits = getattr(outputs, "logits", None)  # of any object
+    if isinstance(logits, Tensor) and logits.is_floating_point():
+        leaves.insert(0, ("logits", logits))
+    sizable = [leaf for leaf in leaves if leaf[1].ndim] or leaves  # a loss is one number
+    for name, leaf in sorted(sizable, key=lambda each: _rank(each[0])):
+        return name, leaf, tuple(other for _, other in leaves if other is not leaf)
     what = f"the network returned {type(outputs).__name__}, in which there are no scores"
     raise error("E308", what, "scores are a floating-point tensor, or one under the name `logits`")
+
+
+def _named(tree: Any, name: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in a nest, each with the last name on the way to it."""
+    if isinstance(tree, Tensor):
+        yield name, tree
+        return
+    parts = (children(tree) if depth else None) or {}
+    for key, part in zip(getattr(tree, "_fields", parts), parts.values(), strict=True):
+        yield from _named(part, key if isinstance(key, str) else name, depth - 1)
+
+
+def _rank(name: str) -> int:
+    """How far an output's name is from saying that it holds the scores."""
+    if name == "logits" or _speaks_of(name, VALUES):
+        return 0 if name == "logits" else 3
+    return 1 if _speaks_of(name, CLASSES) else 2
+
+
+def _speaks_of(name: str, words: Sequence[str]) -> bool:
+    return any(word in name.lower() for word in words)
+
+
+def _are_detections(outputs: Any) -> bool:
+    """Whether there is a mapping for each image, of as many boxes as were found there."""
+    listed = isinstance(outputs, list | tuple) and len(outputs) > 0
+    return listed and all(isinstance(each, Mapping) for each in outputs)
 
 
 def class_axis(scores: Tensor, labels: Tensor | None = None) -> int | None:
@@ -159,7 +205,7 @@ def _marks(labels: Tensor, scores: Tensor) -> Tensor:
 
 def _values(labels: Tensor, scores: Tensor) -> Tensor:
     """What the values should have been, in the scores' shape: (N,) fits (N, 1)."""
-    fits = labels.numel() == scores.numel() and len(labels) == len(scores)
+    fits = labels.numel() == scores.numel() and labels.shape[:1] == scores.shape[:1]
     if not fits or not labels.is_floating_point():  # whole numbers may be classes of one score
         raise _unfit(labels, scores)
     return labels.to(scores.dtype).reshape(scores.shape)

@@ -1,31 +1,65 @@
-"""How good a network is: accuracy and loss by labels, agreement and KL by a reference."""
+"""How good a network is, by labels, and how near to a reference.
+
+What a network answers is read by `answers`. Where there are classes: accuracy and cross entropy by
+labels, agreement and KL by a reference. Where there are none: the mean squared error by labels, and
+the relative error of the outputs by a reference.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, log10
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.answers import IGNORED, class_axis, logits_of
+from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.quant.data.loader import LABEL_KEYS
+from emqlang.quant.networks.answers import IGNORED, Answer, answer
 from emqlang.quant.networks.batches import Forward, feed, labels_of, pass_through, rows
+from emqlang.quant.user_code import foreign, load_function
 
 Metric = Callable[[Any, Any], float]  # of the network's outputs and the batch: the batch's mean
+CROSS_ENTROPY, SQUARED_ERROR = "cross entropy", "mean squared error"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A network's quality in one number beside its reference's; larger is better.
+
+    measure  'accuracy', where there are labels; else 'agreement with float'; where there are no
+             classes 'fidelity', 1 - the relative error of the outputs
+    drop     how much less than the reference's it is
+    error    the standard error of the drop, over the images; 0 for fidelity
+    """
+
+    measure: str
+    value: float
+    drop: float
+    error: float
+
+    @property
+    def reference(self) -> float:
+        return self.value + self.drop
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Means over all predictions, per image, token or pixel; None where they cannot be had.
 
-    accuracy   share of labels that have the largest logit
-    loss       cross entropy of the labels
-    agreement  share of predictions that are the float network's
-    kl         mean KL divergence, in nats, of the softmax from the float network's
-    metric     mean over images of the caller's own metric
+    accuracy        share of labels that have the largest score
+    loss            of the labels: `loss_name` says which, as it says what `metric` is
+    agreement       share of predictions that are the float network's
+    kl              mean KL divergence, in nats, of the softmax from the float network's
+    relative_error  norm of the outputs' difference from the float network's, over these outputs'
+                    norm; of several outputs, the largest. None where labels name classes, and there
+                    is one output
+    metric          mean over images of the caller's own metric
+    drops           of each image, the share of its right predictions, or without labels of the
+                    float network's, that was lost (1) or won (-1) (images,)
     """
 
     images: int
@@ -34,35 +68,106 @@ class Evaluation:
     loss: float | None = None
     agreement: float | None = None
     kl: float | None = None
+    relative_error: float | None = None
     metric: float | None = None
+    loss_name: str | None = None
+    metric_name: str | None = None
+    drops: Tensor | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def sqnr(self) -> float | None:
+        """Signal to quantization noise of the outputs, in dB; infinite where they are equal."""
+        ratio = self.relative_error
+        if not ratio:
+            return None if ratio is None else inf
+        return -20 * log10(ratio)
 
     @property
     def basis(self) -> str:
         """What the figures are of, in words."""
+        images = f"{self.images:,} images"
         if self.accuracy is not None:
-            return f"labels of {self.images:,} images"
-        return f"no labels: agreement with the float network on {self.images:,} images"
+            return f"labels of {images}"
+        if self.loss is not None:
+            return f"labels of {images}, which are numbers"
+        if self.agreement is not None:
+            return f"no labels: agreement with the float network on {images}"
+        if self.relative_error is not None:
+            return f"no labels and no classes: error against the float network on {images}"
+        return f"{self.metric_name} on {images}"
+
+    @property
+    def comparable(self) -> bool:
+        """Whether there is anything to compare networks by."""
+        found = self.accuracy, self.agreement, self.relative_error
+        return any(figure is not None for figure in found)
+
+    def quality(self, reference: Evaluation) -> Quality:
+        """In one number, beside the float network's. Raises E303 where there is none."""
+        error = 0.0 if self.drops is None else _standard_error(self.drops)
+        if self.accuracy is not None and reference.accuracy is not None:
+            return Quality("accuracy", self.accuracy, reference.accuracy - self.accuracy, error)
+        if self.agreement is not None:
+            return Quality("agreement with float", self.agreement, 1 - self.agreement, error)
+        if self.relative_error is not None:
+            return Quality("fidelity", 1 - self.relative_error, self.relative_error, 0.0)
+        raise incomparable()
+
+
+def _standard_error(values: Tensor) -> float:
+    """Of their mean; infinite for one value."""
+    return float(values.std()) / len(values) ** 0.5 if len(values) > 1 else inf
+
+
+def incomparable() -> EmqError:
+    message = "the quantized network's outputs have other shapes than the float network's"
+    return error("E303", message, "give labels of classes, or judge by a metric of your own")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The float network's logits, batch by batch, to compare several networks with."""
+    """The float network's answers, batch by batch, to compare several networks with.
 
-    logits: tuple[Tensor, ...]
+    sizes    rows of the batches
+    answers  None for outputs that only the metric can read
+    """
 
-    def evaluate(self, data: Iterable[Any]) -> Evaluation:
+    sizes: tuple[int, ...]
+    answers: tuple[Answer | None, ...]
+    metric: float | None = None
+    metric_name: str | None = None
+
+    def evaluate(self) -> Evaluation:
         """The figures of the float network itself, without another forward."""
-        tally = _Tally()
-        for batch, logits in zip(data, self.logits, strict=True):
-            tally.images += rows(batch)
-            _compare(tally, logits, labels_of(batch), logits)
+        tally = _Tally(self.metric_name)
+        for size, said in zip(self.sizes, self.answers, strict=True):
+            tally.images += size
+            if said is not None:
+                tally.compare(said, said)
+        if self.metric is not None:
+            tally.add("metric", self.metric * tally.images, tally.images)
         return tally.evaluation()
 
 
 @torch.inference_mode()
-def predict(module: nn.Module, data: Iterable[Any], *, forward: Forward = feed) -> Reference:
-    """The logits of a network for all batches."""
-    return Reference(tuple(logits_of(pass_through(module, batch, forward)) for batch in data))
+def predict(
+    module: nn.Module,
+    data: Iterable[Any],
+    metric: Metric | None = None,
+    *,
+    forward: Forward = feed,
+) -> Reference:
+    """The answers of a network for all batches, and its metric. Raises as `evaluate` does."""
+    tally = _Tally(name_of(metric))
+    sizes, answers = list[int](), list[Answer | None]()
+    for batch in data:
+        outputs = pass_through(module, batch, forward)
+        sizes.append(rows(batch))
+        tally.measure(metric, outputs, batch)
+        answers.append(_said(outputs, batch, metric))
+    if not sizes:
+        raise error("E304", "the data has no images")
+    return Reference(tuple(sizes), tuple(answers), tally.mean("metric"), tally.metric_name)
 
 
 @torch.inference_mode()
@@ -76,100 +181,193 @@ def evaluate(
 ) -> Evaluation:
     """The figures of a network in eval mode on a data set; see Evaluation.
 
+    metric  with one, nothing is required of labels and outputs: what they do not fit is left out
     Raises E303 where there is neither a label, a reference nor a metric; E304 for labels that do
-    not fit the logits or a reference of another data set; E308 where the network fails; E312 where
+    not fit the outputs or a reference of another data set; E308 where the network fails; E312 where
     its outputs are not finite.
     """
-    tally = _Tally()
-    for batch, expected in _paired(data, reference, forward):
-        outputs = pass_through(module, batch, forward)
-        tally.images += rows(batch)
-        if metric is not None:
-            tally.add("metric", float(metric(outputs, batch)) * rows(batch), rows(batch))
-        labels = labels_of(batch)
-        if metric is not None and labels is not None and labels.is_floating_point():
-            labels = None  # the metric knows what they are
-        if labels is not None or expected is not None:
-            _compare(tally, logits_of(outputs), labels, expected)
+    tally = _Tally(name_of(metric))
+    for batch, kept in _paired(data, reference):
+        outputs, size = pass_through(module, batch, forward), rows(batch)
+        tally.images += size
+        tally.measure(metric, outputs, batch)
+        said = _said(outputs, batch, metric)
+        expected = kept
+        if isinstance(reference, nn.Module):
+            expected = _said(pass_through(reference, batch, forward), batch, metric)
+        if said is not None and (said.labels is not None or expected is not None):
+            tally.compare(said, expected)
         elif metric is None:
             message = "the data has no labels, and there is nothing to compare with"
             raise error("E303", message, "give labels, or the float network")
     if not tally.images:
         raise error("E304", "the data has no images")
-    return tally.evaluation()
+    found = tally.evaluation()
+    if metric is None and not found.comparable and found.loss is None and not tally.ignored:
+        raise incomparable()
+    return found
+
+
+def load_metric(reference: str) -> Metric:
+    """The metric that file.py:function names. Raises E301, E403."""
+    return load_function(reference, "metric(outputs, batch), a number")
+
+
+def name_of(metric: Metric | None) -> str | None:
+    """The name of a function, or 'metric'."""
+    name = getattr(metric, "__name__", "<lambda>")
+    return None if metric is None else "metric" if name == "<lambda>" else name
+
+
+def _paired(
+    data: Iterable[Any], reference: nn.Module | Reference | None
+) -> Iterator[tuple[Any, Answer | None]]:
+    """Every batch with the answer that was kept for it."""
+    if not isinstance(reference, Reference):
+        yield from ((batch, None) for batch in data)
+        return
+    left = iter(zip(reference.sizes, reference.answers, strict=True))
+    for batch in data:
+        size, expected = next(left, (0, None))
+        if size != rows(batch):
+            raise error("E304", "the reference was made from other batches than these")
+        yield batch, expected
+
+
+def inputs_of(batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return {key: value for key, value in batch.items() if key not in LABEL_KEYS}
+    return batch[0] if isinstance(batch, Sequence) else batch
+
+
+def _said(outputs: Any, batch: Any, metric: Metric | None) -> Answer | None:
+    """The outputs read; beside a metric, without labels that do not fit, or not at all."""
+    labels, inputs, size = labels_of(batch), inputs_of(batch), rows(batch)
+    if metric is None:
+        return answer(outputs, size, labels, inputs)
+    for given in (labels, None):
+        try:
+            return answer(outputs, size, given, inputs)
+        except EmqError:
+            continue
+    return None
 
 
 class _Tally:
     """Sums and counts of what is averaged."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric_name: str | None) -> None:
+        self.metric_name = metric_name
         self.images = 0
+        self.loss_name: str | None = None
+        self.ignored = False  # whether there are labels, of which none counts
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
+        self.energies: dict[int, list[float]] = {}  # output -> of the errors, and of float
+        self.scores_alike = self.outputs_alike = True  # in shape with the reference's
+        self.drops: list[Tensor] = []
 
     def add(self, name: str, total: float | Tensor, count: int) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + float(total)
         self.counts[name] = self.counts.get(name, 0) + count
 
-    def evaluation(self) -> Evaluation:
-        counted = {name: count for name, count in self.counts.items() if count}
-        means = {name: self.sums[name] / count for name, count in counted.items()}
-        counts = [count for name, count in self.counts.items() if name != "metric"]
-        predictions = max(counts, default=self.images)
-        return Evaluation(self.images, predictions, **means)
+    def mean(self, name: str) -> float | None:
+        count = self.counts.get(name, 0)
+        return self.sums[name] / count if count else None
 
+    def measure(self, metric: Metric | None, outputs: Any, batch: Any) -> None:
+        """Add the caller's own metric of one batch. Raises E304 where it fails or is no number."""
+        if metric is not None:
+            with foreign("E304", f"the metric '{self.metric_name}'"):
+                self.add("metric", float(metric(outputs, batch)) * rows(batch), rows(batch))
 
-def _paired(
-    data: Iterable[Any], reference: nn.Module | Reference | None, forward: Forward
-) -> Iterator[tuple[Any, Tensor | None]]:
-    """Every batch with the reference's logits for it."""
-    if not isinstance(reference, Reference):
-        for batch in data:
-            outputs = None if reference is None else pass_through(reference, batch, forward)
-            yield batch, None if outputs is None else logits_of(outputs)
-        return
-    left = iter(reference.logits)
-    for batch in data:
-        expected = next(left, None)
+    def compare(self, said: Answer, expected: Answer | None) -> None:
+        """Add one batch, against its labels and against the float network's answer."""
+        for scores in (said.scores, *([] if expected is None else [expected.scores])):
+            if not scores.isfinite().all():
+                raise error("E312", "the network's outputs hold values that are not finite")
+        if said.labels is not None:
+            self._add_labelled(said)
         if expected is None:
-            raise error("E304", "the reference was made from fewer batches than these")
-        yield batch, expected
+            return
+        if expected.scores.shape != said.scores.shape:
+            self.scores_alike = self.outputs_alike = False
+            return
+        if said.has_classes:
+            self._add_agreement(said, expected.scores.to(said.scores.device))
+            self._add_drops(said, expected.scores.to(said.scores.device))
+        if said.others or said.labels is None or not said.has_classes:
+            self._add_errors([said.scores, *said.others], [expected.scores, *expected.others])
 
+    def _add_labelled(self, said: Answer) -> None:
+        labels, scores = said.labels, said.scores
+        assert labels is not None
+        if not said.has_classes:
+            self.loss_name = SQUARED_ERROR
+            self.add("loss", (scores - labels).double().square().sum(), labels.numel())
+            return
+        count = int(said.counted.sum())
+        self.ignored |= not count
+        self.loss_name = CROSS_ENTROPY
+        self.add("accuracy", ((scores.argmax(-1) == labels) & said.counted).sum(), count)
+        flat, targets = scores.flatten(0, -2), labels.flatten()
+        loss = cross_entropy(flat, targets, reduction="sum", ignore_index=IGNORED)
+        self.add("loss", loss, count)
 
-def _compare(tally: _Tally, logits: Tensor, labels: Tensor | None, expected: Tensor | None) -> None:
-    """Add one batch's logits, against its labels and against the float network's logits."""
-    if not logits.isfinite().all():
-        raise error("E312", "the network's outputs hold values that are not finite")
-    axis = class_axis(logits, labels)
-    axis = -1 if axis is None else axis
-    logits = logits.movedim(axis, -1)
-    if labels is not None:
-        _add_labelled(tally, logits, labels.to(logits.device))
-    if expected is not None:
-        _add_agreement(tally, logits, expected.movedim(axis, -1))
+    def _add_agreement(self, said: Answer, expected: Tensor) -> None:
+        predictions = said.scores.argmax(-1)
+        self.add("agreement", (predictions == expected.argmax(-1)).sum(), predictions.numel())
+        own, reference = said.scores.log_softmax(-1), expected.log_softmax(-1)
+        divergence = kl_div(own, reference, reduction="sum", log_target=True)
+        self.add("kl", divergence, predictions.numel())
 
+    def _add_drops(self, said: Answer, expected: Tensor) -> None:
+        """How much of what was right in each row no longer is."""
+        before, after = expected.argmax(-1), said.scores.argmax(-1)
+        counted = torch.ones_like(after, dtype=torch.bool)
+        wanted = before
+        if said.labels is not None:
+            wanted, counted = said.labels, said.counted
+        lost = ((before == wanted).double() - (after == wanted).double()) * counted
+        counts = counted.reshape(len(counted), -1).sum(1)
+        shares = lost.reshape(len(lost), -1).sum(1) / counts.clamp(min=1)
+        self.drops.append(shares.cpu())
 
-def _add_labelled(tally: _Tally, logits: Tensor, labels: Tensor) -> None:
-    predictions = logits.argmax(-1)
-    if labels.is_floating_point() or labels.shape != predictions.shape:
-        given, fitting = tuple(labels.shape), tuple(predictions.shape)
-        raise error("E304", f"labels of shape {given} do not fit predictions of shape {fitting}")
-    counted = labels != IGNORED
-    outside = labels[counted & ((labels < 0) | (labels >= logits.shape[-1]))]
-    if outside.numel():
-        message = f"label {int(outside[0])} leaves the classes, 0 to {logits.shape[-1] - 1}"
-        raise error("E304", message)
-    tally.add("accuracy", ((predictions == labels) & counted).sum(), int(counted.sum()))
-    flat, targets = logits.flatten(0, -2), labels.flatten().long()
-    loss = cross_entropy(flat, targets, reduction="sum", ignore_index=IGNORED)
-    tally.add("loss", loss, int(counted.sum()))
+    def _add_errors(self, found: list[Tensor], wanted: list[Tensor]) -> None:
+        self.outputs_alike &= [part.shape for part in found] == [part.shape for part in wanted]
+        if not self.outputs_alike:
+            return
+        for place, (own, exact) in enumerate(zip(found, wanted, strict=True)):
+            exact = exact.to(own.device).double()
+            there = exact.isfinite()  # masks hold infinities
+            noise = float((own.double() - exact)[there].square().sum())
+            sums = self.energies.setdefault(place, [0.0, 0.0])
+            sums[0] += noise if noise < inf else inf
+            sums[1] += float(exact[there].square().sum())
 
+    def evaluation(self) -> Evaluation:
+        names = "accuracy", "loss", "agreement", "kl", "metric"
+        means = {name: self.mean(name) for name in names}
+        if not self.scores_alike:  # of some batches only
+            means |= {"agreement": None, "kl": None}
+        if means["kl"] is not None:
+            means["kl"] = max(0.0, means["kl"])  # less is rounding
+        counts = [count for name, count in self.counts.items() if name != "metric"]
+        return Evaluation(
+            self.images,
+            max(counts, default=self.images),
+            **means,
+            relative_error=self._relative_error(),
+            loss_name=None if means["loss"] is None else self.loss_name,
+            metric_name=None if means["metric"] is None else self.metric_name,
+            drops=torch.cat(self.drops) if self.drops and self.scores_alike else None,
+        )
 
-def _add_agreement(tally: _Tally, logits: Tensor, expected: Tensor) -> None:
-    if expected.shape != logits.shape:
-        raise error("E304", "the reference was made from other batches than these")
-    predictions = logits.argmax(-1)
-    tally.add("agreement", (predictions == expected.argmax(-1)).sum(), predictions.numel())
-    own, reference = logits.log_softmax(-1), expected.log_softmax(-1)
-    divergence = kl_div(own, reference, reduction="sum", log_target=True)
-    tally.add("kl", divergence, predictions.numel())
+    def _relative_error(self) -> float | None:
+        if not self.outputs_alike or not self.energies:
+            return None
+        ratios = [
+            0.0 if not noise else inf if not energy else (noise / energy) ** 0.5
+            for noise, energy in self.energies.values()
+        ]
+        return max(ratios)

@@ -35,9 +35,9 @@ USED = {
     "assign": {"sweep", *uses.LIMITS.split(), "fix", "accounting", *NETWORK},  # data: READ_BY too
     "quantize": {
         *("recipe_path", "config", "rounding", "range", "calib_images", "bias_correction"),
-        *("check", "test", "out", *NETWORK),
+        *("check", "test", "metric", "out", *NETWORK),
     },
-    "evaluate": {"test", *NETWORK},
+    "evaluate": {"test", "metric", *NETWORK},
     "evolve": {"resume", "evals", "steps", "seconds", "workers"},
     "front": {"emq"},
     "top": {"where", "count", "emq"},

@@ -35,7 +35,9 @@ def test_a_healthy_network_passes() -> None:
     )
     found = check(network, shown, tested, images=256)
     assert (
-        found.passed
+        found is not None
+        and found.passed
+        and found.images == 1000
         and found.measure == "accuracy"
         and found.float_score > 0.9
         and not found.suspects
@@ -63,7 +65,7 @@ class Spiky(nn.Module):
 def test_an_outlier_channel_is_found() -> None:
     images = data()
     found = check(prepare(Spiky().eval(), images[0]), images, images, images=256)
-    assert not found.passed and found.measure == "agreement with float"
+    assert found is not None and found.passed is False and found.measure == "agreement with float"
     assert found.suspects[0].layer == "second" and "channel 5" in found.suspects[0].cause
     assert found.suspects[0].loss == max(suspect.loss for suspect in found.suspects) > 0.01
 
@@ -76,7 +78,8 @@ def test_images_that_are_not_normalised_are_found() -> None:
     images = [batch * scales for batch in data()]
     found = check(prepare(net, images[0]), images, images, images=256)
     assert (
-        not found.passed
+        found is not None
+        and found.passed is False
         and found.suspects[0].layer == "0"
         and "normalised" in found.suspects[0].cause
     )
@@ -90,7 +93,7 @@ def test_small_networks_have_fewer_suspects(count: int) -> None:
         net[0].bias.normal_(generator=torch.Generator().manual_seed(0))
     images = [torch.randn(32, 4, generator=torch.Generator().manual_seed(0))]
     found = check(prepare(net.eval(), images[0]), images, images, images=32)
-    assert len(found.suspects) <= count
+    assert found is not None and len(found.suspects) <= count
 
 
 class Amplified(nn.Module):
@@ -119,7 +122,7 @@ def test_an_unfolded_batch_norm_is_named_the_same_every_time() -> None:
     network = prepare(Amplified().eval(), images[0])
     steps: list[tuple[str, int, int]] = []
     found = check(network, images, images, images=128, progress=lambda *step: steps.append(step))
-    assert not found.passed and found.suspects[0].layer == "conv"
+    assert found is not None and found.passed is False and found.suspects[0].layer == "conv"
     assert found.suspects[0].cause == "the batch norm 'norm' behind it is not folded"
     assert steps and all(what == "8-bit check" and done <= total for what, done, total in steps)
     assert check(network, images, images, images=128) == found

@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.ptq.evaluate import IGNORED, Reference, evaluate, predict
+from emqlang.quant.ptq.evaluate import IGNORED, evaluate, predict
 
 
 class Scores(nn.Module):
@@ -100,7 +100,7 @@ def test_a_reference_can_be_kept() -> None:
     data = [(images(8, 5, seed=i), labels(8, classes=5, seed=i)) for i in range(3)]
     kept = predict(Scores(), data)
     assert evaluate(Noisy(), data, reference=kept) == evaluate(Noisy(), data, reference=Scores())
-    assert kept.evaluate(data) == evaluate(Scores(), data, reference=Scores())
+    assert kept.evaluate() == evaluate(Scores(), data, reference=Scores())
     for other in (data[:2] + data, [(x[:4], y[:4]) for x, y in data]):
         with pytest.raises(EmqError, match="the reference was made from") as refused:
             evaluate(Noisy(), other, reference=kept)
@@ -139,12 +139,12 @@ def test_batches_may_be_dicts_and_outputs_anything_with_scores() -> None:
         ([], "the data has no images", "E304"),
         (
             [(images(4, 5), torch.zeros(4))],
-            "labels of shape (4,) do not fit predictions of shape (4,)",
+            "labels float32 (4,) do not fit outputs float32 (4, 5)",
             "E304",
         ),
         (
             [(images(4, 5), labels(3, classes=5))],
-            "labels of shape (3,) do not fit predictions of shape (4,)",
+            "labels int64 (3,) do not fit outputs float32 (4, 5)",
             "E304",
         ),
         (
@@ -170,7 +170,8 @@ def test_what_cannot_be_compared_says_so(data: list[Any], message: str, code: st
 def test_evaluation_leaves_the_network_as_it_was() -> None:
     net = nn.Sequential(nn.Linear(5, 5), nn.BatchNorm1d(5)).eval()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    evaluate(net, [(images(8, 5), labels(8, classes=5))], reference=Reference((images(8, 5),)))
+    data = [(images(8, 5), labels(8, classes=5))]
+    evaluate(net, data, reference=predict(Scores(), data))
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
@@ -182,10 +183,12 @@ def test_a_metric_of_ones_own_knows_what_numbers_mean() -> None:
     found = evaluate(net, [(values, wanted)], lambda o, b: float((o - b[1]).square().mean()))
     with torch.no_grad():
         assert found.metric == pytest.approx(float((net(values) - wanted).square().mean()))
-    assert (found.accuracy, found.loss, found.agreement) == (None, None, None)
+    assert (found.accuracy, found.agreement) == (None, None)
+    assert found.loss == pytest.approx(found.metric) and found.loss_name == "mean squared error"
 
 
 @pytest.mark.parametrize("label", [3, 14, -1])
 def test_labels_beyond_the_classes_are_refused(label: int) -> None:
-    with pytest.raises(EmqError, match=f"label {label} leaves the classes, 0 to 2"):
+    span = f"labels from {min(0, label)} to {max(0, label)} leave the classes, 0 to 2"
+    with pytest.raises(EmqError, match=span):
         evaluate(nn.Linear(4, 3), [(images(2, 4), torch.tensor([0, label]))])
