@@ -3,8 +3,11 @@
     import emqlang as emq
 
     statistics = emq.collect(model, batches)
-    recipe = emq.assign("mean(log(abs(grad_synflow))) * sqrt(mean(abs(w)))", statistics, avg_bits=3)
+    recipe = emq.assign("fisher_form", statistics, avg_bits=3)
     quantized = emq.quantize(model, recipe, batches)
+
+`fisher_form` is the rise of the loss to second order, by the layers' whole Fisher matrices. The
+paper's formula, Eq. 5 of EMQ, is `emq` in the library: it needs no images, and ranks bits worse.
 
 Names are imported when they are first used, so that `import emqlang` costs nothing.
 """

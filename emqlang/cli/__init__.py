@@ -55,6 +55,7 @@ SECTIONS = {
 }
 
 EXAMPLES = (
+    "emqlang quantize fisher_form --avg-bits 3",
     'emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"',
     "emqlang eval --proxy emq --proxy hawq_v2 --model resnet18-fmnist",
     "emqlang explain grad_synflow",

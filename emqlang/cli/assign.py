@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @declare(
     "assign",
-    "emqlang assign fisher_error --avg-bits 3",
+    "emqlang assign fisher_form --avg-bits 3",
     "emqlang assign hawq_v2 --size 0.3MiB --fix 'conv1=8,fc=8' --out recipe.json",
-    "emqlang assign fisher_error --max-drop 1%",
+    "emqlang assign fisher_form --max-drop 1%",
     kept=cached,
 )
 @click.argument("word", metavar="EXPR", type=Expression(), required=False)

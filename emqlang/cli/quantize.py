@@ -63,7 +63,7 @@ def _said(path: Path | None, options: WorkbenchOptions, named: Container[str]) -
 
 @declare(
     "quantize",
-    "emqlang quantize fisher_error --avg-bits 3",
+    "emqlang quantize fisher_form --avg-bits 3",
     "emqlang quantize --recipe recipe.json --rounding brecq --iters 1000 --out quantized",
     "emqlang quantize --config 4 --rounding adaround --iters 500",
     kept=_kept,
