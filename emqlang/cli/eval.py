@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     "emqlang eval fisher_form",
     'emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"',
     "emqlang eval --proxy synflow --proxy size --config 4,4,3,3,2,2,2,2,2,2,2,2,2,2,2,2,2,4",
-    "emqlang eval 'bits * mean(abs(w))' --model resnet18 --weights random --json",
     kept=cached,
 )
 @expressions
