@@ -32,10 +32,10 @@ from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import Budget
 from emqlang.quant.data.datasets import Batch, Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
-from emqlang.quant.data.loader import LABEL_KEYS
-from emqlang.quant.networks.batches import Forward, feed, labels_of, slice_rows
+from emqlang.quant.networks.batches import Forward, labels_of, slice_rows
 from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network, load, prepare
+from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization
 from emqlang.quant.ptq.quantized import Quantized, read_recipe
@@ -97,7 +97,7 @@ def collect(
     else:
         data = arguments.batches(data)
         network = _ready(model, arguments.first(data), forward)
-        statistics = Workbench(options, network=network, data=_stream(data))
+        statistics = Workbench(options, network=network, data=_stream(data, network))
     if network is not None:
         _warn(statistics.new(network.warnings))
     return statistics
@@ -229,8 +229,7 @@ def quantize(
         network = _ready(model, arguments.first(data), forward)
     recipe, unlike = believed(recipe, network, guarded=made)
     _warn((*network.warnings, *unlike))
-    forward = forward or feed
-    return quantization.quantize(network, recipe, data, how, forward=forward, progress=progress)
+    return quantization.quantize(network, recipe, data, how, progress=progress)
 
 
 def evaluate(
@@ -257,7 +256,10 @@ def evaluate(
     if isinstance(model, Network):
         _warn(model.warnings)
     module, other = _module(model), None if reference is None else _module(reference)
-    return evaluation.evaluate(module, data, metric, reference=other, forward=forward or feed)
+    signature = model.signature if isinstance(model, Network) else Signature.of(module)
+    if forward is not None:
+        signature = dataclasses.replace(signature, own=forward)
+    return evaluation.evaluate(module, data, metric, reference=other, signature=signature)
 
 
 def load_quantized(
@@ -330,42 +332,29 @@ def _named(data: str, network: Network, split: Any, count: int | None) -> Datase
 def _ready(model: Model, batch: Any, forward: Forward | None) -> Network:
     """The network made ready. One of your own is recorded on a few rows of a batch."""
     if isinstance(model, Network):
-        return model
+        if forward is None or batch is None:
+            return model
+        signature = dataclasses.replace(model.signature, own=forward)
+        example = slice_rows(batch, 0, RECORDED)
+        return dataclasses.replace(model, signature=signature, example=example)
     if isinstance(model, str):
         return load(model)
     if batch is None:
         shape = getattr(model, "input_shape", (3, 224, 224))
         batch = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
-    forward, rows = forward or feed, slice_rows(batch, 0, RECORDED)
-    inputs = _inputs(rows)
-    if len(inputs) != 1:
-        return prepare(model, rows, forward=forward)
-    return prepare(model, inputs[0], forward=lambda net, images: forward(net, _like(rows, images)))
+    rows = slice_rows(batch, 0, RECORDED)
+    return prepare(model, rows, signature=Signature.of(model, own=forward))
 
 
-def _inputs(batch: Any) -> list[Tensor]:
-    """The tensors of a batch that are not its labels."""
-    if isinstance(batch, Mapping):
-        return tensors({key: value for key, value in batch.items() if key not in LABEL_KEYS})
-    return tensors(batch[0] if isinstance(batch, Sequence) else batch)
-
-
-def _like(batch: Any, images: Tensor) -> Any:
-    """Images in the form of the user's batches."""
-    if isinstance(batch, Mapping):
-        return {key: images for key in batch if key not in LABEL_KEYS}
-    return (images, *batch[1:]) if isinstance(batch, Sequence) else images
-
-
-def _stream(data: Iterable[Any]) -> Dataset:
+def _stream(data: Iterable[Any], network: Network) -> Dataset:
     """The batches as statistics read them: one tensor of inputs each, or E304, and labels."""
 
     def batches() -> Iterator[Batch]:
         for batch in data:
-            inputs = _inputs(batch)
+            inputs = tensors(network.signature.inputs(batch))
             if len(inputs) != 1:
                 message = f"a batch holds {len(inputs)} tensors of inputs; statistics take one"
                 raise error("E304", message)
-            yield inputs[0], labels_of(batch)
+            yield inputs[0], labels_of(batch, network.signature)
 
     return Dataset("the data", "the data given", None, False, batches)

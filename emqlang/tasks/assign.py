@@ -175,7 +175,8 @@ class Chooser:
         if chosen is not None:
             bits = Bits(sweep.problem, program, chosen.assignment, sweep.data)
             module = quantization.quantize(bits.recipe).module
-            final = measure(module, reported.test, reference=self.network.module)
+            reference, signature = self.network.module, self.network.signature
+            final = measure(module, reported.test, reference=reference, signature=signature)
         return Walk(
             sweep.front,
             max_drop,

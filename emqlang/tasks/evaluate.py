@@ -49,12 +49,14 @@ def evaluate(
         check_fits(recipe, identity(network), [layer.name for layer in network.collection.layers])
     images = test_images(network, options.data, options.test, options.seed)
     own = None if metric is None else ptq.load_metric(metric)
-    reference = ptq.predict(network.module, images, own)
+    signature = network.signature
+    reference = ptq.predict(network.module, images, own, signature=signature)
     if checkpoint is None:
         evaluation = reference.evaluate()
     else:
         quantized = load_quantized(checkpoint, network)
-        evaluation = ptq.evaluate(quantized.module, images, own, reference=reference)
+        module = quantized.module
+        evaluation = ptq.evaluate(module, images, own, reference=reference, signature=signature)
     older = () if checkpoint is None else quantized.diagnostics
     warnings = (*network.warnings, *images.warnings, *older)
     return Evaluated(network, checkpoint, images.source, evaluation, warnings)

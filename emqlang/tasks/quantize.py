@@ -76,7 +76,8 @@ class Quantization:
         self.network, self.splits = network, splits
         self.options, self.progress = options, progress
         self.metric = None if options.metric is None else load_metric(options.metric)
-        self.reference = predict(network.module, splits.test, self.metric)
+        test, signature = splits.test, network.signature
+        self.reference = predict(network.module, test, self.metric, signature=signature)
         self.before = self.reference.evaluate()
 
     def run(
@@ -95,14 +96,23 @@ class Quantization:
         began = perf_counter()
         checked = self._check() if self.options.check else None
         quantized = self.quantize(recipe, out, estimate, note)
-        test, reference = self.splits.test, self.reference
-        after = evaluate(quantized.module, test, self.metric, reference=reference)
+        after = self.evaluate(quantized)
         seconds = perf_counter() - began
         if out is not None:
             quantized.save(out)
             (out / UNFINISHED).unlink(missing_ok=True)  # only now, for a kill may come at any time
         return Comparison(
             self.network, quantized, self.before, after, checked, self.splits, seconds, out
+        )
+
+    def evaluate(self, quantized: Quantized) -> Evaluation:
+        """The quantized network on the test images, beside the float one."""
+        return evaluate(
+            quantized.module,
+            self.splits.test,
+            self.metric,
+            reference=self.reference,
+            signature=self.network.signature,
         )
 
     def quantize(

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.quant.networks.signature import LABEL_KEYS
 from emqlang.quant.user_code import foreign, load_object
 
 IMAGE_KEYS: Final = ("images", "image", "pixel_values", "inputs", "input", "x")
-LABEL_KEYS: Final = ("labels", "label", "targets", "target", "y")
 
 
 def read_batches(

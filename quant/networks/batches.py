@@ -1,12 +1,12 @@
-"""What a batch of the user's data holds, and how a network runs on it.
+"""A network run on batches of the user's data, and their rows.
 
-A batch is a tensor of inputs; or a tuple or list of inputs, labels and anything more; or a mapping,
-its labels under one of LABEL_KEYS. Rows are images, or whatever else the first dimension counts.
+A batch stays what the user gave; `Signature` says how a network is fed one. Rows are images, or
+whatever else the first dimension counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final
 from zlib import crc32
@@ -15,27 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.data.loader import LABEL_KEYS
 from emqlang.quant.networks.nested import mapped, tensors
+from emqlang.quant.networks.signature import Forward as Forward
+from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign
 
 SAMPLED: Final = 1024  # values of a tensor that decide what is drawn
-Forward = Callable[[nn.Module, Any], Any]
-
-
-def call(model: nn.Module, example: Any) -> Any:
-    """The forward of an example: a tuple or list holds positional arguments, a mapping named."""
-    if isinstance(example, Mapping):
-        return model(**example)
-    return model(*example) if isinstance(example, (tuple, list)) else model(example)
 
 
 def feed(model: nn.Module, batch: Any) -> Any:
-    """The forward of a batch: its inputs, not its labels; several of a dict go by name."""
-    if isinstance(batch, Mapping):
-        inputs = {key: value for key, value in batch.items() if key not in LABEL_KEYS}
-        return model(**inputs) if len(inputs) > 1 else model(*inputs.values())
-    return model(batch[0]) if isinstance(batch, Sequence) else model(batch)
+    """What a network of which nothing else is known returns for a batch."""
+    return Signature.of(model).forward(model, batch)
 
 
 def run(model: nn.Module, batch: Any, forward: Forward, seed: int = 0) -> Any:
@@ -64,12 +54,9 @@ def pass_through(model: nn.Module, batch: Any, forward: Forward) -> Any:
     return run(model, batch, forward)
 
 
-def labels_of(batch: Any) -> Tensor | None:
-    """The labels of a batch, if it has any."""
-    if isinstance(batch, Mapping):
-        labels = next((batch[key] for key in LABEL_KEYS if key in batch), None)
-    else:
-        labels = batch[1] if isinstance(batch, Sequence) and len(batch) > 1 else None
+def labels_of(batch: Any, signature: Signature | None = None) -> Tensor | None:
+    """The labels of a batch for a network of this signature, if it has any."""
+    labels = (signature or Signature()).labels(batch)
     return labels if isinstance(labels, Tensor) else None
 
 

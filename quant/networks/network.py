@@ -17,11 +17,12 @@ from emqlang.quant.data.datasets import image_shape
 from emqlang.quant.data.images import IMAGENET, parse_shape
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt, bare
-from emqlang.quant.networks.batches import Forward, call, run
+from emqlang.quant.networks.batches import Forward, run
 from emqlang.quant.networks.checkpoints import read
 from emqlang.quant.networks.folding import fold, same
 from emqlang.quant.networks.layers import Collection, collect, trace_layers
 from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.signature import Signature
 from emqlang.quant.networks.weights import check_finite, install, pretrained, sha256
 from emqlang.quant.user_code import foreign, load_object
 
@@ -42,7 +43,7 @@ class Network:
     spec             of a built-in network
     warnings         W603, W605, W606, W608, W614
     example          the batch that the network was traced with
-    forward          how an example is fed to the module
+    signature        which parts of a batch are its inputs and labels, and how they are fed
     """
 
     name: str
@@ -59,7 +60,12 @@ class Network:
     spec: ModelSpec | None
     warnings: tuple[Diagnostic, ...]
     example: Any
-    forward: Forward
+    signature: Signature
+
+    @property
+    def forward(self) -> Forward:
+        """What the module, or a copy of it, returns for a batch."""
+        return self.signature.forward
 
 
 def load(
@@ -125,19 +131,22 @@ def prepare(
     name: str = "",
     weights: str = "given",
     spec: ModelSpec | None = None,
+    signature: Signature | None = None,
     forward: Forward | None = None,
     tied: Sequence[Sequence[str]] | None = None,
 ) -> Network:
     """A network of your own, made ready; the module itself is left as it is.
 
-    example  a batch: a tensor, a tuple of arguments or a dict of named ones; or whatever
-             `forward(module, example)` takes
+    example  the network's arguments: a tensor, a tuple or list of them, or a dict of named ones; or
+             a batch for a given `signature`, or for `forward(module, batch)`
     tied     lists of layers that share one choice, the main one first; default the module's own
              `tied_layers`, if any
     weights  a label for outputs
     Raises E302 for weights that are not finite, E306, E308, E309.
     """
-    forward, module = forward or call, bare(module)
+    module = bare(module)
+    signature = signature or Signature.of(module, example, own=forward)
+    forward = signature.forward
     model = _copied(module, example, forward)
     state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     check_finite(state)
@@ -169,7 +178,7 @@ def prepare(
         spec=spec,
         warnings=(*_warnings(weights, collection, unfolded, parameters), *_unsteady(steady)),
         example=example,
-        forward=forward,
+        signature=signature,
     )
 
 

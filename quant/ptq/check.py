@@ -15,7 +15,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from emqlang.quant.networks.batches import Forward, feed, pass_through, rows, slice_rows, take
+from emqlang.quant.networks.batches import pass_through, rows, slice_rows, take
 from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress, silent
@@ -69,7 +69,6 @@ def check(
     *,
     images: int = 1024,
     metric: Metric | None = None,
-    forward: Forward = feed,
     progress: Progress = silent,
 ) -> Check | None:
     """Quantizes everything to 8 bits by nearest rounding, and compares with float.
@@ -78,7 +77,7 @@ def check(
     metric  which reads the labels: those that do not fit the outputs are not compared
     Returns None where the outputs cannot be compared either, since their shapes differ.
     """
-    trials = _Trials(network, take(calibration, images), list(test), metric, forward, progress)
+    trials = _Trials(network, take(calibration, images), list(test), metric, progress)
     return trials.check()
 
 
@@ -91,14 +90,13 @@ class _Trials:
         calibration: list[Any],
         test: list[Any],
         metric: Metric | None,
-        forward: Forward,
         progress: Progress,
     ) -> None:
         self.network, self.calibration, self.test = network, calibration, test
-        self.metric, self.forward, self.progress = metric, forward, progress
+        self.metric, self.forward, self.progress = metric, network.forward, progress
         self.names = [layer.name for layer in network.collection.layers]
         self.recipe = uniform(identity(network), self.names, 8, 8)
-        self.reference = predict(network.module, test, metric, forward=forward)
+        self.reference = predict(network.module, test, metric, signature=network.signature)
         self.plain = self.reference.evaluate()
         self.images = sum(map(rows, calibration))
         self.tried = 0
@@ -124,11 +122,10 @@ class _Trials:
         """The network with these layers alone at 8 bits."""
         self.tried += 1
         self.progress("8-bit check", self.tried, self.tried)
-        recipe, procedure, forward = self._only(layers), Procedure(images=self.images), self.forward
-        quantized = quantize(self.network, recipe, self.calibration, procedure, forward=forward)
-        return evaluate(
-            quantized.module, self.test, self.metric, reference=self.reference, forward=forward
-        )
+        recipe, procedure = self._only(layers), Procedure(images=self.images)
+        module = quantize(self.network, recipe, self.calibration, procedure).module
+        reference, signature = self.reference, self.network.signature
+        return evaluate(module, self.test, self.metric, reference=reference, signature=signature)
 
     def _only(self, layers: Sequence[str]) -> Recipe:
         entries = self.recipe.layers.items()

@@ -7,7 +7,7 @@ the relative error of the outputs by a reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf, log10
 from typing import Any
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from emqlang.grammar.diagnostics import EmqError, error
-from emqlang.quant.data.loader import LABEL_KEYS
 from emqlang.quant.networks.answers import IGNORED, Answer, answer
-from emqlang.quant.networks.batches import Forward, feed, labels_of, pass_through, rows
+from emqlang.quant.networks.batches import labels_of, pass_through, rows
+from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign, load_function
 
 Metric = Callable[[Any, Any], float]  # of the network's outputs and the batch: the batch's mean
@@ -155,16 +155,17 @@ def predict(
     data: Iterable[Any],
     metric: Metric | None = None,
     *,
-    forward: Forward = feed,
+    signature: Signature | None = None,
 ) -> Reference:
     """The answers of a network for all batches, and its metric. Raises as `evaluate` does."""
+    signature = signature or Signature.of(module)
     tally = _Tally(name_of(metric))
     sizes, answers = list[int](), list[Answer | None]()
     for batch in data:
-        outputs = pass_through(module, batch, forward)
+        outputs = pass_through(module, batch, signature.forward)
         sizes.append(rows(batch))
         tally.measure(metric, outputs, batch)
-        answers.append(_said(outputs, batch, metric))
+        answers.append(_said(outputs, batch, signature, metric))
     if not sizes:
         raise error("E304", "the data has no images")
     return Reference(tuple(sizes), tuple(answers), tally.mean("metric"), tally.metric_name)
@@ -177,24 +178,27 @@ def evaluate(
     metric: Metric | None = None,
     *,
     reference: nn.Module | Reference | None = None,
-    forward: Forward = feed,
+    signature: Signature | None = None,
 ) -> Evaluation:
     """The figures of a network in eval mode on a data set; see Evaluation.
 
-    metric  with one, nothing is required of labels and outputs: what they do not fit is left out
+    metric     with one, nothing is required of labels and outputs: what they do not fit is left out
+    signature  how batches are fed; by default as the parameters of the forward say
     Raises E303 where there is neither a label, a reference nor a metric; E304 for labels that do
     not fit the outputs or a reference of another data set; E308 where the network fails; E312 where
     its outputs are not finite.
     """
+    signature = signature or Signature.of(module)
     tally = _Tally(name_of(metric))
     for batch, kept in _paired(data, reference):
-        outputs, size = pass_through(module, batch, forward), rows(batch)
+        outputs, size = pass_through(module, batch, signature.forward), rows(batch)
         tally.images += size
         tally.measure(metric, outputs, batch)
-        said = _said(outputs, batch, metric)
+        said = _said(outputs, batch, signature, metric)
         expected = kept
         if isinstance(reference, nn.Module):
-            expected = _said(pass_through(reference, batch, forward), batch, metric)
+            outputs = pass_through(reference, batch, signature.forward)
+            expected = _said(outputs, batch, signature, metric)
         if said is not None and (said.labels is not None or expected is not None):
             tally.compare(said, expected)
         elif metric is None:
@@ -234,15 +238,10 @@ def _paired(
         yield batch, expected
 
 
-def inputs_of(batch: Any) -> Any:
-    if isinstance(batch, Mapping):
-        return {key: value for key, value in batch.items() if key not in LABEL_KEYS}
-    return batch[0] if isinstance(batch, Sequence) else batch
-
-
-def _said(outputs: Any, batch: Any, metric: Metric | None) -> Answer | None:
+def _said(outputs: Any, batch: Any, signature: Signature, metric: Metric | None) -> Answer | None:
     """The outputs read; beside a metric, without labels that do not fit, or not at all."""
-    labels, inputs, size = labels_of(batch), inputs_of(batch), rows(batch)
+    labels, size = labels_of(batch, signature), rows(batch)
+    inputs = signature.parts(batch)
     if metric is None:
         return answer(outputs, size, labels, inputs)
     for given in (labels, None):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from torch import nn
 
 from emqlang.grammar.diagnostics import error, nearest
-from emqlang.quant.networks.batches import Forward, chunks, feed, join, slice_rows, take
+from emqlang.quant.networks.batches import Forward, chunks, join, slice_rows, take
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.bias import correct_biases
@@ -49,7 +49,6 @@ def quantize(
     data: Iterable[Any],
     procedure: Procedure = NEAREST,
     *,
-    forward: Forward = feed,
     schedule: Schedule = SCHEDULE,
     finished: Finished | None = None,
     progress: Report = _ignore,
@@ -63,7 +62,7 @@ def quantize(
     network that fails, E311 for another network's recipe, E403 for an unknown rounding.
     """
     _check_rounding(procedure)
-    layers = network.collection.layers
+    layers, forward = network.collection.layers, network.forward
     check_fits(recipe, identity(network), [layer.name for layer in layers])
     batches = take(data, procedure.images)
     original, module = blank(network), blank(network)

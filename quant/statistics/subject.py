@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.signature import LABEL_KEYS
 from emqlang.quant.progress import Progress
 from emqlang.quant.statistics.options import StatisticsOptions
 from emqlang.quant.user_code import foreign
@@ -86,7 +87,8 @@ class Subject:
 
     def logits(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
         """The network's scores of a few images. Raises E308 where its forward fails."""
-        return logits_of(run(module or self.module, images.to(self.device), self.network.forward))
+        batch = _like(self.network, images.to(self.device))
+        return logits_of(run(module or self.module, batch, self.network.forward))
 
     def loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """The sum over images of their loss: the user's own, or that of `answers`."""
@@ -138,3 +140,11 @@ class Subject:
 
         with listening(readers(module or self.module, layers), on_output=keep):
             yield {layer.index: seen[layer.name] for layer in layers}
+
+
+def _like(network: Network, images: Tensor) -> Any:
+    """Images in the form of the batches that the network is fed with."""
+    example = network.example
+    if isinstance(example, Mapping):
+        return {key: images for key in example if key not in LABEL_KEYS}
+    return (images, *example[1:]) if isinstance(example, (tuple, list)) else images

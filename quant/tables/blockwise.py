@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emqlang.quant.bits.exact import Bools
 from emqlang.quant.bits.menu import Choice, weight_widths
-from emqlang.quant.networks.batches import chunks, feed, slice_rows
+from emqlang.quant.networks.batches import chunks, slice_rows
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.grids import Grid, WeightQuantizer
@@ -42,7 +42,8 @@ class Blockwise:
         self.network, self.spec, self.calibration, self.known = network, spec, calibration, known
         self.layers = {layer.name: layer for layer in network.collection.layers}
         example, blocks = slice_rows(calibration[0], 0, EXAMPLES), spec.rounding == "brecq"
-        units = find_units(blank(network), network.collection.layers, example, feed, blocks=blocks)
+        layers, forward = network.collection.layers, network.forward
+        units = find_units(blank(network), layers, example, forward, blocks=blocks)
         self.units = {unit.name: unit for unit in units}
         self._unit_of = {name: unit for unit in units for name in unit.layers}
         self._grids: dict[tuple[str, int], Grid] = {}
@@ -69,8 +70,10 @@ class Blockwise:
             rows = self.layers[name].rows(self.layers[name].weight.detach())
             install(copy, self.layers[name], grid.values(grid.codes(rows)))
         layers = {name: self.layers[name] for name in names}
-        small, spec = chunks(self.calibration, BATCH), self.spec
-        job = Reconstruction(original, copy, layers, grids, small, feed, spec.procedure, spec.seed)
+        small, spec, forward = chunks(self.calibration, BATCH), self.spec, self.network.forward
+        job = Reconstruction(
+            original, copy, layers, grids, small, forward, spec.procedure, spec.seed
+        )
         return job.run([self.units[unit]], Finished(), lambda progress: None)
 
     def _grid(self, name: str, bits: int) -> Grid:

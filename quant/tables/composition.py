@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.answers import logits_of
-from emqlang.quant.networks.batches import Forward, feed, pass_through, slice_rows
+from emqlang.quant.networks.batches import pass_through, slice_rows
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.calibrate import calibrate
@@ -69,15 +69,15 @@ class Composition:
         act_bits: int = 8,
         observer: str = "mse",
         seed: int = 0,
-        forward: Forward = feed,
     ) -> None:
         self.network, self.rounding = network, rounding
         self.calibration, self.test = calibration, test
-        self.act_bits, self.observer, self.seed, self.forward = act_bits, observer, seed, forward
+        self.act_bits, self.observer, self.seed = act_bits, observer, seed
+        self.forward = network.forward
         self.layers = network.collection.layers
         self.original, self.module = blank(network), blank(network)
         self.example = slice_rows(calibration[0], 0, EXAMPLES)
-        self.order = ForwardOrder.of(self.module, self.layers, self.example, forward)
+        self.order = ForwardOrder.of(self.module, self.layers, self.example, self.forward)
         self._calibration_outputs = OutputCache(self.order)
         self._test_outputs = OutputCache(self.order)
         self._installed: dict[str, Hashable] = {}

@@ -15,7 +15,7 @@ from emqlang.quant.bits.fixed import allowed, extended, parse_fixed
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import one_thread
 from emqlang.quant.networks.answers import logits_of
-from emqlang.quant.networks.batches import feed, pass_through, take
+from emqlang.quant.networks.batches import pass_through, take
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.quantize import quantize
@@ -81,8 +81,9 @@ class RowBuilder:
         return torch.cat([part.argmax(1) for part in self._float])
 
     def _logits(self, module: torch.nn.Module) -> list[Tensor]:
+        forward = self.network.forward
         with one_thread(), torch.no_grad():
-            return [logits_of(pass_through(module, images, feed)) for images in self.test]
+            return [logits_of(pass_through(module, images, forward)) for images in self.test]
 
     @cached_property
     def blockwise(self) -> Blockwise:

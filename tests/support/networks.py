@@ -10,17 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emqlang.quant.networks.batches import Forward, call
+from emqlang.quant.networks.batches import Forward
 from emqlang.quant.networks.layers import Collection, collect, trace_layers
+from emqlang.quant.networks.signature import Signature
 
 
 def collection_of(
     net: nn.Module,
     example: Any,
-    forward: Forward = call,
+    forward: Forward | None = None,
     tied: Sequence[Sequence[str]] | None = None,
 ) -> Collection:
     """The layers of a network in eval mode, as one forward of the example uses them."""
+    forward = forward or Signature.of(net, example).forward
     return collect(net, trace_layers(net, example, forward), tied)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant import sealed
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.networks.network import Network, load, prepare
+from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq.evaluate import evaluate
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import Quantized, load_quantized
@@ -240,13 +242,9 @@ def test_data_may_come_as_it_likes() -> None:
 def test_the_forward_may_be_the_users() -> None:
     network = ready(networks.Chain)
     data = [{"left": x, "right": 2 * x} for x in batches(networks.Chain)]
-    found = quantize(
-        network,
-        recipe_for(network),
-        data,
-        Procedure(images=32),
-        forward=lambda model, batch: model(batch["right"] - batch["left"]),
-    )
+    signature = Signature(own=lambda model, batch: model(batch["right"] - batch["left"]))
+    fed = dataclasses.replace(network, example=data[0], signature=signature)
+    found = quantize(fed, recipe_for(network), data, Procedure(images=32))
     expected = quantized(network, [2 * x - x for x in batches(networks.Chain)])
     assert torch.equal(output(found, data[0]["left"]), output(expected, data[0]["left"]))
 
