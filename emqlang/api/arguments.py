@@ -17,7 +17,7 @@ from torch import nn
 from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import QUANTITIES
-from emqlang.quant.networks.batches import rows
+from emqlang.quant.networks.batches import held, rows
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Procedure
@@ -127,7 +127,7 @@ def batches(data: Any) -> Any:
     if not isinstance(data, Iterable):
         message = f"the data is a {type(data).__name__}"
         raise error("E304", message, "give batches: tensors, or tuples of inputs and labels")
-    return list(data) if isinstance(data, Iterator) else data
+    return held(data) if isinstance(data, Iterator) else data
 
 
 def first(data: Iterable[Any]) -> Any:
@@ -143,7 +143,7 @@ def calibrating(data: Iterable[Any], images: int | None) -> tuple[Iterable[Any],
         return data, images
     taken, count = list[Any](), 0
     for batch in data:
-        taken.append(batch)
+        taken += held([batch])
         count += rows(batch)
         if count >= CALIBRATION:
             return taken, CALIBRATION

@@ -75,9 +75,14 @@ def slice_rows(batch: Any, start: int, stop: int) -> Any:
     return mapped(cut, batch)
 
 
+def held(batches: Iterable[Any]) -> list[Any]:
+    """Copies of all batches: a loader may fill the same tensors with the next."""
+    return [mapped(torch.clone, batch) for batch in batches]
+
+
 def take(data: Iterable[Any], images: int | None) -> list[Any]:
     """The first rows of the data as batches, everything if None. Raises E304 if there are fewer."""
-    batches = [mapped(_ordinary, batch) for batch in _first(data, images)]
+    batches = held(_first(data, images))
     available = sum(map(rows, batches))
     if available < (images or 1):
         message = "the data has no images"
@@ -135,11 +140,6 @@ def _first(data: Iterable[Any], images: int | None) -> Iterator[Any]:
             return
         left = None if left is None else left - size
         yield batch
-
-
-def _ordinary(leaf: Tensor) -> Tensor:
-    """A tensor made in inference mode is copied: what is learned from it needs gradients."""
-    return leaf.clone() if leaf.is_inference() else leaf
 
 
 def _has_rows(leaf: Tensor, size: int) -> bool:

@@ -15,7 +15,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from emqlang.quant.networks.batches import pass_through, rows, slice_rows, take
+from emqlang.quant.networks.batches import held, pass_through, rows, slice_rows, take
 from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress, silent
@@ -77,7 +77,7 @@ def check(
     metric  which reads the labels: those that do not fit the outputs are not compared
     Returns None where the outputs cannot be compared either, since their shapes differ.
     """
-    trials = _Trials(network, take(calibration, images), list(test), metric, progress)
+    trials = _Trials(network, take(calibration, images), held(test), metric, progress)
     return trials.check()
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,17 @@ def test_the_readme_runs() -> None:
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     assert names["quantized"].report
+
+
+def test_a_generator_may_fill_the_same_tensor_again() -> None:
+    def refilled() -> Iterator[tuple[Tensor, Tensor]]:
+        buffer = torch.empty(16, *batches()[0][0].shape[1:])
+        for images, labels in batches():
+            for start in range(0, len(images), 16):
+                part = slice(start, start + 16)
+                yield buffer[: len(images[part])].copy_(images[part]), labels[part]
+
+    again, plain = (
+        emq.score("mean(fisher)", emq.collect(network(), data)) for data in (refilled(), batches())
+    )
+    assert again.q == pytest.approx(plain.q)

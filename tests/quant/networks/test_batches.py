@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from emqlang.quant.networks.answers import logits_of
 from emqlang.quant.networks.batches import (
     chunks,
     feed,
+    held,
     join,
     labels_of,
     pass_through,
@@ -141,3 +143,13 @@ def test_scores_are_found_in_what_networks_return() -> None:
         assert logits_of(outputs) is scores
     with pytest.raises(EmqError, match="the network returned Tensor, in which there are no scores"):
         logits_of(torch.ones(2, dtype=torch.int64))
+
+
+def test_a_loader_may_fill_the_same_tensor_again() -> None:
+    def refilled() -> Iterator[Tensor]:
+        buffer = torch.empty(4, 3)
+        for number in range(3):
+            yield buffer.fill_(number)
+
+    assert [float(batch.mean()) for batch in take(refilled(), 10)] == [0, 1, 2]
+    assert [float(batch.mean()) for batch in held(refilled())] == [0, 1, 2]
