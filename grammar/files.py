@@ -6,6 +6,7 @@ describe it. Names with a leading `_` are private to their file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,14 +101,17 @@ def load_line(text: str, source_name: str, names: Mapping[str, Expr]) -> Program
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file. Raises E301, E104, E111."""
+    """The text of a file. Raises E301, E104, E111; E403 for what is no path."""
+    if not isinstance(path, str | os.PathLike):
+        raise error("E403", f"a path is a text, not {type(path).__name__}")
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as problem:
+    except (OSError, ValueError) as problem:  # ValueError: no name that a file can have
+        said = (getattr(problem, "strerror", None) or str(problem)).lower()
         raise error(
             "E301",
-            f"the file cannot be read: {(problem.strerror or str(problem)).lower()}",
+            f"the file cannot be read: {said}",
             path=str(path),
         ) from None
     return decode(content, str(path))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from emqlang.grammar.canonical.form import canonical
-from emqlang.grammar.diagnostics import Diagnostic, EmqError, Passage, Source
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, Passage, Source, error
 from emqlang.grammar.expr import Expr, elaborate
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.text.reader import MAX_ERRORS, Reader
@@ -46,7 +46,12 @@ class Program:
 def parse(
     text: str, source_name: str = "<arg>", names: Mapping[str, Expr] | None = None
 ) -> Program:
-    """Read an expression over names bound before. Raises EmqError with at most five diagnostics."""
+    """Read an expression over names bound before. Raises EmqError with at most five diagnostics.
+
+    E403 for what is no text.
+    """
+    if not isinstance(text, str):
+        raise error("E403", f"an expression is a text, not {type(text).__name__}")
     passage = Passage(Source(source_name, text), text)
     tree = read_expression(passage)
     reader = Reader(passage, names or {})

@@ -6,6 +6,7 @@ networks.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf, isfinite
 from numbers import Integral
@@ -103,13 +104,20 @@ def amount(name: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     unit = QUANTITIES[name].unit
-    if not isinstance(value, SupportsFloat) or isinstance(value, bool) or not isfinite(value):
+    if isinstance(value, bool) or not _is_finite(value):
         example = QUANTITIES[name].example
         raise _wrong(name.replace("-", "_"), value, f"'{example}', or a number of {unit}")
     number = float(value)
     if name == "avg-bits" and not number.is_integer():
         return repr(number)
     return _EXACT[name].format(int(value) if isinstance(value, int) else int(number))
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, SupportsFloat) and isfinite(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # a tensor, 10 ** 5000
+        return False
 
 
 def network(model: Any) -> Any:
@@ -177,4 +185,8 @@ def _is_whole(value: Any) -> bool:
 
 
 def _wrong(name: str, value: Any, wanted: str) -> EmqError:
-    return error("E403", f"{name} is {value!r}", f"give {wanted}")
+    try:
+        shown = reprlib.repr(value)
+    except Exception:  # it may be anything
+        shown = f"a {type(value).__name__}"
+    return error("E403", f"{name} is {' '.join(shown.split())}", f"give {wanted}")

@@ -9,11 +9,17 @@ from keyword import iskeyword
 from typing import Any
 
 import click
-from click.exceptions import Abort, ClickException, Exit
+from click.exceptions import Abort, BadParameter, ClickException, Exit, MissingParameter
 
 from emqlang.cli.options import Expression, protect
 from emqlang.cli.outputs import claimed
-from emqlang.grammar.diagnostics import EXIT_INTERNAL, EmqError, nearest
+from emqlang.grammar.diagnostics import (
+    EXIT_INTERNAL,
+    EXIT_USAGE,
+    Diagnostic,
+    EmqError,
+    nearest,
+)
 from emqlang.views import render
 
 Kept = Callable[[Mapping[str, Any]], str]
@@ -64,7 +70,17 @@ class Command(click.Command):
                 protect(arg) if _is_negative(arg, known) and last not in valued else arg
                 for arg, last in zip(args, before, strict=False)
             ]
-        return super().parse_args(ctx, args)
+        as_json = "--json" in args  # click empties the list
+        try:
+            return super().parse_args(ctx, args)
+        except MissingParameter:
+            raise
+        except BadParameter as misuse:
+            names = misuse.param.opts[:1] if isinstance(misuse.param, click.Option) else ()
+            message = ": ".join((*names, misuse.message.rstrip(".")))
+            help = (f"`{ctx.command_path} --help` says what it takes",)
+            render.failure((Diagnostic("E403", message, help=help),), as_json)
+            ctx.exit(EXIT_USAGE)
 
     def invoke(self, ctx: click.Context) -> Any:
         from emqlang.cli import uses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from emqlang.cli.base import declare
+from emqlang.cli.numbers import SECONDS
 from emqlang.cli.options import Expression, shown
 from emqlang.grammar import library
 from emqlang.grammar.proof.equivalence import Identity
@@ -20,7 +21,7 @@ from emqlang.grammar.proof.equivalence import Identity
 @click.argument("second", metavar="B", type=Expression())
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     default=10.0,
     show_default=True,
     help="Time limit of sympy.",

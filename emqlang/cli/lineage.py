@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emqlang.cli.base import declare
+from emqlang.cli.numbers import Whole
 from emqlang.cli.options import run_folder, shown
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     "lineage", "emqlang lineage runs/evolve-1 1234", "emqlang lineage runs/evolve-1 1234 --json"
 )
 @run_folder
-@click.argument("number", type=int)
+@click.argument("number", type=Whole(min=0, largest=2**63 - 1))
 @shown("history")
 def command(run: Path, number: int) -> Lineage:
     """Print a program's ancestors, and the operator that made each."""

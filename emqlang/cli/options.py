@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from emqlang.cli.numbers import POSITIVE, SEED
+from emqlang.cli.numbers import ACT_BITS, POSITIVE, SEED, WORKERS
 from emqlang.cli.outputs import output
 from emqlang.grammar.diagnostics import EXIT_OK
 from emqlang.tasks.outputs import Output
@@ -254,7 +254,7 @@ budgets = stack(
     ),
     click.option(
         "--act-bits",
-        type=click.IntRange(2, 8),
+        type=ACT_BITS,
         default=8,
         show_default=True,
         help="Bits of activations that --menu does not choose.",
@@ -324,7 +324,13 @@ run_folder = click.argument("run", metavar="RUN", type=click.Path(path_type=Path
 emq_file = output("--emq", Output(), "Also write the programs as a .emq file.")
 
 workers = stack(
-    count("--workers", default=1, help="Tasks at a time; they change no result."),
+    click.option(
+        "--workers",
+        type=WORKERS,
+        default=1,
+        show_default=True,
+        help="Tasks at a time; they change no result.",
+    ),
     choice(
         "--backend",
         "local dask ray",

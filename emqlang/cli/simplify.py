@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from emqlang.cli.base import declare
+from emqlang.cli.numbers import SECONDS
 from emqlang.cli.options import expression
 from emqlang.grammar import library
 from emqlang.views import render
@@ -24,7 +25,7 @@ from emqlang.views import render
 @click.option("--sympy", "with_sympy", is_flag=True, help="Let sympy try as well.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     default=10.0,
     show_default=True,
     help="Time limit of sympy.",

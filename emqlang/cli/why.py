@@ -28,7 +28,7 @@ def command(ctx: click.Context, /, run: Path, what: str) -> Fate:
     from emqlang.evolve.ledger import Ledger
 
     ledger = Ledger(run, read_only=True)
-    if what.isdecimal():  # of any length
+    if what.isascii() and what.isdecimal():  # of any length
         return Fate(entry(ledger, int(what[:20])), ledger.diagnostics)
     known = of_program(ledger, library.find_one(what).elaborated)
     if known is None:

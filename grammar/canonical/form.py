@@ -16,6 +16,7 @@ from functools import partial, reduce
 from emqlang.grammar.canonical import functions, normal, reductions, rules
 from emqlang.grammar.canonical.normal import make, product, total
 from emqlang.grammar.canonical.reductions import lift
+from emqlang.grammar.diagnostics import error
 from emqlang.grammar.expr import Expr, apply, elaborate, literal
 from emqlang.grammar.ops import OPS, Class
 from emqlang.grammar.signs import ZERO
@@ -49,7 +50,13 @@ class Table:
 
 
 def key(program: Expr, table: Table | None = None) -> bytes:
-    """A program's identity, 16 bytes: the digest of the elaborated program's canonical form."""
+    """A program's identity, 16 bytes: the digest of the elaborated program's canonical form.
+
+    Raises E403 for what is no expression, such as a text.
+    """
+    if not isinstance(program, Expr):
+        help = "give the expression of a program: emq.key(emq.parse(text).expr)"
+        raise error("E403", f"an expression is wanted, not {type(program).__name__}", help)
     return canonical(elaborate(program), table).digest
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import blake2b
+from math import prod
 from pathlib import Path
 from typing import Final, Literal
 
@@ -25,6 +27,8 @@ Split = Literal["calibration", "test"]
 
 SHIPPED: Final = "fashion-mnist"
 SUFFIXES: Final = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+MOST_NOISE: Final = 2**31  # numbers in all of it: 8 GiB
+NOISE: Final = "write --data noise:64"
 FORMS: Final = (
     "--data takes a folder of images, package.module:loader, file.py:loader, noise:N, "
     "or fashion-mnist"
@@ -120,9 +124,13 @@ def load_data(
 
 
 def check_named(text: str) -> None:
-    """Raises E301 where there is nothing that a text could name; nothing is read."""
+    """Raises E301 where there is nothing that a text could name, E403 for noise without a number;
+    nothing is read."""
     place, colon, _ = text.rpartition(":")
-    if text == SHIPPED or text.startswith("noise:") or os.path.isdir(text):  # noqa: PTH112
+    if text.startswith("noise:"):
+        _noise_images(text)
+        return
+    if text == SHIPPED or os.path.isdir(text):  # noqa: PTH112
         return
     if not colon:
         raise error("E301", f"there is no folder '{text}'", FORMS, path=text)
@@ -151,17 +159,25 @@ def _shipped(images: ImageFormat, count: int | None, split: Split, seed: int) ->
 
 
 def _noise(text: str, images: ImageFormat, seed: int, net: nn.Module | None) -> Dataset:
-    number = text.removeprefix("noise:")
-    if not (number.isdecimal() and int(number) > 0):
-        raise error("E403", f"'{number}' is not a number of images", "write --data noise:64")
+    number = _noise_images(text)
+    if number * prod(images.shape) > MOST_NOISE:
+        raise error("E403", f"{number:,} images of {images.size} do not fit into memory", NOISE)
     if net is None:
         raise error("E303", "noise is labelled by a network, and there is none here")
-    values = torch.randn(int(number), *images.shape, generator=torch.Generator().manual_seed(seed))
+    values = torch.randn(number, *images.shape, generator=torch.Generator().manual_seed(seed))
     device = next((p.device for p in net.parameters()), values.device)
     with torch.no_grad(), foreign("E308", "the network's forward", seed=0):
         answers = [net(part.to(device)).argmax(-1).cpu() for part in torch.split(values, 64)]
     source = f"noise: {number} standard normal images with the network's own labels"
     return _in_memory(text, source, values, torch.cat(answers), noise=True)
+
+
+def _noise_images(text: str) -> int:
+    """N of noise:N. Raises E403."""
+    number = text.removeprefix("noise:")
+    if not re.fullmatch("0*[1-9][0-9]{0,9}", number):
+        raise error("E403", f"'{number}' is not a number of images", NOISE)
+    return int(number)
 
 
 def _folder(root: Path, images: ImageFormat, classes: int, count: int | None, seed: int) -> Dataset:

@@ -217,3 +217,24 @@ def test_warnings_are_pythons_each_once() -> None:
     named = emq.collect("resnet18-fmnist", bits="2,4")
     assert warned(lambda: emq.score("numel", named))[1] == []
     assert warned(lambda: emq.assign("numel", statistics, avg_bits=3, fix="body.0=8"))[1] == []
+
+
+@pytest.mark.parametrize("call", [emq.parse, emq.key, emq.load_file])
+@pytest.mark.parametrize("value", [None, 3, b"w", ["w"], {}, torch.zeros(2)])
+def test_functions_on_texts_refuse_what_is_none(call: Any, value: Any) -> None:
+    assert code(lambda: call(value)) == "E403"
+
+
+def test_a_key_is_of_an_expression() -> None:
+    assert code(lambda: emq.key("w")) == "E403"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["a\0b.emq", "x" * 5000, Path("y" * 5000)])
+def test_paths_that_no_file_can_have(path: str | Path) -> None:
+    assert code(lambda: emq.load_file(path)) == "E301"
+
+
+@pytest.mark.parametrize("value", [10**5000, torch.zeros(2), np.zeros(3), object()])
+@pytest.mark.parametrize("name", ["size", "bops", "latency", "avg_bits"])
+def test_budgets_that_are_no_number(name: str, value: Any, statistics: Workbench) -> None:
+    assert code(lambda: emq.assign("numel", statistics, **{name: value})) == "E403"

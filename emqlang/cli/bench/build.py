@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emqlang.cli.base import declare
+from emqlang.cli.numbers import ACT_BITS
 from emqlang.cli.options import (
     calib_images,
     count,
@@ -56,7 +57,7 @@ TABLE = Output(finished=(), replaced=("",))
 )
 @click.option(
     "--act-bits",
-    type=click.IntRange(2, 8),
+    type=ACT_BITS,
     default=8,
     show_default=True,
     help="Bits of activations that --menu does not choose.",

@@ -329,3 +329,12 @@ def shorter(lengths=[3, 2]):
     steady = load_data(place.replace(":batches", ":steady"), TINY, 2)
     next(steady.batches())  # a pass that is left early
     assert torch.equal(steady.tensors()[0], steady.tensors()[0])
+
+
+@pytest.mark.parametrize(
+    "number", ["", "0", "-1", "1e3", "\N{ARABIC-INDIC DIGIT THREE}", "9" * 10, "9" * 30, "9" * 5000]
+)
+def test_noise_takes_a_number_that_fits_into_memory(number: str) -> None:
+    with pytest.raises(EmqError) as caught:
+        load_data(f"noise:{number}", FASHION_MNIST, 10, net=torch.nn.Flatten())
+    assert caught.value.diagnostics[0].code == "E403"
