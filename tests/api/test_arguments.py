@@ -234,7 +234,7 @@ def test_paths_that_no_file_can_have(path: str | Path) -> None:
     assert code(lambda: emq.load_file(path)) == "E301"
 
 
-@pytest.mark.parametrize("value", [10**5000, torch.zeros(2), np.zeros(3), object()])
+@pytest.mark.parametrize("make", [lambda: 10**5000, lambda: torch.zeros(2), object])
 @pytest.mark.parametrize("name", ["size", "bops", "latency", "avg_bits"])
-def test_budgets_that_are_no_number(name: str, value: Any, statistics: Workbench) -> None:
-    assert code(lambda: emq.assign("numel", statistics, **{name: value})) == "E403"
+def test_budgets_that_are_no_number(name: str, make: Any, statistics: Workbench) -> None:
+    assert code(lambda: emq.assign("numel", statistics, **{name: make()})) == "E403"
