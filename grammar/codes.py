@@ -158,6 +158,10 @@ CODES: Final = {
         "A latency cannot be computed again, and is left out of every recipe that is read."),
     "W612": Code(0, "groups held at the most bits",
         "Nothing told which bits suit them, and --hold-unmeasured gave them the most of the menu."),
+    "W613": Code(0, "statistic not measured",
+        "No image has data or a gradient in these layers, as in an expert that no row reaches or "
+        "behind an operation without a gradient: 0 stands there, and it does not mean "
+        "that the layer does not matter."),
     "W614": Code(0, "another answer each time",
         "The network's forward draws random numbers, or keeps something from one run to the next. "
         "What it draws from the generators of torch, numpy and Python is the same for the same "

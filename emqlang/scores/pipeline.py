@@ -18,7 +18,7 @@ ScoreTable     S[group, choice], by how tied layers make one score (scores/table
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -44,6 +44,7 @@ def tabulate(
     tied: str = "auto",
     cache: Cache | None = None,
     threads: int | None = None,
+    unmeasured: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[ScoreTable]:
     """Score tables of proxies, evaluated together.
 
@@ -52,6 +53,7 @@ def tabulate(
     statistics  at least those that the canonical forms read
     tied        a key of TIED, or `auto`: main for a bit-weighted program, which is a sensitivity,
                 sum for any other, which is a loss
+    unmeasured  statistic -> layer -> why it could not be measured there
     Raises E1xx and E2xx for a text, E403 for another word in `tied`.
     """
     check_tied(tied)
@@ -70,9 +72,16 @@ def tabulate(
             values=values[row].T,
             q=None if q is None else q_values[row, 0],
             of_shape=all(INPUTS[name].of_shape for name in inputs(form)),
+            unknown=_unknown(form, unmeasured or {}),
         )
         for row, (form, q) in enumerate(zip(forms, weighted, strict=True))
     ]
+
+
+def _unknown(form: Expr, unmeasured: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Layer -> why its value of this program means nothing."""
+    names = [name for name in inputs(form) if name in unmeasured]
+    return {layer: reason for name in names for layer, reason in unmeasured[name].items()}
 
 
 def without_bits(form: Expr) -> Expr | None:

@@ -7,7 +7,7 @@ a configuration's score   the sum over groups of S[group, its choice] (Eq. 3)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Final, Protocol
@@ -53,6 +53,7 @@ class ScoreTable:
     values   (layers, choices)
     q        (layers,): the values without their bit weight; None where the choice changes more
     of_shape whether the program reads the network's shape alone, of which a 0 is as good as any
+    unknown  layer -> why a statistic could not be measured there: its values mean nothing
     """
 
     layers: tuple[str, ...]
@@ -62,6 +63,19 @@ class ScoreTable:
     values: Array
     q: Array | None
     of_shape: bool = False
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def unmeasured(self) -> Mapping[str, str]:
+        """Group -> why its scores mean nothing, for each whose scores read an unknown layer."""
+        found: dict[str, str] = {}
+        for group in self.groups:
+            layers = (group.main,) if self.tied == "main" else group.layers
+            names = [self.layers[layer] for layer in layers]
+            reasons = [self.unknown[name] for name in names if name in self.unknown]
+            if reasons:
+                found[group.name] = reasons[0]
+        return found
 
     @cached_property
     def scores(self) -> Array:
@@ -137,7 +151,9 @@ class ScoreTable:
         reasons: dict[str, str] = {}
         for index, (group, row) in enumerate(zip(self.groups, self.scores, strict=True)):
             among = row if allowed is None else row[allowed[index]]
-            if len(among) > 1 and (value := _constant(among)) is not None:
+            if len(among) > 1 and group.name in self.unmeasured:
+                reasons[group.name] = self.unmeasured[group.name]
+            elif len(among) > 1 and (value := _constant(among)) is not None:
                 reasons[group.name] = f"the score is {value} for every choice"
         exact = self.of_shape and self.q is not None and len(reasons) < len(self.groups)
         return {} if exact else reasons

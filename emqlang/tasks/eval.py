@@ -114,6 +114,7 @@ def evaluate(
         network.collection.groups,
         tied or workbench.options.tied,
         workbench.reduced,
+        unmeasured=statistics.unmeasured,
     )
     finished = perf_counter()
     images = workbench.data if needs_data(names) else None

@@ -141,9 +141,14 @@ class Workbench:
             held = self._collect(missing)
         elif missing:
             new = self._collect(missing)
-            arrays, errors = {**held.arrays, **new.arrays}, {**held.errors, **new.errors}
             base = new if needs_data(missing) else held  # activations lie as the images say
-            held = replace(base, arrays=arrays, errors=errors, warnings=new.warnings)
+            held = replace(
+                base,
+                arrays={**held.arrays, **new.arrays},
+                errors={**held.errors, **new.errors},
+                unmeasured={**held.unmeasured, **new.unmeasured},
+                warnings=new.warnings,
+            )
         self._statistics = held
         return held
 

@@ -289,12 +289,12 @@ def _warnings(
         yield Diagnostic(
             "W605",
             f"{macs:.1%} of the MACs and {numel:.1%} of the parameters lie outside "
-            f"the known layers and stay at 32 bits: {_listed([entry.name for entry in uncovered])}",
+            f"the known layers and stay at 32 bits: {listed([entry.name for entry in uncovered])}",
         )
     if unfolded:
-        yield Diagnostic("W606", f"batch norms that were not folded: {_listed(unfolded)}")
+        yield Diagnostic("W606", f"batch norms that were not folded: {listed(unfolded)}")
     if unreached:
-        message = f"layers that the forward never uses, left out: {_listed(unreached)}"
+        message = f"layers that the forward never uses, left out: {listed(unreached)}"
         yield Diagnostic("W608", message)
 
 
@@ -307,6 +307,7 @@ def _unsteady(steady: bool) -> Iterator[Diagnostic]:
         yield Diagnostic("W614", message, help=(help,))
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first few names, as messages have them."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more

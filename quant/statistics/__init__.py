@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -10,12 +10,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.grammar.inputs import INPUTS
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.data.datasets import Dataset
 from emqlang.quant.networks.nested import tensors
-from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.network import Network, listed
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.statistics import (
     features,
@@ -58,8 +58,11 @@ OBSERVERS: Final[Mapping[str, type[Observer]]] = {
 
 def _observe(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
     observers = {name: OBSERVERS[name](subject) for name in sorted(names)}
-    show_images(subject, observers.values())
-    return {name: Measured(observer.result()) for name, observer in observers.items()}
+    seen = show_images(subject, observers.values())
+    return {
+        name: Measured(observer.result(), unmeasured=seen.unmeasured(observer.asked(seen)))
+        for name, observer in observers.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def collect_statistics(
         _ = subject.labels  # where they are missing, before anything is measured
     network_key, images_key = fingerprint.of_network(network), fingerprint.of_images(subject)
     root = None if callable(options.loss) else options.cache
-    cache = None if root is None else Cache(root, network_key)
+    older = network.spec is not None  # every layer of a network of ours is measured
+    cache = None if root is None else Cache(root, network_key, older)
     measured: dict[str, Measured] = {}
     for part in PASSES:
         names = wanted & part.names
@@ -171,11 +175,16 @@ def _table(
     subject: Subject, measured: Mapping[str, Measured], key: str, cache: Cache | None
 ) -> Statistics:
     elements = [len(subject.images) * size for size in subject.network.collection.act_numel]
-    weights = [layer.numel for layer in subject.layers]
+    weights, names = [layer.numel for layer in subject.layers], [one.name for one in subject.layers]
+    unmeasured = {
+        name: {names[index]: reason for index, reason in part.unmeasured.items()}
+        for name, part in sorted(measured.items())
+        if part.unmeasured
+    }
     sizes = {"weight": weights, "activation": sample_sizes(elements)}
     return Statistics(
         fingerprint=key,
-        layers=tuple(layer.name for layer in subject.layers),
+        layers=tuple(names),
         offsets={kind: tuple(accumulate(counts, initial=0)) for kind, counts in sizes.items()},
         totals={"weight": tuple(weights), "activation": tuple(elements)},
         rows=tuple(layer.channels_out for layer in subject.layers),
@@ -183,5 +192,18 @@ def _table(
         device=subject.device,
         arrays={name: part.values for name, part in measured.items()},
         errors={name: part.error for name, part in measured.items() if part.error is not None},
-        warnings=tuple(cache.warnings) if cache else (),
+        warnings=(*(cache.warnings if cache else ()), *_warnings(unmeasured)),
+        unmeasured=unmeasured,
     )
+
+
+def _warnings(unmeasured: Mapping[str, Mapping[str, str]]) -> Iterator[Diagnostic]:
+    """W613 for each reason, with the layers and the statistics that have no value there."""
+    places: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name, layers in unmeasured.items():
+        for reason in dict.fromkeys(layers.values()):
+            here = tuple(layer for layer, why in layers.items() if why == reason)
+            places.setdefault((reason, here), []).append(name)
+    for (reason, here), statistics in places.items():
+        message = f"{', '.join(statistics)} cannot be measured in {listed(here)}: {reason}"
+        yield Diagnostic("W613", message, help=("what is scored there means nothing",))

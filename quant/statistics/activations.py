@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.layers import Layer
-from emqlang.quant.statistics.image_pass import ImagePass, Observer
+from emqlang.quant.statistics.image_pass import ImagePass, Observer, Seen
 from emqlang.quant.statistics.subject import Subject
 
 SAMPLES: Final = 65_536  # elements kept of a layer's output
@@ -65,6 +65,9 @@ class OutputGradSample(OutputSample):
     def result(self) -> Tensor:
         return super().result() / self.images
 
+    def asked(self, seen: Seen) -> Sequence[bool]:
+        return seen.outputs
+
 
 def _spread(total: int, generator: torch.Generator) -> Tensor:
     """Up to SAMPLES positions below `total`, in order: a random one in each of equal parts."""
@@ -111,6 +114,9 @@ class ChannelFisher(Observer):
 
     def result(self) -> Tensor:
         return self.sums / self.images
+
+    def asked(self, seen: Seen) -> Sequence[bool]:
+        return seen.outputs
 
 
 def _by_channel(layer: Layer, values: Tensor) -> Tensor:

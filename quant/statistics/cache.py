@@ -23,6 +23,7 @@ from emqlang.store import write_atomically
 
 FORMAT: Final = "emqlang-statistic-1"
 FOLDER: Final = "statistics"
+UNMEASURED: Final = "unmeasured"  # layer -> reason, as JSON
 
 
 def default_root() -> Path:
@@ -64,10 +65,14 @@ def clear(root: Path | None = None) -> Usage:
 
 @dataclass
 class Cache:
-    """The cached statistics of one network; `warnings` are W604 and W609, as they come up."""
+    """The cached statistics of one network; `warnings` are W604 and W609, as they come up.
+
+    older  whether files are read that do not say where a statistic could not be measured
+    """
 
     root: Path
     network: str
+    older: bool = True
     warnings: list[Diagnostic] = field(default_factory=list)
 
     def load(self, name: str, key: str) -> Measured | None:
@@ -79,13 +84,15 @@ class Cache:
         try:
             if not path.is_file():
                 return None
-            tensors = _read(path, name, key)
+            tensors, unmeasured = _read(path, name, key)
+            if unmeasured is None and not self.older:
+                return None
         except FileNotFoundError:  # removed since
             return None
         except (OSError, SafetensorError, ValueError) as reason:
             self._set_aside(path, str(reason))
             return None
-        return Measured(tensors["values"], tensors.get("error"))
+        return Measured(tensors["values"], tensors.get("error"), unmeasured or {})
 
     def store(self, name: str, key: str, measured: Measured) -> None:
         """Keep a statistic if all of it is finite. W609 if it cannot be written."""
@@ -93,7 +100,9 @@ class Cache:
         tensors = {part: t.cpu().contiguous() for part, t in parts.items() if t is not None}
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             return
-        metadata = {"format": FORMAT, "name": name, "key": key, "digest": _digest(tensors)}
+        unmeasured = json.dumps(dict(sorted(measured.unmeasured.items())))
+        metadata = {"format": FORMAT, "name": name, "key": key, UNMEASURED: unmeasured}
+        metadata["digest"] = _digest(tensors, unmeasured)
         try:
             write_atomically(self._path(name, key), lambda file: save_file(tensors, file, metadata))
         except (OSError, SafetensorError) as reason:
@@ -113,22 +122,31 @@ class Cache:
         self.warnings.append(Diagnostic(code, message, path=str(path)))
 
 
-def _read(path: Path, name: str, key: str) -> dict[str, Tensor]:
-    """The tensors of a file. Raises ValueError if it is not what its name says, or OSError."""
+def _read(path: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[int, str] | None]:
+    """The tensors of a file, and the layers without a value, None if it does not say.
+
+    Raises ValueError if it is not what its name says, or OSError.
+    """
     expected = {"format": FORMAT, "name": name, "key": key}
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if not expected.items() <= metadata.items():
             raise ValueError("the file was written for something else")
         tensors = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
-    if "values" not in tensors or metadata.get("digest") != _digest(tensors):
+    unmeasured = metadata.get(UNMEASURED, "")
+    if "values" not in tensors or metadata.get("digest") != _digest(tensors, unmeasured):
         raise ValueError("the file's contents have changed since it was written")
-    return tensors
+    if not unmeasured:
+        return tensors, None
+    return tensors, {int(index): reason for index, reason in json.loads(unmeasured).items()}
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """32 hex digits of BLAKE2b over names, types, shapes and bytes."""
-    digest = blake2b(digest_size=16)
+def _digest(tensors: Mapping[str, Tensor], unmeasured: str) -> str:
+    """32 hex digits of BLAKE2b over names, types, shapes and bytes, and what was not measured.
+
+    A file that names no such layer has the digest that it had before there were any.
+    """
+    digest = blake2b(b"" if unmeasured in ("", "{}") else unmeasured.encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

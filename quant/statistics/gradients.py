@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from emqlang.quant.bits.menu import weight_widths
-from emqlang.quant.statistics.image_pass import ImagePass, Observer
+from emqlang.quant.statistics.image_pass import ImagePass, Observer, Seen
 from emqlang.quant.statistics.quantization_errors import weight_error
 from emqlang.quant.statistics.subject import Subject
 
@@ -27,13 +29,16 @@ class Gradient(Observer):
     def result(self) -> Tensor:
         return self.subject.flat(self.sums) / self.images
 
+    def asked(self, seen: Seen) -> Sequence[bool]:
+        return seen.weights
+
 
 class Fisher(Gradient):
     """`fisher` is the mean over images of the squared gradient of that image's loss."""
 
     def see(self, image: ImagePass) -> None:
         for total, grad in zip(self.sums, image.weight_grads, strict=True):
-            total.addcmul_(grad, grad)
+            total.addcmul_(grad.to(total), grad.to(total))
 
 
 class FisherError(Observer):
@@ -58,3 +63,6 @@ class FisherError(Observer):
 
     def result(self) -> Tensor:
         return self.total / self.images
+
+    def asked(self, seen: Seen) -> Sequence[bool]:
+        return seen.weights

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.batches import backward
 from emqlang.quant.networks.tracing import plain_kernels
-from emqlang.quant.statistics.image_pass import gradients
+from emqlang.quant.statistics.image_pass import HasGradient, gradients, no
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
 
@@ -35,8 +36,9 @@ def measure_diagonal(subject: Subject, names: frozenset[str]) -> dict[str, Measu
         raise error("E403", "a standard error takes 2 Hessian samples or more")
     diagonal = [torch.zeros_like(weight, dtype=torch.float32) for weight in subject.weights]
     traces = subject.zeros(samples, len(subject.layers))
-    batches = _batches(subject)
+    batches, reached = _batches(subject), [False] * len(subject.layers)
     for number, grads in enumerate(_gradient_graphs(subject, batches), 1):
+        _note(reached, grads)
         generator = subject.generator("probes")  # the same for every batch: each sees all of it
         for probe in range(samples):
             vectors = [_rademacher(weight, generator) for weight in subject.weights]
@@ -50,7 +52,8 @@ def measure_diagonal(subject: Subject, names: frozenset[str]) -> dict[str, Measu
         "hess": Measured(subject.flat(diagonal)),
         "hess_trace": Measured(traces.mean(0), traces.std(0) / math.sqrt(samples)),
     }
-    return {name: estimates[name] for name in names}
+    unmeasured = _unmeasured(subject, reached)
+    return {name: replace(estimates[name], unmeasured=unmeasured) for name in names}
 
 
 def measure_top(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
@@ -60,14 +63,16 @@ def measure_top(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
     runs = [
         _Lanczos(start.to(weight)) for start, weight in zip(starts, subject.weights, strict=True)
     ]
+    reached = [False] * len(subject.layers)
     for step in range(1, STEPS + 1):
         vectors = {index: run.vector for index, run in enumerate(runs) if not run.converged}
         if not vectors:
             break
-        for index, product in _blocks(subject, vectors).items():
+        for index, product in _blocks(subject, vectors, reached).items():
             runs[index].extend(product)
         subject.progress("hess_eig", step, STEPS)
-    return {"hess_eig": Measured(subject.numbers([run.value for run in runs]))}
+    values = subject.numbers([run.value for run in runs])
+    return {"hess_eig": Measured(values, unmeasured=_unmeasured(subject, reached))}
 
 
 class _Lanczos:
@@ -109,18 +114,39 @@ def _batches(subject: Subject) -> Sequence[tuple[Tensor, Tensor]]:
 
 def _gradient_graphs(
     subject: Subject, batches: Sequence[tuple[Tensor, Tensor]]
-) -> Iterator[list[Tensor]]:
-    """Each batch's part of the mean loss's gradient, with the graph that leads to it."""
+) -> Iterator[list[Tensor | None]]:
+    """Each batch's part of the mean loss's gradient, with the graph that leads to it.
+
+    Raises E304 or E308 where no batch has one.
+    """
+    graph = HasGradient()
     for images, labels in batches:
         with torch.enable_grad(), plain_kernels():
-            loss = subject.loss(subject.logits(images), images, labels) / len(subject.images)
+            answer = subject.logits(images)
+            loss = subject.loss(answer, images, labels) / len(subject.images)
+            graph.note(loss, answer)
             yield gradients(loss, subject.weights, create_graph=True)
+    graph.check()
 
 
-def _blocks(subject: Subject, vectors: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """H_ll v_l for some layers l, each with its own block alone."""
+def _note(reached: list[bool], grads: Sequence[Tensor | None]) -> None:
+    """Which weights have had a gradient, not all of it 0."""
+    for index, grad in enumerate(grads):
+        reached[index] = reached[index] or (grad is not None and bool(grad.any()))
+
+
+def _unmeasured(subject: Subject, reached: Sequence[bool]) -> dict[int, str]:
+    reason = no("gradient of the loss", len(subject.images))
+    return {index: reason for index, shown in enumerate(reached) if not shown}
+
+
+def _blocks(
+    subject: Subject, vectors: Mapping[int, Tensor], reached: list[bool]
+) -> dict[int, Tensor]:
+    """H_ll v_l for some layers l, each with its own block alone; notes which weights matter."""
     sums = {index: torch.zeros_like(vector) for index, vector in vectors.items()}
     for grads in _gradient_graphs(subject, _batches(subject)):
+        _note(reached, grads)
         for index, vector in vectors.items():
             (product,) = _products([grads[index]], [vector], [subject.weights[index]])
             sums[index] += product
@@ -128,10 +154,14 @@ def _blocks(subject: Subject, vectors: Mapping[int, Tensor]) -> dict[int, Tensor
 
 
 def _products(
-    grads: Sequence[Tensor], vectors: Sequence[Tensor], weights: Sequence[Tensor]
+    grads: Sequence[Tensor | None], vectors: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> list[Tensor]:
     """The gradient of sum(grads * vectors); zeros where it does not depend on a weight."""
-    pairs = [(grad, v) for grad, v in zip(grads, vectors, strict=True) if grad.requires_grad]
+    pairs = [
+        (grad, vector)
+        for grad, vector in zip(grads, vectors, strict=True)
+        if grad is not None and grad.requires_grad
+    ]
     if not pairs:
         return [torch.zeros_like(weight) for weight in weights]
     outputs, along = zip(*pairs, strict=True)

@@ -10,13 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from emqlang.grammar.diagnostics import error
 from emqlang.quant.determinism import one_thread
 from emqlang.quant.networks.batches import backward
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.statistics.subject import Subject
 
@@ -60,55 +62,140 @@ class Observer(ABC):
     def result(self) -> Tensor:
         """After all of them."""
 
+    def asked(self, seen: Seen) -> Sequence[bool]:
+        """What must have been seen of a layer for the result to mean anything there."""
+        return seen.rows
 
-def show_images(subject: Subject, observers: Iterable[Observer]) -> None:
-    """Show every image to every observer."""
+
+class Seen:
+    """What the images have shown of each layer so far.
+
+    rows     whether it put anything out
+    outputs  whether the loss had a gradient, not all of it 0, at its outputs
+    weights  and at its weight
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.images = len(subject.images)
+        self.rows, self.outputs, self.weights = ([False] * len(subject.layers) for _ in range(3))
+
+    def add(self, image: ImagePass) -> None:
+        """One more image."""
+        for index, calls in enumerate(image.outputs):
+            self.rows[index] |= any(call.numel() for call in calls)
+        for index, grads in enumerate(image.output_grads):
+            self.outputs[index] = self.outputs[index] or any(bool(grad.any()) for grad in grads)
+        for index, grad in enumerate(image.weight_grads):
+            self.weights[index] = self.weights[index] or bool(grad.any())
+
+    def unmeasured(self, asked: Sequence[bool]) -> dict[int, str]:
+        """Layers of which something was not seen, with the reason."""
+        missing = [index for index, shown in enumerate(asked) if not shown]
+        said = {index: "gradient of the loss" if self.rows[index] else "data" for index in missing}
+        return {index: no(what, self.images) for index, what in said.items()}
+
+
+def no(what: str, images: int) -> str:
+    """Why a layer has no value."""
+    return f"no {what} reaches it on any of {images:,} images"
+
+
+def show_images(subject: Subject, observers: Iterable[Observer]) -> Seen:
+    """Show every image to every observer. Raises E304 or E308 where no loss has a gradient."""
     observers = list(observers)
     outputs = any(observer.needs_output_grads for observer in observers)
     weights = any(observer.needs_weight_grads for observer in observers)
     count, what = len(subject.images), "gradients" if outputs or weights else "activations"
+    seen, graph = Seen(subject), HasGradient()
     with one_thread(subject.network.collection.total_macs < SMALL):
         for index in range(count):
-            image = _pass(subject, index, observers, outputs, weights)
+            calls, answer = _forward(subject, index, observers, outputs or weights)
+            image = ImagePass(index, calls, (), ())
+            if outputs or weights:
+                image = _backward(subject, image, answer, outputs, weights, graph)
             with torch.no_grad():
+                seen.add(image)
                 for observer in observers:
                     observer.see(image)
             subject.progress(what, index + 1, count)
+    if outputs or weights:
+        graph.check()
+    return seen
 
 
-def _pass(
-    subject: Subject, index: int, observers: Sequence[Observer], outputs: bool, weights: bool
-) -> ImagePass:
-    row = slice(index, index + 1)
-    image = subject.images[row]
+def _forward(
+    subject: Subject, index: int, observers: Sequence[Observer], graph: bool
+) -> tuple[list[list[Tensor]], Any]:
+    """What each layer puts out in its calls, and what the network answers."""
     with ExitStack() as stack:
         stack.enter_context(plain_kernels())
-        stack.enter_context(torch.set_grad_enabled(outputs or weights))
+        stack.enter_context(torch.set_grad_enabled(graph))
         calls = list(stack.enter_context(subject.outputs()).values())
         for observer in observers:
             stack.enter_context(observer.watching())
-        logits = subject.logits(image)
-    if not outputs and not weights:
-        return ImagePass(index, calls, (), ())
-    tensors = [call for layer in calls for call in layer] if outputs else []
+        return calls, subject.logits(subject.images[index : index + 1])
+
+
+def _backward(
+    subject: Subject,
+    image: ImagePass,
+    answer: Any,
+    outputs: bool,
+    weights: bool,
+    graph: HasGradient,
+) -> ImagePass:
+    """The image with the gradients of its loss."""
+    row = slice(image.index, image.index + 1)
+    loss = subject.loss(answer, subject.images[row], subject.labels[row])
+    graph.note(loss, answer)
+    calls = [call for layer in image.outputs for call in layer] if outputs else []
     parameters = subject.weights if weights else ()
-    loss = subject.loss(logits, image, subject.labels[row])
-    grads = iter(gradients(loss, [*tensors, *parameters]))
-    output_grads = [[next(grads) for _ in layer] for layer in calls] if outputs else ()
-    detached = [[call.detach() for call in layer] for layer in calls]
-    return ImagePass(index, detached, output_grads, list(grads))
+    wanted = [*calls, *parameters]
+    grads = iter(filled(gradients(loss, wanted), wanted))
+    output_grads = [[next(grads) for _ in layer] for layer in image.outputs] if outputs else ()
+    detached = [[call.detach() for call in layer] for layer in image.outputs]
+    return ImagePass(image.index, detached, output_grads, list(grads))
 
 
-def gradients(value: Tensor, tensors: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
-    """The gradients of a number; zeros for what it does not depend on.
+class HasGradient:
+    """Whether some image's loss has a gradient; that of one image may be a constant."""
+
+    def __init__(self) -> None:
+        self.loss = self.answer = False
+
+    def note(self, loss: Tensor, answer: Any) -> None:
+        """One more loss, and what it was made of."""
+        self.loss |= loss.requires_grad
+        self.answer |= any(leaf.requires_grad for leaf in tensors(answer))
+
+    def check(self) -> None:
+        """Raises E304 where only the loss, E308 where already the network loses the gradient."""
+        if self.loss:
+            return
+        if self.answer:
+            help = "make it of the outputs with torch alone, without detach() and item()"
+            raise error("E304", "the loss has no gradient", help)
+        help = "its forward may not run under no_grad or inference_mode, nor detach what it returns"
+        raise error("E308", "what the network returns has no gradient", help)
+
+
+def gradients(
+    value: Tensor, wanted: Sequence[Tensor], create_graph: bool = False
+) -> list[Tensor | None]:
+    """The gradients of a number; None for what it does not depend on.
 
     Raises E308 where the network's backward fails.
     """
-    if not value.requires_grad:
-        return [torch.zeros_like(tensor) for tensor in tensors]
-    reached = [tensor for tensor in tensors if tensor.requires_grad]
+    reached = [tensor for tensor in wanted if tensor.requires_grad]
+    if not value.requires_grad or not reached:
+        return [None] * len(wanted)
     with backward():
         found = torch.autograd.grad(value, reached, create_graph=create_graph, allow_unused=True)
     grads = iter(found)
-    pairs = [(tensor, next(grads) if tensor.requires_grad else None) for tensor in tensors]
-    return [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in pairs]
+    return [next(grads) if tensor.requires_grad else None for tensor in wanted]
+
+
+def filled(grads: Sequence[Tensor | None], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients, zeros for those that there are not."""
+    pairs = zip(grads, tensors, strict=True)
+    return [torch.zeros_like(tensor) if grad is None else grad for grad, tensor in pairs]

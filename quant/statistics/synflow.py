@@ -30,7 +30,7 @@ from emqlang.quant.networks.answers import logits_of
 from emqlang.quant.networks.batches import run, slice_rows
 from emqlang.quant.networks.nested import mapped
 from emqlang.quant.networks.tracing import plain_kernels
-from emqlang.quant.statistics.image_pass import gradients
+from emqlang.quant.statistics.image_pass import HasGradient, filled, gradients
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
 
@@ -50,13 +50,19 @@ SOFTMAXES: Final = ("softmax", "special_softmax", "softmin")
 def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
     module = linearised(subject.module)
     parts = dict(module.named_modules())
-    weights = [parts[layer.name].weight for layer in subject.layers]
+    weights: list[Any] = [parts[layer.name].weight for layer in subject.layers]
     ones = mapped(_ones(subject.device), slice_rows(subject.network.example, 0, 1))
     with torch.enable_grad(), plain_kernels(), Linearise():
         total = logits_of(run(module, ones, subject.network.forward)).sum()
     subject.progress("grad_synflow", 1, 1)
-    grads = gradients(total, [weight for weight in weights if isinstance(weight, Tensor)])
-    return {"grad_synflow": Measured(subject.flat(grads).abs())}
+    graph = HasGradient()
+    graph.note(total, total)
+    graph.check()
+    grads = gradients(total, weights)
+    reason = "no gradient of R reaches it"
+    missing = [index for index, grad in enumerate(grads) if grad is None or not grad.any()]
+    values = subject.flat(filled(grads, weights)).abs()
+    return {"grad_synflow": Measured(values, unmeasured=dict.fromkeys(missing, reason))}
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,15 +14,21 @@ from emqlang.quant.bits.menu import Choice
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One statistic: values as `Statistics.array` lays them out, standard errors of an estimate."""
+    """One statistic.
+
+    values      as `Statistics.array` lays them out
+    error       standard errors of an estimate
+    unmeasured  layers, by index, that it could not be measured in, with the reason; their values
+                are 0 and mean nothing
+    """
 
     values: Tensor
     error: Tensor | None = None
+    unmeasured: Mapping[int, str] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Measured:
-        return Measured(
-            self.values.to(device), None if self.error is None else self.error.to(device)
-        )
+        error = None if self.error is None else self.error.to(device)
+        return replace(self, values=self.values.to(device), error=error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +44,9 @@ class Statistics:
     choices      the menu
     device       where the buffers are
     errors       standard errors (L,) of the statistics that are estimates and have one
-    warnings     W604 and W609, about the cache
+    warnings     W604 and W609, about the cache, and W613
+    unmeasured   statistic -> layer -> why it could not be measured there, where its values are 0
+                 and mean nothing
     """
 
     fingerprint: str
@@ -51,6 +59,7 @@ class Statistics:
     arrays: Mapping[str, Tensor]
     errors: Mapping[str, Tensor]
     warnings: tuple[Diagnostic, ...] = ()
+    unmeasured: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def array(self, name: str) -> Tensor:
         """The values of one statistic.
