@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.networks.batches import call, run
+from emqlang.quant.networks.batches import run
 from emqlang.quant.networks.network import prepare
 from emqlang.quant.user_code import Enough, first_sentence, foreign, load_object
 
@@ -30,6 +30,10 @@ def refused(code: str, *said: str) -> Iterator[None]:
         yield
     assert failure.value.diagnostics[0].code == code
     assert all(words in str(failure.value) for words in said), str(failure.value)
+
+
+def call(model: nn.Module, batch: Any) -> Any:
+    return model(batch)
 
 
 class Stops(BaseException):
