@@ -137,15 +137,15 @@ CODES: Final = {
         "A cache file was damaged or written for something else; "
         "it was set aside and its statistics computed again."),
     "W605": Code(0, "part of the network is not covered",
-        "Parameters reach a matmul or convolution outside the known layers; "
-        "they count at 32 bits and are never quantized."),
+        "Parameters are multiplied or looked up outside the known layers, or weights are made in "
+        "the forward; they count at 32 bits and are never quantized."),
     "W606": Code(0, "batch norm not folded",
         "It was not proven that this batch norm follows one convolution "
         "or linear layer and nothing else reads that output."),
     "W607": Code(0, "data is noise",
         "The images are standard normal noise with the network's own labels."),
     "W608": Code(0, "layer never reached",
-        "The forward of the example does not use these layers; "
+        "The forward did not use these layers for any row it was looked at with; "
         "they are left out and keep 32 bits."),
     "W609": Code(0, "cache not written",
         "The cache's folder cannot be written to: what was computed is used and not kept."),

@@ -55,12 +55,14 @@ def bops(
 ) -> Budget:
     """Bit operations for one image: MACs x weight bits x bits of the input.
 
-    What no layer covers counts 32 x 32.
+    What no layer covers counts 32 x 32, and what a layer's weight multiplies outside of its forward
+    counts the weight's bits x 32.
 
     act_bits  of the inputs where the menu does not choose them; the network's own input has 8
     """
     macs = dict(zip(network.collection.layers, network.collection.macs, strict=True))
     elements = dict(zip(network.collection.layers, network.collection.act_numel, strict=True))
+    outside = dict(zip(network.collection.layers, network.collection.outside, strict=True))
     eight = _external(network)
     if accounting == "emq":  # and the last layer's input has 8 bits too
         eight |= {network.collection.layers[-1].name}
@@ -69,7 +71,8 @@ def bops(
         inputs = INPUT_BITS if layer.name in eight else choice.act_bits or act_bits
         extra = elements[layer] * (1 if layer.type == "Linear" else 5) if accounting == "emq" else 0
         count = macs[layer] * (2 if accounting == "emq" and layer.type == "Linear" else 1)
-        return (count + extra) * choice.weight_bits * inputs
+        floats = 0 if accounting == "emq" else outside[layer] * FLOAT_BITS
+        return ((count + extra) * inputs + floats) * choice.weight_bits
 
     uncovered = sum(entry.macs for entry in network.collection.uncovered)
     base = 0 if accounting == "emq" else uncovered * FLOAT_BITS * FLOAT_BITS

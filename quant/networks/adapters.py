@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from math import sqrt
 from typing import Final
@@ -10,9 +11,10 @@ from typing import Final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.quant.networks.plain import make_plain
+from emqlang.quant.user_code import foreign
 
 
 class Attention(nn.Module):
@@ -159,22 +161,20 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     return inner
 
 
+def _as_linear(module: nn.Module) -> nn.Module:
+    """The same linear layer as torch's, with what else the module says of itself."""
+    weight, bias = module.weight, module.bias if "bias" in module._parameters else None
+    assert isinstance(weight, Tensor) and not isinstance(bias, nn.Module)
+    layer = _linear(weight.mT if _turned(module, weight, bias) else weight, bias)
+    for name, value in vars(module).items():
+        if not name.startswith("_") and not hasattr(layer, name):
+            setattr(layer, name, value)
+    return layer.train(module.training)
+
+
 def _attention(module: nn.Module) -> nn.Module:
     assert isinstance(module, nn.MultiheadAttention)
     return Attention(module)
-
-
-def _unparametrized(module: nn.Module) -> nn.Module:
-    """The module with the current values of its parametrized tensors as plain parameters.
-
-    It gets a class of its own first: torch takes the tensors' properties off the class, which the
-    network that it was copied from has too.
-    """
-    kind = type(module)
-    module.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
-    for name in tuple(module.parametrizations):  # type: ignore[arg-type]
-        parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-    return module
 
 
 def _without_nesting(module: nn.Module) -> nn.Module:
@@ -188,6 +188,57 @@ def _is_attention(module: nn.Module) -> bool:
     return attention and type(module).forward is nn.MultiheadAttention.forward
 
 
+def _is_linear(module: nn.Module) -> bool:
+    """Whether a module of one's own is a linear layer whose weight may lie inputs first.
+
+    As transformers' Conv1D: it has a weight, a bias and nothing else, and does what a linear layer
+    does, whatever it is called.
+    """
+    parameters = dict(module.named_parameters(recurse=False))
+    weight, bias = parameters.get("weight"), parameters.get("bias")
+    hooks = module._forward_pre_hooks or module._forward_hooks
+    alone = not (module._modules or module._buffers or hooks)
+    if isinstance(module, nn.Linear | torch.jit.ScriptModule) or not alone:
+        return False
+    if parameters.keys() - {"weight", "bias"}:
+        return False
+    if weight is None or weight.ndim != 2 or not weight.is_floating_point() or not weight.any():
+        return False
+    return _turned(module, weight, bias) is not None
+
+
+def _turned(module: nn.Module, weight: Tensor, bias: Tensor | None) -> bool | None:
+    """Whether its weight lies inputs first; None where it is no linear layer."""
+    for turned in (True, False):
+        usual = weight.mT if turned else weight
+        if bias is not None and bias.shape != usual.shape[:1]:
+            continue
+        if all(_computes(module, probe, usual, bias) for probe in _probes(usual)):
+            return turned
+    return None
+
+
+def _probes(weight: Tensor) -> list[Tensor]:
+    """Inputs of small and large values, with one and two axes before the last."""
+    drawn = torch.randn(2, 3, weight.shape[1], generator=torch.Generator().manual_seed(0))
+    drawn = drawn.to(weight.device, weight.dtype)
+    return [drawn, drawn[0] * 1000]
+
+
+def _computes(module: nn.Module, probe: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    try:
+        with foreign("E308", "a probe"), torch.no_grad():
+            found = module(probe)
+            expected = F.linear(probe, weight, bias)
+    except EmqError:
+        return False
+    return (
+        isinstance(found, Tensor)
+        and (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        and torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    )
+
+
 def _is_encoder(module: nn.Module) -> bool:
     return isinstance(module, nn.TransformerEncoder)
 
@@ -197,7 +248,7 @@ Adapter = Callable[[nn.Module], nn.Module]
 # Whether a module needs it, and what takes its place; applied in this order.
 ADAPTERS: Final[tuple[tuple[Condition, Adapter], ...]] = (
     (_is_wrapper, bare),
-    (parametrize.is_parametrized, _unparametrized),
+    (_is_linear, _as_linear),
     (_is_attention, _attention),
     (_is_encoder, _without_nesting),
 )
@@ -205,8 +256,15 @@ ADAPTERS: Final[tuple[tuple[Condition, Adapter], ...]] = (
 
 def adapt(model: nn.Module) -> nn.Module:
     """The network with its modules adapted, in place; returned, as the root may be one of them."""
+    make_plain(model)
     for needs, adapter in ADAPTERS:
-        replaced = {module: adapter(module) for module in tuple(model.modules()) if needs(module)}
+        held = Counter(id(part) for module in model.modules() for part in module.parameters(False))
+        replaced = {
+            module: adapter(module)
+            for module in tuple(model.modules())
+            if needs(module)
+            and not (adapter is _as_linear and any(held[id(w)] > 1 for w in module.parameters()))
+        }
         for parent in tuple(model.modules()):
             for name, child in parent._modules.items():
                 if child in replaced:

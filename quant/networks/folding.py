@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any, Final
 
 import torch
@@ -14,69 +15,101 @@ from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.tracing import Trace
 
 TOLERANCE: Final = 1e-5  # of the largest output, before against after
+MOVES_THE_OUTPUT: Final = "without it the network puts out something else"
 Undo = Callable[[], None]
 
 
 def fold(
     model: nn.Module,
     layers: Sequence[Layer],
-    trace: Trace,
+    traces: Sequence[Trace],
     before: Any,
     forward: Callable[[], Any],
-) -> tuple[dict[str, str], tuple[str, ...]]:
+) -> tuple[dict[str, str], dict[str, str]]:
     """Fold, in place, every batch norm that may be.
 
     A batch norm may be folded if its input is the one product of one layer, which nothing else
-    reads, and if `forward()`, the network on an example, still gives what it gave `before`. Returns
-    the layer of each one folded, and the names of those that stay.
+    reads, and if `forward()`, the network on an example, still gives what it gave `before`. What
+    else a subclass computes, such as an activation, stays. Returns the layer of each one folded,
+    and why the others were not.
     """
     modules = norms(model)
-    pairs = {
-        norm: layer
-        for norm in trace.norms
-        if (layer := _feeder(norm, modules[norm], layers, trace)) is not None
-    }
-    undos = [_fold_one(model, modules[norm], layer) for norm, layer in pairs.items()]
+    feeders: dict[str, Layer] = {}
+    reasons: dict[str, str] = {}
+    for norm in dict.fromkeys(name for trace in traces for name in trace.norms):
+        found = _feeder(norm, modules[norm], layers, [t for t in traces if norm in t.norms])
+        if isinstance(found, str):
+            reasons[norm] = found
+        else:
+            feeders[norm] = found
+    undos = [_fold_one(model, modules[norm], layer, 0) for norm, layer in feeders.items()]
     if not same(before, forward):
         for undo in undos:
             undo()
-        pairs = {
-            norm: layer
-            for norm, layer in pairs.items()
-            if _kept(model, modules[norm], layer, before, forward)
-        }
-    folded = {norm: layer.name for norm, layer in pairs.items()}
-    return folded, tuple(norm for norm in trace.norms if norm not in pairs)
+        for norm, layer in tuple(feeders.items()):
+            if not _kept(model, modules[norm], layer, before, forward):
+                del feeders[norm]
+                reasons[norm] = MOVES_THE_OUTPUT
+    folded = {norm: layer.name for norm, layer in feeders.items()}
+    return folded, reasons
 
 
-def _feeder(norm: str, module: Norm, layers: Sequence[Layer], trace: Trace) -> Layer | None:
-    """The layer whose output is this batch norm's only input and has no other reader."""
-    inputs = trace.norms[norm]
+def _feeder(
+    norm: str, module: Norm, layers: Sequence[Layer], traces: Sequence[Trace]
+) -> Layer | str:
+    """The layer whose output is this batch norm's only input and has no other reader, or why none.
+
+    traces  those in which the batch norm ran
+    """
+    if module.running_var is None:
+        return "it has no running statistics"
+    inputs = [given for trace in traces for given in trace.norms[norm]]
     layer = next((layer for layer in layers if layer.name == inputs[0].producer), None)
-    usual = type(module).forward in (Norm.forward, nn.SyncBatchNorm.forward)
-    if layer is None or not usual or module.running_var is None:
-        return None
-    products, weight = trace.products[layer.name], trace.weights[layer.name]
-    alone = len(inputs) == products == inputs[0].uses == weight.uses == 1
-    return layer if alone and module.num_features == layer.channels_out else None
+    if layer is None or any(given.producer != layer.name for given in inputs):
+        return "what it reads is not put out by one layer"
+    if any(len(trace.norms[norm]) > 1 for trace in traces):
+        return "it runs several times"
+    if any(given.uses > 1 for given in inputs):
+        return f"it is not alone in reading what '{layer.name}' puts out"
+    uses = [(trace.products[layer.name], trace.weights[layer.name].uses) for trace in traces]
+    if any(pair != (1, 1) for pair in uses):
+        return f"the weight of '{layer.name}' is used several times"
+    if module.num_features != layer.channels_out:
+        return f"its channels are not those of '{layer.name}'"
+    return layer
 
 
 def _kept(
     model: nn.Module, norm: Norm, layer: Layer, before: Any, forward: Callable[[], Any]
 ) -> bool:
-    """Fold one, and undo it if the network's output moves."""
-    undo = _fold_one(model, norm, layer)
-    kept = same(before, forward)
-    if not kept:
+    """Fold one, with the first rest that keeps the network's output; else leave it as it is."""
+    for rest in range(len(_rests(norm))):
+        undo = _fold_one(model, norm, layer, rest)
+        if same(before, forward):
+            return True
         undo()
-    return kept
+    return False
+
+
+def _rests(norm: Norm) -> list[nn.Module]:
+    """What may stay of a batch norm: nothing; its parts in order; all of it, without an effect."""
+    if type(norm).forward in (Norm.forward, nn.SyncBatchNorm.forward):
+        return [nn.Identity()]
+    neutral = deepcopy(norm)
+    neutral.affine = False
+    for name in ("weight", "bias"):
+        neutral.register_parameter(name, None)
+    neutral.running_mean = torch.zeros_like(_given(norm.running_mean))
+    neutral.running_var = torch.full_like(_given(norm.running_var), 1 - norm.eps)
+    parts = list(norm.children())
+    return [*([nn.Sequential(*parts)] if parts else []), neutral]
 
 
 @torch.no_grad()
-def _fold_one(model: nn.Module, norm: Norm, layer: Layer) -> Undo:
+def _fold_one(model: nn.Module, norm: Norm, layer: Layer, rest: int) -> Undo:
     """W' = W s and b' = (b - mean) s + beta with s = gamma / sqrt(var + eps), in float64.
 
-    The norm becomes the identity.
+    rest  which of `_rests` takes the norm's place
     """
     weight, bias = layer.weight, layer.bias
     scale = torch.rsqrt(_double(norm.running_var) + norm.eps)
@@ -88,9 +121,9 @@ def _fold_one(model: nn.Module, norm: Norm, layer: Layer) -> Undo:
     layer.module.weight = nn.Parameter(folded.to(weight.dtype), requires_grad=weight.requires_grad)
     layer.module.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=weight.requires_grad)
     places = _places(model, norm)
-    identity = nn.Identity()
+    remainder = _rests(norm)[rest]
     for parent, name in places:
-        setattr(parent, name, identity)
+        setattr(parent, name, remainder)
 
     def undo() -> None:
         layer.module.weight = weight
@@ -112,8 +145,12 @@ def _places(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:
 
 
 def _double(tensor: Any) -> Tensor:
-    result: Tensor = tensor.detach().double()
-    return result
+    return _given(tensor).detach().double()
+
+
+def _given(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None
+    return tensor
 
 
 def same(before: Any, forward: Callable[[], Any]) -> bool:

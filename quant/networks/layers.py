@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from torch import Tensor, nn
 
-from emqlang.grammar.diagnostics import error, nearest
+from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.quant.networks.batches import Forward
+from emqlang.quant.networks.books import Books
 from emqlang.quant.networks.tracing import Trace, trace
 
 TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # And their subclasses, whose forward is kept.
 QUANTIZABLE: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED, nn.Linear)
+SHOWN: Final = 5  # names listed in one sentence
 Norm = nn.modules.batchnorm._BatchNorm  # BatchNorm1d, 2d, 3d and SyncBatchNorm
 
 
@@ -124,7 +126,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Uncovered:
-    """A parameter or buffer in products outside every quantizable layer; their MACs per image."""
+    """A parameter or buffer that stays at 32 bits though products or a table read it.
+
+    numel  how many elements; 0 of a layer's weight, which has the layer's bits: what was made of it
+           in the forward has 32
+    macs   of its products, for one image; 0 of a table
+    """
 
     name: str
     numel: int
@@ -139,8 +146,12 @@ class Collection:
     macs        of each layer, for one image
     act_numel   elements that each layer puts out for one image
     groups      every layer is in one of them; in the order of their main layers
-    uncovered   parameters multiplied outside of them, in named_parameters order
-    unreached   names of quantizable modules the forward never used
+    outside     of each layer, for one image: multiply-accumulates with its weight outside of its
+                forward, where its input is not quantized
+    uncovered   parameters multiplied or looked up outside of them, in named_parameters order
+    unreached   names of quantizable modules whose weight the forward did not use
+    shared      names of modules that share a layer's weight, and that layer's
+    rows        on how many images the forward was looked at
     total_macs  of every product with a parameter, covered or not
     """
 
@@ -148,8 +159,11 @@ class Collection:
     groups: tuple[Group, ...]
     macs: tuple[int, ...]
     act_numel: tuple[int, ...]
+    outside: tuple[int, ...]
     uncovered: tuple[Uncovered, ...]
     unreached: tuple[str, ...]
+    shared: Mapping[str, str]
+    rows: int
     total_macs: int
 
 
@@ -159,7 +173,7 @@ def quantizable(model: nn.Module) -> dict[str, nn.Module]:
         name: module
         for name, module in model.named_modules()
         if isinstance(module, QUANTIZABLE)
-        and isinstance(module.weight, nn.Parameter)
+        and isinstance(getattr(module, "weight", None), nn.Parameter)
         and module.weight.is_floating_point()
     }
 
@@ -175,36 +189,67 @@ def trace_layers(model: nn.Module, example: Any, forward: Forward) -> Trace:
 
 
 def collect(
-    model: nn.Module, trace: Trace, tied: Sequence[Sequence[str]] | None = None
+    model: nn.Module, traces: Sequence[Trace], tied: Sequence[Sequence[str]] | None = None
 ) -> Collection:
-    """The quantizable layers of a network as its trace shows them.
+    """The quantizable layers of a network as its traces, each on other images, show them.
 
     tied  lists of layers that share one choice, the main one first; default the network's own
           `tied_layers`, if any
     Raises E306 where nothing can be quantized, E309 where a tie names no layer.
     """
-    modules = quantizable(model)
-    reached = [name for name in modules if trace.products.get(name)]
-    if not reached:
-        kind = type(model).__name__
-        raise error("E306", f"{kind} has no convolution or linear layer that its forward reaches")
-    layers = tuple(Layer(name, modules[name], index) for index, name in enumerate(reached))
-    macs = tuple(trace.macs[name] // trace.rows for name in reached)
-    uncovered = tuple(
-        Uncovered(name, tensor.numel(), trace.uncovered[name] // trace.rows)
+    modules, books = quantizable(model), Books.of(traces)
+    layers = tuple(
+        Layer(name, modules[name], index)
+        for index, name in enumerate(name for name in modules if books.products[name])
+    )
+    if not layers:
+        raise _nothing(model, books)
+
+    def counts(of: Mapping[str, int]) -> tuple[int, ...]:
+        return tuple(of[layer.name] // books.rows for layer in layers)
+
+    macs, outside = counts(books.macs), counts(books.outside)
+    floating = tuple(
+        Uncovered(
+            name,
+            0 if name in books.reached else tensor.numel(),
+            books.floating[name] // books.rows,
+        )
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
-        if name in trace.uncovered
+        if name in books.floating
     )
     ties = getattr(model, "tied_layers", ()) if tied is None else tied
     return Collection(
         layers=layers,
         groups=_groups(layers, ties, modules),
         macs=macs,
-        act_numel=tuple(trace.outputs[name] // trace.rows for name in reached),
-        uncovered=uncovered,
-        unreached=tuple(name for name in modules if name not in reached and name in trace.weights),
-        total_macs=sum(macs) + sum(entry.macs for entry in uncovered),
+        act_numel=counts(books.outputs),
+        outside=outside,
+        uncovered=floating,
+        unreached=tuple(books.unreached),
+        shared=_shared(model, layers),
+        rows=books.rows,
+        total_macs=sum(macs) + sum(outside) + sum(entry.macs for entry in floating),
     )
+
+
+def _nothing(model: nn.Module, books: Books) -> EmqError:
+    """Why a network has no layers."""
+    kind = type(model).__name__
+    message = f"{kind} has no convolution or linear layer that its forward reaches"
+    names = ", ".join(f"'{name}'" for name in list(books.floating)[:SHOWN])
+    help = [f"its products are with weights that no layer has as they are: {names}"]
+    return error("E306", message, *(help if names else ()))
+
+
+def _shared(model: nn.Module, layers: Iterable[Layer]) -> dict[str, str]:
+    """Other names under which modules have a layer's weight, with the layer's."""
+    owners = {id(layer.weight): layer.name for layer in layers}
+    return {
+        name: owner
+        for name, module in model.named_modules(remove_duplicate=False)
+        if (owner := owners.get(id(getattr(module, "weight", None)), name)) != name
+    }
 
 
 def _groups(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +21,14 @@ from emqlang.quant.networks.batches import Forward, run
 from emqlang.quant.networks.checkpoints import read
 from emqlang.quant.networks.folding import fold, same
 from emqlang.quant.networks.layers import Collection, collect, trace_layers
-from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.nested import mapped, tensors
+from emqlang.quant.networks.notices import notices
+from emqlang.quant.networks.plain import leaves
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.networks.weights import check_finite, install, pretrained, sha256
 from emqlang.quant.user_code import foreign, load_object
 
-SHOWN: Final = 5  # names listed in one warning
+LAZY_SEED: Final = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,22 +149,25 @@ def prepare(
     module = bare(module)
     signature = signature or Signature.of(module, example, own=forward)
     forward = signature.forward
-    model = _copied(module, example, forward)
+    model, made = _copied(module, example, forward)
+    weights = made or weights
     state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     check_finite(state)
     digest, parameters = sha256(state), sum(part.numel() for part in model.parameters())
     model = adapt(model)
-    trace = trace_layers(model, example, forward)
-    collection = collect(model, trace, tied)
+    check_finite(dict(model.named_parameters()))
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    traces = [trace_layers(model, example, forward)]
+    collection = collect(model, traces, tied)
     before = _output(model, example, forward)
     steady = same(before, lambda: _output(model, example, forward, seed=1))
-    folded, unfolded = fold(
-        model, collection.layers, trace, before, lambda: _output(model, example, forward)
+    folded, reasons = fold(
+        model, collection.layers, traces, before, lambda: _output(model, example, forward)
     )
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    kind = type(module).__name__
-    images, logits = _first(example, "the example"), _first(trace.result, f"what {kind} returns")
+    kind, result = type(module).__name__, traces[0].result
+    images, logits = _first(example, "the example"), _first(result, f"what {kind} returns")
     return Network(
         name=name or kind,
         module=model,
@@ -172,23 +177,32 @@ def prepare(
         parameters=parameters,
         input_shape=tuple(images.shape[1:]),
         classes=logits.shape[min(1, logits.ndim - 1)] if logits.ndim else 1,
-        answer_sha256=sha256({str(i): leaf for i, leaf in enumerate(tensors(trace.result))}),
+        answer_sha256=sha256({str(i): leaf for i, leaf in enumerate(tensors(result))}),
         folded=folded,
-        unfolded=unfolded,
+        unfolded=tuple(reasons),
         spec=spec,
-        warnings=(*_warnings(weights, collection, unfolded, parameters), *_unsteady(steady)),
+        warnings=tuple(notices(weights, collection, reasons, sizes, steady=steady)),
         example=example,
         signature=signature,
     )
 
 
-def _copied(module: nn.Module, example: Any, forward: Forward) -> nn.Module:
-    """A copy in eval mode; what it lazily makes of its first input is made."""
-    with foreign("E308", f"copying {type(module).__name__}"):
-        model = deepcopy(module).eval()
-    if any(is_lazy(parameter) for parameter in model.parameters()):
-        _output(model, example, forward)
-    return model
+def _copied(module: nn.Module, example: Any, forward: Forward) -> tuple[nn.Module, str]:
+    """A copy in eval mode, and what its weights are if some were made here.
+
+    Lazy modules make theirs of their first input: as drawn with LAZY_SEED, whatever the input.
+    """
+    kind = type(module).__name__
+    with foreign("E308", f"copying {kind}"):
+        model = deepcopy(module, dict(leaves(module))).eval()
+    if not any(is_lazy(each) for each in (*model.parameters(), *model.buffers())):
+        return model, ""
+    with foreign("E308", f"the first forward of {kind}", seed=LAZY_SEED), torch.no_grad():
+        forward(model, mapped(torch.clone, example))
+    if any(is_lazy(each) for each in (*model.parameters(), *model.buffers())):
+        help = "run the network once on what makes all of them, and give it trained weights"
+        raise error("E308", f"a forward of {kind} leaves lazy modules without weights", help)
+    return model, f"random, seed {LAZY_SEED}, in lazy modules"
 
 
 def _output(model: nn.Module, example: Any, forward: Forward, seed: int = 0) -> Any:
@@ -274,40 +288,3 @@ def _factory_weights(module: nn.Module, weights: str | None, seed: int) -> str:
 def _file_weights(module: nn.Module, path: str) -> str:
     install(module, read(Path(path)), path)
     return path
-
-
-def _warnings(
-    weights: str, collection: Collection, unfolded: Sequence[str], parameters: int
-) -> Iterator[Diagnostic]:
-    uncovered, unreached = collection.uncovered, collection.unreached
-    if weights.startswith("random"):
-        message = f"the weights are {weights}: scores are those of an untrained network"
-        yield Diagnostic("W603", message, help=("give trained ones with --weights PATH",))
-    if uncovered:
-        macs = sum(entry.macs for entry in uncovered) / max(1, collection.total_macs)
-        numel = sum(entry.numel for entry in uncovered) / max(1, parameters)
-        yield Diagnostic(
-            "W605",
-            f"{macs:.1%} of the MACs and {numel:.1%} of the parameters lie outside "
-            f"the known layers and stay at 32 bits: {listed([entry.name for entry in uncovered])}",
-        )
-    if unfolded:
-        yield Diagnostic("W606", f"batch norms that were not folded: {listed(unfolded)}")
-    if unreached:
-        message = f"layers that the forward never uses, left out: {listed(unreached)}"
-        yield Diagnostic("W608", message)
-
-
-def _unsteady(steady: bool) -> Iterator[Diagnostic]:
-    if not steady:
-        message = (
-            "the network gives another answer each time: it draws random numbers or has a state"
-        )
-        help = "what it draws is the same for the same batch; figures hold for what was drawn"
-        yield Diagnostic("W614", message, help=(help,))
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few names, as messages have them."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more

@@ -1,7 +1,7 @@
 """What one forward of a network does: its products with parameters, their costs and their readers.
 
 Traced below autograd with a `TorchDispatchMode`: there every linear, einsum, attention or recurrent
-layer, called in whatever way, has become a few of the products in the table below, and every view
+layer, called in whatever way, has become a few of the products of `products.py`, and every view
 of a parameter is an op of its own. (A `TorchFunctionMode` sees a composite such as
 `F.multi_head_attention_forward` as one call, and nothing inside it.)
 """
@@ -9,37 +9,34 @@ of a parameter is an op of its own. (A `TorchFunctionMode` sees a composite such
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from emqlang.quant.networks.batches import Forward, rows, run
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.nested import tensors
-
-
-@dataclass(slots=True, eq=False)
-class TensorTrace:
-    """What is known of one tensor.
-
-    origins   the parameters it is made of alone; empty for what comes from the network's input or
-              from nowhere
-    active    whether its values come from the network's input or out of a product
-    producer  the layer whose product it is, untouched since
-    uses      how many ops read it, and the network's result
-    """
-
-    origins: frozenset[str] = frozenset()
-    active: bool = False
-    producer: str = ""
-    uses: int = 0
+from emqlang.quant.networks.origins import (
+    Operand,
+    TensorTrace,
+    carries,
+    derived,
+    moved,
+    rows_of,
+    union,
+    weights_of,
+)
+from emqlang.quant.networks.products import PICKS, PLAIN_NAMESPACES, PRODUCTS, TABLES
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +46,13 @@ class Trace:
     macs       layer -> multiply-accumulates in its own forward; a layer never reached is missing
     outputs    layer -> elements it put out
     products   layer -> number of products with its weight
-    uncovered  parameter -> multiply-accumulates outside every layer, counted for the largest
-               parameter of each product
+    outside    layer -> multiply-accumulates with its weight outside its own forward
+    uncovered  parameter -> multiply-accumulates with what is no layer's weight, counted for the
+               largest parameter of each product; of a layer's weight, with what was made of it
+    tables     parameters of which the network's input, or an embedding, picks rows
     norms      batch norm -> the traces of its inputs, one per call
     weights    layer -> the trace of its weight
+    owners     weight -> its layer, the first of those that share it
     result     what the network returned
     """
 
@@ -60,9 +60,12 @@ class Trace:
     macs: Mapping[str, int]
     outputs: Mapping[str, int]
     products: Mapping[str, int]
+    outside: Mapping[str, int]
     uncovered: Mapping[str, int]
+    tables: frozenset[str]
     norms: Mapping[str, Sequence[TensorTrace]]
     weights: Mapping[str, TensorTrace]
+    owners: Mapping[str, str]
     result: Any
 
 
@@ -83,6 +86,7 @@ def trace(
         plain_kernels(),
         listening(layers.items(), on_input=tracer.enter, on_output=tracer.leave),
         listening(norms.items(), on_input=tracer.meet),
+        _Kernels(tracer),
         tracer,
     ):
         result = run(model, example, forward)
@@ -93,9 +97,12 @@ def trace(
         macs=tracer.macs,
         outputs=tracer.outputs,
         products=tracer.products,
+        outside=tracer.outside,
         uncovered=tracer.uncovered,
+        tables=frozenset(tracer.tables),
         norms=tracer.norms,
         weights={name: tracer.weights[name] for name in tracer.owners.values()},
+        owners=tracer.owners,
         result=result,
     )
 
@@ -112,46 +119,6 @@ def plain_kernels() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-# A rule: an op's arguments and result to its multiplied operands and the multiply-accumulates.
-Rule = Callable[[Sequence[Any], Any], tuple[Sequence[Tensor], int]]
-
-
-def _matrix(left: int, right: int) -> Rule:
-    def rule(args: Sequence[Any], out: Tensor) -> tuple[Sequence[Tensor], int]:
-        a, b = args[left], args[right]
-        return (a, b), a.numel() * (b.shape[-1] if b.ndim > 1 else 1)
-
-    return rule
-
-
-def _convolution(args: Sequence[Any], out: Tensor) -> tuple[Sequence[Tensor], int]:
-    inputs, weight, transposed = args[0], args[1], args[6]
-    return (inputs, weight), (inputs if transposed else out).numel() * weight[0].numel()
-
-
-def _bilinear(args: Sequence[Any], out: Tensor) -> tuple[Sequence[Tensor], int]:
-    left, weight, right = args[:3]
-    return (left, weight, right), left.numel() // left.shape[-1] * weight.numel()
-
-
-def _recurrent(args: Sequence[Any], out: Any) -> tuple[Sequence[Tensor], int]:
-    inputs, weights = args[0], [tensor for tensor in tensors(args[1:5]) if tensor.ndim == 2]
-    steps = inputs.numel() // inputs.shape[-1]
-    return (inputs, *weights), steps * sum(weight.numel() for weight in weights)
-
-
-aten = torch.ops.aten
-PRODUCTS: Final[Mapping[Any, Rule]] = {
-    aten.convolution: _convolution,
-    **dict.fromkeys((aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot), _matrix(0, 1)),
-    **dict.fromkeys((aten.addmm, aten.baddbmm, aten.addbmm, aten.addmv), _matrix(1, 2)),
-    aten._trilinear: _bilinear,
-    **dict.fromkeys((aten.mkldnn_rnn_layer, aten._cudnn_rnn), _recurrent),
-}
-# Of ops in any other namespace nothing is known but that they may multiply.
-PLAIN_NAMESPACES: Final = ("aten", "prim", "prims")
-
-
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A tracer follows every tensor from op to op and counts the products of the table."""
 
@@ -160,21 +127,23 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.traces: MutableMapping[Tensor, TensorTrace] = WeakTensorKeyDictionary()
         self.sizes: dict[str, int] = {}
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if _carries(tensor):
+            if carries(tensor):
                 self.traces[tensor] = TensorTrace(origins=frozenset({name}))
                 self.sizes[name] = tensor.numel()
-        for leaf in filter(_carries, tensors(example)):
+        for leaf in tensors(example):
             self.of(leaf).active = True
         self.weights = {name: self.of(module.weight) for name, module in layers.items()}  # type: ignore[arg-type]
         self.owners: dict[str, str] = {}  # weight -> layer
         for layer, trace in self.weights.items():
-            (weight,) = trace.origins
-            self.owners.setdefault(weight, layer)
+            (trace.grid,) = trace.origins
+            self.owners.setdefault(trace.grid, layer)
         self.inside: list[str] = []  # weights of the layers whose forward is running
         self.macs: Counter[str] = Counter()
         self.outputs: Counter[str] = Counter()
         self.products: Counter[str] = Counter()
+        self.outside: Counter[str] = Counter()
         self.uncovered: Counter[str] = Counter()
+        self.tables: set[str] = set()
         self.norms: dict[str, list[TensorTrace]] = {}
 
     @classmethod
@@ -194,43 +163,73 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        rule = PRODUCTS.get(func.overloadpacket)
+        packet = func.overloadpacket
+        rule = PRODUCTS.get(packet)
         if rule is None:
             with self:  # under inference mode composite ops arrive whole
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        operands = [self.of(leaf) for leaf in filter(_carries, tensors((args, kwargs)))]
+        operands = [(leaf, self.of(leaf)) for leaf in tensors((args, kwargs))]
         result = func(*args, **kwargs)
-        for operand in operands:
+        for _, operand in operands:
             operand.uses += 1
-        origins = _origins(operands)
-        active, producer = any(operand.active for operand in operands), ""
-        if rule is not None and origins:
+        if packet in TABLES or (packet in PICKS and any(trace.active for _, trace in operands[1:])):
+            self.tables |= self.of(args[0]).origins
+        found, positions = None, list[Tensor | None]()
+        if rule is not None:
             multiplied, macs = rule(args, result)
-            active, producer = True, self.count(_origins(map(self.of, multiplied)), macs)
-        elif func.namespace not in PLAIN_NAMESPACES and active:
-            self.count(origins, 0)
+            pairs = [(leaf, self.of(leaf)) for leaf in multiplied]
+            found = self.product(packet, pairs, macs)
+            positions = [rows_of(result, packet, pairs)] if found and len(pairs) == 2 else []
+        elif func.namespace not in PLAIN_NAMESPACES:
+            found = self.product(packet, [pair for pair in operands if carries(pair[0])], 0)
+        if found is None:
+            found = derived(packet, operands)
+            positions = moved(packet, args, kwargs, operands, tensors(result))
         # One written in place starts anew: the uses of what it was are kept in the old trace.
-        for leaf in tensors(result):
-            self.traces[leaf] = TensorTrace(frozenset() if active else origins, active, producer)
+        for leaf, places in zip_longest(tensors(result), positions):
+            known = found if carries(leaf) else TensorTrace(active=found.active)
+            self.traces[leaf] = replace(known, positions=places)
         return result
 
-    def count(self, names: frozenset[str], macs: int) -> str:
-        """Count a product with these parameters; returns the layer that it is in, or ""."""
-        for weight in reversed(self.inside):
-            if weight in names:
-                layer = self.owners[weight]
-                self.macs[layer] += macs
-                self.products[layer] += 1
-                return layer
-        largest = max(names, key=lambda name: (self.sizes[name], name), default="")
-        self.uncovered.update({name: macs if name == largest else 0 for name in names})
-        return ""
+    def product(self, packet: Any, operands: Sequence[Operand], macs: int) -> TensorTrace | None:
+        """Count a product; the trace of its result, or None where no operand is a weight.
+
+        What is multiplied of parameters alone is a parameter, unless a layer is given one as input.
+        """
+        weights = weights_of(packet, operands)
+        origins = union(trace.origins for trace in weights)
+        names = origins or union(trace.sources for trace in weights)
+        if not names:
+            return None
+        grids = {trace.grid for trace in weights}
+        inside = next((weight for weight in reversed(self.inside) if weight in grids), "")
+        layer = self.owners.get(inside, "")
+        pure = all(trace.pure for _, trace in operands)
+        if pure and (not inside or len(weights) == len(operands)):
+            return TensorTrace(origins=union(trace.origins for _, trace in operands))
+        if inside:
+            self.macs[layer] += macs
+            self.products[layer] += 1
+        elif len(weights) == 1 and weights[0].grid:
+            self.outside[self.owners[weights[0].grid]] += macs
+        else:
+            self.uncovered.update(self.counted(names, macs, alone=not origins))
+        return TensorTrace(active=True, sources=names, producer=layer)
+
+    def counted(self, names: frozenset[str], macs: int, *, alone: bool) -> dict[str, int]:
+        """The multiply-accumulates of a product outside the layers, laid at its largest parameter.
+
+        The others get none, or are left out: `alone` is that of a weight that a product made.
+        """
+        rest = names - self.owners.keys() if alone else names
+        largest = max(rest or names, key=lambda name: (self.sizes[name], name))
+        return {largest: macs} | ({} if alone else dict.fromkeys(names - {largest}, 0))
 
     def enter(self, layer: str, args: Any, kwargs: Any) -> None:
         """The forward of a layer begins."""
-        self.inside.extend(self.weights[layer].origins)
+        self.inside.append(self.weights[layer].grid)
 
     def leave(self, layer: str, output: Any) -> None:
         """It ends; of layers that share a weight, the first is credited."""
@@ -242,10 +241,20 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.norms.setdefault(norm, []).append(self.of(tensors((args, kwargs))[0]))
 
 
-def _origins(traces: Iterable[TensorTrace]) -> frozenset[str]:
-    return frozenset[str]().union(*(trace.origins for trace in traces))
+class _Kernels(TorchFunctionMode):
+    """While it lasts, a tracer is told which operand of a linear function is its weight."""
 
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()
+        self.tracer = tracer
 
-def _carries(tensor: Tensor) -> bool:
-    """Whether it holds values that can be multiplied, not indices or masks."""
-    return tensor.is_floating_point() or tensor.is_complex()
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is F.linear:
+            named = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
+            weight = named["weight"].view_as(named["weight"])
+            self.tracer.of(weight).kernel = True
+            return func(named["input"], weight, named.get("bias"))
+        return func(*args, **kwargs)

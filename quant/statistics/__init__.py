@@ -15,7 +15,8 @@ from emqlang.grammar.inputs import INPUTS
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.data.datasets import Dataset
 from emqlang.quant.networks.nested import tensors
-from emqlang.quant.networks.network import Network, listed
+from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.notices import listed
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.statistics import (
     features,

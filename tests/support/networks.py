@@ -23,7 +23,7 @@ def collection_of(
 ) -> Collection:
     """The layers of a network in eval mode, as one forward of the example uses them."""
     forward = forward or Signature.of(net, example).forward
-    return collect(net, trace_layers(net, example, forward), tied)
+    return collect(net, [trace_layers(net, example, forward)], tied)
 
 
 def seeded(network: type[nn.Module], *args: object, seed: int = 0) -> nn.Module:

@@ -83,3 +83,64 @@ def test_the_wrapper_itself_is_left_as_it_was() -> None:
     before = copy.deepcopy(module.state_dict())
     prepare(module, EXAMPLE)
     assert list(before) == list(module.state_dict())
+
+
+class Conv1D(nn.Module):
+    """The linear layer of transformers' GPT-2: its weight lies inputs first."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.nf = nf
+        self.weight, self.bias = nn.Parameter(torch.randn(nx, nf)), nn.Parameter(torch.randn(nf))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = torch.addmm(self.bias, x.view(-1, x.size(-1)), self.weight)
+        return flat.view(*x.size()[:-1], self.nf)
+
+
+class Own(nn.Module):
+    """A linear layer of one's own, outputs first and without a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("...i,oi->...o", x, self.weight)
+
+
+class Bent(nn.Module):
+    """Has the parameters of a linear layer and is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.weight).clamp(-100, 100)
+
+
+def test_a_linear_layer_is_known_by_what_it_does() -> None:
+    net, x = nn.Sequential(Conv1D(6, 4), Bent(), Own()), torch.randn(2, 5, 4)
+    network = prepare(net, x)
+    layers = network.collection.layers
+    assert [(layer.name, layer.type, layer.shape) for layer in layers] == [
+        ("0", "Linear", (6, 4)),
+        ("2", "Linear", (3, 6)),
+    ]
+    assert network.collection.macs == (5 * 24, 5 * 18)
+    assert [entry.name for entry in network.collection.uncovered] == ["1.weight"]
+    torch.testing.assert_close(network.module(x), net(x))
+    assert network.module[0].nf == 6 and type(net[0]) is Conv1D  # type: ignore[index]
+
+
+def test_a_weight_that_another_module_reads_is_not_turned() -> None:
+    """It is multiplied as it lies, in both."""
+    net = nn.Sequential(Conv1D(4, 4), nn.Linear(4, 4))
+    net[1].weight = net[0].weight
+    x = torch.randn(2, 5, 4)
+    network = prepare(net, x)
+    torch.testing.assert_close(network.module(x), net(x))
+    assert network.module[1].weight is network.module[0].weight  # type: ignore[index]
+    assert network.collection.macs == (5 * 16,)
+    assert network.collection.outside == (5 * 16,)

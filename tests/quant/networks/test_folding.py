@@ -82,12 +82,65 @@ def test_a_norm_without_statistics_stays() -> None:
     )
 
 
-def test_a_norm_with_a_forward_of_its_own_stays() -> None:
-    class NormAct(nn.BatchNorm2d):
-        def forward(self, input: Tensor) -> Tensor:
-            return super().forward(input).relu()
+class NormAct(nn.BatchNorm2d):
+    """A batch norm with an activation in its forward, as timm's but without parts."""
 
-    check(nn.Sequential(nn.Conv2d(3, 4, 3), NormAct(4)), torch.randn(2, 3, 6, 6), ())
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).relu()
+
+
+class NormParts(nn.BatchNorm2d):
+    """timm's BatchNormAct2d: a batch norm, then its parts one after another."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), nn.SiLU()
+
+    def forward(self, input: Tensor) -> Tensor:
+        moments = self.running_mean, self.running_var
+        normed = nn.functional.batch_norm(
+            input, *moments, self.weight, self.bias, False, 0, self.eps
+        )
+        result: Tensor = self.act(self.drop(normed))
+        return result
+
+
+class NormResidual(nn.BatchNorm2d):
+    """Reads its input twice."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + input
+
+
+@pytest.mark.parametrize(
+    ("norm", "folded"), [(NormAct, ("1",)), (NormParts, ("1",)), (NormResidual, ())]
+)
+def test_of_a_norm_with_more_in_it_the_rest_stays(
+    norm: type[nn.BatchNorm2d], folded: tuple[str, ...]
+) -> None:
+    check(nn.Sequential(nn.Conv2d(3, 4, 3), norm(4)), torch.randn(2, 3, 6, 6), folded)
+
+
+def test_of_a_folded_norm_with_parts_no_parameter_is_left() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), NormParts(4))
+    ready = prepare(net, torch.randn(2, 3, 6, 6))
+    assert [type(part) for part in ready.module[1]] == [nn.Identity, nn.SiLU]
+    assert sum(parameter.numel() for parameter in ready.module.parameters()) == 4 * 27 + 4
+
+
+def test_of_each_norm_that_stays_the_reason_is_told() -> None:
+    _, ready = prepared(PreActivation)
+    (warning,) = ready.warnings
+    assert warning.message == (
+        "batch norms that were not folded: 'norm1': it is not alone in reading what 'stem' puts "
+        "out; 'norm3': what it reads is not put out by one layer"
+    )
+    _, ready = prepared(Shared)
+    assert "'norm_twice': what it reads is not put out by one layer" in ready.warnings[0].message
+    assert "'norm_b': the weight of 'conv' is used several times" in ready.warnings[0].message
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+    ready = prepare(nn.Sequential(nn.Conv2d(3, 4, 3), norm), torch.randn(2, 3, 6, 6))
+    assert "'1': it has no running statistics" in ready.warnings[0].message
 
 
 def test_a_norm_held_in_two_places_is_replaced_in_both() -> None:

@@ -129,7 +129,7 @@ def test_torch_attention_left_as_it_is_is_reported() -> None:
     assert "encoder.layers.0.self_attn.in_proj_weight" in {
         entry.name for entry in collection.uncovered
     }
-    assert "encoder.layers.0.self_attn.out_proj" in collection.unreached
+    assert collection.unreached == ()  # their weights are read, outside of their forwards
 
 
 @pytest.mark.parametrize("network", [nn.LSTM, nn.GRU, nn.RNN])

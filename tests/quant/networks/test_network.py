@@ -354,6 +354,17 @@ def test_lazy_layers_are_made_of_the_example() -> None:
         nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(2)), torch.randn(1, 3, 5, 5)
     )
     assert [layer.shape for layer in ready.collection.layers] == [(4, 3, 3, 3), (2, 36)]
+    assert [warning.code for warning in ready.warnings] == ["W603"]
+
+
+def test_lazy_layers_have_the_same_weights_whatever_they_are_made_of() -> None:
+    net = nn.Sequential(nn.LazyLinear(5), nn.LazyLinear(2))
+    state = torch.get_rng_state()
+    one, other = (prepare(net, torch.randn(rows, 3)).weights_sha256 for rows in (1, 4))
+    torch.set_rng_state(state)
+    torch.manual_seed(9)
+    assert one == other == prepare(net, torch.randn(2, 3)).weights_sha256
+    assert nn.parameter.is_lazy(net[0].weight)
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,6 +388,81 @@ def test_a_network_that_returns_no_tensor_is_refused() -> None:
 
 def test_the_name_of_a_given_module_is_its_type() -> None:
     assert network.prepare(seeded(Chain), images(Chain)).name == "Chain"
+
+
+class Noise(nn.Module):
+    """A parametrization that draws."""
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + torch.randn_like(weight)
+
+
+class Fails(nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight if weight.sum() == 0 else weight.missing  # type: ignore[attr-defined,no-any-return]
+
+
+def parametrized(part: nn.Module, name: str = "weight") -> nn.Linear:
+    net = nn.Linear(6, 4)
+    nn.utils.parametrize.register_parametrization(net, name, part, unsafe=True)
+    return net
+
+
+def test_a_weight_that_is_drawn_is_drawn_once() -> None:
+    net, x = nn.Sequential(parametrized(Noise())), torch.randn(2, 6)
+    one, other = prepare(net, x), prepare(net, x)
+    assert torch.equal(one.module(x), one.module(x))
+    assert torch.equal(one.module(x), other.module(x))
+
+
+def test_a_parametrization_that_fails_is_named() -> None:
+    net = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 4))
+    nn.init.zeros_(net[1].weight)
+    nn.utils.parametrize.register_parametrization(net[1], "weight", Fails(), unsafe=True)
+    nn.init.ones_(net[1].parametrizations.weight.original)
+    with pytest.raises(EmqError) as caught:
+        prepare(net, torch.randn(2, 6))
+    assert code(caught) == "E308" and "weight of '1'" in message(caught)
+
+
+def test_parametrized_layers_that_share_a_parameter_go_on_sharing_it() -> None:
+    one, two = nn.Linear(6, 6), nn.Linear(6, 6)
+    two.weight = one.weight
+    net, x = nn.Sequential(one, two).eval(), torch.randn(2, 6)
+    for part in net:
+        nn.utils.parametrize.register_parametrization(part, "weight", nn.Tanh(), unsafe=True)
+    two.parametrizations.weight.original = one.parametrizations.weight.original
+    ready = prepare(net, x)
+    torch.testing.assert_close(ready.module(x), net(x))
+    assert [layer.name for layer in ready.collection.layers] == ["0"]
+
+
+def pruned() -> nn.Linear:
+    return nn.utils.prune.l1_unstructured(nn.Linear(6, 4), "weight", 0.5)
+
+
+PARAMETRIZED_BEFORE = {
+    "weight norm": lambda: nn.utils.weight_norm(nn.Linear(6, 4)),
+    "spectral norm": lambda: nn.utils.spectral_norm(nn.Linear(6, 4)),
+    "pruning": pruned,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("trained", [False, True], ids=["new", "after a forward"])
+@pytest.mark.parametrize("name", PARAMETRIZED_BEFORE)
+def test_weights_that_older_hooks_compute_are_layers(name: str, trained: bool) -> None:
+    net, x = nn.Sequential(PARAMETRIZED_BEFORE[name]()), torch.randn(3, 6)
+    if trained:
+        net(x).sum().backward()
+    net.eval()
+    keys = list(net.state_dict())
+    ready = prepare(net, x)
+    torch.testing.assert_close(ready.module(x), net(x))
+    assert list(net.state_dict()) == keys
+    assert [(layer.name, layer.numel) for layer in ready.collection.layers] == [("0", 24)]
+    assert sorted(ready.module.state_dict()) == ["0.bias", "0.weight"]
+    assert not ready.warnings
 
 
 PARAMETRIZED = {
