@@ -211,9 +211,28 @@ class Database:
         """Changes that are committed together or not at all; rows without a digest are given it."""
         with self.refusals(), self._connection:
             yield self._connection
-            for table, digest in self._digests.items():
-                query = f"UPDATE {table} SET digest = {digest} WHERE digest IS NULL"
-                self._connection.execute(query)
+            self._add_digests(self._connection)
+
+    def _add_digests(self, connection: sqlite3.Connection) -> None:
+        for table, digest in self._digests.items():
+            connection.execute(f"UPDATE {table} SET digest = {digest} WHERE digest IS NULL")
+
+    def upgrade(self, script: str, facts: Mapping[str, Any]) -> None:
+        """Brings an older version's file to this one's format: all of it, or nothing.
+
+        script  SQL that adds what is missing; `facts` are added, too, and digests to all rows
+        """
+        facts = {**self.facts, **facts, "format": self.KIND.format}
+        rows = [(n, json.dumps(v)) for n, v in {**facts, "digest": _digest_of_facts(facts)}.items()]
+        for name in ("facts", "_digests", "_key"):  # those of this version, from here on
+            self.__dict__.pop(name, None)
+        self.sealed = True
+        with self.refusals(), self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in filter(str.strip, script.split(";")):
+                connection.execute(statement)
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+            self._add_digests(connection)
 
     @cached_property
     def facts(self) -> dict[str, Any]:

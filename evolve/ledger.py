@@ -75,6 +75,22 @@ CREATE TABLE times (
 """
 
 
+# What version 2 has and version 1 had not. Variants have no step, and only the last count is read.
+_UPGRADE = """
+ALTER TABLE programs ADD COLUMN digest BLOB;
+ALTER TABLE steps ADD COLUMN digest BLOB;
+ALTER TABLE variants ADD COLUMN digest BLOB;
+ALTER TABLE populations ADD COLUMN digest BLOB;
+ALTER TABLE times ADD COLUMN programs INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE times ADD COLUMN variants INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE times ADD COLUMN digest BLOB;
+CREATE INDEX without_digest ON programs (id) WHERE digest IS NULL;
+UPDATE times SET variants = (SELECT count(*) FROM variants),
+    programs = (SELECT count(*) FROM programs WHERE programs.step <= times.step);
+"""
+UNSEALED = "unsealed"  # the fact that says which version without digests a run was begun by
+
+
 @dataclass(frozen=True)
 class Status:
     """Where a run stands after a step, on all islands. `funnel` counts proposals by reason."""
@@ -152,10 +168,18 @@ class Ledger(Database):
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """W610 for a run of an older version, of which nobody can say whether it was edited."""
-        if self.sealed:
+        if self.sealed and UNSEALED not in self.facts:
             return ()
-        message = "the run is of an older version: whether it was edited cannot be told"
+        message = "the run was begun by an older version: whether it was edited cannot be told"
         return (Diagnostic("W610", message, path=str(self.path)),)
+
+    def upgraded(self) -> Ledger:
+        """The run in this version's format, in place: from now on its rows carry digests."""
+        if self.sealed:
+            return self
+        self.upgrade(_UPGRADE, {UNSEALED: self.facts["format"]})
+        self.close()
+        return Ledger(self.path)
 
     def check(self) -> None:
         """Raises E316 if the file is damaged, or anything was edited, removed or added."""

@@ -17,7 +17,7 @@ from emqlang.evolve.history import Programs, front
 from emqlang.evolve.ledger import Ledger, Status
 from emqlang.evolve.search import Budget, Search
 from emqlang.evolve.settings import EvaluationOptions, SearchSettings, paper_settings
-from emqlang.grammar.diagnostics import EXIT_INTERRUPTED, EXIT_OK, error
+from emqlang.grammar.diagnostics import EXIT_INTERRUPTED, EXIT_OK, Diagnostic, error
 from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.grammar.ops import VERSION
 from emqlang.quant.progress import Progress
@@ -136,11 +136,11 @@ def begin(
 
 
 def resume(folder: Path, workers: Workers, progress: Progress | None = None) -> Search:
-    """A run to continue. Raises E301, what its tables raise, and E316, naming what has changed."""
+    """A run to continue. Raises E301, what its tables raise, and E316, naming what has changed.
+
+    An older version's is brought to this one's format.
+    """
     ledger = Ledger(folder)
-    if not ledger.sealed:
-        message = "the run was begun by another version"
-        raise error("E316", message, "begin a new one", path=str(ledger.path))
     facts, source = ledger.facts, TableArena.of(ledger.settings, ledger.options)
     arena = source.open(progress)
     versions = {
@@ -156,7 +156,7 @@ def resume(folder: Path, workers: Workers, progress: Progress | None = None) -> 
     if changed:
         message = f"the run cannot be resumed: {'; '.join(changed)}"
         raise error("E316", message, "begin a new one", path=str(ledger.folder))
-    return Search(ledger, source, workers.run)
+    return Search(ledger.upgraded(), source, workers.run)
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,10 @@ class EvolveResult:
     @property
     def exit_status(self) -> int:
         return EXIT_INTERRUPTED if self.stopped else EXIT_OK
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        return self.ledger.diagnostics
 
 
 def advance(search: Search, budget: Budget, progress: Progress) -> EvolveResult:

@@ -22,7 +22,7 @@ from runs import rows_of
 from small_table import options
 
 from emqlang.cli import run
-from emqlang.evolve.ledger import FILE
+from emqlang.evolve.ledger import FILE, Ledger
 from emqlang.evolve.reasons import MEANINGS, Reason
 from emqlang.grammar.files import load_file
 from emqlang.tasks import evolve
@@ -211,6 +211,35 @@ def test_runs_are_not_written_over_and_not_mixed_up(
     (tmp_path / "bad" / FILE).write_text("no database")
     done = emq("top", str(tmp_path / "bad"))
     assert done.status == 3 and "E316" in done.err
+
+
+def made_old(folder: Path) -> None:
+    """The run as the version before digests wrote it."""
+    with sqlite3.connect(folder / FILE) as connection:
+        connection.execute("DROP INDEX without_digest")
+        for sealed in Ledger.KIND.sealed:
+            connection.execute(f"ALTER TABLE {sealed} DROP COLUMN digest")
+        for column in ("programs", "variants"):
+            connection.execute(f"ALTER TABLE times DROP COLUMN {column}")
+        connection.execute("DELETE FROM facts WHERE name = 'digest'")
+        connection.execute("UPDATE facts SET value = '\"emqlang-run-1\"' WHERE name = 'format'")
+
+
+def test_a_run_without_digests_goes_on_and_keeps_its_warning(
+    emq: Emq, table: Path, tmp_path: Path
+) -> None:
+    folder, whole = tmp_path / "r", tmp_path / "whole"
+    evolved(emq, whole, table, "--steps", "5")
+    evolved(emq, folder, table, "--steps", "3")
+    made_old(folder)
+    assert "W610" in emq("front", str(folder)).err
+    done = emq("evolve", "--resume", str(folder), "--steps", "5")
+    assert done.status == 0 and "W610" in done.err
+    assert rows_of(folder, digests=False) == rows_of(whole, digests=False)
+    assert "W610" in emq("front", str(folder)).err
+    with sqlite3.connect(folder / FILE) as connection:
+        connection.execute("UPDATE programs SET fitness = 0.9999 WHERE id = 3")
+    assert "E316" in emq("front", str(folder)).err
 
 
 def test_a_changed_table_is_refused_by_name(emq: Emq, table: Path, tmp_path: Path) -> None:
