@@ -31,10 +31,10 @@ from emqlang.grammar.diagnostics import Diagnostic, EmqWarning, error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import Budget
 from emqlang.quant.data.datasets import Batch, Dataset, load_data
-from emqlang.quant.data.images import ImageFormat
+from emqlang.quant.data.images import IMAGENET, ImageFormat
 from emqlang.quant.networks.batches import Forward, labels_of, slice_rows
 from emqlang.quant.networks.nested import tensors
-from emqlang.quant.networks.network import Network, load, prepare
+from emqlang.quant.networks.network import Network, load, own_shape, prepare
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization
@@ -340,7 +340,7 @@ def _ready(model: Model, batch: Any, forward: Forward | None) -> Network:
     if isinstance(model, str):
         return load(model)
     if batch is None:
-        shape = getattr(model, "input_shape", (3, 224, 224))
+        shape = own_shape(model) or IMAGENET.shape
         batch = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     rows = slice_rows(batch, 0, RECORDED)
     return prepare(model, rows, signature=Signature.of(model, own=forward))

@@ -70,9 +70,14 @@ def parse_shape(text: str) -> tuple[int, ...]:
     """The shape of an image as users write it, 1x28x28. Raises E403."""
     match = re.fullmatch(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8})*", text.strip())
     shape = tuple(map(int, match[0].split("x"))) if match else ()
-    if not shape or prod(shape) > LARGEST:
+    if not is_shape(shape):
         raise error("E403", f"'{text}' is no shape of an image", "write --input 1x28x28")
     return shape
+
+
+def is_shape(sizes: tuple[int, ...]) -> bool:
+    """Whether an image of these sizes can be: at least one number, and not more than `LARGEST`."""
+    return bool(sizes) and min(sizes) > 0 and prod(sizes) <= LARGEST
 
 
 def read_image(path: Path, images: ImageFormat) -> torch.Tensor:

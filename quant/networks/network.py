@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from operator import index
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error, nearest
 from emqlang.quant.data.datasets import image_shape
-from emqlang.quant.data.images import IMAGENET, parse_shape
+from emqlang.quant.data.images import IMAGENET, is_shape, parse_shape
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt, bare
 from emqlang.quant.networks.batches import Forward, run
@@ -101,7 +102,7 @@ def load(
     if example is not None:
         return prepare(module, example, name=text, weights=label, spec=spec)
     given = parse_shape(input) if input else None
-    shape = given or getattr(module, "input_shape", None) or image_shape(data)
+    shape = given or own_shape(module) or image_shape(data)
     try:
         image = _noise(shape or IMAGENET.shape, seed)
         return prepare(module, image, name=text, weights=label)
@@ -109,6 +110,20 @@ def load(
         if shape:
             raise
         raise _of_a_guess(failure) from failure
+
+
+def own_shape(module: nn.Module) -> tuple[int, ...] | None:
+    """The shape of an image as the module's own `input_shape` says it. Raises E305 for no shape."""
+    with foreign("E305", "reading the network's input_shape"):
+        said = getattr(module, "input_shape", None)
+        try:
+            sizes = None if said is None else tuple(map(index, said))
+        except TypeError:
+            sizes = ()
+        if sizes is None or is_shape(sizes):
+            return sizes
+        message = f"the network's input_shape is {str(said)[:60]!r}, no shape of an image"
+    raise error("E305", message, "let it be such as (1, 28, 28), without the batch")
 
 
 def _of_a_guess(failure: EmqError) -> EmqError:

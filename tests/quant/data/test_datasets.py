@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,18 @@ def test_grey_networks_read_colour_and_colour_networks_read_grey(tmp_path: Path)
 def test_normalising_takes_mean_and_std_out() -> None:
     pixels = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
     assert torch.allclose(TINY.normalise(pixels), torch.full((1, 3, 2, 2), 2.0))
+
+
+def test_a_file_may_have_a_name_that_is_no_text(folder: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(folder) + b"/cat/\xff.png"))
+    try:
+        (folder / "cat" / "b.png").rename(path)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    images, labels = load_data(str(folder), TINY, 2).tensors()
+    assert len(images) == 4 and labels is not None and sorted(labels.tolist()) == [0, 0, 1, 1]
+    path.write_bytes(b"no image")
+    assert refusal(str(folder))[0] == "E304"
 
 
 def test_damaged_deep_and_elongated_images_name_their_file(folder: Path) -> None:

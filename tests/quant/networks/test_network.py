@@ -6,6 +6,7 @@ import hashlib
 import threading
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.models import MODELS
 from emqlang.quant.networks import network, weights
-from emqlang.quant.networks.network import load, prepare
+from emqlang.quant.networks.network import load, own_shape, prepare
 
 SMALL = "resnet18-fmnist"
 
@@ -299,6 +300,36 @@ def test_factories_that_fail(factories: str, name: str, expected: str) -> None:
         load(f"{factories}:{name}")
     assert code(caught) == expected
     assert "\n" not in message(caught)
+
+
+@pytest.mark.parametrize("said", ["abc", 16, (), (-1, 2), (4.0,), (1, 100_000, 100_000)], ids=str)
+def test_an_input_shape_that_is_none_is_refused(said: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    net = nn.Linear(4, 2)\n"
+        f"    net.input_shape = {said!r}\n"
+        "    return net\n"
+    )
+    with pytest.raises(EmqError) as caught:
+        load(f"{tmp_path}/net.py:build")
+    assert code(caught) == "E305" and "no shape of an image" in message(caught)
+
+
+def test_the_input_shape_is_any_sequence_of_sizes_or_none() -> None:
+    class Fails(nn.Linear):
+        @property
+        def input_shape(self) -> Any:
+            raise ValueError("not yet")
+
+    net = nn.Linear(4, 2)
+    assert own_shape(net) is None
+    for said in ((4,), [4], torch.Size([4])):
+        net.input_shape = said  # type: ignore[assignment]
+        assert own_shape(net) == (4,)
+    with pytest.raises(EmqError) as caught:
+        own_shape(Fails(4, 2))
+    assert code(caught) == "E305" and "not yet" in message(caught)
 
 
 def test_pretrained_is_for_built_in_networks(factories: str) -> None:

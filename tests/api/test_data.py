@@ -1,0 +1,89 @@
+"""Batches and outputs in the containers that people use, and data that is spent or written to."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import emqlang as emq
+from emqlang.grammar.diagnostics import EmqError
+
+PROXIES = ["fisher_error", "mean(abs(act))", "orm", "kl", "hess_trace"]
+
+
+@dataclass
+class Output:
+    logits: Tensor
+
+
+class Named(dict[str, Any]):
+    pass
+
+
+class Network(nn.Module):
+    """(x - 0.3) / 0.5 before the layers, out of place or in place on the tensor given."""
+
+    def __init__(self, wrap: Callable[[Tensor], Any] = lambda out: out, *, in_place: bool = False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+        self.wrap, self.in_place = wrap, in_place
+
+    def forward(self, x: Tensor) -> Any:
+        return self.wrap(self.net(x.sub_(0.3).div_(0.5) if self.in_place else (x - 0.3) / 0.5))
+
+
+def tensors() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randn(48, 8, generator=generator)
+    return values, torch.randint(0, 3, (48,), generator=generator)
+
+
+def everything(net: nn.Module, batch: Any, rounding: str = "nearest") -> tuple[Any, ...]:
+    """Scores, bits, integers and figures: all that the API says of a network on some data."""
+    statistics = emq.collect(net, [batch], images=16)
+    scores = [table.scores.tolist() for table in emq.score(PROXIES, statistics)]
+    recipe = emq.assign("fisher_error", statistics, avg_bits=3)
+    quantized = emq.quantize(net, recipe, [batch], rounding=rounding, iterations=5)
+    state = [value.tolist() for value in quantized.module.state_dict().values()]
+    found = emq.evaluate(quantized, [batch], reference=net)
+    return scores, recipe.bits, state, found
+
+
+@pytest.mark.filterwarnings("ignore::emqlang.EmqWarning")
+@pytest.mark.parametrize("wrap", [Output, lambda out: Named(logits=out), lambda out: (out, 0)])
+def test_batches_and_outputs_come_in_any_container(wrap: Callable[[Tensor], Any]) -> None:
+    values, labels = tensors()
+    wanted = everything(Network(), (values, labels))
+    for batch in (UserDict(x=values, labels=labels), Named(x=values, labels=labels)):
+        assert everything(Network(wrap), batch) == wanted
+
+
+@pytest.mark.filterwarnings("ignore::emqlang.EmqWarning")
+@pytest.mark.parametrize("rounding", ["nearest", "adaround", "brecq"])
+def test_a_network_that_writes_to_its_input_is_the_one_that_does_not(rounding: str) -> None:
+    values, labels = tensors()
+    wanted = everything(Network(), (values, labels), rounding)
+    assert everything(Network(in_place=True), (values, labels), rounding) == wanted
+    assert torch.equal(values, tensors()[0]), "what the user gave is left as it was"
+
+
+def test_a_generator_that_is_spent_has_no_batches() -> None:
+    net, batch = nn.Linear(8, 3), tensors()
+    data = (each for each in [batch])
+    recipe = emq.assign("bit_sum", emq.collect(net, data), avg_bits=4)
+    for call in (
+        lambda: emq.quantize(net, recipe, data),
+        lambda: emq.quantize(net, recipe, data, images=8),
+        lambda: emq.collect(net, data),
+        lambda: emq.evaluate(net, data),
+    ):
+        with pytest.raises(EmqError, match="the data has no") as caught:
+            call()
+        assert caught.value.diagnostics[0].code == "E304"
