@@ -162,6 +162,9 @@ CODES: Final = {
         "No image has data or a gradient in these layers, as in an expert that no row reaches or "
         "behind an operation without a gradient: 0 stands there, and it does not mean "
         "that the layer does not matter."),
+    "W616": Code(0, "more is lost than --max-drop",
+        "The bits were chosen by one half of the test images, with a margin, and lose more on the "
+        "other half."),
     "W614": Code(0, "another answer each time",
         "The network's forward draws random numbers, or keeps something from one run to the next. "
         "What it draws from the generators of torch, numpy and Python is the same for the same "

@@ -14,8 +14,9 @@ from emqlang.quant.bits.exact import Floats
 from emqlang.quant.bits.solver import Assignment
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
-from emqlang.quant.ptq.evaluate import Evaluation
+from emqlang.quant.ptq.evaluate import Evaluation, Quality, predict
 from emqlang.quant.ptq.evaluate import evaluate as measure
+from emqlang.quant.ptq.margin import most
 from emqlang.quant.ptq.recipe import Origin, Recipe
 from emqlang.quant.ptq.splits import Splits
 from emqlang.tasks.eval import evaluate
@@ -63,21 +64,35 @@ class Sweep:
 class Trial:
     """One point of the front: what it costs, and what its network loses when quantized.
 
-    drop  of accuracy, or 1 - agreement with float where there are no labels
+    drop     of accuracy; of agreement with float where there are no labels; the relative error of
+             the outputs where there are no classes
+    at_most  the upper end of its interval, on as many images as are reported on
+    enough   whether that is within the mark
     """
 
     cost: int
     assignment: Assignment
     drop: float
+    at_most: float
     enough: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the chosen bits come to on images that they were not chosen by, beside float there."""
+
+    evaluation: Evaluation
+    quality: Quality
 
 
 @dataclass(frozen=True)
 class Walk:
     """The points of a front that were quantized, and the cheapest that loses at most `max_drop`.
 
-    validation  the images that `drop` is measured on; `final` is measured on `reported`
-    chosen      None, as `bits` and `final` are, if even the most expensive bits lose more
+    validation  the half of the images that they were chosen by
+    reported    the other half, which `final` is measured on
+    images      of each of them, how many
+    chosen      None, as `bits` and `final` are, if even the most expensive bits may lose more
     """
 
     front: Front
@@ -85,10 +100,22 @@ class Walk:
     trials: tuple[Trial, ...]
     validation: str
     reported: str
+    images: tuple[int, int]
     chosen: Trial | None
     bits: Bits | None
-    final: Evaluation | None
-    diagnostics: tuple[Diagnostic, ...]
+    final: Outcome | None
+    notices: tuple[Diagnostic, ...]
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Notices, and W616 if the images that were not chosen by lose more than the mark."""
+        final = self.final
+        if final is None or final.quality.drop <= self.max_drop:
+            return self.notices
+        lost = f"{final.quality.drop:.2%} of {final.quality.measure} are lost"
+        message = f"{lost} on the images that are reported on, more than {self.max_drop:.2%}"
+        help = "give more test images, or a smaller --max-drop"
+        return (*self.notices, Diagnostic("W616", message, help=(help,)))
 
     @property
     def recipe(self) -> Recipe | None:
@@ -161,7 +188,11 @@ class Chooser:
         max_drop: float,
         options: QuantizeOptions,
     ) -> Walk:
-        """The cheapest bits that lose at most `max_drop`, a share, of accuracy or agreement."""
+        """The cheapest bits that lose at most `max_drop`, a share, of accuracy or agreement.
+
+        They are chosen by one half of the test images, with a margin for what the other half may
+        lose more, and that half is reported on.
+        """
         _ = self.problem  # E405 comes before any image is looked at, and E304 before any statistic
         given, images = self.options, options.calib_images
         splits = Splits.of(self.network, given.data, given.test, images, given.seed)
@@ -169,28 +200,38 @@ class Chooser:
         validation, reported = splits.halves(given.seed)
         options = replace(options, check=False)
         quantization = Quantization(self.network, validation, options, self.progress)
-        trials = self._bisect(sweep.front, quantization, max_drop)
+        signature = self.network.signature
+        reference = predict(self.network.module, reported.test, signature=signature)
+        counts = quantization.before.images, sum(reference.sizes)
+        trials = self._bisect(sweep.front, quantization, max_drop, counts[1])
         chosen = min((t for t in trials if t.enough), key=lambda t: t.cost, default=None)
         bits = final = None
         if chosen is not None:
-            bits = Bits(sweep.problem, program, chosen.assignment, sweep.data)
+            origin = self.options.origin
+            bits = Bits(sweep.problem, program, chosen.assignment, sweep.data, origin=origin)
             module = quantization.quantize(bits.recipe).module
-            reference, signature = self.network.module, self.network.signature
-            final = measure(module, reported.test, reference=reference, signature=signature)
+            after = measure(module, reported.test, reference=reference, signature=signature)
+            final = Outcome(after, after.quality(reference.evaluate()))
         return Walk(
             sweep.front,
             max_drop,
             tuple(trials),
             validation.test.source,
             reported.test.source,
+            counts,
             chosen,
             bits,
             final,
-            sweep.diagnostics,
+            (*sweep.diagnostics, *splits.warnings),
         )
 
-    def _bisect(self, front: Front, quantization: Quantization, max_drop: float) -> list[Trial]:
-        """The most expensive point first, then bisection by cost, as if accuracy rose with it."""
+    def _bisect(
+        self, front: Front, quantization: Quantization, max_drop: float, others: int
+    ) -> list[Trial]:
+        """The most expensive point first, then bisection by cost, as if accuracy rose with it.
+
+        others  how many images will be reported on, which a point must be good enough for
+        """
         trials: list[Trial] = []
         points = front.points
         steps = 1 + len(points).bit_length()
@@ -198,8 +239,9 @@ class Chooser:
         def enough(index: int) -> bool:
             cost, assignment = points[index]
             after = quantization.run(self.problem.recipe(assignment)).after
-            drop = after.quality(quantization.before).drop
-            trials.append(Trial(cost, assignment, drop, drop <= max_drop))
+            quality = after.quality(quantization.before)
+            at_most = most(after, quality, others)
+            trials.append(Trial(cost, assignment, quality.drop, at_most, at_most <= max_drop))
             self.progress("walk", len(trials), steps)
             return trials[-1].enough
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.solver import Assignment
-from emqlang.tasks.assign import Bits, Sweep, Trial, Walk
+from emqlang.quant.ptq.margin import CONFIDENCE
+from emqlang.tasks.assign import Bits, Outcome, Sweep, Trial, Walk
 from emqlang.tasks.problem import Front, Problem, proxy_of
 from emqlang.views import eval as evaluation
 from emqlang.views import render
@@ -89,53 +90,84 @@ def walk_screen(walk: Walk) -> None:
     if walk.bits is not None:
         bits_screen(walk.bits)
         render.text()
-    render.heading(f"at most {walk.max_drop:.2%} may be lost", f"tried on {walk.validation}")
+    told = f"tried on {walk.images[0]:,} images: {walk.validation}"
+    render.heading(f"at most {walk.max_drop:.2%} may be lost", told)
     render.text()
     columns = [
         Column(_unit(walk.front), "right"),
         Column("score", "right"),
         Column("lost", "right"),
+        Column("at most", "right"),
         Column(""),
     ]
     trials = sorted(walk.trials, key=lambda trial: trial.cost)
     scores = evaluation.numbers(trial.assignment.score for trial in trials)
     costs = [f"{trial.cost / walk.front.budget.per:.4f}" for trial in trials]
     rows = [
-        (cost, score, f"{trial.drop:.2%}", _mark(trial, walk))
+        (cost, score, f"{trial.drop:.2%}", f"{trial.at_most:.2%}", _mark(trial, walk))
         for cost, score, trial in zip(costs, scores, trials, strict=True)
     ]
     render.table(columns, rows)
     render.text()
     if walk.final is None:
-        return render.heading("even the most expensive bits lose more")
-    quality = walk.final.quality(walk.final)
-    render.heading(f"{quality.measure} {quality.value:.2%}", f"on {walk.reported}")
+        return render.heading("even the most expensive bits may lose more", _why_not(walk))
+    quality = walk.final.quality
+    verdict = "within" if quality.drop <= walk.max_drop else "more than"
+    render.heading(
+        f"{quality.measure} {quality.value:.2%}, float {quality.reference:.2%}: "
+        f"{quality.drop:.2%} lost, {verdict} {walk.max_drop:.2%}",
+        f"on {walk.images[1]:,} other images: {walk.reported}",
+    )
+
+
+def _why_not(walk: Walk) -> str:
+    """Whether it is the bits that lose too much, or the images that are too few to tell."""
+    (dearest,) = [trial for trial in walk.trials if trial.cost == max(t.cost for t in walk.trials)]
+    if dearest.drop > walk.max_drop:
+        return ""
+    return f"so few images cannot tell {dearest.drop:.2%} from {dearest.at_most:.2%}: give more"
 
 
 def walk_record(walk: Walk) -> dict[str, Any]:
-    final = walk.final
     return {
         "schema": "emqlang.walk/1",
         "max_drop": walk.max_drop,
+        "confidence": CONFIDENCE,
         "validation": walk.validation,
+        "images": walk.images[0],
         "tried": [
             {
                 "cost": trial.cost,
                 "score": trial.assignment.score,
                 "drop": trial.drop,
+                "at_most": trial.at_most,
                 "enough": trial.enough,
             }
             for trial in walk.trials
         ],
         "best": walk.bits and _bits_record(walk.bits),
-        "final": final
-        and {"data": walk.reported, "accuracy": final.accuracy, "agreement": final.agreement},
+        "final": walk.final and _final_record(walk, walk.final),
+    }
+
+
+def _final_record(walk: Walk, final: Outcome) -> dict[str, Any]:
+    quality = final.quality
+    return {
+        "data": walk.reported,
+        "images": walk.images[1],
+        "measure": quality.measure,
+        "float": quality.reference,
+        "quantized": quality.value,
+        "drop": quality.drop,
+        "within": quality.drop <= walk.max_drop,
+        "accuracy": final.evaluation.accuracy,
+        "agreement": final.evaluation.agreement,
     }
 
 
 def walk_table(walk: Walk) -> Csv:
-    rows = ((t.cost, t.assignment.score, t.drop, t.enough) for t in walk.trials)
-    return ["cost", "score", "drop", "enough"], rows
+    rows = ((t.cost, t.assignment.score, t.drop, t.at_most, t.enough) for t in walk.trials)
+    return ["cost", "score", "drop", "at_most", "enough"], rows
 
 
 VIEWS: Final = {

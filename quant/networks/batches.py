@@ -80,6 +80,12 @@ def held(batches: Iterable[Any]) -> list[Any]:
     return [mapped(torch.clone, batch) for batch in batches]
 
 
+def rows_at(batch: Any, places: Tensor) -> Any:
+    """The rows of a batch at these places; what does not have a row per image stays whole."""
+    size = rows(batch)
+    return mapped(lambda leaf: leaf[places] if _has_rows(leaf, size) else leaf, batch)
+
+
 def take(data: Iterable[Any], images: int | None) -> list[Any]:
     """The first rows of the data as batches, everything if None. Raises E304 if there are fewer."""
     batches = held(_first(data, images))

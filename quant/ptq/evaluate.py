@@ -20,9 +20,11 @@ from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.networks.answers import IGNORED, Answer, answer
 from emqlang.quant.networks.batches import labels_of, pass_through, rows
 from emqlang.quant.networks.signature import Signature
+from emqlang.quant.ptq.errors import Errors
 from emqlang.quant.user_code import foreign, load_function
 
 Metric = Callable[[Any, Any], float]  # of the network's outputs and the batch: the batch's mean
+FIDELITY = "fidelity"  # 1 - the relative error of the outputs
 CROSS_ENTROPY, SQUARED_ERROR = "cross entropy", "mean squared error"
 
 
@@ -59,7 +61,8 @@ class Evaluation:
                     is one output
     metric          mean over images of the caller's own metric
     drops           of each image, the share of its right predictions, or without labels of the
-                    float network's, that was lost (1) or won (-1) (images,)
+                    float network's, that was lost (1) or won (-1) (images,); without classes its
+                    part in the relative error, to first order. The mean is the drop of `quality`
     """
 
     images: int
@@ -110,7 +113,7 @@ class Evaluation:
         if self.agreement is not None:
             return Quality("agreement with float", self.agreement, 1 - self.agreement, error)
         if self.relative_error is not None:
-            return Quality("fidelity", 1 - self.relative_error, self.relative_error, 0.0)
+            return Quality(FIDELITY, 1 - self.relative_error, self.relative_error, 0.0)
         raise incomparable()
 
 
@@ -262,8 +265,8 @@ class _Tally:
         self.ignored = False  # whether there are labels, of which none counts
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
-        self.energies: dict[int, list[float]] = {}  # output -> of the errors, and of float
-        self.scores_alike = self.outputs_alike = True  # in shape with the reference's
+        self.scores_alike = True  # in shape with the reference's
+        self.errors = Errors()
         self.drops: list[Tensor] = []
 
     def add(self, name: str, total: float | Tensor, count: int) -> None:
@@ -290,13 +293,13 @@ class _Tally:
         if expected is None:
             return
         if expected.scores.shape != said.scores.shape:
-            self.scores_alike = self.outputs_alike = False
+            self.scores_alike = self.errors.alike = False
             return
         if said.has_classes:
             self._add_agreement(said, expected.scores.to(said.scores.device))
             self._add_drops(said, expected.scores.to(said.scores.device))
         if said.others or said.labels is None or not said.has_classes:
-            self._add_errors([said.scores, *said.others], [expected.scores, *expected.others])
+            self.errors.add([said.scores, *said.others], [expected.scores, *expected.others])
 
     def _add_labelled(self, said: Answer) -> None:
         labels, scores = said.labels, said.scores
@@ -332,18 +335,6 @@ class _Tally:
         shares = lost.reshape(len(lost), -1).sum(1) / counts.clamp(min=1)
         self.drops.append(shares.cpu())
 
-    def _add_errors(self, found: list[Tensor], wanted: list[Tensor]) -> None:
-        self.outputs_alike &= [part.shape for part in found] == [part.shape for part in wanted]
-        if not self.outputs_alike:
-            return
-        for place, (own, exact) in enumerate(zip(found, wanted, strict=True)):
-            exact = exact.to(own.device).double()
-            there = exact.isfinite()  # masks hold infinities
-            noise = float((own.double() - exact)[there].square().sum())
-            sums = self.energies.setdefault(place, [0.0, 0.0])
-            sums[0] += noise if noise < inf else inf
-            sums[1] += float(exact[there].square().sum())
-
     def evaluation(self) -> Evaluation:
         names = "accuracy", "loss", "agreement", "kl", "metric"
         means = {name: self.mean(name) for name in names}
@@ -356,17 +347,14 @@ class _Tally:
             self.images,
             max(counts, default=self.images),
             **means,
-            relative_error=self._relative_error(),
+            relative_error=self.errors.relative(),
             loss_name=None if means["loss"] is None else self.loss_name,
             metric_name=None if means["metric"] is None else self.metric_name,
-            drops=torch.cat(self.drops) if self.drops and self.scores_alike else None,
+            drops=self._shares(),
         )
 
-    def _relative_error(self) -> float | None:
-        if not self.outputs_alike or not self.energies:
-            return None
-        ratios = [
-            0.0 if not noise else inf if not energy else (noise / energy) ** 0.5
-            for noise, energy in self.energies.values()
-        ]
-        return max(ratios)
+    def _shares(self) -> Tensor | None:
+        """What each row has in the drop; None where the rows cannot be told."""
+        if not self.drops:
+            return self.errors.shares()
+        return torch.cat(self.drops) if self.scores_alike else None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
 
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.quant.data.datasets import SHIPPED, Dataset, Split, load_data
 from emqlang.quant.data.images import ImageFormat
+from emqlang.quant.networks.batches import rows, rows_at
 from emqlang.quant.networks.network import Network
 
 
@@ -30,14 +35,15 @@ class Splits:
         return cls(calibration, test_images(network, data, test, seed))
 
     def halves(self, seed: int) -> tuple[Splits, Splits]:
-        """The shipped test images in two: one half to choose by, one to report on.
-
-        Test images of your own stay whole.
-        """
-        if self.test.name != SHIPPED:
-            return self, self
-        first, second = self.test.halves(seed)
-        return replace(self, test=first), replace(self, test=second)
+        """The test images in two: one half to choose by, one to report on."""
+        if self.test.name == SHIPPED:
+            first, second = self.test.halves(seed)
+        else:
+            first, second = (_half(self.test, seed, place) for place in (0, 1))
+        return (
+            replace(self, test=replace(first, source=f"first half, {first.source}")),
+            replace(self, test=replace(second, source=f"second half, {second.source}")),
+        )
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
@@ -53,6 +59,27 @@ class Splits:
 def test_images(network: Network, data: str | None, test: str | None, seed: int) -> Dataset:
     """The images to test on, as `Splits.of` finds them; `data` is read if there is no `test`."""
     return _named(network, test or _given(network, data, "--data or --test"), "test", seed)
+
+
+def _half(data: Dataset, seed: int, place: int) -> Dataset:
+    """Half of the images of every batch, drawn at random; whoever streams them need not hold them.
+
+    place  which half: 0, or 1 for the images that are not in it
+    """
+
+    def stream() -> Iterator[Any]:
+        generator = torch.Generator().manual_seed(seed)
+        odd = 0  # images of batches of odd sizes that the first half has had more
+        for batch in data.batches():
+            size = rows(batch)
+            middle = (size + 1 - odd) // 2
+            odd ^= size % 2
+            order = torch.randperm(size, generator=generator)
+            kept = order[middle:] if place else order[:middle]
+            if len(kept):
+                yield rows_at(batch, kept.sort().values)
+
+    return replace(data, source=f"drawn from {data.source}", count=None, stream=stream)
 
 
 def _given(network: Network, data: str | None, options: str) -> str:

@@ -137,22 +137,48 @@ def test_latency_comes_from_a_table(emq: Emq, tmp_path: Path) -> None:
     )
 
 
-def test_max_drop_reports_every_point_it_tried(emq: Emq, quick: Quick) -> None:
+def test_max_drop_chooses_by_one_half_and_reports_on_the_other(emq: Emq, quick: Quick) -> None:
     images = [option for option in quick if option != "--no-check"]
-    found = assigned(emq, FREE, "--max-drop", "2%", "--fix", "layer[1-3].*=4", *images)
-    tried = found["tried"]
+    words = ("assign", FREE, "--max-drop", "6%", "--fix", "layer[1-3].*=4", *images)
+    found = json.loads(emq(*words, "--json").out)
+    tried, final = found["tried"], found["final"]
     assert found["best"]["achieved"]["size"] == min(
         point["cost"] for point in tried if point["enough"]
     )
-    assert all((point["drop"] <= 0.02) is point["enough"] for point in tried) and len(tried) >= 3
-    assert "own.py:few" in found["validation"] and found["final"]["accuracy"] > 0.85
+    assert all((point["at_most"] <= 0.06) is point["enough"] for point in tried) and len(tried) >= 3
+    assert all(point["drop"] < point["at_most"] for point in tried) and found["confidence"] == 0.95
+    assert "own.py:few" in found["validation"] and "own.py:few" in final["data"]
+    assert found["validation"] != final["data"] and found["images"] == final["images"] == 200
+    assert final["measure"] == "accuracy" and final["quantized"] == final["accuracy"] > 0.8
+    assert final["drop"] == pytest.approx(final["float"] - final["quantized"])
+    assert final["within"] is (final["drop"] <= 0.06)
+    shown = " ".join(emq(*words).out.split())
+    assert f"float {final['float']:.2%}: {final['drop']:.2%} lost" in shown
+    assert "first half" in shown and "second half" in shown and "at most" in shown
 
 
 def test_max_drop_that_cannot_be_had(emq: Emq) -> None:
     """The shipped test images in two halves: one to choose by, one to report on."""
     found = assigned(emq, FREE, "--max-drop", "0%", "--bits", "2", "--calib-images", "64", status=1)
-    assert "5,000 of" in found["validation"]
-    assert found["best"] is None and len(found["tried"]) == 1
+    assert "first half, 5,000 of" in found["validation"]
+    assert found["best"] is None and found["final"] is None and len(found["tried"]) == 1
+
+
+def test_few_images_say_that_they_cannot_tell(emq: Emq, quick: Quick) -> None:
+    images = [option for option in quick if option != "--no-check"]
+    done = emq("assign", FREE, "--max-drop", "0.5%", "--bits", "8", *images)
+    assert done.status == 1 and "so few images cannot tell" in done.out
+
+
+def test_a_mark_that_the_other_half_misses_is_warned_of(
+    emq: Emq, quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the margin, and by images on which nothing is lost, anything is chosen."""
+    monkeypatch.setattr("emqlang.tasks.assign.most", lambda *_: 0.0)
+    images = [option for option in quick if option != "--no-check"]
+    done = emq("assign", FREE, "--max-drop", "1%", "--bits", "2", *images, "--json")
+    final = json.loads(done.out)["final"]
+    assert final["drop"] > 0.01 and final["within"] is False and "W616" in done.err
 
 
 @pytest.mark.parametrize(
