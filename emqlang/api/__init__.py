@@ -229,7 +229,9 @@ def quantize(
         network = _ready(model, arguments.first(data), forward)
     recipe, unlike = believed(recipe, network, guarded=made)
     _warn((*network.warnings, *unlike))
-    return quantization.quantize(network, recipe, data, how, progress=progress)
+    quantized = quantization.quantize(network, recipe, data, how, progress=progress)
+    _warn(quantized.diagnostics)
+    return quantized
 
 
 def evaluate(
@@ -242,8 +244,9 @@ def evaluate(
 ) -> evaluation.Evaluation:
     """Accuracy and loss where there are labels, and agreement and KL with `reference` if given.
 
-    `metric(outputs, batch)`, if given, is averaged over batches. Raises E303 where there is nothing
-    to compare with, E304, E305, E308, E312.
+    Of outputs that are no scores of classes: the mean squared error, and the relative error.
+    `metric(outputs, batch)`, if given, is averaged over images; labels then need fit nothing else.
+    Raises E303 where there is nothing to compare with, E304, E305, E308, E312.
     """
     data = arguments.batches(data)
     arguments.check(metric=metric, forward=forward)

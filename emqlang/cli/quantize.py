@@ -159,6 +159,7 @@ def command(
         assert recipe is not None
         render.diagnostics(dict.fromkeys((*warnings, *splits.warnings)))
         recipe = replace(recipe, origin=workbench.origin)
-        return Quantization(network, splits, quantization, progress).run(
-            recipe, out, estimate, render.note
-        )
+        job = Quantization(network, splits, quantization, progress)
+        comparison = job.run(recipe, out, estimate, render.note)
+        render.diagnostics(dict.fromkeys(comparison.quantized.diagnostics))
+        return comparison

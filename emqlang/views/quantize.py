@@ -61,11 +61,14 @@ VIEWS: Final = {Comparison: View(screen, record)}
 
 def _cells(row: LayerReport) -> tuple[str, ...]:
     widths = [str(bits) if bits else "float" for bits in (row.weight_bits, row.input_bits)]
-    ratios = [
-        f"{ratio:.1f} dB" if isfinite(ratio) else "exact"
-        for ratio in (row.weight_sqnr, row.output_sqnr)
-    ]
+    ratios = [_ratio(row.weight_sqnr), _ratio(row.output_sqnr)]
     return (row.name, *widths, *ratios, str(row.distinct))
+
+
+def _ratio(ratio: float | None) -> str:
+    if ratio is None:
+        return "not available"  # float and quantized gave the layer other rows
+    return f"{ratio:.1f} dB" if isfinite(ratio) else "exact"
 
 
 def _procedure(recipe: Recipe) -> str:

@@ -14,7 +14,7 @@ causal   Labels that are the network's own token ids belong to a language model,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,6 +56,11 @@ class Answer:
         """Which labels count: all but IGNORED."""
         assert self.labels is not None
         return self.labels != IGNORED
+
+    def copied(self) -> Answer:
+        """The same, of tensors of its own."""
+        others = tuple(other.clone() for other in self.others)
+        return replace(self, scores=self.scores.clone(), others=others)
 
     def losses(self) -> Tensor:
         """The loss of each row (rows,): the mean cross entropy of its labels; without classes, the

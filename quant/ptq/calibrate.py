@@ -66,13 +66,24 @@ def calibrate(
     forward: Forward,
     observers: Mapping[str, str],
     seed: int,
+    original: nn.Module | None = None,
 ) -> dict[str, ActivationGrid]:
     """The quantizer of every site, by its name; `observers` says for each how the range is found.
 
     The range always contains 0, and a tensor that is one constant is represented exactly.
+
+    original  the float network, whose rows stand in at sites where this one is given none; a site
+              that neither gives any has no quantizer
     """
     seen = observe(module, layers, sites, batches, forward, seed)
-    return {site.name: _grid(seen[site.name], site.bits, observers[site.name]) for site in sites}
+    idle = [site for site in sites if not seen[site.name].parts]
+    if idle and original is not None:
+        seen |= observe(original, layers, idle, batches, forward, seed)
+    return {
+        site.name: _grid(seen[site.name], site.bits, observers[site.name])
+        for site in sites
+        if seen[site.name].parts
+    }
 
 
 def _grid(seen: Observed, bits: int, observer: str) -> ActivationGrid:

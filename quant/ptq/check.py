@@ -15,7 +15,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from emqlang.quant.networks.batches import held, pass_through, rows, slice_rows, take
+from emqlang.quant.networks.batches import chunks, held, pass_through, rows, take
 from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress, silent
@@ -152,7 +152,10 @@ class _Trials:
     def _cause(self, name: str) -> str:
         if norm := self._unfolded_after(name):
             return f"the batch norm '{norm}' behind it is not folded"
-        inputs, external = self._inputs(name)
+        found = self._inputs(name)
+        if found is None:
+            return "no calibration image reaches it"
+        inputs, external = found
         largest = float(inputs.abs().max())
         if external and largest > FAR:
             reaches = f"the network's input reaches {largest:.3g}"
@@ -175,13 +178,19 @@ class _Trials:
                 break
         return ""
 
-    def _inputs(self, name: str) -> tuple[Tensor, bool]:
-        """What the layer is given in float, and whether that is the network's own input."""
+    def _inputs(self, name: str) -> tuple[Tensor, bool] | None:
+        """What the layer is given in float, and whether that is the network's own input.
+
+        None where no calibration row reaches it.
+        """
         module, layers = self.network.module, self.network.collection.layers
-        batch = slice_rows(self.calibration[0], 0, LOOKED_AT)
-        inputs: list[Tensor] = []
         parts = readers(module, [layer for layer in layers if layer.name == name])
-        with torch.no_grad(), reading(parts, lambda _, tensor: inputs.append(tensor.clone())):
-            pass_through(module, batch, self.forward)
-        (site,) = find_sites(module, layers, batch, self.forward, {name: 8})
-        return inputs[0].float(), site.external
+        inputs: list[Tensor] = []
+        for batch in chunks(self.calibration, LOOKED_AT):
+            with torch.no_grad(), reading(parts, lambda _, tensor: inputs.append(tensor.clone())):
+                pass_through(module, batch, self.forward)
+            for tensor in inputs:
+                if tensor.numel():
+                    (site,) = find_sites(module, layers, batch, self.forward, {name: 8})
+                    return tensor.float(), site.external
+        return None

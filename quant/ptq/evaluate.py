@@ -167,8 +167,9 @@ def predict(
     for batch in data:
         outputs = pass_through(module, batch, signature.forward)
         sizes.append(rows(batch))
+        said = _said(outputs, batch, signature, metric)
+        answers.append(said if said is None or metric is None else said.copied())
         tally.measure(metric, outputs, batch)
-        answers.append(_said(outputs, batch, signature, metric))
     if not sizes:
         raise error("E304", "the data has no images")
     return Reference(tuple(sizes), tuple(answers), tally.mean("metric"), tally.metric_name)
@@ -196,17 +197,17 @@ def evaluate(
     for batch, kept in _paired(data, reference):
         outputs, size = pass_through(module, batch, signature.forward), rows(batch)
         tally.images += size
-        tally.measure(metric, outputs, batch)
         said = _said(outputs, batch, signature, metric)
         expected = kept
         if isinstance(reference, nn.Module):
-            outputs = pass_through(reference, batch, signature.forward)
-            expected = _said(outputs, batch, signature, metric)
+            wanted = pass_through(reference, batch, signature.forward)
+            expected = _said(wanted, batch, signature, metric)
         if said is not None and (said.labels is not None or expected is not None):
             tally.compare(said, expected)
         elif metric is None:
             message = "the data has no labels, and there is nothing to compare with"
             raise error("E303", message, "give labels, or the float network")
+        tally.measure(metric, outputs, batch)
     if not tally.images:
         raise error("E304", "the data has no images")
     found = tally.evaluation()
@@ -239,6 +240,8 @@ def _paired(
         if size != rows(batch):
             raise error("E304", "the reference was made from other batches than these")
         yield batch, expected
+    if next(left, None) is not None:
+        raise error("E304", "the reference was made from more batches than these")
 
 
 def _said(outputs: Any, batch: Any, signature: Signature, metric: Metric | None) -> Answer | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ class LayerReport:
     """One layer of a quantized network; bits are None where it stays in floating point.
 
     weight_sqnr  signal to quantization noise of the weight, in dB; infinite where it is exact
-    output_sqnr  of the layer's output in the quantized network, against the float one
+    output_sqnr  of the layer's output in the quantized network, against the float one; None where
+                 the two give it other rows, or none
     distinct     most different values of the weight in one output channel: at most 2 ** weight_bits
     """
 
@@ -30,7 +31,7 @@ class LayerReport:
     weight_bits: int | None
     input_bits: int | None
     weight_sqnr: float
-    output_sqnr: float
+    output_sqnr: float | None
     distinct: int
 
 
@@ -41,8 +42,12 @@ def compare_layers(
     recipe: Recipe,
     batch: Any,
     forward: Forward,
+    routed: Container[str] = (),
 ) -> tuple[LayerReport, ...]:
-    """One row for every layer, from one batch through both networks."""
+    """One row for every layer, from one batch through both networks.
+
+    routed  layers whose rows may be others in the two
+    """
     exact, rounded = (outputs(side, layers, batch, forward) for side in (original, quantized))
     reports = []
     for layer in layers:
@@ -54,21 +59,31 @@ def compare_layers(
             weight_bits=None if entry.weight is None else entry.weight.num_bits,
             input_bits=None if entry.input is None else entry.input.num_bits,
             weight_sqnr=sqnr(layer.weight.detach(), weight),
-            output_sqnr=sqnr(exact[name], rounded[name]),
+            output_sqnr=None if name in routed else _sqnr(exact[name], rounded[name]),
             distinct=distinct_values(layer.rows(weight)),
         )
         reports.append(report)
     return tuple(reports)
 
 
+def _sqnr(exact: Sequence[Tensor], rounded: Sequence[Tensor]) -> float | None:
+    """Of the last call's output; None where calls or rows differ."""
+    shapes, others = ([tensor.shape for tensor in calls] for calls in (exact, rounded))
+    if shapes != others or not exact or not exact[-1].numel():
+        return None
+    return sqnr(exact[-1], rounded[-1])
+
+
 def outputs(
     module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward
-) -> dict[str, Tensor]:
-    """What every layer returns for a batch, the last time that it is called."""
-    seen: dict[str, Tensor] = {}
+) -> dict[str, list[Tensor]]:
+    """What every layer returns for a batch, call by call; of the shapes alone but the last."""
+    seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
 
     def keep(name: str, output: Any) -> None:
-        seen[name] = tensors(output)[0].clone()  # what follows may work in place
+        calls = seen[name]
+        calls[-1:] = [torch.empty(call.shape, device="meta") for call in calls[-1:]]
+        calls.append(tensors(output)[0].clone())  # what follows may work in place
 
     modules = [(layer.name, module.get_submodule(layer.name)) for layer in layers]
     with torch.no_grad(), listening(modules, on_output=keep):

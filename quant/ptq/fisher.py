@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
-from emqlang.quant.networks.answers import class_axis, logits_of
-from emqlang.quant.networks.batches import Forward, backward, pass_through
+from emqlang.grammar.diagnostics import error
+from emqlang.quant.networks.answers import Answer, answer
+from emqlang.quant.networks.batches import Forward, backward, pass_through, rows
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.ptq.units import Unit
@@ -19,10 +20,11 @@ from emqlang.quant.ptq.units import Unit
 def output_gradients(
     original: nn.Module, quantized: nn.Module, unit: Unit, batches: Sequence[Any], forward: Forward
 ) -> list[Tensor]:
-    """Squared gradients of the KL divergence of quantized from float answers: BRECQ's diagonal.
+    """Squared gradients of the distance of quantized from float answers: BRECQ's diagonal.
 
-    They are with respect to each of the unit's outputs, for all batches and calls in order, divided
-    by their common mean.
+    The distance is the KL divergence; without classes, half the squared error. The gradients are
+    with respect to each of the unit's outputs, for all batches and calls in order, divided by their
+    common mean. Raises E308 where the answer has none.
     """
     part = quantized.get_submodule(unit.name)
     squares: list[Tensor] = []
@@ -34,17 +36,28 @@ def output_gradients(
             return _plus(output, seen[-1])
 
         with torch.no_grad():
-            logits = logits_of(pass_through(original, batch, forward))
-            axis = -1 if (axis := class_axis(logits)) is None else axis
-            wanted = logits.log_softmax(axis)
+            wanted = answer(pass_through(original, batch, forward), rows(batch))
         with torch.enable_grad(), listening([(unit.name, part)], on_output=add_zeros):
-            answer = logits_of(pass_through(quantized, batch, forward)).log_softmax(axis)
-            loss = kl_div(answer, wanted, reduction="sum", log_target=True)
+            loss = _distance(answer(pass_through(quantized, batch, forward), rows(batch)), wanted)
+        if not loss.requires_grad:
+            message = "the network's output has no gradient"
+            raise error("E308", message, "leave out no_grad and detach, or --fisher")
         with backward():
             slopes = torch.autograd.grad(loss, seen, materialize_grads=True)
-        squares += [slope.square() for slope in slopes]
+        squares += [slope.float().square() for slope in slopes]
     mean = sum(float(square.mean()) for square in squares) / len(squares)
     return [square / mean if mean else torch.ones_like(square) for square in squares]
+
+
+def _distance(found: Answer, wanted: Answer) -> Tensor:
+    """Summed over rows. Raises E308 where the answers' shapes differ."""
+    if found.scores.shape != wanted.scores.shape:
+        message = "the quantized network's outputs have other shapes than the float network's"
+        raise error("E308", message, "leave --fisher out")
+    if not wanted.has_classes:
+        return (found.scores - wanted.scores).square().sum() / 2
+    scores, others = (said.scores.log_softmax(-1) for said in (found, wanted))
+    return kl_div(scores, others, reduction="sum", log_target=True)
 
 
 def _plus(output: Any, zeros: Tensor) -> Any:

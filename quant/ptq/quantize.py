@@ -9,15 +9,16 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
-from emqlang.grammar.diagnostics import error, nearest
+from emqlang.grammar.diagnostics import Diagnostic, error, nearest
 from emqlang.quant.networks.batches import Forward, chunks, join, slice_rows, take
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.bias import correct_biases
 from emqlang.quant.ptq.calibrate import calibrate
-from emqlang.quant.ptq.fidelity import compare_layers, outputs
+from emqlang.quant.ptq.fidelity import compare_layers
 from emqlang.quant.ptq.grids import ActivationGrid, Grid, WeightQuantizer
 from emqlang.quant.ptq.quantized import Quantized, QuantizedWeight, blank, identity, install
+from emqlang.quant.ptq.reach import Reach, reach
 from emqlang.quant.ptq.recipe import ROUNDINGS, LayerRecipe, Procedure, Recipe, check_fits
 from emqlang.quant.ptq.rounding import (
     BATCH,
@@ -33,8 +34,8 @@ from emqlang.quant.ptq.sites import Site, attach, find_sites
 from emqlang.quant.ptq.units import find_units
 
 NEAREST = Procedure()
-EXAMPLES = 8  # images of the forward that shows which layers read the same tensor
 COMPARED = 64  # images by which layers are compared with float
+SHOWN = 5  # layers named in one warning
 MEANS = 256  # images whose mean outputs correct the biases
 
 
@@ -58,17 +59,16 @@ def quantize(
     data      batches, of which labels are not used
     finished  what an interrupted run has rounded already; new units join it
     progress  hears how far learned rounding is, first with an estimate of the whole time
-    Raises E304 for too few images, and where they do not run every layer; E308 and E312 for a
-    network that fails, E311 for another network's recipe, E403 for an unknown rounding.
+    A layer that no image reaches is rounded to the nearest, and its input stays in float: W615.
+    Raises E304 for too few images; E308 and E312 for a network that fails, E311 for another
+    network's recipe, E403 for an unknown rounding.
     """
     _check_rounding(procedure)
     layers, forward = network.collection.layers, network.forward
     check_fits(recipe, identity(network), [layer.name for layer in layers])
     batches = take(data, procedure.images)
     original, module = blank(network), blank(network)
-    example = slice_rows(batches[0], 0, EXAMPLES)
-    _check_reached(original, layers, example, forward)
-
+    reached = reach(original, layers, batches, forward)
     grids = _grids(layers, recipe)
     rounded = {layer.name: layer for layer in layers if layer.name in grids}
     codes: Codes = {
@@ -79,25 +79,26 @@ def quantize(
         install(module, layer, grids[name].values(codes[name]))
     if procedure.learned:
         blocks = procedure.rounding == "brecq"
-        units = find_units(original, list(rounded.values()), example, forward, blocks=blocks)
-        small, seed = chunks(batches, BATCH), recipe.seed
+        left = [layer for layer in rounded.values() if layer.name not in reached.unreached]
+        units = find_units(original, left, reached.examples, forward, blocks=blocks)
+        small, seed, routed = chunks(batches, BATCH), recipe.seed, reached.routed
         job = Reconstruction(
-            original, module, rounded, grids, small, forward, procedure, seed, schedule
+            original, module, rounded, grids, small, forward, procedure, seed, schedule, routed
         )
-        codes = job.run(units, finished or Finished(), progress)
+        codes = {**codes, **job.run(units, finished or Finished(), progress)}
 
-    sites, inputs = _inputs(original, module, layers, recipe, batches, forward)
+    sites, inputs = _inputs(original, module, layers, recipe, batches, reached, forward)
     attach(module, layers, sites, inputs)
     if procedure.bias_correction:
-        correct_biases(original, module, layers, join(batches, MEANS), forward)
+        once = [layer for layer in layers if layer.name not in reached.routed]
+        correct_biases(original, module, once, join(batches, MEANS), forward)
 
     written = _written(recipe, sites, procedure)
     compared = slice_rows(batches[0], 0, COMPARED)
-    report = compare_layers(original, module, layers, written, compared, forward)
+    report = compare_layers(original, module, layers, written, compared, forward, reached.routed)
     weights = {name: QuantizedWeight(code, grids[name]) for name, code in codes.items()}
-    return Quantized(
-        module, written, weights, [(site, inputs[site.name]) for site in sites], report
-    )
+    placed = [(site, inputs[site.name]) for site in sites]
+    return Quantized(module, written, weights, placed, report, _warnings(recipe, written, reached))
 
 
 def _check_rounding(procedure: Procedure) -> None:
@@ -105,20 +106,6 @@ def _check_rounding(procedure: Procedure) -> None:
     if (rounding := procedure.rounding) not in ROUNDINGS:
         help = (*nearest(rounding, ROUNDINGS), f"one of {', '.join(ROUNDINGS)}")
         raise error("E403", f"rounding '{rounding}' is unknown", *help)
-
-
-def _check_reached(
-    module: nn.Module, layers: Sequence[Layer], example: Any, forward: Forward
-) -> None:
-    """Raises E304 if the first images do not run every layer."""
-    reached = outputs(module, layers, example, forward)
-    if missing := [layer.name for layer in layers if layer.name not in reached]:
-        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise error(
-            "E304",
-            f"the first {EXAMPLES} calibration images do not run layer '{missing[0]}'{others}",
-            "put images that reach every layer first",
-        )
 
 
 def _grids(layers: Sequence[Layer], recipe: Recipe) -> dict[str, Grid]:
@@ -137,24 +124,51 @@ def _inputs(
     layers: Sequence[Layer],
     recipe: Recipe,
     batches: Sequence[Any],
+    reached: Reach,
     forward: Forward,
-) -> tuple[tuple[Site, ...], dict[str, ActivationGrid]]:
+) -> tuple[list[Site], dict[str, ActivationGrid]]:
     """Activation quantizers and their places, calibrated with the weights quantized already."""
     schemes = {layer.name: recipe.layers[layer.name].input for layer in layers}
     bits = {name: None if scheme is None else scheme.num_bits for name, scheme in schemes.items()}
-    sites = find_sites(original, layers, slice_rows(batches[0], 0, EXAMPLES), forward, bits)
+    sites: list[Site] = []
+    for example in reached.examples:
+        placed = {name for site in sites for name in site.layers}
+        others = {name: width for name, width in bits.items() if name not in placed}
+        sites += find_sites(original, layers, example, forward, others)
     observers = {name: scheme.observer for name, scheme in schemes.items() if scheme is not None}
-    return sites, calibrate(module, layers, sites, batches, forward, observers, recipe.seed)
+    grids = calibrate(module, layers, sites, batches, forward, observers, recipe.seed, original)
+    return [site for site in sites if site.name in grids], grids
 
 
 def _written(recipe: Recipe, sites: Sequence[Site], procedure: Procedure) -> Recipe:
-    """The recipe with what was done, and with the bits of the network's own input."""
+    """The recipe with what was done, and with the bits of the network's own input.
+
+    Inputs that no calibration row reached stay in float; what the bits cost is then not known.
+    """
     width = {name: site.bits for site in sites for name in site.layers}
     layers = {
         name: LayerRecipe(
             entry.weight,
-            None if entry.input is None else replace(entry.input, num_bits=width[name]),
+            replace(entry.input, num_bits=width[name]) if entry.input and name in width else None,
         )
         for name, entry in recipe.layers.items()
     }
-    return replace(recipe, layers=layers, procedure=procedure.recorded())
+    written = replace(recipe, layers=layers, procedure=procedure.recorded())
+    changed = any(recipe.layers[name].input and not layers[name].input for name in layers)
+    return replace(written, achieved={}, budget={}, solver=None) if changed else written
+
+
+def _warnings(recipe: Recipe, written: Recipe, reached: Reach) -> tuple[Diagnostic, ...]:
+    """W615 for layers that no calibration image reached."""
+    before, after = recipe.layers, written.layers
+    dropped = {name for name in before if before[name].input and not after[name].input}
+    names = [name for name in recipe.layers if name in dropped.union(reached.unreached)]
+    if not names:
+        return ()
+    listed = ", ".join(f"'{name}'" for name in names[:SHOWN])
+    others = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    message = (
+        f"no calibration image reaches {listed}{others}: "
+        "the weights are rounded to the nearest value, and the inputs stay in float"
+    )
+    return (Diagnostic("W615", message, help=("give more images, or such as reach these layers",)),)

@@ -64,7 +64,8 @@ class Quantized:
     weights  layer -> its weight as integers
     inputs   the activation quantizers and where they sit
     report   one row per layer; empty for a network that was loaded
-    diagnostics  W610 for a checkpoint of an older version, which has no digest
+    diagnostics  W615 for layers that no calibration image reached; of a network that was loaded,
+                 W610 for a checkpoint of an older version, which has no digest
     """
 
     module: nn.Module

@@ -14,15 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.batches import Forward
 from emqlang.quant.networks.layers import Layer
-from emqlang.quant.networks.nested import tensors
-from emqlang.quant.ptq.capture import Arguments, capture_inputs, capture_outputs, guard
+from emqlang.quant.ptq.capture import Arguments, capture_calls, capture_inputs, shapes
 from emqlang.quant.ptq.fisher import output_gradients
 from emqlang.quant.ptq.grids import Grid
+from emqlang.quant.ptq.part import Part
 from emqlang.quant.ptq.quantized import install
 from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.ptq.units import Unit
@@ -110,6 +109,7 @@ class SoftRounding:
         self.alpha = nn.Parameter(-part.log())
         self.optimizer = torch.optim.Adam([self.alpha], lr=rate)
         self.steps = 0
+        self.moved = False  # whether any step had a gradient
 
     def step(
         self, loss: Callable[[list[Tensor]], Tensor], weight: float, exponent: float | None
@@ -122,7 +122,11 @@ class SoftRounding:
             flat = code.clamp(self.lowest, self.top).sub_(self.zero).mul_(self.scale)
         flat.requires_grad_()
         with foreign("E308", "running a part of the network", seed=self.steps):
-            (slope,) = torch.autograd.grad(loss(self._shaped(flat)), flat)
+            value = loss(self._shaped(flat))
+            if not value.requires_grad:  # routers sent these rows past all of its weights
+                return
+            (slope,) = torch.autograd.grad(value, flat)
+        self.moved = True
         self.steps += 1
         with torch.no_grad():
             slope = slope * self.scale * ((code >= self.lowest) & (code <= self.top))
@@ -160,6 +164,8 @@ class Reconstruction:
     original   the float network, which `layers` are of
     quantized  the copy; both run without activation quantizers
     batches    of at most BATCH images each
+    routed     layers that the two may give other rows: a unit of such layers alone is rounded on
+               what the float network gives it, and without Fisher weights
     """
 
     original: nn.Module
@@ -171,6 +177,7 @@ class Reconstruction:
     procedure: Procedure
     seed: int
     schedule: Schedule = SCHEDULE
+    routed: frozenset[str] = frozenset()
 
     def run(self, units: Sequence[Unit], finished: Finished, report: Report) -> Codes:
         """Rounds every unit but the finished ones, and saves all codes after each."""
@@ -193,9 +200,12 @@ class Reconstruction:
         trial = 3
         seconds = 0.0
         for unit in units:
-            inputs, targets = self._captured(unit, self.batches[:1])
+            inputs, targets, _ = self._captured(unit, self.batches[:1])
+            if not inputs:  # its first rows come later
+                continue
             rounding = self._soft(unit)
-            loss = self._loss(unit, self._guard(unit, inputs), inputs[0], targets[0], None)
+            part = Part.of(self.quantized.get_submodule(unit.name), inputs[0])
+            loss = self._loss(unit, part, inputs[0], targets[0], None)
             rounding.step(loss, self.schedule.weight, 2.0)
             began = time.perf_counter()
             for _ in range(trial):
@@ -204,59 +214,71 @@ class Reconstruction:
         return seconds
 
     def _round(self, unit: Unit, generator: torch.Generator, clock: _Clock) -> Codes:
-        inputs, targets = self._captured(unit, self.batches)
-        weights = self._fisher(unit) if self.procedure.fisher else None
+        inputs, targets, paired = self._captured(unit, self.batches)
         rounding = self._soft(unit)
-        fresh = self._guard(unit, inputs)
+        if not inputs:  # routers of the quantized network may give it none
+            return rounding.codes()
+        weights = self._fisher(unit) if self.procedure.fisher and paired else None
+        part = Part.of(self.quantized.get_submodule(unit.name), inputs[0])
         order: list[int] = []
         iterations = self.procedure.iterations
         for step in range(iterations):
             order = order or torch.randperm(len(inputs), generator=generator).tolist()
             i = order.pop()
             weight = None if weights is None else weights[i]
-            loss = self._loss(unit, fresh, inputs[i], targets[i], weight)
+            loss = self._loss(unit, part, inputs[i], targets[i], weight)
             rounding.step(loss, self.schedule.weight, self.schedule.exponent(step, iterations))
             clock.tick(unit.name)
+        if not rounding.moved:
+            message = f"the output of '{unit.name}' has no gradient in its weights"
+            raise error("E308", message, "leave out no_grad, or take --rounding nearest")
         return rounding.codes()
 
     def _soft(self, unit: Unit) -> SoftRounding:
         layers = [self.layers[name] for name in unit.layers]
         return SoftRounding(layers, self.grids, self.schedule.rate)
 
-    def _captured(self, unit: Unit, batches: Sequence[Any]) -> tuple[list[Arguments], list[Tensor]]:
-        """The unit's inputs in the quantized network and float outputs. Raises E312."""
+    def _captured(
+        self, unit: Unit, batches: Sequence[Any]
+    ) -> tuple[list[Arguments], list[Tensor], bool]:
+        """The unit's inputs, its float outputs, and whether the inputs are the quantized network's.
+
+        They are float's where the quantized network gives the unit other rows. Raises E312.
+        """
         rounded, exact = (side.get_submodule(unit.name) for side in (self.quantized, self.original))
-        inputs = capture_inputs(self.quantized, rounded, unit.calls, batches, self.forward)
-        targets = capture_outputs(self.original, exact, unit.calls, batches, self.forward)
+        paired = not self.routed.issuperset(unit.layers)
+        calls = unit.calls if paired else None
+        found = capture_calls(self.original, exact, calls, batches, self.forward)
+        if paired:
+            inputs = capture_inputs(self.quantized, rounded, calls, batches, self.forward)
+            paired = [shapes(given) for given in inputs] == [given for given, _ in found]
+        if not paired:
+            inputs = capture_inputs(self.original, exact, calls, batches, self.forward)
+        targets = [target.float() for _, target in found]
         if not all(bool(target.isfinite().all()) for target in targets):
             message = (
                 f"the float network's output of '{unit.name}' holds values that are not finite"
             )
             raise error("E312", message, "check the images")
-        return inputs, targets
-
-    def _guard(self, unit: Unit, inputs: Sequence[Arguments]) -> Callable[[Arguments], Arguments]:
-        return guard(self.quantized.get_submodule(unit.name), inputs[0])
+        filled = [i for i, target in enumerate(targets) if target.numel()]
+        return [inputs[i] for i in filled], [targets[i] for i in filled], paired
 
     def _loss(
         self,
         unit: Unit,
-        fresh: Callable[[Arguments], Arguments],
+        part: Part,
         arguments: Arguments,
         target: Tensor,
         weight: Tensor | None,
     ) -> Callable[[list[Tensor]], Tensor]:
         """Squared error of the unit's output: summed over channels, mean over images and places."""
-        part = self.quantized.get_submodule(unit.name)
         prefix = len(unit.name) + 1
         names = [f"{name[prefix:]}.weight".lstrip(".") for name in unit.layers]
         linear = self.layers[unit.layers[-1]].type == "Linear"
         channels = target.shape[-1] if linear or target.ndim < 2 else target.shape[1]
 
         def loss(values: list[Tensor]) -> Tensor:
-            args, kwargs = fresh(arguments)
-            weights = dict(zip(names, values, strict=True))
-            output = tensors(functional_call(part, weights, args, kwargs))[0]
+            output = part(dict(zip(names, values, strict=True)), arguments)
             squared = (output - target).square()
             return (squared if weight is None else squared * weight).mean() * channels
 

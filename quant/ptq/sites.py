@@ -48,14 +48,17 @@ def find_sites(
     forward: Forward,
     bits: Mapping[str, int | None],
 ) -> tuple[Site, ...]:
-    """Where quantizers go, from one forward of the float network; a layer with bits None has none.
+    """Where quantizers go, from one forward of the float network.
 
-    Layers share a site if they receive the very same tensors, unchanged, at the same bits.
+    A layer with bits None has none, nor has one that is given no rows. Layers share a site if they
+    receive the very same tensors, unchanged, at the same bits.
     """
     inputs: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     keys: dict[str, list[tuple[int, int]]] = {layer.name: [] for layer in layers}
 
     def note(name: str, tensor: Tensor) -> None:
+        if not tensor.numel():
+            return
         inputs[name].append(tensor)  # held, so that no two tensors have one identity
         keys[name].append((id(tensor), 0 if tensor.is_inference() else tensor._version))
 

@@ -7,7 +7,7 @@ else is built like them).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ ADDITIONS = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__
 class Unit:
     """A module whose layers are rounded together, against its own float output.
 
-    calls  in one forward of the network
+    calls  in the first forward of the network that calls it
     """
 
     name: str
@@ -37,27 +37,37 @@ class Unit:
 
 
 def find_units(
-    module: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward, *, blocks: bool
+    module: nn.Module,
+    layers: Sequence[Layer],
+    batches: Iterable[Any],
+    forward: Forward,
+    *,
+    blocks: bool,
 ) -> tuple[Unit, ...]:
-    """All layers in units, in the order in which one forward runs them.
+    """All layers in units, in the order in which forwards of these batches run them.
 
-    blocks  False for a unit of its own for every layer
+    batches  which together run every layer
+    blocks   False for a unit of its own for every layer
     """
     modules = dict(module.named_modules())
     names = [layer.name for layer in layers]
-    watch = _Watch(modules, names)
-    with torch.no_grad(), watch.entering(), watch:
-        pass_through(module, batch, forward)
-    kinds = {type(modules[name]) for name in watch.adding} if blocks else set()
+    calls, adding = dict[str, int](), set[str]()
+    for batch in batches:
+        watch = _Watch(modules, names)
+        with torch.no_grad(), watch.entering(), watch:
+            pass_through(module, batch, forward)
+        calls |= {name: count for name, count in watch.calls.items() if name not in calls}
+        adding |= watch.adding
+    kinds = {type(modules[name]) for name in adding} if blocks else set()
     units: dict[str, tuple[str, ...]] = {}
     for name in modules:  # outer modules come before the inner ones
         inside = tuple(layer for layer in names if layer == name or layer.startswith(f"{name}."))
         taken = any(name.startswith(f"{outer}.") for outer in units)
         block = name and type(modules[name]) in kinds and len(inside) <= LARGEST
-        if inside and not taken and (name in names or (block and name in watch.calls)):
+        if inside and not taken and (name in names or (block and name in calls)):
             units[name] = inside
-    ordered = sorted(units, key=list(watch.calls).index)
-    return tuple(Unit(name, units[name], watch.calls[name]) for name in ordered)
+    ordered = sorted(units, key=list(calls).index)
+    return tuple(Unit(name, units[name], calls[name]) for name in ordered)
 
 
 class _Watch(TorchFunctionMode):

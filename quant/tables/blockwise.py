@@ -19,8 +19,8 @@ from emqlang.quant.networks.batches import chunks, slice_rows
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.grids import Grid, WeightQuantizer
-from emqlang.quant.ptq.quantize import EXAMPLES
 from emqlang.quant.ptq.quantized import blank, install
+from emqlang.quant.ptq.reach import EXAMPLES
 from emqlang.quant.ptq.rounding import BATCH, Codes, Finished, Reconstruction
 from emqlang.quant.ptq.units import find_units
 from emqlang.quant.tables.spec import Spec
@@ -43,7 +43,7 @@ class Blockwise:
         self.layers = {layer.name: layer for layer in network.collection.layers}
         example, blocks = slice_rows(calibration[0], 0, EXAMPLES), spec.rounding == "brecq"
         layers, forward = network.collection.layers, network.forward
-        units = find_units(blank(network), layers, example, forward, blocks=blocks)
+        units = find_units(blank(network), layers, [example], forward, blocks=blocks)
         self.units = {unit.name: unit for unit in units}
         self._unit_of = {name: unit for unit in units for name in unit.layers}
         self._grids: dict[tuple[str, int], Grid] = {}

@@ -19,8 +19,8 @@ from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.calibrate import calibrate
 from emqlang.quant.ptq.grids import ActivationGrid, WeightQuantizer
-from emqlang.quant.ptq.quantize import EXAMPLES
 from emqlang.quant.ptq.quantized import blank, install
+from emqlang.quant.ptq.reach import EXAMPLES
 from emqlang.quant.ptq.sites import Site, attach, find_sites
 from emqlang.quant.tables.forward_order import ForwardOrder, inside
 from emqlang.quant.tables.output_cache import OutputCache

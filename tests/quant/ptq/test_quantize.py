@@ -342,10 +342,14 @@ def test_what_cannot_be_done_says_so(change: dict[str, Any], message: str, code:
     assert diagnostic.code == code and diagnostic.message.startswith(message)
 
 
-def test_layers_that_no_image_reaches_are_refused() -> None:
+def test_layers_that_no_image_reaches_are_named_and_keep_their_inputs() -> None:
     network = prepare(Gated().eval(), torch.randn(2, 4))
-    with pytest.raises(EmqError, match="the first 8 calibration images do not run layer 'seldom'"):
-        quantized(network, [torch.randn(16, 4)])
+    found = quantized(network, [torch.randn(16, 4)])
+    (warning,) = found.diagnostics
+    assert warning.code == "W615" and "no calibration image reaches 'seldom'" in warning.message
+    entry = found.recipe.layers["seldom"]
+    assert entry.weight is not None and entry.input is None
+    assert found.module(torch.randn(2, 4)).isfinite().all()
 
 
 # what is left alone, and what is the same every time

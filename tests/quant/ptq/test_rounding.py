@@ -246,7 +246,9 @@ def test_what_a_part_is_given_and_returns_is_kept_as_it_was() -> None:
 
 
 def units(network: Network, example: Tensor, blocks: bool) -> list[Unit]:
-    return list(find_units(network.module, network.collection.layers, example, feed, blocks=blocks))
+    return list(
+        find_units(network.module, network.collection.layers, [example], feed, blocks=blocks)
+    )
 
 
 def test_resnets_have_their_blocks() -> None:
