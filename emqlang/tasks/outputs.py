@@ -43,19 +43,23 @@ class Output:
 
     @contextmanager
     def claimed(self, path: Path, *, force: bool = False) -> Iterator[None]:
-        """This process's own until it is left. Raises E301, E317, E318, before any work is done."""
+        """This process's own until it is left. Raises E301, E317, E318, before any work is done.
+
+        Of a link, what it points to is claimed.
+        """
         if not self.made and is_folder(path) != self.folder:
             yield
             return
         self._check_kind(path)
+        place = Path(os.path.realpath(path))
         with ExitStack() as stack:
-            stack.enter_context(_writable(path if self.folder else path.parent, path))
-            stack.enter_context(_locked(path))
-            if not force and any(_matches(path, self.finished)):
+            stack.enter_context(_writable(place if self.folder else place.parent, path))
+            stack.enter_context(_locked(place))
+            if not force and any(_matches(place, self.finished)):
                 hints = (self.hint, FORCE) if self.hint else (FORCE,)
                 raise error("E317", self.said, *hints, path=str(path))
             if force:
-                stack.enter_context(_aside(list(_matches(path, self.replaced))))
+                stack.enter_context(_aside(list(_matches(place, self.replaced))))
             yield
 
     def _check_kind(self, path: Path) -> None:
@@ -125,7 +129,6 @@ def _aside(paths: Sequence[Path]) -> Iterator[None]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Holds the lock of a place. Raises E318, naming who has it."""
-    path = path.absolute()
     lock = path.with_name(f".{path.name[:60]}.lock")
     while True:
         file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)

@@ -192,6 +192,34 @@ def test_what_a_link_points_to_is_written(tmp_path: Path) -> None:
     assert refused(lambda: Output().claimed(link).__enter__()).startswith("E317")
 
 
+def test_a_link_and_what_it_points_to_are_one_place(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).symlink_to(tmp_path / "folder" / "target")
+    with Output().claimed(tmp_path / "one"):
+        for name in ("one", "two", "folder/target"):
+            assert refused(lambda n=name: Output().claimed(tmp_path / n).__enter__()).startswith(  # type: ignore[misc]
+                f"E318process {os.getpid()}"
+            )
+        write_text(tmp_path / "one", "whole")
+    with Output(replaced=("",)).claimed(tmp_path / "two", force=True):
+        assert not (tmp_path / "folder" / "target").exists()
+        write_text(tmp_path / "two", "anew")
+    assert (tmp_path / "folder" / "target").read_text() == "anew"
+    assert all((tmp_path / name).is_symlink() for name in ("one", "two"))
+
+
+@pytest.mark.parametrize("words", [("evolve", "--steps", "1"), ("bench", "build", "--rows", "2")])
+def test_the_second_of_two_commands_is_told_who_writes(
+    emq: Emq, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    with Output(finished=(), folder=words[0] == "evolve").claimed(place):
+        for more in ((), ("--force",)):
+            done = emq(*words, "--out", str(place), *more)
+            assert done.status == 3 and "error[E318]" in done.err and str(os.getpid()) in done.err
+    assert not place.exists()
+
+
 def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
     for path, output in ((Path("/dev/null"), Output()), (tmp_path, Output())):
         assert refused(lambda p=path, o=output: o.claimed(p).__enter__()).startswith("E301")  # type: ignore[misc]

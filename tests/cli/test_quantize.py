@@ -146,6 +146,38 @@ def test_an_interrupted_run_goes_on(
     assert not (tmp_path / "part" / "unfinished.safetensors").exists()
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut", "foreign"])
+def test_damaged_unfinished_work_is_set_aside(
+    emq: Emq, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    from emqlang.quant.ptq.rounding import Reconstruction
+
+    arguments = ("--config", "3", "--rounding", "adaround", "--iters", "5", *quick, "--out")
+    out, done = tmp_path / "out", []
+    round_unit = Reconstruction._round
+
+    def stopping(self: Any, unit: Any, *rest: Any) -> Any:
+        done.append(unit.name)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return round_unit(self, unit, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reconstruction, "_round", stopping)
+        assert emq("quantize", *arguments, str(out)).status == 130
+    file = out / "unfinished.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 1
+    file.write_bytes({"flipped": data, "cut": data[:-9], "foreign": b"nothing"}[damage])
+    shown = emq("quantize", *arguments, str(out))
+    assert shown.status == 0 and "unfinished" in shown.err
+    assert emq("quantize", *arguments, str(tmp_path / "whole")).status == 0
+    ours, theirs = (
+        (folder / "model.safetensors").read_bytes() for folder in (out, tmp_path / "whole")
+    )
+    assert ours == theirs
+
+
 def test_a_float_network_is_evaluated_too(emq: Emq) -> None:
     found = json.loads(emq("evaluate", "--json").out)
     assert (
