@@ -131,7 +131,9 @@ def join(batches: Iterable[Any], count: int) -> Any:
 def _seed(batch: Any, seed: int) -> int:
     """32 bits that depend on what is in a batch: a sample of each tensor's values."""
     for leaf in tensors(batch):
-        flat = leaf.detach().flatten()
+        if leaf.layout != torch.strided or leaf.is_meta or leaf.is_quantized:
+            continue
+        flat = leaf.detach().resolve_conj().resolve_neg().flatten()
         values = flat[:: max(1, len(flat) // SAMPLED)].cpu().contiguous()
         seed = crc32(values.view(torch.uint8).numpy().data, seed)
     return seed

@@ -12,6 +12,7 @@ from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.quant.networks.batches import Forward
 from emqlang.quant.networks.books import Books
 from emqlang.quant.networks.tracing import Trace, trace
+from emqlang.quant.user_code import foreign
 
 TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # And their subclasses, whose forward is kept.
@@ -218,7 +219,7 @@ def collect(
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
         if name in books.floating
     )
-    ties = getattr(model, "tied_layers", ()) if tied is None else tied
+    ties = _ties(model) if tied is None else tied
     return Collection(
         layers=layers,
         groups=_groups(layers, ties, modules),
@@ -252,16 +253,29 @@ def _shared(model: nn.Module, layers: Iterable[Layer]) -> dict[str, str]:
     }
 
 
+def _ties(model: nn.Module) -> Any:
+    """What the network's own `tied_layers` are, if it has any."""
+    with foreign("E309", "reading the network's tied_layers"):
+        return getattr(model, "tied_layers", None) or ()
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 def _groups(
     layers: Sequence[Layer], ties: Sequence[Sequence[str]], known: Iterable[str]
 ) -> tuple[Group, ...]:
     """One group for each tie and for each layer that is in none; without the unreached layers."""
     index = {layer.name: layer.index for layer in layers}
+    if not _is_list(ties) or not all(map(_is_list, ties)):
+        message = f"the tied layers are {str(ties)[:60]}"
+        raise error("E309", message, "give lists of layers' names: [['conv1', 'conv2'], ...]")
     tied = [name for tie in ties for name in tie]
     for name in tied:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             message = f"a tie names '{name}', which is not a quantizable layer of this network"
-            raise error("E309", message, *nearest(name, known))
+            raise error("E309", message, *nearest(str(name), known))
         if tied.count(name) > 1:
             raise error("E309", f"layer '{name}' is tied twice")
     reached = [[index[name] for name in tie if name in index] for tie in ties]

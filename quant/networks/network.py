@@ -18,7 +18,7 @@ from emqlang.quant.data.datasets import image_shape
 from emqlang.quant.data.images import IMAGENET, is_shape, parse_shape
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt, bare
-from emqlang.quant.networks.batches import Forward, run
+from emqlang.quant.networks.batches import Forward, rows, run
 from emqlang.quant.networks.checkpoints import read
 from emqlang.quant.networks.folding import fold, same
 from emqlang.quant.networks.layers import Collection, collect, trace_layers
@@ -162,6 +162,7 @@ def prepare(
     Raises E302 for weights that are not finite, E306, E308, E309.
     """
     module = bare(module)
+    _check_example(example)
     signature = signature or Signature.of(module, example, own=forward)
     forward = signature.forward
     model, made = _copied(module, example, forward)
@@ -209,7 +210,9 @@ def _copied(module: nn.Module, example: Any, forward: Forward) -> tuple[nn.Modul
     """
     kind = type(module).__name__
     with foreign("E308", f"copying {kind}"):
-        model = deepcopy(module, dict(leaves(module))).eval()
+        model = deepcopy(module, dict(leaves(module)))
+        model.eval()
+        _ = model.state_dict(), list(model.named_parameters())  # of a class that may override them
     if not any(is_lazy(each) for each in (*model.parameters(), *model.buffers())):
         return model, ""
     with foreign("E308", f"the first forward of {kind}", seed=LAZY_SEED), torch.no_grad():
@@ -218,6 +221,16 @@ def _copied(module: nn.Module, example: Any, forward: Forward) -> tuple[nn.Modul
         help = "run the network once on what makes all of them, and give it trained weights"
         raise error("E308", f"a forward of {kind} leaves lazy modules without weights", help)
     return model, f"random, seed {LAZY_SEED}, in lazy modules"
+
+
+def _check_example(example: Any) -> None:
+    """Raises E308 for one that nothing can be computed of."""
+    if any(leaf.is_meta for leaf in tensors(example)):
+        raise error("E308", "the example is on the meta device, without values", "give real ones")
+    if not rows(example):
+        raise error(
+            "E308", "the example has no rows", "give one, such as torch.zeros(1, 3, 32, 32)"
+        )
 
 
 def _output(model: nn.Module, example: Any, forward: Forward, seed: int = 0) -> Any:

@@ -219,3 +219,70 @@ def test_a_network_that_answers_differently_each_time_is_named(
 ) -> None:
     network = prepare(kind(), torch.ones(2, 16 if kind is InPlace else 8))
     assert [warning.code for warning in network.warnings] == codes
+
+
+class Odd(nn.Module):
+    """A network whose class does something of its own in place of `what`."""
+
+    def __init__(self, what: str, does: Any) -> None:
+        super().__init__()
+        self.a = nn.Linear(8, 4)
+        kind = type(self)
+        self.__class__ = type(kind.__name__, (kind,), {what: does})
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.a(x)
+        return answer
+
+
+def ends(*args: Any, **named: Any) -> Any:
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("what", "does", "code"),
+    [
+        ("tied_layers", property(ends), "E309"),
+        ("tied_layers", 3, "E309"),
+        ("tied_layers", [["a"], 3], "E309"),
+        ("tied_layers", ["a"], "E309"),
+        ("tied_layers", [[["a"]]], "E309"),
+        ("state_dict", ends, "E308"),
+        ("named_parameters", ends, "E308"),
+        ("train", ends, "E308"),
+        ("__deepcopy__", ends, "E308"),
+        ("forward", ends, "E308"),
+    ],
+)
+def test_whatever_of_a_module_fails_is_named(what: str, does: Any, code: str) -> None:
+    with refused(code):
+        prepare(Odd(what, does), torch.zeros(1, 8))
+
+
+@pytest.mark.parametrize(
+    ("what", "does"),
+    [("tied_layers", None), ("tied_layers", []), ("eval", lambda self: None)],
+)
+def test_what_does_no_harm_is_taken(what: str, does: Any) -> None:
+    assert len(prepare(Odd(what, does), torch.zeros(1, 8)).collection.layers) == 1
+
+
+@pytest.mark.parametrize("example", [torch.zeros(0, 8), torch.zeros(1, 8, device="meta")])
+def test_an_example_of_nothing_is_refused(example: Tensor) -> None:
+    with refused("E308", "the example"):
+        prepare(nn.Linear(8, 4), example)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        torch.eye(8).to_sparse(),
+        torch.zeros(3, 8, dtype=torch.complex64).conj(),
+        torch.zeros(0, 8),
+        torch.zeros(3, 8, dtype=torch.bool),
+        torch.zeros(3, 8, dtype=torch.bfloat16),
+        [torch.tensor(1.0), "text", None],
+    ],
+)
+def test_any_batch_may_be_run(batch: Any) -> None:
+    assert run(nn.Identity(), batch, call) is not None
