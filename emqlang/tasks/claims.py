@@ -81,13 +81,16 @@ def _is_met(name: str, text: str, costing: Mapping[str, tuple[Budget, int]]) -> 
 def _costs(recipe: Recipe, network: Network) -> dict[str, tuple[Budget, int]]:
     """Quantity -> its budget and what the bits cost; nothing for float layers or split groups."""
     groups, layers = network.collection.groups, network.collection.layers
-    choices: list[Choice] = []
+    choices, external = list[Choice](), costs.external(network)
     for group in groups:
-        entries = {recipe.layers[layers[i].name] for i in group.layers}
-        entry = entries.pop()
-        if entries or entry.weight is None or entry.input is None:
+        names = [layers[i].name for i in group.layers]
+        told = [name for name in names if name not in external] or names  # the others' is no choice
+        weights = {recipe.layers[name].weight for name in names}
+        inputs = {recipe.layers[name].input for name in told}
+        weight, read = weights.pop(), inputs.pop()
+        if weights or inputs or weight is None or read is None:
             return {}
-        choices.append(Choice(entry.weight.num_bits, entry.input.num_bits))
+        choices.append(Choice(weight.num_bits, read.num_bits))
     menu = tuple(dict.fromkeys(choices))
     places = tuple(map(menu.index, choices))
     fixed = () if recipe.fixed is UNSET else recipe.fixed

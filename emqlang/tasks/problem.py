@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,7 +23,15 @@ from emqlang.quant.bits.menu import Choice
 from emqlang.quant.bits.solver import Assignment, Shortfall, assign, pareto, sample, shortfalls
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import identity
-from emqlang.quant.ptq.recipe import LayerRecipe, Proxy, Recipe, Solver, input_scheme, weight_scheme
+from emqlang.quant.ptq.recipe import (
+    INPUT_BITS,
+    LayerRecipe,
+    Proxy,
+    Recipe,
+    Solver,
+    input_scheme,
+    weight_scheme,
+)
 from emqlang.scores.table import ScoreTable
 
 NAMED = 5  # groups that a message names
@@ -212,15 +221,30 @@ class Problem:
         """Size, bit operations and average bits of every choice, whether limited or not."""
         return tuple(map(self.budget, ("size", "bops", "avg-bits")))
 
+    @cached_property
+    def external(self) -> set[str]:
+        """Layers that read the network's own input, which has 8 bits whatever is chosen."""
+        return costs.external(self.network)
+
+    def given(self, assignment: Assignment) -> list[Choice]:
+        """The bits that each group is given."""
+        layers, groups = self.network.collection.layers, self.network.collection.groups
+        bits = [self.menu[choice] for choice in assignment.choices]
+        for g, group in enumerate(groups):
+            outer = all(layers[i].name in self.external for i in group.layers)
+            if outer and bits[g].act_bits is not None:
+                bits[g] = replace(bits[g], act_bits=INPUT_BITS)
+        return bits
+
     def recipe(self, assignment: Assignment, program: Program | None = None) -> Recipe:
         """The recipe of an assignment, and of the program whose scores it adds up, if any."""
         network, terms = self.network, self.constraints
         layers: dict[str, LayerRecipe] = {}
         for group, choice in zip(network.collection.groups, assignment.choices, strict=True):
-            bits = self.menu[choice]
-            inputs = input_scheme(bits.act_bits or terms.act_bits)
-            schemes = LayerRecipe(weight_scheme(bits.weight_bits), inputs)
-            layers |= {network.collection.layers[i].name: schemes for i in group.layers}
+            bits, weight = self.menu[choice], weight_scheme(self.menu[choice].weight_bits)
+            for name in (network.collection.layers[i].name for i in group.layers):
+                width = INPUT_BITS if name in self.external else bits.act_bits or terms.act_bits
+                layers[name] = LayerRecipe(weight, input_scheme(width))
         gap = assignment.gap if np.isfinite(assignment.gap) else None
         achieved = self.achieved(assignment.choices)
         return Recipe(

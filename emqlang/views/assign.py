@@ -238,7 +238,7 @@ def _rows(problem: Problem, assignment: Assignment) -> Iterator[tuple[str, str, 
 
 
 def _choices(problem: Problem, assignment: Assignment) -> Sequence[str]:
-    return [str(problem.menu[choice]) for choice in assignment.choices]
+    return list(map(str, problem.given(assignment)))
 
 
 def _config(problem: Problem, assignment: Assignment) -> str:

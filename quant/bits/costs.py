@@ -63,7 +63,7 @@ def bops(
     macs = dict(zip(network.collection.layers, network.collection.macs, strict=True))
     elements = dict(zip(network.collection.layers, network.collection.act_numel, strict=True))
     outside = dict(zip(network.collection.layers, network.collection.outside, strict=True))
-    eight = _external(network)
+    eight = external(network)
     if accounting == "emq":  # and the last layer's input has 8 bits too
         eight |= {network.collection.layers[-1].name}
 
@@ -114,6 +114,14 @@ def latency(network: Network, menu: Sequence[Choice], path: Path, limit: int = 0
     return Budget(QUANTITIES["latency"], costs, 0, limit, 10**6)
 
 
+def external(network: Network) -> set[str]:
+    """Layers that read the network's own input."""
+    layers = network.collection.layers
+    bits = {layer.name: INPUT_BITS for layer in layers}
+    sites = find_sites(network.module, layers, network.example, network.forward, bits)
+    return {name for site in sites if site.external for name in site.layers}
+
+
 def _table(network: Network, menu: Sequence[Choice], cost: Callable[[Layer, Choice], int]) -> Ints:
     """(groups, choices): what the group's layers cost together."""
     layers = network.collection.layers
@@ -139,14 +147,6 @@ def _extras(network: Network, layer: Layer) -> int:
     if layer.name in network.folded.values():
         return 2 * layer.channels_out
     return layer.channels_out if layer.bias is not None else 0
-
-
-def _external(network: Network) -> set[str]:
-    """Layers that read the network's own input."""
-    layers = network.collection.layers
-    bits = {layer.name: INPUT_BITS for layer in layers}
-    sites = find_sites(network.module, layers, network.example, network.forward, bits)
-    return {name for site in sites if site.external for name in site.layers}
 
 
 def _times(path: Path) -> Mapping[tuple[str, str], int]:

@@ -81,7 +81,9 @@ def test_activation_bits_may_be_chosen_too(emq: Emq) -> None:
         "--stat-images",
         "4",
     )
-    assert {group["choice"] for group in found["groups"]} <= {"W2A4", "W4A4", "W4A8"}
+    first, *others = (group["choice"] for group in found["groups"])
+    assert set(others) <= {"W2A4", "W4A4", "W4A8"} and "W4A4" in others
+    assert first in {"W2A8", "W4A8"}, "the network's own input has 8 bits"
     assert found["achieved"]["bops"] <= 0.2e9
 
 

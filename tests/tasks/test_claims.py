@@ -16,8 +16,15 @@ from emqlang.tasks.claims import believed
 from emqlang.tasks.problem import Constraints
 from emqlang.tasks.workbench import WorkbenchOptions
 
+TERMS: tuple[dict[str, Any], ...] = (
+    {},
+    {"fix": "conv1=8"},
+    {"accounting": "emq"},
+    {"act_bits": 4},
+)
 
-@pytest.fixture(scope="module", params=[{}, {"fix": "conv1=8"}, {"accounting": "emq"}])
+
+@pytest.fixture(scope="module", params=TERMS, ids=str)
 def text(request: pytest.FixtureRequest) -> str:
     from emqlang.grammar import library
 
@@ -31,6 +38,8 @@ def text(request: pytest.FixtureRequest) -> str:
 def test_a_recipe_that_nobody_edited_is_believed(text: str) -> None:
     recipe = parse_recipe(text)
     assert believed(recipe, load("resnet18-fmnist")) == (recipe, ())
+    read = recipe.layers["conv1"].input
+    assert read is not None and read.num_bits == 8, "the network's own input, whatever is chosen"
 
 
 @pytest.mark.parametrize("bits", [2, 8])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from emqlang.grammar.diagnostics import EmqError
@@ -48,10 +49,12 @@ RECIPES = st.builds(
     st.sampled_from(["full", "emq"]),
     st.dictionaries(NAMES, AMOUNTS, max_size=2),
     st.none() | st.builds(Solver, NAMES, st.sampled_from(STATUSES), st.none() | AMOUNTS.map(float)),
-    st.none()
+    procedure=st.none()
     | st.builds(
         Procedure, NAMES, st.integers(1, 2**31), st.integers(0, 2**31), st.booleans(), st.booleans()
     ),
+    fixed=st.just(UNSET) | st.lists(NAMES, min_size=1, max_size=2).map(tuple),
+    held=st.just(UNSET) | st.dictionaries(NAMES, NAMES, min_size=1, max_size=2),
     seed=st.integers(0, 2**62),
     versions=st.dictionaries(NAMES, NAMES, max_size=2),
 )
