@@ -70,7 +70,8 @@ def collect(
     """The network made ready for its statistics, each of which is taken when first needed.
 
     data    its first `images` images are used; a name as `--data` takes it; None for a network with
-            its own, or if no proxy reads images. Your own network is recorded on the first batch
+            its own, or if no proxy reads images. Your own network is recorded on the first rows,
+            and on up to 1,024 more while it does not use all of its layers
     loss    'label', 'self' for labels drawn from the network's own softmax, or a function
     bits    weight bits to choose from, '2,3,4' or [2, 3, 4]; `menu` instead gives pairs such as
             'W2A8,W4A8'
@@ -96,7 +97,7 @@ def collect(
         statistics = Workbench(options, network=network)
     else:
         data = arguments.batches(data)
-        network = _ready(model, arguments.first(data), forward)
+        network = _ready(model, arguments.first(data), forward, data)
         statistics = Workbench(options, network=network, data=_stream(data, network))
     if network is not None:
         _warn(statistics.new(network.warnings))
@@ -226,7 +227,7 @@ def quantize(
     else:
         data, count = arguments.calibrating(arguments.batches(data), images)
         how = replace(how, images=max(1, count))
-        network = _ready(model, arguments.first(data), forward)
+        network = _ready(model, arguments.first(data), forward, data)
     recipe, unlike = believed(recipe, network, guarded=made)
     _warn((*network.warnings, *unlike))
     quantized = quantization.quantize(network, recipe, data, how, progress=progress)
@@ -282,9 +283,9 @@ def load_quantized(
         network = completed(WorkbenchOptions(), read_recipe(path)).network()
     else:
         arguments.network(model)
-        named = data is None or isinstance(data, str)
-        batch = None if named else arguments.first(arguments.batches(data))
-        network = _ready(model, batch, forward)
+        given = () if data is None or isinstance(data, str) else arguments.batches(data)
+        batch = arguments.first(given) if given != () else None
+        network = _ready(model, batch, forward, given)
     quantized = from_file(path, network)
     recipe, unlike = believed(quantized.recipe, network, guarded=True)
     _warn((*network.warnings, *quantized.diagnostics, *unlike))
@@ -332,8 +333,12 @@ def _named(data: str, network: Network, split: Any, count: int | None) -> Datase
     return load_data(data, images, network.classes, count=count, split=split, net=network.module)
 
 
-def _ready(model: Model, batch: Any, forward: Forward | None) -> Network:
-    """The network made ready. One of your own is recorded on a few rows of a batch."""
+def _ready(model: Model, batch: Any, forward: Forward | None, data: Iterable[Any] = ()) -> Network:
+    """The network made ready.
+
+    One of your own is recorded on a few rows of a batch, and on more of the data where those do not
+    use every layer.
+    """
     if isinstance(model, Network):
         if forward is None or batch is None:
             return model
@@ -346,7 +351,7 @@ def _ready(model: Model, batch: Any, forward: Forward | None) -> Network:
         shape = own_shape(model) or IMAGENET.shape
         batch = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     rows = slice_rows(batch, 0, RECORDED)
-    return prepare(model, rows, signature=Signature.of(model, own=forward))
+    return prepare(model, rows, signature=Signature.of(model, own=forward), more=lambda: data)
 
 
 def _stream(data: Iterable[Any], network: Network) -> Dataset:

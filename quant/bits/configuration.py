@@ -75,7 +75,8 @@ def _from_names(record: Mapping[str, str], collection: Collection) -> tuple[Choi
     names = [layer.name for layer in collection.layers]
     for name in record:
         if name not in names:
-            raise error("E402", f"this network has no layer '{name}'", *nearest(name, names))
+            message = collection.why_none(name) or f"this network has no layer '{name}'"
+            raise error("E402", message, *nearest(name, names))
     choices = []
     for group in collection.groups:
         layers = [names[i] for i in group.layers if names[i] in record]

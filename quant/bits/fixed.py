@@ -62,7 +62,7 @@ def _matching(pattern: str, collection: Collection) -> list[int]:
         if any(fnmatchcase(names[i], pattern) for i in group.layers)
     ]
     if not matching:
-        message = f"'{pattern}' names no layer of this network"
+        message = collection.why_none(pattern) or f"'{pattern}' names no layer of this network"
         some = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
         raise error("E402", message, *nearest(pattern, names), f"its layers are {some}")
     return matching

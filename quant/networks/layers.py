@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -166,6 +167,16 @@ class Collection:
     shared: Mapping[str, str]
     rows: int
     total_macs: int
+
+    def why_none(self, pattern: str) -> str:
+        """Why a name, or a pattern of names, is no layer's; empty where nothing is known of it."""
+        for name, owner in self.shared.items():
+            if fnmatchcase(name, pattern):
+                return f"'{name}' shares its weight with '{owner}', and has its bits"
+        for name in self.unreached:
+            if fnmatchcase(name, pattern):
+                return f"'{name}' is not used for the rows looked at, and stays in float"
+        return ""
 
 
 def quantizable(model: nn.Module) -> dict[str, nn.Module]:

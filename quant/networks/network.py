@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import index
 from pathlib import Path
 from typing import Any, Final
@@ -14,14 +15,15 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error, nearest
-from emqlang.quant.data.datasets import image_shape
-from emqlang.quant.data.images import IMAGENET, is_shape, parse_shape
+from emqlang.quant.data.datasets import image_shape, load_data
+from emqlang.quant.data.images import IMAGENET, ImageFormat, is_shape, parse_shape
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt, bare
 from emqlang.quant.networks.batches import Forward, rows, run
 from emqlang.quant.networks.checkpoints import read
 from emqlang.quant.networks.folding import fold, same
-from emqlang.quant.networks.layers import Collection, collect, trace_layers
+from emqlang.quant.networks.layers import Collection, collect
+from emqlang.quant.networks.looks import look
 from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.networks.notices import notices
 from emqlang.quant.networks.plain import leaves
@@ -82,7 +84,7 @@ def load(
     weights  'pretrained', 'random' or a path; by default what is shipped with the network or what
              its factory gives, else official weights if available, else random ones, with W603
     data     what it will be given, as `load_data` takes it; has the shape of an image where a
-             factory does not say
+             factory does not say, and rows that may use what the example does not
     input    the shape of an image, as 1x28x28, where the network itself does not say
     Raises E301, E302, E305 to E309; E403 for a bad shape, or one that nobody asks for.
     """
@@ -100,12 +102,12 @@ def load(
         says = "the network has images of its own" if spec else "the factory gives an example"
         raise error("E403", f"--input is not used: {says}", "leave it out")
     if example is not None:
-        return prepare(module, example, name=text, weights=label, spec=spec)
+        return _prepared(module, example, data, name=text, weights=label, spec=spec)
     given = parse_shape(input) if input else None
     shape = given or own_shape(module) or image_shape(data)
     try:
         image = _noise(shape or IMAGENET.shape, seed)
-        return prepare(module, image, name=text, weights=label)
+        return _prepared(module, image, data, name=text, weights=label)
     except EmqError as failure:
         if shape:
             raise
@@ -124,6 +126,24 @@ def own_shape(module: nn.Module) -> tuple[int, ...] | None:
             return sizes
         message = f"the network's input_shape is {str(said)[:60]!r}, no shape of an image"
     raise error("E305", message, "let it be such as (1, 28, 28), without the batch")
+
+
+def _prepared(
+    module: nn.Module,
+    example: Any,
+    data: str,
+    *,
+    name: str,
+    weights: str,
+    spec: ModelSpec | None = None,
+) -> Network:
+    """The network made ready; layers that its example does not use are looked for in the data."""
+    network = prepare(module, example, name=name, weights=weights, spec=spec)
+    if not data or not network.collection.unreached:
+        return network
+    images = ImageFormat.of(network.input_shape)
+    given = partial(load_data, data, images, network.classes, net=network.module)
+    return prepare(module, example, name=name, weights=weights, spec=spec, more=given)
 
 
 def _of_a_guess(failure: EmqError) -> EmqError:
@@ -151,6 +171,7 @@ def prepare(
     signature: Signature | None = None,
     forward: Forward | None = None,
     tied: Sequence[Sequence[str]] | None = None,
+    more: Callable[[], Iterable[Any]] = tuple,
 ) -> Network:
     """A network of your own, made ready; the module itself is left as it is.
 
@@ -158,28 +179,27 @@ def prepare(
              a batch for a given `signature`, or for `forward(module, batch)`
     tied     lists of layers that share one choice, the main one first; default the module's own
              `tied_layers`, if any
+    more     gives batches to look at where the example does not reach every layer
     weights  a label for outputs
     Raises E302 for weights that are not finite, E306, E308, E309.
     """
     module = bare(module)
-    _check_example(example)
     signature = signature or Signature.of(module, example, own=forward)
     forward = signature.forward
-    model, made = _copied(module, example, forward)
-    weights = made or weights
-    state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
-    check_finite(state)
-    digest, parameters = sha256(state), sum(part.numel() for part in model.parameters())
+    model, weights = _copied(module, example, forward, weights)
+    digest, parameters = _digest(model), sum(part.numel() for part in model.parameters())
     model = adapt(model)
     check_finite(dict(model.named_parameters()))
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    traces = [trace_layers(model, example, forward)]
+    traces, telling = look(model, example, more, forward)
     collection = collect(model, traces, tied)
-    before = _output(model, example, forward)
-    steady = same(before, lambda: _output(model, example, forward, seed=1))
-    folded, reasons = fold(
-        model, collection.layers, traces, before, lambda: _output(model, example, forward)
-    )
+
+    def outputs(seed: int = 0) -> list[Any]:
+        return [_output(model, batch, forward, seed) for batch in telling]
+
+    before = outputs()
+    steady = same(before, lambda: outputs(seed=1))
+    folded, reasons = fold(model, collection.layers, traces, before, outputs)
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     kind, result = type(module).__name__, traces[0].result
@@ -203,18 +223,21 @@ def prepare(
     )
 
 
-def _copied(module: nn.Module, example: Any, forward: Forward) -> tuple[nn.Module, str]:
-    """A copy in eval mode, and what its weights are if some were made here.
+def _copied(
+    module: nn.Module, example: Any, forward: Forward, weights: str
+) -> tuple[nn.Module, str]:
+    """A copy in eval mode, and a label for its weights: another one if some were made here.
 
     Lazy modules make theirs of their first input: as drawn with LAZY_SEED, whatever the input.
     """
+    _check_example(example)
     kind = type(module).__name__
     with foreign("E308", f"copying {kind}"):
         model = deepcopy(module, dict(leaves(module)))
         model.eval()
         _ = model.state_dict(), list(model.named_parameters())  # of a class that may override them
     if not any(is_lazy(each) for each in (*model.parameters(), *model.buffers())):
-        return model, ""
+        return model, weights
     with foreign("E308", f"the first forward of {kind}", seed=LAZY_SEED), torch.no_grad():
         forward(model, mapped(torch.clone, example))
     if any(is_lazy(each) for each in (*model.parameters(), *model.buffers())):
@@ -231,6 +254,13 @@ def _check_example(example: Any) -> None:
         raise error(
             "E308", "the example has no rows", "give one, such as torch.zeros(1, 3, 32, 32)"
         )
+
+
+def _digest(model: nn.Module) -> str:
+    """Of its state dict. Raises E302 for weights that are not finite."""
+    state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+    check_finite(state)
+    return sha256(state)
 
 
 def _output(model: nn.Module, example: Any, forward: Forward, seed: int = 0) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.bits.fixed import allowed, extended, parse_fixed
 from emqlang.quant.bits.menu import Choice, parse_bits
 from emqlang.quant.networks.layers import Collection
-from emqlang.quant.networks.network import load
+from emqlang.quant.networks.network import load, prepare
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +47,32 @@ def test_what_cannot_be_fixed(collection: Collection, text: str, message: str) -
     with pytest.raises(EmqError) as caught:
         parse_fixed(text, collection, joint=False)
     assert caught.value.diagnostics[0].message == message and caught.value.exit_status == 2
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, and one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.spare = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.b(self.a(x))
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("b=8", "'b' shares its weight with 'a', and has its bits"),
+        ("b*=8", "'b' shares its weight with 'a', and has its bits"),
+        ("spare=8", "'spare' is not used for the rows looked at, and stays in float"),
+    ],
+)
+def test_a_layer_that_has_no_bits_of_its_own_is_said_to(text: str, message: str) -> None:
+    tied = prepare(Tied(), torch.zeros(1, 4)).collection
+    with pytest.raises(EmqError) as caught:
+        parse_fixed(text, tied, joint=False)
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.message) == ("E402", message)
