@@ -55,7 +55,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
-    stem = path.name.encode()[:150].decode(errors="ignore")
+    stem = os.fsencode(path.name)[:150].decode(errors="ignore")
     _sweep(path.parent, stem)
     part = path.with_name(f".{stem}.{os.getpid()}.{token_hex(4)}.part")
     try:

@@ -87,7 +87,7 @@ class Diagnostic:
         """rustc's layout; `paint` may colour each part by its role."""
         severity = "error" if self.is_error else "warning"
         head = paint("severity", f"{severity}[{self.code}]")
-        lines = [head + paint("message", f": {self.message}")]
+        lines = [head + paint("message", f": {_printable(self.message)}")]
         if self.source and self.span:
             number, column = self.source.place(self.span.start)
             start, end = column - 1, column - 1 + self.span.end - self.span.start
@@ -96,14 +96,16 @@ class Diagnostic:
             bar = paint("gutter", f"{indent} |")
             mark = f"{'^' * max(1, _columns(marked))} {self.label}".rstrip()
             lines += [
-                paint("gutter", f"{indent}-->") + f" {self.source.name}:{number}:{column}",
+                paint("gutter", f"{indent}-->")
+                + f" {_printable(self.source.name)}:{number}:{column}",
                 bar,
                 paint("gutter", f"{number} |") + f" {shown}".rstrip(),
                 f"{bar} {_blank(before)}{paint('mark', mark)}",
             ]
         elif self.path:
-            lines.append(paint("gutter", " -->") + f" {self.path}")
-        return "\n".join([*lines, *(paint("help", "help:") + f" {line}" for line in self.help)])
+            lines.append(paint("gutter", " -->") + f" {_printable(self.path)}")
+        help = (paint("help", "help:") + f" {_printable(line)}" for line in self.help)
+        return "\n".join((*lines, *help))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +179,17 @@ def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
     return (f"did you mean '{close[0]}'?",) if close else ()
 
 
+def _printable(text: str) -> str:
+    """A text in which nothing steers a terminal, nor would break an encoding."""
+    return "".join(c if c.isprintable() or c in "\t\n" else "\ufffd" for c in text)
+
+
 def _excerpt(line: str, start: int, end: int) -> tuple[str, str, str]:
     """As much of a line as fits, what of it comes before a marked part, and the marked part.
 
     Nothing in them steers a terminal.
     """
-    line = "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line.removesuffix("\r"))
+    line = _printable(line.removesuffix("\r"))
     first = 0 if len(line) <= _LINE else max(0, min(start - _LINE // 3, len(line) - _LINE))
     last = min(len(line), first + _LINE)
     head, tail = "..." * (first > 0), "..." * (last < len(line))

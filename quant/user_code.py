@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.quant.determinism import drawing
+from emqlang.store import is_file
 
 LONGEST: Final = 400  # characters of an exception that are shown
 IN_PLACE: Final = "gradients pass through here: write `x = x + y` for `x += y`, or clone x first"
@@ -111,11 +112,11 @@ def _advice(said: str) -> Iterator[str]:
 
 
 def _load_file(path: Path) -> ModuleType:
+    if not is_file(path):
+        raise error("E301", "there is no such file", path=str(path))
     name = f"emqlang user code {path.resolve()}"  # no name that an import could mean
     if name in sys.modules:
         return sys.modules[name]
-    if not path.is_file():
-        raise error("E301", "there is no such file", path=str(path))
     spec = spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # the suffix is .py
     _make_importable(path.resolve().parent)

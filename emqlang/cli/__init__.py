@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -124,4 +125,6 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """The console script."""
     signals.install()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(signals.exit_status(run(sys.argv[1:])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.user_code import foreign
+from emqlang.store import is_file
 
 # Keys under which training scripts store a state dict, the likeliest first.
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema")
@@ -74,7 +74,7 @@ class _Unpickler(pickle.Unpickler):
 def read(path: Path) -> dict[str, Tensor]:
     """A state dict from safetensors, or from torch.save: its own, or the one that is wrapped in
     what a training script saves. No code of the file is run. Raises E301."""
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on a name that is too long
+    if not is_file(path):
         raise error("E301", "there is no such file", path=str(path))
     if path.suffix == ".safetensors":
         with foreign("E301", "reading this as safetensors", str(path)):

@@ -228,3 +228,17 @@ def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
 def test_force_without_a_place_is_refused(emq: Emq) -> None:
     done = emq("assign", "numel", "--avg-bits", "3", *MODEL, "--force")
     assert done.status == 2 and "--force is not used without --out" in done.err
+
+
+def test_a_name_that_is_no_text_is_written_to_and_printed(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.json")
+    words = ["-P", "-m", "emqlang", "assign", "bits", "--avg-bits", "3", "--out", name]
+    for more in ([], ["--force", "--json"]):
+        done = subprocess.run(
+            [sys.executable, *words, *more],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 and (tmp_path / name).is_file(), done.stderr

@@ -145,3 +145,12 @@ def test_nearest() -> None:
 def test_an_error_travels_between_processes() -> None:
     failure = error("E316", "it is another", "begin anew", path="here")
     assert pickle.loads(pickle.dumps(failure)).diagnostics == tuple(failure.diagnostics)
+
+
+def test_nothing_in_a_diagnostic_steers_a_terminal() -> None:
+    odd = "a\x1b[31m\x07\r\u202e\ud800"
+    failure = error("E301", odd, odd, path=odd).diagnostics[0]
+    placed = Diagnostic("E101", odd, Source(odd, odd), Span(0, 1))
+    for rendered in (failure.render(), placed.render()):
+        assert all(c.isprintable() or c == "\n" for c in rendered)
+        rendered.encode()
