@@ -49,7 +49,7 @@ def load_function(reference: str, what: str) -> Callable[..., Any]:
     """The function that `package.module:name` or `file.py:name` names. Raises E301, E403."""
     function = load_object(reference)
     if not callable(function):
-        message = f"{reference} is a {type(function).__name__}, not a function"
+        message = f"{reference} is of type {type(function).__name__}, not a function"
         raise error("E403", message, f"it is to be {what}")
     called: Callable[..., Any] = function
     return called

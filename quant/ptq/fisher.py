@@ -50,14 +50,20 @@ def output_gradients(
 
 
 def _distance(found: Answer, wanted: Answer) -> Tensor:
-    """Summed over rows. Raises E308 where the answers' shapes differ."""
+    """Of the scores; of the other outputs for a unit that the scores do not depend on."""
     if found.scores.shape != wanted.scores.shape:
         message = "the quantized network's outputs have other shapes than the float network's"
         raise error("E308", message, "leave --fisher out")
     if not wanted.has_classes:
-        return (found.scores - wanted.scores).square().sum() / 2
-    scores, others = (said.scores.log_softmax(-1) for said in (found, wanted))
-    return kl_div(scores, others, reduction="sum", log_target=True)
+        scores = (found.scores - wanted.scores).square().sum() / 2
+    else:
+        ours, theirs = (said.scores.log_softmax(-1) for said in (found, wanted))
+        scores = kl_div(ours, theirs, reduction="sum", log_target=True)
+    pairs = zip(found.others, wanted.others, strict=False)
+    others = [(own - exact).float().square() for own, exact in pairs if own.shape == exact.shape]
+    if scores.requires_grad or not others:
+        return scores
+    return torch.stack([squares.sum() for squares in others]).sum() / 2
 
 
 def _plus(output: Any, zeros: Tensor) -> Any:

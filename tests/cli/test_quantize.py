@@ -213,3 +213,121 @@ def test_what_is_refused(emq: Emq, quick: Quick, tmp_path: Path) -> None:
     assert code("--config", "4,4", *quick, status=2) == "E402"
     assert emq("evaluate", str(tmp_path / "none.safetensors")).status == 3
     assert emq("quantize").status == emq("quantize", "numel", "--config", "4").status == 2
+
+
+SINGLE = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1)), torch.zeros(1, 16)
+
+def data():
+    yield torch.randn(128, 16, generator=torch.Generator().manual_seed(1))
+
+def largest(outputs, batch):
+    return float(outputs.abs().max())
+
+def word(outputs, batch):
+    return "high"
+
+number = 3
+"""
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> tuple[str, ...]:
+    """A network with one output, and data without labels."""
+    (tmp_path / "single.py").write_text(SINGLE)
+    file = str(tmp_path / "single.py")
+    return "--model", f"{file}:build", "--data", f"{file}:data"
+
+
+def test_one_output_never_agrees_by_100_percent(emq: Emq, single: tuple[str, ...]) -> None:
+    """Two bits move the outputs by a sixth, and argmax and softmax of one number say nothing."""
+    done = quantized(emq, "--config", "2", "--calib-images", "64", *single)
+    after = done["after"]
+    assert after["relative_error"] == pytest.approx(0.171, abs=0.001)
+    assert after["sqnr"] == pytest.approx(15.34, abs=0.05)
+    assert after["agreement"] is None and after["kl"] is None
+    assert done["check"]["measure"] == "fidelity" and done["check"]["images"] == 128
+    screen = emq("quantize", "--config", "2", "--calib-images", "64", *single).out
+    assert "relative error" in screen and "15.3 dB" in screen and "agreement" not in screen
+    assert "fidelity 99.43%, float 100.00% on 128 images: passed" in screen
+    walked = emq(
+        *("assign", "mean(abs(w))", "--max-drop", "1%", "--calib-images", "64", *single, "--json")
+    )
+    assert walked.status == 1 and json.loads(walked.out)["best"] is None, "2 to 4 bits lose more"
+    float_only = emq("evaluate", *single).out
+    assert "100" not in float_only.split("relative error")[1]
+
+
+def test_a_metric_of_ones_own_is_shown_by_its_name(
+    emq: Emq, single: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = f"{tmp_path / 'single.py'}"
+    quick = ("--config", "2", "--calib-images", "64", *single, "--metric")
+    done = quantized(emq, *quick, f"{file}:largest", "--out", str(tmp_path / "q"))
+    assert done["after"]["metric_name"] == "largest"
+    assert done["before"]["metric"] != done["after"]["metric"]
+    assert "largest" in emq("quantize", *quick, f"{file}:largest").out
+    again = emq("evaluate", str(tmp_path / "q"), "--metric", f"{file}:largest", "--json")
+    found = json.loads(again.out)
+    assert {name: found[name] for name in done["after"]} == done["after"]
+    for metric, status, message in (
+        ("word", 3, "the metric 'word' failed: ValueError"),
+        ("number", 2, "is of type int, not a function"),
+        ("other", 3, "has no 'other'"),
+    ):
+        refused = emq("quantize", *quick, f"{file}:{metric}")
+        assert refused.status == status and message in refused.err
+
+
+ROUTED = """
+import torch
+from torch import nn
+
+class Experts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Linear(16, 4)
+        self.experts = nn.ModuleList(nn.Linear(16, 16) for _ in range(4))
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x):
+        shares = self.gate(x).softmax(1)
+        chosen, out = shares.argmax(1), torch.zeros_like(x)
+        for i, expert in enumerate(self.experts):
+            here = chosen == i
+            if here.any():
+                out[here] = expert(x[here]) * shares[here, i : i + 1]
+        return self.head(out.relu())
+
+def build():
+    torch.manual_seed(0)
+    return Experts(), torch.randn(64, 16)
+
+def data():
+    generator = torch.Generator().manual_seed(1)
+    yield torch.randn(64, 16, generator=generator), torch.randint(0, 10, (64,), generator=generator)
+
+def few():
+    yield tuple(part[:1] for part in next(data()))
+"""
+
+
+def test_a_mixture_of_experts_is_quantized(emq: Emq, tmp_path: Path) -> None:
+    (tmp_path / "routed.py").write_text(ROUTED)
+    file = str(tmp_path / "routed.py")
+    words = "--config", "4", "--model", f"{file}:build", "--data", f"{file}:data"
+    done = quantized(emq, *words, "--calib-images", "64", "--out", str(tmp_path / "q"))
+    ratios = {layer["name"]: layer["output_sqnr"] for layer in done["layers"]}
+    assert {name for name, ratio in ratios.items() if ratio is None} == {
+        f"experts.{i}" for i in range(4)
+    }
+    assert done["check"] is not None
+    assert "not available" in emq("quantize", *words, "--calib-images", "64").out
+    assert emq("evaluate", str(tmp_path / "q")).status == 0
+    named = emq("quantize", *words[:4], "--data", f"{file}:few", "--calib-images", "1")
+    assert named.status == 0 and "W615" in named.err and "and 1 more" not in named.err
