@@ -32,7 +32,8 @@ def believed(
     Raises E311 for a recipe of another network.
     """
     layers = network.collection.layers
-    check_fits(recipe, identity(network), [layer.name for layer in layers])
+    names = [layer.name for layer in layers]
+    check_fits(recipe, identity(network), names, network.collection.why_none)
     if not (recipe.achieved or recipe.budget or recipe.solver):
         return recipe, ()
     false = _false(recipe, _costs(recipe, network), guarded)

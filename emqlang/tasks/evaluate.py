@@ -46,7 +46,8 @@ def evaluate(
         options = completed(options, recipe, given)
     network = options.network()
     if checkpoint is not None:
-        check_fits(recipe, identity(network), [layer.name for layer in network.collection.layers])
+        names = [layer.name for layer in network.collection.layers]
+        check_fits(recipe, identity(network), names, network.collection.why_none)
     images = test_images(network, options.data, options.test, options.seed)
     own = None if metric is None else ptq.load_metric(metric)
     signature = network.signature

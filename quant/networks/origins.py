@@ -82,10 +82,11 @@ def weights_of(packet: Any, operands: Sequence[Operand]) -> list[TensorTrace]:
 def derived(packet: Any, operands: Sequence[Operand]) -> TensorTrace:
     """The trace of what an op that is no product makes of its operands.
 
+    Integers count where there is nothing else: a weight may be stored in them.
     What is made with an activation is one. But a parameter with axes of its own, along which the
     activation does not vary, is scaled by it and stays a weight.
     """
-    floats = [(leaf, trace) for leaf, trace in operands if carries(leaf)]
+    floats = [(leaf, trace) for leaf, trace in operands if carries(leaf)] or operands
     made = [(leaf, trace) for leaf, trace in floats if trace.origins]
     mixed = [leaf for leaf, trace in floats if trace.active and not trace.origins]
     scaled = packet in ARITHMETIC and any(

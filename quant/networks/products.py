@@ -27,6 +27,10 @@ def _convolution(args: Sequence[Any], out: Tensor) -> tuple[Sequence[Tensor], in
     return (inputs, weight), (inputs if transposed else out).numel() * weight[0].numel()
 
 
+def _distances(args: Sequence[Any], out: Tensor) -> tuple[Sequence[Tensor], int]:
+    return args[:2], out.numel() * args[0].shape[-1]
+
+
 def _bilinear(args: Sequence[Any], out: Tensor) -> tuple[Sequence[Tensor], int]:
     left, weight, right = args[:3]
     return (left, weight, right), left.numel() // left.shape[-1] * weight.numel()
@@ -41,9 +45,10 @@ def _recurrent(args: Sequence[Any], out: Any) -> tuple[Sequence[Tensor], int]:
 aten = torch.ops.aten
 PRODUCTS: Final[Mapping[Any, Rule]] = {
     aten.convolution: _convolution,
-    **dict.fromkeys((aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot), _matrix(0, 1)),
+    **dict.fromkeys((aten.mm, aten._int_mm, aten.bmm, aten.mv, aten.dot, aten.vdot), _matrix(0, 1)),
     **dict.fromkeys((aten.addmm, aten.baddbmm, aten.addbmm, aten.addmv), _matrix(1, 2)),
     aten._trilinear: _bilinear,
+    **dict.fromkeys((aten._cdist_forward, aten._euclidean_dist), _distances),
     **dict.fromkeys((aten.mkldnn_rnn_layer, aten._cudnn_rnn), _recurrent),
 }
 KERNEL: Final = 1  # the operand that is the weight

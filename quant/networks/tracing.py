@@ -127,9 +127,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.traces: MutableMapping[Tensor, TensorTrace] = WeakTensorKeyDictionary()
         self.sizes: dict[str, int] = {}
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if carries(tensor):
-                self.traces[tensor] = TensorTrace(origins=frozenset({name}))
-                self.sizes[name] = tensor.numel()
+            self.traces[tensor] = TensorTrace(origins=frozenset({name}))
+            self.sizes[name] = tensor.numel()
         for leaf in tensors(example):
             self.of(leaf).active = True
         self.weights = {name: self.of(module.weight) for name, module in layers.items()}  # type: ignore[arg-type]
@@ -189,8 +188,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             positions = moved(packet, args, kwargs, operands, tensors(result))
         # One written in place starts anew: the uses of what it was are kept in the old trace.
         for leaf, places in zip_longest(tensors(result), positions):
-            known = found if carries(leaf) else TensorTrace(active=found.active)
-            self.traces[leaf] = replace(known, positions=places)
+            self.traces[leaf] = replace(found, positions=places)
         return result
 
     def product(self, packet: Any, operands: Sequence[Operand], macs: int) -> TensorTrace | None:

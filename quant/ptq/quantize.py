@@ -65,7 +65,8 @@ def quantize(
     """
     _check_rounding(procedure)
     layers, forward = network.collection.layers, network.forward
-    check_fits(recipe, identity(network), [layer.name for layer in layers])
+    names = [layer.name for layer in layers]
+    check_fits(recipe, identity(network), names, network.collection.why_none)
     batches = take(data, procedure.images)
     original, module = blank(network), blank(network)
     reached = reach(original, layers, batches, forward)

@@ -170,7 +170,8 @@ def load_quantized(path: str | Path, network: Network) -> Quantized:
     stored, metadata, diagnostics = _read(path)
     recipe = parse_recipe(metadata["recipe"], str(path))
     layers = network.collection.layers
-    check_fits(recipe, identity(network), [layer.name for layer in layers])
+    names = [layer.name for layer in layers]
+    check_fits(recipe, identity(network), names, network.collection.why_none)
     misfit = partial(error, "E302", path=str(path))
     weights = {
         layer.name: _weight(layer, scheme, stored, misfit)

@@ -7,7 +7,7 @@ compressed-tensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -247,8 +247,16 @@ def parse_recipe(text: str, path: str = "") -> Recipe:
     return typed(record, Recipe, "E310", "the recipe", path)
 
 
-def check_fits(recipe: Recipe, model: ModelIdentity, layers: Sequence[str]) -> None:
-    """Raises E311 if the recipe is for another network, or its layers are not exactly these."""
+def check_fits(
+    recipe: Recipe,
+    model: ModelIdentity,
+    layers: Sequence[str],
+    why_none: Callable[[str], str] = lambda name: "",
+) -> None:
+    """Raises E311 if the recipe is for another network, or its layers are not exactly these.
+
+    why_none  why a name is no layer's, where something is known of it
+    """
     if recipe.model.weights_sha256 != model.weights_sha256:
         recipes, this = recipe.model.weights_sha256[:12], model.weights_sha256[:12]
         raise error(
@@ -260,6 +268,9 @@ def check_fits(recipe: Recipe, model: ModelIdentity, layers: Sequence[str]) -> N
     for name in recipe.layers:
         if name not in layers:
             message = f"the recipe has a layer '{name}', which the network lacks"
+            if why := why_none(name):
+                message = f"the recipe has a layer '{name}': {why}"
+                raise error("E311", message, "give the data that the recipe was made with")
             raise error("E311", message, *nearest(name, layers))
     if missing := [name for name in layers if name not in recipe.layers]:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -110,6 +110,33 @@ def tied(m: Any, x: Tensor) -> Tensor:
     return F.linear(m.o(m.e(x)), m.e.weight)
 
 
+class Dynamic(nn.Conv2d):
+    """Attends to its own channels: the kernel is another one for each image."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 4, 3)
+        self.attention = nn.Linear(1, 4)
+
+    def forward(self, input: Tensor) -> Tensor:
+        share = self.attention(input.mean((2, 3))).sigmoid()
+        kernel = (self.weight * share[:, :, None, None, None]).reshape(8, 1, 3, 3)
+        return F.conv2d(input.view(1, 2, 8, 8), kernel, groups=2).view(2, 4, 6, 6)
+
+
+class Stored(nn.Module):
+    """Its weight is stored in 8 bits and multiplied in float."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("w", torch.arange(-32, 32, dtype=torch.int8).view(4, 16))
+        self.register_buffer("scale", torch.full((4, 1), 0.1))
+        self.o = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.o(F.linear(x, self.w.float() * self.scale))
+        return answer
+
+
 TABLE, BAG = nn.Embedding(50, 16), nn.EmbeddingBag(50, 16)
 CASES: dict[str, tuple[nn.Module, Tensor, Books]] = {
     "a table": (
@@ -193,6 +220,27 @@ CASES: dict[str, tuple[nn.Module, Tensor, Books]] = {
             lambda m, x: m.o(x @ m.h(m.z).view(16, 4)),
             h=nn.Linear(3, 64), o=nn.Linear(4, 2), z=parameter(3),
         ), FLAT, ({"h": 96, "o": 8}, {"h.weight": (0, 64)}),
+    ),
+    "a convolution that makes its kernel": (
+        nn.Sequential(Dynamic(), nn.Conv2d(4, 2, 1)),
+        IMAGES, ({"0.attention": 4, "1": 8 * 36}, {"0.weight": (36, 36 * 36)}),
+    ),
+    "a weight in integers": (Stored(), FLAT, ({"o": 8}, {"w": (64, 64), "scale": (4, 0)})),
+    "experts of one tensor": (
+        Net(
+            lambda m, x: torch.einsum("noi,ni->no", m.w[m.g(x).argmax(1)], x),
+            g=nn.Linear(16, 3), w=parameter(3, 4, 16),
+        ), FLAT, ({"g": 48}, {"w": (192, 64)}),
+    ),
+    "distances": (
+        Net(lambda m, x: m.o(torch.cdist(x, m.c)), c=parameter(30, 16), o=nn.Linear(30, 2)),
+        FLAT, ({"o": 60}, {"c": (480, 480)}),
+    ),
+    "an ensemble": (
+        Net(
+            lambda m, x: m.o(torch.func.vmap(lambda w: F.linear(x, w))(m.w).mean(0)),
+            w=parameter(3, 4, 16), o=nn.Linear(4, 2),
+        ), FLAT, ({"o": 8}, {"w": (192, 192)}),
     ),
     "attention": (
         Net(

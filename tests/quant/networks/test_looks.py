@@ -132,6 +132,16 @@ def test_the_data_of_the_api_are_looked_at() -> None:
     assert sorted(quantized.weights) == ["experts.0", "experts.1", "experts.2"]
 
 
+def test_a_recipe_with_a_layer_that_is_not_used_here_says_so() -> None:
+    net, few, many = Experts(), [rows(0, 0)], [rows(*[0, 1, 2] * 4)]
+    recipe = emq.assign("log(1 + bits * numel)", emq.collect(net, many), avg_bits=3)
+    with pytest.raises(emq.EmqError) as caught:
+        emq.quantize(net, recipe, few)
+    (found,) = caught.value.diagnostics
+    assert found.code == "E311"
+    assert "'experts.1' is not used for the rows looked at" in found.message
+
+
 FACTORY = """
 import torch
 from torch import nn
