@@ -24,6 +24,7 @@ ADVICE: Final = {
     "modified by an inplace operation": IN_PLACE,
     "being modified inplace": IN_PLACE,
     "used in an in-place operation": IN_PLACE,
+    "Inference tensors cannot": "gradients pass through here: leave out torch.inference_mode",
 }
 
 

@@ -24,7 +24,8 @@ def output_gradients(
 
     The distance is the KL divergence; without classes, half the squared error. The gradients are
     with respect to each of the unit's outputs, for all batches and calls in order, divided by their
-    common mean. Raises E308 where the answer has none.
+    common mean; those of a unit on which the answer does not depend are 1. Raises E308 where the
+    network's answer has no gradient at all.
     """
     part = quantized.get_submodule(unit.name)
     squares: list[Tensor] = []
@@ -39,14 +40,31 @@ def output_gradients(
             wanted = answer(pass_through(original, batch, forward), rows(batch))
         with torch.enable_grad(), listening([(unit.name, part)], on_output=add_zeros):
             loss = _distance(answer(pass_through(quantized, batch, forward), rows(batch)), wanted)
-        if not loss.requires_grad:
-            message = "the network's output has no gradient"
-            raise error("E308", message, "leave out no_grad and detach, or --fisher")
+        if not loss.requires_grad:  # as of a router, whose output only chooses
+            _check_gradient(quantized, batch, forward)
+            squares += [torch.zeros_like(zeros) for zeros in seen]
+            continue
         with backward():
             slopes = torch.autograd.grad(loss, seen, materialize_grads=True)
         squares += [slope.float().square() for slope in slopes]
     mean = sum(float(square.mean()) for square in squares) / len(squares)
     return [square / mean if mean else torch.ones_like(square) for square in squares]
+
+
+def _check_gradient(module: nn.Module, batch: Any, forward: Forward) -> None:
+    """Raises E308 where the network's answer has no gradient in any of its parameters."""
+    parameters = [each for each in module.parameters() if each.is_floating_point()]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            said = answer(pass_through(module, batch, forward), rows(batch))
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+    if not said.scores.requires_grad:
+        message = "the network's output has no gradient"
+        raise error("E308", message, "leave out no_grad and detach, or --fisher")
 
 
 def _distance(found: Answer, wanted: Answer) -> Tensor:

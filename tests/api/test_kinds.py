@@ -92,3 +92,35 @@ def test_modules_of_any_precision_keep_it(dtype: torch.dtype, rounding: str) -> 
     assert all(row.distinct <= 4 for row in quantized.report)
     found = emq.evaluate(quantized, data, reference=module)
     assert found.kl is not None and 0 < found.kl < 0.1
+
+
+class Detections(torch.nn.Module):
+    """As many boxes as score above 0, image by image. (N, 3, H, W)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 5, 1)
+
+    def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        places = self.head(self.body(images).relu()).flatten(2).transpose(1, 2)
+        kept = [rows[rows[:, 4] > 0] for rows in places]
+        return [{"boxes": rows[:, :4], "scores": rows[:, 4]} for rows in kept]
+
+
+def test_detections_are_judged_by_a_metric() -> None:
+    """Once quantized a network finds other boxes, and there is nothing to compare one by one."""
+    torch.manual_seed(0)
+    module, data = Detections().eval(), [torch.randn(16, 3, 6, 6)]
+    network = prepare(module, data[0])
+    recipe = uniform(identity(network), ["body", "head"], 2, 8)
+    quantized = emq.quantize(network, recipe, data)
+    with pytest.raises(emq.EmqError, match="other shapes than the float network's"):
+        emq.evaluate(quantized, data, reference=module)
+
+    def boxes(outputs: list[dict[str, torch.Tensor]], batch: torch.Tensor) -> float:
+        return sum(len(each["boxes"]) for each in outputs) / len(batch)
+
+    found = emq.evaluate(quantized, data, boxes, reference=module)
+    assert found.metric and found.metric_name == "boxes" and found.agreement is None
+    many = [torch.randn(512, 3, 6, 6)]
+    assert check(network, data, many, images=16, metric=boxes) is None

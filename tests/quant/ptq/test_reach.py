@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.ptq.check import check
 from emqlang.quant.ptq.evaluate import evaluate
@@ -142,3 +143,32 @@ def test_the_8_bit_check_of_a_routed_network() -> None:
     network = ready(Experts)
     found = check(network, [images()], [images(500, seed=5)], images=64)
     assert found is not None and found.measure == "agreement with float" and found.images == 500
+
+
+class Chooses(nn.Module):
+    """The gate only chooses which expert a row goes to: nothing has a gradient in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(16, 3)
+        self.experts = nn.ModuleList(nn.Linear(16, 10) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = self.gate(x).argmax(1)
+        outputs = torch.stack([expert(x) for expert in self.experts], 1)
+        return outputs[torch.arange(len(x)), chosen]
+
+
+class WithoutGradient(Chooses):
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+def test_a_router_without_a_gradient_is_rounded_unweighted() -> None:
+    found = quantized(ready(Chooses), 2, "brecq", images=64, iterations=4, fisher=True)
+    assert all(row.weight_bits == 2 and row.output_sqnr for row in found.report)
+    with pytest.raises(EmqError, match="the network's output has no gradient") as refused:
+        quantized(ready(WithoutGradient), 2, "brecq", images=64, iterations=4, fisher=True)
+    assert refused.value.diagnostics[0].code == "E308"
+    quantized(ready(WithoutGradient), 2, "brecq", images=64, iterations=4)
