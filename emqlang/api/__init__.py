@@ -34,7 +34,7 @@ from emqlang.quant.data.datasets import Batch, Dataset, load_data
 from emqlang.quant.data.images import IMAGENET, ImageFormat
 from emqlang.quant.networks.batches import Forward, labels_of, slice_rows
 from emqlang.quant.networks.nested import tensors
-from emqlang.quant.networks.network import Network, load, own_shape, prepare
+from emqlang.quant.networks.network import Network, load, own_shape, prepare_for
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization
@@ -93,7 +93,7 @@ def collect(
         cache=False,
     )
     if data is None or isinstance(data, str):
-        network = None if isinstance(model, str) else _ready(model, None, forward)
+        network = None if isinstance(model, str) else _ready(model, None, forward, data or "")
         statistics = Workbench(options, network=network)
     else:
         data = arguments.batches(data)
@@ -222,7 +222,7 @@ def quantize(
     made, recipe = isinstance(recipe, Recipe), _recipe(recipe)
     arguments.network(model)
     if isinstance(data, str):
-        network = _ready(model, None, forward)
+        network = _ready(model, None, forward, data)
         data = _named(data, network, "calibration", wanted)
     else:
         data, count = arguments.calibrating(arguments.batches(data), images)
@@ -333,7 +333,7 @@ def _named(data: str, network: Network, split: Any, count: int | None) -> Datase
     return load_data(data, images, network.classes, count=count, split=split, net=network.module)
 
 
-def _ready(model: Model, batch: Any, forward: Forward | None, data: Iterable[Any] = ()) -> Network:
+def _ready(model: Model, batch: Any, forward: Forward | None, data: Data = ()) -> Network:
     """The network made ready.
 
     One of your own is recorded on a few rows of a batch, and on more of the data where those do not
@@ -346,12 +346,12 @@ def _ready(model: Model, batch: Any, forward: Forward | None, data: Iterable[Any
         example = slice_rows(batch, 0, RECORDED)
         return dataclasses.replace(model, signature=signature, example=example)
     if isinstance(model, str):
-        return load(model)
+        return load(model, data=data)
     if batch is None:
         shape = own_shape(model) or IMAGENET.shape
         batch = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     rows = slice_rows(batch, 0, RECORDED)
-    return prepare(model, rows, signature=Signature.of(model, own=forward), more=lambda: data)
+    return prepare_for(model, rows, data, signature=Signature.of(model, own=forward))
 
 
 def _stream(data: Iterable[Any], network: Network) -> Dataset:

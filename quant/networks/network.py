@@ -32,6 +32,7 @@ from emqlang.quant.networks.weights import check_finite, install, pretrained, sh
 from emqlang.quant.user_code import foreign, load_object
 
 LAZY_SEED: Final = 0
+Given = str | Iterable[Any]  # data: a name, or batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class Network:
 
 
 def load(
-    text: str, weights: str | None = None, *, seed: int = 0, data: str = "", input: str = ""
+    text: str, weights: str | None = None, *, seed: int = 0, data: Given = "", input: str = ""
 ) -> Network:
     """A built-in network by name, or what `package.module:factory` or `file.py:factory` returns.
 
@@ -83,8 +84,8 @@ def load(
 
     weights  'pretrained', 'random' or a path; by default what is shipped with the network or what
              its factory gives, else official weights if available, else random ones, with W603
-    data     what it will be given, as `load_data` takes it; has the shape of an image where a
-             factory does not say, and rows that may use what the example does not
+    data     what it will be given, batches or as `load_data` takes it: rows that may use what the
+             example does not; a name tells the shape of an image where a factory does not say
     input    the shape of an image, as 1x28x28, where the network itself does not say
     Raises E301, E302, E305 to E309; E403 for a bad shape, or one that nobody asks for.
     """
@@ -102,12 +103,12 @@ def load(
         says = "the network has images of its own" if spec else "the factory gives an example"
         raise error("E403", f"--input is not used: {says}", "leave it out")
     if example is not None:
-        return _prepared(module, example, data, name=text, weights=label, spec=spec)
+        return prepare_for(module, example, data, name=text, weights=label, spec=spec)
     given = parse_shape(input) if input else None
-    shape = given or own_shape(module) or image_shape(data)
+    shape = given or own_shape(module) or (image_shape(data) if isinstance(data, str) else None)
     try:
         image = _noise(shape or IMAGENET.shape, seed)
-        return _prepared(module, image, data, name=text, weights=label)
+        return prepare_for(module, image, data, name=text, weights=label)
     except EmqError as failure:
         if shape:
             raise
@@ -128,22 +129,19 @@ def own_shape(module: nn.Module) -> tuple[int, ...] | None:
     raise error("E305", message, "let it be such as (1, 28, 28), without the batch")
 
 
-def _prepared(
-    module: nn.Module,
-    example: Any,
-    data: str,
-    *,
-    name: str,
-    weights: str,
-    spec: ModelSpec | None = None,
-) -> Network:
-    """The network made ready; layers that its example does not use are looked for in the data."""
-    network = prepare(module, example, name=name, weights=weights, spec=spec)
+def prepare_for(module: nn.Module, example: Any, data: Given, **settings: Any) -> Network:
+    """As `prepare`; layers that the example does not use are looked for in the data.
+
+    data  batches, or what `load_data` takes; nothing is read where the example uses every layer
+    """
+    if not isinstance(data, str):
+        return prepare(module, example, more=lambda: data, **settings)
+    network = prepare(module, example, **settings)
     if not data or not network.collection.unreached:
         return network
     images = ImageFormat.of(network.input_shape)
     given = partial(load_data, data, images, network.classes, net=network.module)
-    return prepare(module, example, name=name, weights=weights, spec=spec, more=given)
+    return prepare(module, example, more=given, **settings)
 
 
 def _of_a_guess(failure: EmqError) -> EmqError:

@@ -132,6 +132,16 @@ def test_the_data_of_the_api_are_looked_at() -> None:
     assert sorted(quantized.weights) == ["experts.0", "experts.1", "experts.2"]
 
 
+def test_the_data_of_the_api_are_looked_at_whatever_names_them(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(FACTORY)
+    model, data = f"{tmp_path / 'net.py'}:build", f"{tmp_path / 'net.py'}:data"
+    batches = [(torch.ones(8, 4), torch.zeros(8, dtype=torch.long))]
+    recipe = emq.assign("log(1 + bits * numel)", emq.collect(model, data), avg_bits=3)
+    for given in (data, batches):
+        assert names(emq.collect(model, given).network) == ["a", "b"]
+        assert sorted(emq.quantize(model, recipe, given, images=8).weights) == ["a", "b"]
+
+
 def test_a_recipe_with_a_layer_that_is_not_used_here_says_so() -> None:
     net, few, many = Experts(), [rows(0, 0)], [rows(*[0, 1, 2] * 4)]
     recipe = emq.assign("log(1 + bits * numel)", emq.collect(net, many), avg_bits=3)
