@@ -109,7 +109,7 @@ class _Trials:
         passed: bool | None = quality.drop <= ALLOWED[quality.measure]
         if not passed and quality.drop < CERTAIN * quality.error:
             passed = None
-        suspects = tuple(self._suspects()) if passed is False else ()
+        suspects = tuple(self._suspects(quality.drop)) if passed is False else ()
         scores = quality.reference, quality.value
         return Check(quality.measure, *scores, evaluation.images, passed, suspects)
 
@@ -132,12 +132,12 @@ class _Trials:
         left = {name: LayerRecipe(None, None) for name, _ in entries if name not in layers}
         return replace(self.recipe, layers={**self.recipe.layers, **left})
 
-    def _suspects(self) -> Iterable[Suspect]:
+    def _suspects(self, drop: float) -> Iterable[Suspect]:
         """The worst layers by bisection: the set that hurts most so far is cut in half next.
 
         Layers that alone cost nothing are not named.
         """
-        queue: list[tuple[float, Sequence[str]]] = [(0.0, self.names)]
+        queue: list[tuple[float, Sequence[str]]] = [(-drop, self.names)]
         worst: list[tuple[str, float]] = []
         while queue and len(worst) < SUSPECTS:
             hurt, layers = heappop(queue)

@@ -126,3 +126,39 @@ def test_an_unfolded_batch_norm_is_named_the_same_every_time() -> None:
     assert found.suspects[0].cause == "the batch norm 'norm' behind it is not folded"
     assert steps and all(what == "8-bit check" and done <= total for what, done, total in steps)
     assert check(network, images, images, images=128) == found
+
+
+@pytest.mark.parametrize(
+    ("close", "count", "passed"),
+    [(0, 64, True), (1, 64, None), (3, 64, None), (16, 64, False), (2, 1000, True)],
+)
+def test_a_drop_that_the_images_cannot_tell_from_chance_is_no_failure(
+    close: int, count: int, passed: bool | None
+) -> None:
+    """Images whose two scores nearly agree are lost at 8 bits: one code holds both."""
+    net = nn.Sequential(nn.Linear(2, 2, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(2))
+    images = torch.tensor([[-1.0, 1.0]]).repeat(count, 1)
+    images[:close] = torch.tensor([0.5, 0.5001])
+    data = [(images, torch.ones(count, dtype=torch.long))]
+    found = check(prepare(net.eval(), images), [images], data, images=count)
+    assert found is not None and found.images == count and found.passed is passed
+    assert found.float_score == 1 and found.score == 1 - close / count
+    assert bool(found.suspects) == (passed is False)
+    assert all(suspect.loss > 0 for suspect in found.suspects), "what costs nothing is not named"
+
+
+def test_outputs_without_classes_pass_by_their_relative_error() -> None:
+    images = [torch.randn(64, 16, generator=torch.Generator().manual_seed(0))]
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1)).eval()
+    found = check(prepare(net, images[0]), images, images, images=64)
+    assert found is not None and found.passed and found.measure == "fidelity"
+    assert 0.98 < found.score < found.float_score == 1
+    with torch.no_grad():  # one channel is far larger, and its weight is none
+        net[0].weight[0] *= 3000
+        net[2].weight[:, 0] = 0
+    found = check(prepare(net, images[0]), images, images, images=64)
+    assert found is not None and found.passed is False and found.score < 0.9
+    assert found.suspects[0].layer == "2" and "channel 0" in found.suspects[0].cause
