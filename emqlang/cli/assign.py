@@ -72,7 +72,8 @@ def command(
     if (word is None) == (config is None):
         ctx.fail("give an EXPR, or bits with --config")
     program = None if word is None else library.find_one(word)
-    check_statistics(ctx, [program] if program else [], calibrates=max_drop is not None)
+    calibrates = max_drop is not None or out is not None  # a recipe names the images
+    check_statistics(ctx, [program] if program else [], calibrates=calibrates)
     from emqlang.tasks.assign import Chooser, Sweep
     from emqlang.tasks.problem import Constraints
     from emqlang.tasks.quantize import QuantizeOptions

@@ -104,7 +104,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         Rule(
             "data",
             "beside --config: no image is read",
-            lambda words: not words.has("config") or _tells_shape(words),
+            lambda words: not words.has("config") or words.has("out") or _tells_shape(words),
         ),
         SAMPLED,
         LATENCY,
@@ -189,7 +189,7 @@ def check_statistics(
 ) -> None:
     """Raises E403 for options of statistics that none of these programs reads.
 
-    calibrates  whether the command itself reads the images of --data
+    calibrates  whether the command itself reads the images of --data, or names them in a recipe
     """
     words, expressions = given(context), [program.canonical for program in programs]
     if calibrates or _tells_shape(Words(context.params, words)):

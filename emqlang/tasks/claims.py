@@ -31,9 +31,9 @@ def believed(
              If not, a latency is left out, since no recipe can show it
     Raises E311 for a recipe of another network.
     """
-    layers = network.collection.layers
-    names = [layer.name for layer in layers]
-    check_fits(recipe, identity(network), names, network.collection.why_none)
+    layers, model = network.collection.layers, identity(network)
+    check_fits(recipe, model, [layer.name for layer in layers], network.collection.why_none)
+    recipe = replace(recipe, model=model)  # with these weights it is this network, by whatever name
     if not (recipe.achieved or recipe.budget or recipe.solver):
         return recipe, ()
     false = _false(recipe, _costs(recipe, network), guarded)

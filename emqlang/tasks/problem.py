@@ -136,8 +136,12 @@ class Problem:
 
         Groups whose scores prefer no choice are refused (E409), or held at the most bits that they
         may have if the constraints say so. Raises E402 for a fixed choice that the table lacks,
-        E405 where holding groups leaves no assignment.
+        E405 where holding groups leaves no assignment; E402 for a table of other groups.
         """
+        groups = [group.name for group in self.network.collection.groups]
+        if [group.name for group in table.groups] != groups:
+            message = "the score table has other groups than the network"
+            raise error("E402", message, "score on the statistics that bits are chosen with")
         missing = [choice for choice in self.menu if choice not in table.choices]
         if missing:
             raise error(

@@ -173,6 +173,14 @@ def test_figures_of_other_bits_are_not_believed(tmp_path: Path) -> None:
         (lambda: emq.assign("numel", emq.collect(network()), size="1B"), "E405"),
         (lambda: emq.assign("numel", emq.collect(network()), avg_bits=3, fix="nothing=8"), "E402"),
         (
+            lambda: emq.assign(
+                emq.score("numel", emq.collect(nn.Conv2d(3, 2, 1))),
+                emq.collect(network()),
+                avg_bits=3,
+            ),
+            "E402",
+        ),
+        (
             lambda: emq.quantize(
                 network(),
                 emq.assign("numel", emq.collect(network(), batches()), avg_bits=3),

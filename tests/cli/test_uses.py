@@ -144,6 +144,7 @@ ACCEPTED = (
     "experiment table3 --seeds 3 --plot a.svg --json --table a --table b",
     "experiment layerwise --table vgg-fmnist-all",
     "assign --config 4 --data noise:8 --model my.py:build",
+    "assign --config 4 --data noise:8 --out r.json",
     "evaluate --data noise:8",
     "evaluate --data noise:8 --test noise:9 --model my.py:build",
     "evaluate q --data noise:8 --test noise:9",

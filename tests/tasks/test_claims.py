@@ -93,6 +93,13 @@ def test_a_proof_without_figures_is_left_out(text: str) -> None:
     assert found.solver is None and [warning.code for warning in warnings] == ["W611"]
 
 
+def test_the_name_is_that_of_the_network_at_hand(text: str) -> None:
+    record = json.loads(text)
+    record["model"]["name"] = "another"
+    found, warnings = believed(parse_recipe(json.dumps(record)), load("resnet18-fmnist"))
+    assert found == parse_recipe(text) and warnings == ()
+
+
 def test_a_latency_is_kept_only_where_nobody_can_have_edited_it(text: str) -> None:
     record = json.loads(text)
     record["achieved"]["latency"], record["budget"]["latency"] = 5e6, "6ms"

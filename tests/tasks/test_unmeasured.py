@@ -113,6 +113,18 @@ def test_scores_that_are_only_compared_are_not_refused(emq: Emq, halfway: tuple[
     assert done.status == 0 and "E409" not in done.err
 
 
+def test_scores_that_fall_are_warned_of_wherever_bits_are_chosen(
+    emq: Emq, halfway: tuple[str, ...]
+) -> None:
+    words = ("neg_log_numel", "--avg-bits", "3", *halfway[:2])
+    assert "W602" in emq("assign", *words).err
+    data, few = halfway[2:4], ("--calib-images", "8", "--no-check")
+    assert "W602" in emq("quantize", *words, *data, *few).err
+    assert "W602" in emq("assign", "neg_log_numel", "--sweep", *halfway[:2]).err
+    walk = ("--max-drop", "99%", "--calib-images", "8")
+    assert "W602" in emq("assign", "neg_log_numel", *walk, *halfway[:4]).err
+
+
 class TestInPython:
     @staticmethod
     def network() -> nn.Module:
@@ -143,6 +155,11 @@ class TestInPython:
             "0": WHY.replace("64", "16"),
             "2": "the score is 0 for every choice",
         }
+
+    def test_scores_that_fall_are_warned_of(self) -> None:
+        statistics = emq.collect(self.network(), self.data())
+        with pytest.warns(emq.EmqWarning, match="W602"):
+            emq.assign("neg_log_numel", statistics, avg_bits=3)
 
     def test_scores_within_rounding_are_the_same(self) -> None:
         from ties import table
