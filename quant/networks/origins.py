@@ -164,4 +164,4 @@ def _is_scale(other: Tensor, weight: Tensor) -> bool:
     axes = sum(size > 1 for size in other.shape)
     if not axes or (axes == 1 and other.numel() < weight.numel()):
         return True
-    return bool(((other == 0) | (other == 1)).all())
+    return other.layout == torch.strided and bool(((other == 0) | (other == 1)).all())

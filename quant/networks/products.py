@@ -63,8 +63,9 @@ ARITHMETIC: Final = frozenset(
 )
 
 
-def _reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    return tensor.reshape(tuple(shape))
+def _reshaped(tensor: Tensor, shape: Sequence[int] | torch.dtype) -> Tensor | None:
+    """None of a view as another type, whose values are others."""
+    return None if isinstance(shape, torch.dtype) else tensor.reshape(tuple(shape))
 
 
 # Ops that move values and leave them as they are, with the same for a tensor in any memory format.

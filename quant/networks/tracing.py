@@ -187,7 +187,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             found = derived(packet, operands)
             positions = moved(packet, args, kwargs, operands, tensors(result))
         # One written in place starts anew: the uses of what it was are kept in the old trace.
-        for leaf, places in zip_longest(tensors(result), positions):
+        leaves = tensors(result)
+        for leaf, places in zip_longest(leaves, positions[: len(leaves)]):
             self.traces[leaf] = replace(found, positions=places)
         return result
 

@@ -225,3 +225,29 @@ def test_a_parametrized_weight_becomes_plain() -> None:
     assert type(adapted[0]) is nn.Linear
     torch.testing.assert_close(adapted(X), expected)
     assert len(collection_of(adapted, X).layers) == 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, p: (x @ p).view(torch.int32).view(torch.float32) @ p,
+        lambda x, p: torch.stack((x @ p).unbind(1), 1).split(1, 1)[0] @ p + (x @ p)[:, :1] @ p,
+        lambda x, p: (x @ p).to(torch.float64).float() @ p,
+        lambda x, p: (x @ p * torch.eye(8).to_sparse().to_dense()[0]) @ p,
+        lambda x, p: (
+            torch.view_as_real(torch.view_as_complex((x @ p).view(2, 5, 4, 2))).flatten(2) @ p
+        ),
+    ],
+)
+def test_what_moves_values_is_followed_or_let_go(function: Any) -> None:
+    found = trace(Function(function), X, {}, {}, lambda model, x: model(x))
+    assert found.uncovered["p"] >= 2 * 10 * 64 - 8 * 64
+
+
+def test_a_kernel_that_is_moved_before_use_is_still_one() -> None:
+    def generated(x: Tensor, p: Tensor) -> Tensor:
+        kernels = (x[:, 0] @ p).view(2, 2, 4).transpose(1, 2).contiguous().relu() * 0.5
+        return torch.bmm(x[:, :, :4], kernels)
+
+    found = trace(Function(generated), X, {}, {}, lambda model, x: model(x))
+    assert found.uncovered == {"p": 2 * 64 + 10 * 4 * 2}
