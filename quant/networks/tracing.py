@@ -173,7 +173,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         for _, operand in operands:
             operand.uses += 1
-        if packet in TABLES or (packet in PICKS and any(trace.active for _, trace in operands[1:])):
+        picked = packet in PICKS and any(trace.active for _, trace in operands[1:])
+        if (picked or packet in TABLES) and self.of(args[0]).pure:
             self.tables |= self.of(args[0]).origins
         found, positions = None, list[Tensor | None]()
         if rule is not None:
@@ -253,7 +254,8 @@ class _Kernels(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is F.linear:
             named = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
-            weight = named["weight"].view_as(named["weight"])
-            self.tracer.of(weight).kernel = True
-            return func(named["input"], weight, named.get("bias"))
+            if named["weight"].layout == torch.strided:
+                weight = named["weight"].view_as(named["weight"])
+                self.tracer.of(weight).kernel = True
+                return func(named["input"], weight, named.get("bias"))
         return func(*args, **kwargs)
