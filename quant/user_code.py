@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -72,6 +73,26 @@ def foreign(code: str, what: str, path: str = "", seed: int | None = None) -> It
     except BaseException as reason:  # it may raise anything
         message = f"{what} failed: {cause(reason)}"
         raise error(code, message, *_advice(_said(reason)), path=path) from reason
+
+
+@dataclass(frozen=True)
+class Iterated:
+    """What an iterable of the user gives, however often it is gone through, under `foreign`."""
+
+    iterable: Iterable[Any]
+    code: str
+    what: str
+
+    def __iter__(self) -> Iterator[Any]:
+        end = object()
+        with foreign(self.code, self.what):
+            parts = iter(self.iterable)
+        while True:
+            with foreign(self.code, self.what):
+                part = next(parts, end)
+            if part is end:
+                return
+            yield part
 
 
 def cause(reason: BaseException) -> str:

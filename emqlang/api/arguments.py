@@ -22,6 +22,7 @@ from emqlang.quant.networks.batches import held, rows
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Procedure
+from emqlang.quant.user_code import Iterated
 from emqlang.tasks.workbench import Workbench
 
 Check = tuple[Callable[[Any], bool], str]  # whether a value is allowed, and what is
@@ -135,7 +136,8 @@ def batches(data: Any) -> Any:
     if not isinstance(data, Iterable):
         message = f"the data is a {type(data).__name__}"
         raise error("E304", message, "give batches: tensors, or tuples of inputs and labels")
-    return held(data) if isinstance(data, Iterator) else data
+    own = data if isinstance(data, list | tuple) else Iterated(data, "E304", "the data")
+    return held(own) if isinstance(data, Iterator) else own
 
 
 def first(data: Iterable[Any]) -> Any:

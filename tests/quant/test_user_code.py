@@ -18,6 +18,7 @@ from subjects import quantized
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+import emqlang as emq
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.networks.batches import run
 from emqlang.quant.networks.network import prepare
@@ -286,3 +287,46 @@ def test_an_example_of_nothing_is_refused(example: Tensor) -> None:
 )
 def test_any_batch_may_be_run(batch: Any) -> None:
     assert run(nn.Identity(), batch, call) is not None
+
+
+def ending_batches() -> Iterator[tuple[Tensor, Tensor]]:
+    print("LOADING")
+    yield torch.randn(8, 8), torch.zeros(8, dtype=torch.long)
+    raise SystemExit(0)
+
+
+class Loader:
+    """Fails only in its second pass if it is `steady`."""
+
+    def __init__(self, steady: bool) -> None:
+        self.steady, self.passes = steady, 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.passes += 1
+        if self.passes > self.steady:
+            return ending_batches()
+        return iter([(torch.ones(8, 8), torch.zeros(8, dtype=torch.long))])
+
+
+@pytest.mark.parametrize("make", [ending_batches, lambda: Loader(False), lambda: Loader(True)])
+def test_batches_of_the_python_api_are_run_as_user_code(
+    make: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = nn.Sequential(nn.Linear(8, 4))
+    data = make()
+    with refused("E304", "the data failed: SystemExit: 0"):
+        for _ in range(2):
+            emq.evaluate(net, data)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_loss_that_draws_gives_the_same_in_every_run() -> None:
+    def loss(outputs: Any, batch: Any) -> Tensor:
+        return (outputs * torch.rand(outputs.shape)).sum()
+
+    torch.manual_seed(0)
+    net, data = nn.Sequential(nn.Linear(8, 4)), [(torch.randn(8, 8), torch.zeros(8).long())]
+    one, two = (
+        emq.score("mean(abs(grad))", emq.collect(net, data, loss=loss, images=8)) for _ in range(2)
+    )
+    assert (one.values == two.values).all()
