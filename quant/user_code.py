@@ -38,9 +38,10 @@ def load_object(reference: str) -> Any:
     if not place or not name:
         raise error("E301", f"'{reference}' is not of the form package.module:name or file.py:name")
     module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
-    if not hasattr(module, name):
-        raise error("E301", f"{place} has no '{name}'", *nearest(name, vars(module)), path=place)
-    return getattr(module, name)
+    with foreign("E301", f"looking for '{name}'", place):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise error("E301", f"{place} has no '{name}'", *nearest(name, vars(module)), path=place)
 
 
 class Enough(BaseException):
