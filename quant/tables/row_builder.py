@@ -20,6 +20,7 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
+from emqlang.quant.ptq.reach import reach
 from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, input_scheme, weight_scheme
 from emqlang.quant.ptq.rounding import Codes
 from emqlang.quant.ptq.splits import Splits
@@ -86,8 +87,18 @@ class RowBuilder:
             return [logits_of(pass_through(module, images, forward)) for images in self.test]
 
     @cached_property
+    def routed(self) -> bool:
+        """Whether routers send layers other rows from image to image: parts cannot be composed."""
+        layers, forward = self.network.collection.layers, self.network.forward
+        found = reach(self.network.module, layers, self.calibration, forward)
+        return bool(found.routed or found.unreached)
+
+    @cached_property
     def blockwise(self) -> Blockwise:
-        """Rounding of a composed table."""
+        """Rounding of a composed table. Raises E308 for a routed network."""
+        if self.routed:
+            message = "the network's layers see other rows from image to image"
+            raise error("E308", f"{message}: its rows cannot be composed", "leave --composed out")
         return Blockwise(self.network, self.spec, self.calibration, self._roundings)
 
     @cached_property
@@ -106,7 +117,7 @@ class RowBuilder:
 
     @property
     def composes(self) -> bool:
-        return self.spec.composed or self.spec.rounding == "nearest"
+        return self.spec.composed or (self.spec.rounding == "nearest" and not self.routed)
 
     def by_layer(self, configuration: Configuration) -> list[Choice]:
         """A choice for every layer."""

@@ -284,43 +284,9 @@ def test_a_metric_of_ones_own_is_shown_by_its_name(
         assert refused.status == status and message in refused.err
 
 
-ROUTED = """
-import torch
-from torch import nn
-
-class Experts(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gate = nn.Linear(16, 4)
-        self.experts = nn.ModuleList(nn.Linear(16, 16) for _ in range(4))
-        self.head = nn.Linear(16, 10)
-
-    def forward(self, x):
-        shares = self.gate(x).softmax(1)
-        chosen, out = shares.argmax(1), torch.zeros_like(x)
-        for i, expert in enumerate(self.experts):
-            here = chosen == i
-            if here.any():
-                out[here] = expert(x[here]) * shares[here, i : i + 1]
-        return self.head(out.relu())
-
-def build():
-    torch.manual_seed(0)
-    return Experts(), torch.randn(64, 16)
-
-def data():
-    generator = torch.Generator().manual_seed(1)
-    yield torch.randn(64, 16, generator=generator), torch.randint(0, 10, (64,), generator=generator)
-
-def few():
-    yield tuple(part[:1] for part in next(data()))
-"""
-
-
 def test_a_mixture_of_experts_is_quantized(emq: Emq, tmp_path: Path) -> None:
-    (tmp_path / "routed.py").write_text(ROUTED)
-    file = str(tmp_path / "routed.py")
-    words = "--config", "4", "--model", f"{file}:build", "--data", f"{file}:data"
+    file = str(Path(__file__).parents[1] / "support" / "kinds.py")
+    words = "--config", "4", "--model", f"{file}:experts", "--data", f"{file}:routed_rows"
     done = quantized(emq, *words, "--calib-images", "64", "--out", str(tmp_path / "q"))
     ratios = {layer["name"]: layer["output_sqnr"] for layer in done["layers"]}
     assert {name for name, ratio in ratios.items() if ratio is None} == {
@@ -329,5 +295,5 @@ def test_a_mixture_of_experts_is_quantized(emq: Emq, tmp_path: Path) -> None:
     assert done["check"] is not None
     assert "not available" in emq("quantize", *words, "--calib-images", "64").out
     assert emq("evaluate", str(tmp_path / "q")).status == 0
-    named = emq("quantize", *words[:4], "--data", f"{file}:few", "--calib-images", "1")
+    named = emq("quantize", *words[:4], "--data", f"{file}:few_routed_rows", "--calib-images", "1")
     assert named.status == 0 and "W615" in named.err and "and 1 more" not in named.err

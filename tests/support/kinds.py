@@ -173,6 +173,39 @@ def tagged_texts() -> Iterator[Any]:
     return ((batch["input_ids"], (batch["input_ids"] + 3) % 20) for batch in texts())
 
 
+class Experts(nn.Module):
+    """Each row goes to one of four experts, weighted by the gate. (N, 16) to (N, 10)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.head = nn.Linear(16, 4), nn.Linear(16, 10)
+        self.experts = nn.ModuleList(nn.Linear(16, 16) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = self.gate(x).softmax(1)
+        chosen, out = shares.argmax(1), torch.zeros_like(x)
+        for i, expert in enumerate(self.experts):
+            here = chosen == i
+            if here.any():
+                out[here] = expert(x[here]) * shares[here, i : i + 1]
+        logits: Tensor = self.head(out.relu())
+        return logits
+
+
+def experts() -> tuple[nn.Module, Any]:
+    return seeded(Experts), torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+
+
+def routed_rows() -> Iterator[Any]:
+    for generator in generators():
+        x = torch.randn(ROWS, 16, generator=generator)
+        yield x, torch.randint(0, 10, (ROWS,), generator=generator)
+
+
+def few_routed_rows() -> Iterator[Any]:
+    return ((x[:1], labels[:1]) for x, labels in list(routed_rows())[:1])
+
+
 @dataclass(frozen=True)
 class Kind:
     """A network, its batches, and what `evaluate` finds of them.

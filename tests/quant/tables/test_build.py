@@ -285,3 +285,22 @@ def test_rows_built_again_with_something_changed(emq: Emq, tmp_path: Path) -> No
     for wrong, code in ((("--data", f"{tmp_path / 'small.py'}:test"), "E315"), ((), "E403")):
         refused = emq("bench", "rerun", str(out), "--name", "images", *wrong)
         assert refused.status in (2, 3) and code in refused.err
+
+
+def test_rows_of_a_routed_network_are_not_composed(emq: Emq, tmp_path: Path) -> None:
+    """Its layers see other rows from image to image, and parts of rows are nobody else's."""
+    file = str(Path(__file__).parents[2] / "support" / "kinds.py")
+    data = f"{file}:routed_rows"
+    words = ["--model", f"{file}:experts", "--data", data, "--test", data, "--calib-images", "64"]
+    out = tmp_path / "routed.table"
+    table = built(emq, out, *words, "--rows", "4")
+    builder = RowBuilder(table.spec)
+    for row in range(2):
+        recipe = builder.recipe(tuple(table.choices[row].tolist()))
+        module = quantize(builder.network, recipe, builder.calibration, Procedure(images=64)).module
+        found = evaluate(module, builder.splits.test)
+        assert found.accuracy == table.accuracy[row]
+        assert found.loss == pytest.approx(table.loss[row], rel=1e-6)
+    composed = ("--rounding", "brecq", "--composed", "--iters", "2", "--rows", "2")
+    refused = emq("bench", "build", *words, *composed, "--out", str(tmp_path / "no.table"))
+    assert refused.status == 3 and "its rows cannot be composed" in refused.err
