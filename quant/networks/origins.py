@@ -144,9 +144,16 @@ def _is_one_row(matrix: Tensor, trace: TensorTrace) -> bool:
 
 def _spans(weight: Tensor, values: Tensor) -> bool:
     """Whether a weight has an axis along which the values that it meets do not vary."""
-    own = (1,) * (values.ndim - weight.ndim) + tuple(weight.shape)
-    others = (1,) * (weight.ndim - values.ndim) + tuple(values.shape)
+    own, others = _sizes(weight), _sizes(values)
+    own, others = (1,) * (len(others) - len(own)) + own, (1,) * (len(own) - len(others)) + others
     return any(a > 1 and b == 1 for a, b in zip(own, others, strict=True))
+
+
+def _sizes(tensor: Tensor) -> tuple[int, ...]:
+    """Its shape, with 1 for an axis along which it was only expanded."""
+    if tensor.layout != torch.strided:
+        return tuple(tensor.shape)
+    return tuple(n if step else 1 for n, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _grid(floats: Sequence[Operand]) -> str:
@@ -161,7 +168,7 @@ def _grid(floats: Sequence[Operand]) -> str:
 
 def _is_scale(other: Tensor, weight: Tensor) -> bool:
     """Whether it has one number, or one per channel of the weight, or is a mask of ones."""
-    axes = sum(size > 1 for size in other.shape)
-    if not axes or (axes == 1 and other.numel() < weight.numel()):
+    sizes = [size for size in _sizes(other) if size > 1]
+    if not sizes or (len(sizes) == 1 and sizes[0] < weight.numel()):
         return True
     return other.layout == torch.strided and bool(((other == 0) | (other == 1)).all())

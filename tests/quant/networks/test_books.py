@@ -110,6 +110,16 @@ def tied(m: Any, x: Tensor) -> Tensor:
     return F.linear(m.o(m.e(x)), m.e.weight)
 
 
+class Cosine(nn.Linear):
+    """A classifier by angles."""
+
+    def __init__(self) -> None:
+        super().__init__(16, 4, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 16 * F.linear(F.normalize(input), F.normalize(self.weight))
+
+
 class Dynamic(nn.Conv2d):
     """Attends to its own channels: the kernel is another one for each image."""
 
@@ -183,6 +193,15 @@ CASES: dict[str, tuple[nn.Module, Tensor, Books]] = {
     ),
     "a mask": (Masked(), FLAT, ({"": 64}, {})),
     "a number per channel": (Scaled(), FLAT, ({"": 64}, {})),
+    "a weight of length 1": (Cosine(), FLAT, ({"": 64}, {})),
+    "a modulated matrix, expanded": (
+        Net(
+            lambda m, x: m.o(
+                torch.bmm(m.w * m.a(x)[:, None].expand(2, 4, 16), x[:, :, None])[:, :, 0]
+            ),
+            a=nn.Linear(16, 16), o=nn.Linear(4, 2), w=parameter(4, 16),
+        ), FLAT, ({"a": 256, "o": 8}, {"w": (64, 64)}),
+    ),
     "a modulated kernel": (
         Net(styled, a=nn.Linear(64, 1), o=nn.Linear(4, 2), w=parameter(4, 1, 3, 3)),
         IMAGES, ({"a": 64, "o": 8}, {"w": (36, 36 * 36)}),
