@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trials import Attack, Result, Verdict, command, emqlang, environment
+from trials import Attack, Result, Verdict, emqlang, killed
 
 SMALL = Path(__file__).parent / "small.py"
 NETWORK = (
@@ -112,9 +109,15 @@ def _trial(shared: Undisturbed, number: int) -> Verdict:
     chance = random.Random(number)
     place = shared.folder / f"trial-{number}"
     shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(shared.folder / "undisturbed" / "xdg_cache_home", place / "xdg_cache_home")
+    place.mkdir()
+    cached = shared.folder / "undisturbed" / "xdg_cache_home"
+    if cached.exists():
+        shutil.copytree(cached, place / "xdg_cache_home")
     kills = chance.randint(1, KILLS)
-    struck = sum(_killed(place, shared, chance.uniform(0, shared.seconds)) for _ in range(kills))
+    struck = 0
+    for _ in range(kills):
+        after = chance.uniform(0, shared.seconds)
+        struck += killed(place, _arguments(place, shared.job), after)
     done = _finished(place, shared.job)
     if done.status:
         return Verdict(False, f"after {struck} kills: {done.last}")
@@ -126,21 +129,6 @@ def _trial(shared: Undisturbed, number: int) -> Verdict:
 def _arguments(place: Path, job: Job) -> tuple[str, ...]:
     begun = (place / "out").exists() or (place / "out.table").exists()
     return job.again if begun else job.first
-
-
-def _killed(place: Path, shared: Undisturbed, after: float) -> bool:
-    """Starts the command and kills it; whether it was still at work."""
-    process = subprocess.Popen(
-        command(*_arguments(place, shared.job)), cwd=place, env=environment(place),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        process.wait(after)
-        return False
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
 
 
 def _finished(place: Path, job: Job) -> Result:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +68,17 @@ class Ledger:
 def run(attack: Attack, folder: Path, trials: int, until: float) -> Ledger:
     """Every trial below `trials` that the ledger lacks, until that time of the clock."""
     ledger = Ledger(folder, attack.name)
-    missing = [number for number in range(trials) if number not in ledger.verdicts()]
+    known = ledger.verdicts()
+    missing = [number for number in range(trials) if number not in known]
     shared = attack.prepare(folder / attack.name) if missing else None
+    tried, failed = len(known), sum(not verdict.passed for verdict in known.values())
     for number in missing:
         if time.time() > until:
             break
-        ledger.add(number, attack.trial(shared, number))
-        counted = ledger.verdicts().values()
-        failed = sum(not verdict.passed for verdict in counted)
-        sys.stderr.write(f"\r{attack.name}: {len(counted)}/{trials}, {failed} failed ")
+        verdict = attack.trial(shared, number)
+        ledger.add(number, verdict)
+        tried, failed = tried + 1, failed + (not verdict.passed)
+        sys.stderr.write(f"\r{attack.name}: {tried}/{trials}, {failed} failed ")
     sys.stderr.write("\n" if missing else "")
     return ledger
 
@@ -92,22 +98,66 @@ class Result:
         return lines[0][:200] if lines else f"status {self.status}"
 
 
-def emqlang(folder: Path, *arguments: str, **more: Any) -> Result:
+class Server:
+    """`server.py` as a process; its commands run one at a time, each in a process of its own."""
+
+    def __init__(self, hashes: int) -> None:
+        """`hashes` seeds the order of Python's sets, in which no result may lie."""
+        more = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONHASHSEED": str(hashes)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", Path(__file__).parent / "server.py"],
+            env=os.environ | more, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+        )  # fmt: skip
+        self.number = 0
+
+    def start(self, folder: Path, arguments: Sequence[str], out: Path) -> None:
+        request = {"folder": str(folder), "arguments": arguments, "out": str(out)}
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{json.dumps(request)}\n".encode())
+        self.number = self._answer()
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit status, or None if the command still works after these seconds."""
+        ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, seconds))
+        return self._answer() if ready else None
+
+    def kill(self) -> int:
+        os.killpg(self.number, signal.SIGKILL)
+        return self._answer()
+
+    def _answer(self) -> int:
+        assert self.process.stdout is not None
+        return int(self.process.stdout.readline())
+
+
+@cache
+def servers() -> Iterator[Server]:
+    """Two of them in turn, which end with this process."""
+    return itertools.cycle([Server(1), Server(2)])
+
+
+def emqlang(folder: Path, *arguments: str) -> Result:
     """One command in a process of its own, with caches in the folder."""
-    done = subprocess.run(
-        command(*arguments), cwd=folder, env=environment(folder), capture_output=True, text=True,
-        timeout=LIMIT, check=False, **more,
-    )  # fmt: skip
-    return Result(done.returncode, done.stdout, done.stderr)
+    server, out = next(servers()), folder / "said"
+    server.start(folder, arguments, out)
+    status = server.wait(LIMIT)
+    if status is None:
+        status = server.kill()
+    texts = [out.with_suffix(end) for end in (".out", ".err")]
+    said = [path.read_text(errors="replace") for path in texts]
+    for path in texts:
+        path.unlink()
+    return Result(status, *said)
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "emqlang", *arguments]
-
-
-def environment(folder: Path) -> dict[str, str]:
-    places = {name: str(folder / name.lower()) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
-    return {**os.environ, **places, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+def killed(folder: Path, arguments: Sequence[str], after: float) -> bool:
+    """Starts a command and kills it after that many seconds; whether it was still at work."""
+    server = next(servers())
+    server.start(folder, arguments, folder / "killed")
+    if server.wait(after) is not None:
+        return False
+    server.kill()
+    return True
 
 
 def refused_or(same: Callable[[], bool], done: Result) -> Verdict:
