@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import zoo
+import zoo_fed
+import zoo_made
+from entries import MORE, REFUSED, RUNS
 from trials import INTERNAL_ERROR, Attack, Result, Verdict, emqlang
 
-ZOO = Path(__file__).parent / "zoo.py"
-FEW = ("--stat-images", "16")
+PARTS = (zoo, zoo_fed, zoo_made)  # which enter their networks in RUNS and REFUSED
+NAMES = (*RUNS, *REFUSED)
 
 
 def _commands(name: str) -> list[tuple[str, ...]]:
-    network = ("--model", f"{ZOO}:{name}", "--data", f"{ZOO}:{name}_data")
-    unlabelled = ("--loss", "self") if name == "one_output" else ()
-    proxy = "mean(abs(w))" if name in ("no_gradient", "reentrant") else "fisher_error"
-    scored = "fisher_error" if name in zoo.REFUSED else proxy
-    few = () if scored == "mean(abs(w))" else FEW
+    """The last two evaluate the same network; what is to be refused is refused by the first."""
+    place = (RUNS | REFUSED)[name]
+    network = ("--model", f"{place}:{name}", "--data", f"{place}:{name}_data")
+    held = ("--hold-unmeasured",) if name in RUNS else ()
     return [
-        ("assign", scored, "--avg-bits", "3", *network, *few, *unlabelled, "--json"),
+        ("assign", "fisher_error", "--avg-bits", "3", *network, "--stat-images", "16", *MORE[name],
+         *held, "--json"),
         ("quantize", "--config", "4", *network, "--calib-images", "16", "--out", "q", "--json"),
-        ("evaluate", "q", *network, "--json"),
-    ]
+        ("evaluate", "q", "--json"),
+    ]  # fmt: skip
 
 
 def _trial(folder: Path, number: int) -> Verdict:
-    names = [*zoo.RUNS, *zoo.REFUSED]
-    name = names[number % len(names)]
+    name = NAMES[number % len(NAMES)]
     place = folder / name
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -35,11 +38,16 @@ def _trial(folder: Path, number: int) -> Verdict:
     crashed = [done for done in results if _crashed(done)]
     if crashed:
         return Verdict(False, f"{name}: {crashed[0].last}")
-    if name in zoo.REFUSED:
+    if name in REFUSED:
         refused = results[0].status != 0
-        return Verdict(refused, f"{name}: {results[0].last}" if refused else f"{name}: accepted")
+        said = results[0].last.partition(":")[0]
+        return Verdict(refused, f"refused: {said}" if refused else f"{name}: accepted")
     failed = [done for done in results if done.status]
-    return Verdict(not failed, f"{name}: {failed[0].last}" if failed else "works")
+    if failed:
+        return Verdict(False, f"{name}: {failed[0].last}")
+    after, again = json.loads(results[1].out)["after"], json.loads(results[2].out)
+    same = all(again[figure] == value for figure, value in after.items())
+    return Verdict(same, "works" if same else f"{name}: evaluated again, other figures")
 
 
 def _crashed(done: Result) -> bool:
@@ -49,9 +57,9 @@ def _crashed(done: Result) -> bool:
 ATTACKS = (
     Attack(
         "modules",
-        f"{len(zoo.RUNS)} foreign networks are scored, quantized and evaluated, and "
-        f"{len(zoo.REFUSED)} that cannot be measured are refused with a sentence",
-        len(zoo.RUNS) + len(zoo.REFUSED),
+        f"{len(RUNS)} foreign networks are scored, quantized and evaluated, twice alike, and "
+        f"{len(REFUSED)} that cannot be measured are refused with a sentence",
+        len(NAMES),
         lambda folder: folder,
         _trial,
     ),

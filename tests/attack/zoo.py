@@ -1,97 +1,20 @@
-"""Networks as people have them: `NAME()` is a factory, `NAME_data()` its loader of a few rows.
-
-RUNS are to be scored, assigned, quantized and evaluated; REFUSED to be refused with a sentence.
-"""
+"""Networks as people have them: `NAME()` is a factory, `NAME_data()` its loader of a few rows."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from entries import Wrapped, classes, entry, flat, images, numbers, per_token, plain, tokens
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Network = Callable[[], tuple[nn.Module, Any]]
-Data = Callable[[], Iterator[Any]]
-ROWS = 32
-RUNS: list[str] = []
-REFUSED: list[str] = []
-
-
-def entry(
-    build: Callable[[], nn.Module],
-    inputs: Callable[[int], Any],
-    labels: Callable[[int], Any] | None,
-    *,
-    runs: bool = True,
-) -> None:
-    """Makes the factory and the loader of a network, named after the function that builds it."""
-    name = build.__name__.strip("_").lower()
-
-    def factory() -> tuple[nn.Module, Any]:
-        torch.manual_seed(0)
-        return build(), inputs(2)
-
-    def data() -> Iterator[Any]:
-        torch.manual_seed(1)
-        given = inputs(ROWS)
-        marks = labels(ROWS) if labels else None
-        if isinstance(given, dict):
-            yield given if marks is None else {**given, "labels": marks}
-        else:
-            yield given if marks is None else (given, marks)
-
-    globals()[name], globals()[f"{name}_data"] = factory, data
-    (RUNS if runs else REFUSED).append(name)
-
-
-def flat(rows: int) -> Tensor:
-    return torch.randn(rows, 16)
-
-
-def images(rows: int) -> Tensor:
-    return torch.randn(rows, 1, 8, 8)
-
-
-def tokens(rows: int) -> Tensor:
-    return torch.randint(0, 50, (rows, 6))
-
-
-def classes(rows: int) -> Tensor:
-    return torch.randint(0, 10, (rows,))
-
-
-def numbers(rows: int) -> Tensor:
-    return torch.randn(rows, 1)
-
-
-def per_token(rows: int) -> Tensor:
-    return torch.randint(0, 50, (rows, 6))
-
-
-class Wrapped(nn.Module):
-    """A network from its parts and a function of them and the input."""
-
-    def __init__(self, forward: Callable[..., Any], **parts: nn.Module) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            self.add_module(name, part)
-        self.function = forward
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(self, *args, **kwargs)
-
-
-def _plain() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 10))
-
 
 def mlp() -> nn.Module:
-    return _plain()
+    return plain()
 
 
 def cnn() -> nn.Module:
@@ -109,11 +32,11 @@ def squeezes() -> nn.Module:
 
 
 def in_place() -> nn.Module:
-    return nn.Sequential(nn.ReLU(inplace=True), *_plain())
+    return nn.Sequential(nn.ReLU(inplace=True), *plain())
 
 
 def in_place_norm() -> nn.Module:
-    return Wrapped(lambda m, x: m.net(x.sub_(0.3).div_(0.5)), net=_plain())
+    return Wrapped(lambda m, x: m.net(x.sub_(0.3).div_(0.5)), net=plain())
 
 
 def grouped() -> nn.Module:
@@ -269,7 +192,7 @@ def random_dropout() -> nn.Module:
 
 
 def fx_graph() -> nn.Module:
-    return torch.fx.symbolic_trace(_plain())
+    return torch.fx.symbolic_trace(plain())
 
 
 def lstm() -> nn.Module:
@@ -288,7 +211,7 @@ class Output:
 
 
 def data_class() -> nn.Module:
-    return Wrapped(lambda m, x: Output(m.net(x)), net=_plain())
+    return Wrapped(lambda m, x: Output(m.net(x)), net=plain())
 
 
 class Answers(dict[str, Any]):
@@ -296,7 +219,7 @@ class Answers(dict[str, Any]):
 
 
 def dict_subclass() -> nn.Module:
-    return Wrapped(lambda m, x: Answers(logits=m.net(x)), net=_plain())
+    return Wrapped(lambda m, x: Answers(logits=m.net(x)), net=plain())
 
 
 def adapter() -> nn.Module:
@@ -324,19 +247,19 @@ def prints() -> nn.Module:
         print("forward of", len(x))
         return m.net(x)
 
-    return Wrapped(forward, net=_plain())
+    return Wrapped(forward, net=plain())
 
 
 def double() -> nn.Module:
-    return _plain().double()
+    return plain().double()
 
 
 def half() -> nn.Module:
-    return _plain().bfloat16()
+    return plain().bfloat16()
 
 
 def zero_last() -> nn.Module:
-    net = _plain()
+    net = plain()
     nn.init.zeros_(net[-1].weight)
     return net
 
@@ -363,7 +286,7 @@ def bytes_in() -> nn.Module:
 
 
 def no_gradient() -> nn.Module:
-    return Wrapped(torch.no_grad()(lambda m, x: m.net(x)), net=_plain())
+    return Wrapped(torch.no_grad()(lambda m, x: m.net(x)), net=plain())
 
 
 def reentrant() -> nn.Module:
@@ -374,19 +297,19 @@ def reentrant() -> nn.Module:
 
 
 def scripted() -> nn.Module:
-    return torch.jit.script(_plain())
+    return torch.jit.script(plain())
 
 
 def traced() -> nn.Module:
-    return torch.jit.trace(_plain(), torch.zeros(1, 16))
+    return torch.jit.trace(plain(), torch.zeros(1, 16))
 
 
 def leaves() -> nn.Module:
-    return Wrapped(lambda m, x: sys.exit(0), net=_plain())
+    return Wrapped(lambda m, x: sys.exit(0), net=plain())
 
 
 def not_finite() -> nn.Module:
-    net = _plain()
+    net = plain()
     nn.init.constant_(net[0].weight, float("nan"))
     return net
 
@@ -421,7 +344,7 @@ entry(
 )
 entry(tabular, lambda n: {"numbers": flat(n), "category": torch.randint(0, 5, (n,))}, classes)
 entry(regression, flat, numbers)
-entry(one_output, flat, None)
+entry(one_output, flat, None, "--loss", "self")
 entry(double, lambda n: flat(n).double(), classes)
 entry(half, lambda n: flat(n).bfloat16(), classes)
 entry(bytes_in, lambda n: torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8), classes)
