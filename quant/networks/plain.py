@@ -7,6 +7,7 @@ computes the same weight every time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,12 @@ def _unparametrize(module: nn.Module, shared: Shared) -> None:
         if key not in shared or not torch.equal(shared[key][1], value):
             shared[key] = originals, nn.Parameter(value, value.is_floating_point())
         module.register_parameter(name, shared[key][1])
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy with no graph behind its parameters, which TorchScript's parts would have."""
+    with torch.no_grad():
+        return deepcopy(model)
 
 
 def leaves(model: nn.Module) -> dict[int, Tensor]:

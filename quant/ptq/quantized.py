@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from emqlang.quant.networks.batches import run
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.plain import copied
 from emqlang.quant.ptq.fidelity import LayerReport
 from emqlang.quant.ptq.grids import ActivationGrid, Grid
 from emqlang.quant.ptq.recipe import (
@@ -125,10 +125,10 @@ def identity(network: Network) -> ModelIdentity:
 
 def blank(network: Network) -> nn.Module:
     """A copy of the network's module to be quantized, channels last where its code allows that."""
-    plain = deepcopy(network.module).requires_grad_(False)
+    plain = copied(network.module).requires_grad_(False)
     if not any(layer.weight.ndim == 4 for layer in network.collection.layers):
         return plain
-    quick = deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    quick = copied(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     quick.register_forward_pre_hook(_to_channels_last)
     try:
         same = _agree(network, plain, quick)

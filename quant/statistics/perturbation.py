@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from typing import Final
@@ -22,6 +21,7 @@ from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.answers import class_axis
 from emqlang.quant.networks.layers import Group, Layer
+from emqlang.quant.networks.plain import copied
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.ptq.sites import attach
 from emqlang.quant.statistics.quantization_errors import (
@@ -57,7 +57,7 @@ class _Trials:
 
     def __init__(self, subject: Subject, names: frozenset[str]) -> None:
         self.subject, self.names = subject, names
-        self.module = deepcopy(subject.module).requires_grad_(False)
+        self.module = copied(subject.module).requires_grad_(False)
         shape = len(subject.menu), len(subject.layers)
         self.results = {name: subject.zeros(*shape) for name in NAMES}
 

@@ -87,3 +87,15 @@ def test_a_generator_that_is_spent_has_no_batches() -> None:
         with pytest.raises(EmqError, match="the data has no") as caught:
             call()
         assert caught.value.diagnostics[0].code == "E304"
+
+
+@pytest.mark.filterwarnings("ignore::emqlang.EmqWarning", "ignore::DeprecationWarning")
+def test_a_part_that_is_torchscript_stays_in_float() -> None:
+    values, labels = tensors()
+    torch.manual_seed(0)
+    first, last = nn.Linear(8, 16), nn.Linear(16, 3)
+    _, bits, state, found = everything(
+        nn.Sequential(torch.jit.script(first), nn.ReLU(), last), (values, labels)
+    )
+    assert set(bits) == {"2"} and found.agreement is not None
+    assert state[:2] == [first.weight.tolist(), first.bias.tolist()]

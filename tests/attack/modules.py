@@ -14,6 +14,7 @@ from trials import INTERNAL_ERROR, Attack, Result, Verdict, emqlang
 
 PARTS = (zoo, zoo_fed, zoo_made)  # which enter their networks in RUNS and REFUSED
 NAMES = (*RUNS, *REFUSED)
+UNSTEADY = "W614"  # the network keeps a state, on which its answers depend
 
 
 def _commands(name: str) -> list[tuple[str, ...]]:
@@ -46,8 +47,11 @@ def _trial(folder: Path, number: int) -> Verdict:
     if failed:
         return Verdict(False, f"{name}: {failed[0].last}")
     after, again = json.loads(results[1].out)["after"], json.loads(results[2].out)
-    same = all(again[figure] == value for figure, value in after.items())
-    return Verdict(same, "works" if same else f"{name}: evaluated again, other figures")
+    if all(again[figure] == value for figure, value in after.items()):
+        return Verdict(True, "works")
+    warned = UNSTEADY in results[1].err
+    what = f"works, with {UNSTEADY}" if warned else f"{name}: evaluated again, other figures"
+    return Verdict(warned, what)
 
 
 def _crashed(done: Result) -> bool:

@@ -351,7 +351,7 @@ def cannot_be_copied() -> nn.Module:
 for one in (
     top_two, empty_experts, stacked_experts, adaptive_depth, hypernetwork, reused, sliced, bilinear,
     fourier, autocast, data_parallel, compiled, pruned, old_weight_norm, orthogonal, frozen, hooked,
-    counts, learns, draws, odd_names, one_layer, huge_and_tiny, complex_valued,
+    counts, learns, script_inside, draws, odd_names, one_layer, complex_valued,
 ):  # fmt: skip
     entry(one, flat, classes)
 for one in (conditional_kernels, norms):
@@ -364,7 +364,7 @@ entry(attention, lambda n: torch.randn(n, 5, 16), classes)
 entry(transposed3d, lambda n: torch.randn(n, 1, 4, 4, 4), classes)
 entry(half_precision, lambda n: flat(n).half(), classes)
 for one in (
-    script_inside, wide_and_dead, detached, inference_mode, parameters_only, dynamic_int8, raises,
+    huge_and_tiny, wide_and_dead, detached, inference_mode, parameters_only, dynamic_int8, raises,
     cannot_be_copied,
 ):  # fmt: skip
     entry(one, flat, classes, runs=False)
