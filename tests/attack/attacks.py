@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ def main() -> int:
     parser.add_argument("--trials", type=int, help="trials of each  [default: its own number]")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time")
     parser.add_argument("--report", type=Path, help="write this page")
+    parser.add_argument("--again", action="store_true", help="try those that failed once more")
     given = parser.parse_args()
     if unknown := [name for name in given.names if name not in ATTACKS]:
         parser.error(f"no attack is called {unknown[0]}; one of {', '.join(ATTACKS)}")
@@ -40,20 +42,35 @@ def main() -> int:
     chosen = [ATTACKS[name] for name in given.names or ATTACKS]
     folder = given.out.resolve()
     for attack in chosen:
-        run(attack, folder, given.trials or attack.trials, until)
+        run(attack, folder, given.trials or attack.trials, until, given.again)
     if given.report:
         given.report.write_text("\n".join(page(list(ATTACKS.values()), folder)) + "\n")
     ledgers = (Ledger(folder, attack.name).verdicts().values() for attack in chosen)
     return int(any(not verdict.passed for verdicts in ledgers for verdict in verdicts))
 
 
+def _last(attacks: Sequence[Attack], folder: Path) -> str:
+    """The day of the last trial."""
+    paths = [Ledger(folder, attack.name).path for attack in attacks]
+    times = [path.stat().st_mtime for path in paths if path.exists()]
+    return time.strftime("%Y-%m-%d", time.gmtime(max(times, default=time.time())))
+
+
+def _machine() -> str:
+    cores = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    return f"{cores}, Python {platform.python_version()}, torch {version('torch')}"
+
+
 def page(attacks: Sequence[Attack], folder: Path) -> Iterator[str]:
     """What was tried and what failed, as Markdown."""
     yield "# Reliability"
     yield ""
-    yield "What emqlang promises of its files, its solver, its language and foreign networks,"
-    yield "attacked at random. `make attack` goes on where it was stopped; trial n is the same in"
-    yield f"every run. Python {platform.python_version()}, torch {version('torch')}."
+    yield "What emqlang promises of its files, its solver, its language and foreign networks, attacked"
+    yield "at random. `make attack MINUTES=60` goes on where it was stopped, and writes this page;"
+    yield "`python tests/attack --out attack NAME` runs one attack, `--again` what failed of it. Trial"
+    yield "n is the same in every run. What failed is listed below."
+    yield ""
+    yield f"Last trial on {_last(attacks, folder)}; {_machine()}."
     yield ""
     yield "| attack | promise | tried | failed |"
     yield "|---|---|---:|---:|"

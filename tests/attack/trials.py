@@ -65,10 +65,17 @@ class Ledger:
             file.write(json.dumps(row) + "\n")
 
 
-def run(attack: Attack, folder: Path, trials: int, until: float) -> Ledger:
-    """Every trial below `trials` that the ledger lacks, until that time of the clock."""
+def run(attack: Attack, folder: Path, trials: int, until: float, again: bool = False) -> Ledger:
+    """Every trial below `trials` that the ledger lacks, until that time of the clock.
+
+    again  whether those that failed are tried once more; the ledger keeps both, the last one counts
+    """
     ledger = Ledger(folder, attack.name)
-    known = ledger.verdicts()
+    known = {
+        number: verdict
+        for number, verdict in ledger.verdicts().items()
+        if verdict.passed or not again
+    }
     missing = [number for number in range(trials) if number not in known]
     shared = attack.prepare(folder / attack.name) if missing else None
     tried, failed = len(known), sum(not verdict.passed for verdict in known.values())
