@@ -16,7 +16,6 @@ import dataclasses
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from emqlang.quant.data.images import IMAGENET, ImageFormat
 from emqlang.quant.networks.batches import Forward, labels_of, slice_rows
 from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network, load, own_shape, prepare_for
+from emqlang.quant.networks.plain import copied
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization
@@ -42,6 +42,7 @@ from emqlang.quant.ptq.quantized import Quantized, read_recipe
 from emqlang.quant.ptq.quantized import load_quantized as from_file
 from emqlang.quant.ptq.recipe import Recipe, load_recipe
 from emqlang.quant.ptq.rounding import RoundingProgress
+from emqlang.quant.user_code import foreign
 from emqlang.scores.table import ScoreTable
 from emqlang.tasks.claims import believed
 from emqlang.tasks.eval import evaluate as evaluate_programs
@@ -324,7 +325,10 @@ def _module(model: Model | Quantized) -> nn.Module:
     """What is evaluated: a module is taken as it is, in eval mode, and left as it was."""
     if isinstance(model, Quantized | Network):
         return model.module
-    return load(model).module if isinstance(model, str) else deepcopy(model).eval()
+    if isinstance(model, str):
+        return load(model).module
+    with foreign("E308", f"copying {type(model).__name__}"):
+        return copied(model).eval()
 
 
 def _named(data: str, network: Network, split: Any, count: int | None) -> Dataset:

@@ -31,11 +31,11 @@ def feed(model: nn.Module, batch: Any) -> Any:
 def run(model: nn.Module, batch: Any, forward: Forward, seed: int = 0) -> Any:
     """What the network returns for a copy of the batch, which its code may write to.
 
-    What it draws at random depends on the batch and the seed alone. Raises E308, naming the batch's
-    shape, where its code fails.
+    What it draws at random depends on the batch and the seed alone. Raises E304 for nested tensors,
+    E308, naming the batch's shape, where its code fails.
     """
+    shapes = " and ".join(str(tuple(leaf.shape)) for leaf in _leaves(batch)) or "no tensor"
     batch = mapped(torch.clone, batch)
-    shapes = " and ".join(str(tuple(leaf.shape)) for leaf in tensors(batch)) or "no tensor"
     what = f"the forward of {type(model).__name__} on an input of shape {shapes}"
     with foreign("E308", what, seed=_seed(batch, seed)):
         return forward(model, batch)
@@ -61,8 +61,8 @@ def labels_of(batch: Any, signature: Signature | None = None) -> Tensor | None:
 
 
 def rows(batch: Any) -> int:
-    """How many images are in a batch: the length of its first tensor."""
-    return next((len(leaf) for leaf in tensors(batch) if leaf.ndim), 1)
+    """How many images are in a batch: the length of its first tensor. E304 for nested tensors."""
+    return next((len(leaf) for leaf in _leaves(batch) if leaf.ndim), 1)
 
 
 def slice_rows(batch: Any, start: int, stop: int) -> Any:
@@ -70,7 +70,12 @@ def slice_rows(batch: Any, start: int, stop: int) -> Any:
     size = rows(batch)
 
     def cut(leaf: Tensor) -> Tensor:
-        return leaf[start:stop] if _has_rows(leaf, size) else leaf
+        if not _has_rows(leaf, size):
+            return leaf
+        if leaf.layout == torch.strided:
+            return leaf[start:stop]
+        with foreign("E304", "taking rows of a sparse tensor"):
+            return leaf.index_select(0, torch.arange(size)[start:stop])
 
     return mapped(cut, batch)
 
@@ -126,6 +131,15 @@ def join(batches: Iterable[Any], count: int) -> Any:
         return torch.cat([first, *rest]) if rest and _has_rows(first, size) else first
 
     return mapped(one, *parts)
+
+
+def _leaves(batch: Any) -> list[Tensor]:
+    """The tensors of a batch."""
+    leaves = tensors(batch)
+    if any(leaf.is_nested for leaf in leaves):
+        help = "pad them to one shape, with a mask if the network takes one"
+        raise error("E304", "a batch holds a nested tensor, of rows of several shapes", help)
+    return leaves
 
 
 def _seed(batch: Any, seed: int) -> int:

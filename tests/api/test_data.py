@@ -99,3 +99,17 @@ def test_a_part_that_is_torchscript_stays_in_float() -> None:
     )
     assert set(bits) == {"2"} and found.agreement is not None
     assert state[:2] == [first.weight.tolist(), first.bias.tolist()]
+
+
+def test_a_module_that_cannot_be_copied_is_a_sentence() -> None:
+    class Stays(nn.Linear):
+        def eval(self) -> Any:
+            raise RuntimeError("always training")
+
+    net, batch = nn.Linear(8, 3), tensors()
+    net.stream = (each for each in [1])  # type: ignore[assignment]
+    for model in (net, Stays(8, 3)):
+        for call in (emq.evaluate, emq.collect):
+            with pytest.raises(EmqError) as caught:
+                call(model, [batch])
+            assert caught.value.diagnostics[0].code == "E308"

@@ -21,6 +21,7 @@ from emqlang.quant.networks.batches import (
     labels_of,
     pass_through,
     rows,
+    run,
     slice_rows,
     take,
 )
@@ -153,3 +154,18 @@ def test_a_loader_may_fill_the_same_tensor_again() -> None:
 
     assert [float(batch.mean()) for batch in take(refilled(), 10)] == [0, 1, 2]
     assert [float(batch.mean()) for batch in held(refilled())] == [0, 1, 2]
+
+
+def test_sparse_rows_are_taken_and_nested_ones_refused() -> None:
+    values = torch.eye(6)[:, :4]
+    batch = {"x": values.to_sparse(), "y": torch.arange(6)}
+    assert rows(batch) == 6
+    part = slice_rows(batch, 2, 9)
+    assert torch.equal(part["x"].to_dense(), values[2:]) and part["y"].tolist() == [2, 3, 4, 5]
+    net = nn.Linear(4, 2)
+    assert torch.allclose(run(net, batch["x"], feed), net(values))
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged)
+    for use in (lambda: rows(nested), lambda: run(net, nested, feed)):
+        with pytest.raises(EmqError, match="nested") as caught:
+            use()
+        assert caught.value.diagnostics[0].code == "E304"
