@@ -239,7 +239,7 @@ class Database:
         """What the file is about. Raises the kind's error if they were edited."""
         rows = self.select("SELECT name, value FROM facts")
         with self.decoding():
-            facts = {name: json.loads(value) for name, value in rows}
+            facts = {str(name): json.loads(value) for name, value in rows}  # a name may be a BLOB
         seal = facts.pop("digest", None)
         wanted = self.KIND.sealed and facts.get("format") == self.KIND.format
         if wanted and seal != _digest_of_facts(facts):

@@ -54,6 +54,7 @@ ROWS = (
     "UPDATE times SET programs = 1 WHERE step = 1",
     "DELETE FROM facts WHERE name = 'settings'",
     "DELETE FROM facts WHERE name = 'digest'",
+    "UPDATE facts SET name = x'00' WHERE name = 'versions'",
     "DROP TABLE programs",
     "DROP TABLE times",
     "ALTER TABLE programs RENAME COLUMN fitness TO fit",
