@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from emqlang.grammar import library
 from emqlang.grammar.diagnostics import Diagnostic, EmqWarning, error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import Budget
-from emqlang.quant.data.datasets import Batch, Dataset, load_data
+from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import IMAGENET, ImageFormat
-from emqlang.quant.networks.batches import Forward, labels_of, slice_rows
-from emqlang.quant.networks.nested import tensors
+from emqlang.quant.data.loader import Wanted
+from emqlang.quant.networks.batches import RECORDED, Forward, slice_rows
 from emqlang.quant.networks.network import Network, load, own_shape, prepare_for
 from emqlang.quant.networks.plain import copied
 from emqlang.quant.networks.signature import Signature
@@ -52,7 +52,6 @@ from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 Model = nn.Module | Network | str
 Data = Iterable[Any] | str
-RECORDED = 2  # rows of the first batch on which a network of your own is recorded
 
 
 def collect(
@@ -99,7 +98,7 @@ def collect(
     else:
         data = arguments.batches(data)
         network = _ready(model, arguments.first(data), forward, data)
-        statistics = Workbench(options, network=network, data=_stream(data, network))
+        statistics = Workbench(options, network=network, data=_stream(data))
     if network is not None:
         _warn(statistics.new(network.warnings))
     return statistics
@@ -334,7 +333,16 @@ def _module(model: Model | Quantized) -> nn.Module:
 def _named(data: str, network: Network, split: Any, count: int | None) -> Dataset:
     """The images that a name as `--data` takes it stands for."""
     images = network.spec.images if network.spec else ImageFormat.of(network.input_shape)
-    return load_data(data, images, network.classes, count=count, split=split, net=network.module)
+    return load_data(
+        data,
+        images,
+        network.classes,
+        count=count,
+        split=split,
+        net=network.module,
+        wanted=Wanted(network.input_shape, network.example, network.signature),
+        option="images=",
+    )
 
 
 def _ready(model: Model, batch: Any, forward: Forward | None, data: Data = ()) -> Network:
@@ -358,15 +366,6 @@ def _ready(model: Model, batch: Any, forward: Forward | None, data: Data = ()) -
     return prepare_for(model, rows, data, signature=Signature.of(model, own=forward))
 
 
-def _stream(data: Iterable[Any], network: Network) -> Dataset:
-    """The batches as statistics read them: one tensor of inputs each, or E304, and labels."""
-
-    def batches() -> Iterator[Batch]:
-        for batch in data:
-            inputs = tensors(network.signature.inputs(batch))
-            if len(inputs) != 1:
-                message = f"a batch holds {len(inputs)} tensors of inputs; statistics take one"
-                raise error("E304", message)
-            yield inputs[0], labels_of(batch, network.signature)
-
-    return Dataset("the data", "the data given", None, False, batches)
+def _stream(data: Iterable[Any]) -> Dataset:
+    """The batches as statistics read them."""
+    return Dataset("the data", "the data given", None, False, lambda: iter(data))

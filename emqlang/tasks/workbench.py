@@ -14,6 +14,7 @@ from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
+from emqlang.quant.data.loader import Wanted
 from emqlang.quant.networks.network import Network, load
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.ptq.recipe import Origin
@@ -130,7 +131,13 @@ class Workbench:
         images = spec.images if spec else ImageFormat.of(self.network.input_shape)
         count, classes = options.stat_images, self.network.classes
         return load_data(
-            text, images, classes, count=count, seed=options.seed, net=self.network.module
+            text,
+            images,
+            classes,
+            count=count,
+            seed=options.seed,
+            net=self.network.module,
+            wanted=Wanted(self.network.input_shape, self.network.example, self.network.signature),
         )
 
     def statistics(self, names: Iterable[str]) -> Statistics:

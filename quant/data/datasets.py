@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from safetensors import safe_open
@@ -18,11 +18,18 @@ from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.quant.data.images import FASHION_MNIST, ImageFormat, read_image, unusable
-from emqlang.quant.data.loader import loader_shape, read_batches
+from emqlang.quant.data.loader import Wanted, first_batch, read_batches
 from emqlang.quant.models import EMBEDDED
+from emqlang.quant.networks.answers import answer
+from emqlang.quant.networks.batches import dense, rows, slice_rows
+from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.rows import Rows
+from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign
 
-Batch = tuple[Tensor, Tensor | None]  # float32 (N, *shape), normalised; int64 (N,) class numbers
+# A nest of tensors, as the user's loader gives it. Images of ours are a pair: float32 (N, *shape),
+# normalised, and int64 (N,) class numbers or None.
+Batch = Any
 Split = Literal["calibration", "test"]
 
 SHIPPED: Final = "fashion-mnist"
@@ -55,28 +62,29 @@ class Dataset:
 
     def batches(self, size: int = 64) -> Iterator[Batch]:
         """All images in order, at most `size` at a time. Values that are not finite are E304."""
-        for images, labels in self.stream():
-            if not images.isfinite().all():
+        for batch in self.stream():
+            numbers = [leaf for leaf in tensors(batch) if leaf.is_floating_point()]
+            if not all(dense(leaf).isfinite().all() for leaf in numbers if not leaf.is_meta):
                 raise error("E304", f"{self.name} has images with values that are not finite")
-            for start in range(0, len(images), size):
-                part = slice(start, start + size)
-                yield images[part], None if labels is None else labels[part]
+            for start in range(0, rows(batch), size):
+                yield slice_rows(batch, start, start + size)
 
     def tensors(self) -> Batch:
-        """All images and labels at once."""
-        images, labels = zip(*self.batches(), strict=True)
-        return torch.cat(images), None if labels[0] is None else torch.cat(labels)
+        """All rows in one batch. Raises E304 where they do not fit in one."""
+        all_rows = Rows.of(self.batches())
+        parts = [batch for *_, batch in all_rows.chunks(max(1, len(all_rows)))]
+        if len(parts) != 1:
+            raise error("E304", f"{self.name} has {len(parts) or 'no'} kinds of batches")
+        return parts[0]
 
     def halves(self, seed: int) -> tuple[Dataset, Dataset]:
         """The images in two random halves, held in memory."""
-        images, labels = self.tensors()
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        everything = Rows.of(self.batches())
+        order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(seed))
 
-        def half(rows: Tensor) -> Dataset:
-            source = f"{len(rows):,} of {self.source}"
-            return _in_memory(
-                self.name, source, images[rows], None if labels is None else labels[rows]
-            )
+        def half(part: Tensor) -> Dataset:
+            source = f"{len(part):,} of {self.source}"
+            return _in_memory(self.name, source, everything.take(part.tolist()))
 
         middle = len(order) // 2
         return half(order[:middle]), half(order[middle:])
@@ -85,9 +93,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """32 hex digits of BLAKE2b over the images and labels as the network is given them."""
         digest = blake2b(digest_size=16)
-        for images, labels in self.batches():
-            digest.update(images.numpy(force=True).tobytes())
-            digest.update(b"" if labels is None else labels.numpy(force=True).tobytes())
+        for batch in self.batches():
+            _add(digest, batch)
         return digest.hexdigest()
 
     @property
@@ -104,23 +111,29 @@ def load_data(
     split: Split = "calibration",
     seed: int = 0,
     net: nn.Module | None = None,
+    wanted: Wanted | None = None,
+    option: str = "--stat-images",
 ) -> Dataset:
     """The data set that a text names, in one of FORMS.
 
-    images  what the network takes; it has so many `classes`
-    count   images drawn with the seed; None takes all, in order. Of noise:N, N decides
-    net     labels noise with the classes that it predicts
+    images     what the network takes; it has so many `classes`
+    count      images drawn with the seed, as `option` says; None takes all, in order. Of noise:N,
+               N decides
+    net        labels noise with the classes that it predicts
+    wanted     what of batches the network is given, if more is known than the shape
     Raises E301 for a folder, module or file that is not there, E303 for noise without a network,
     E304 for images that do not fit or are too few, E403 for a bad text.
     """
+    wanted = wanted or Wanted(images.shape)
+    kind = wanted.precision
     if text == SHIPPED:
-        return _shipped(images, count, split, seed)
+        return _shipped(images, count, split, seed, option, kind)
     if text.startswith("noise:"):
-        return _noise(text, images, seed, net)
+        return _noise(text, images, seed, net, kind)
     if os.path.isdir(text):  # noqa: PTH112 - Path.is_dir raises on a name that is too long
-        return _folder(Path(text), images, classes, count, seed)
+        return _folder(Path(text), images, classes, count, seed, option, kind)
     check_named(text)
-    return _loader(text, images, classes, count)
+    return _loader(text, wanted, count, option)
 
 
 def check_named(text: str) -> None:
@@ -138,27 +151,43 @@ def check_named(text: str) -> None:
         raise error("E301", "there is no such file", path=place)
 
 
-def image_shape(text: str) -> tuple[int, ...] | None:
-    """The shape of one image of a data set, as `load_data` takes it, if that tells."""
+def example_of(text: str) -> Any:
+    """The shape of one image of a data set, as a `torch.Size`, or the first batch of a loader that
+    gives anything else than images; None where its name does not tell."""
     if text == SHIPPED:
-        return FASHION_MNIST.shape
-    loader = ":" in text and not text.startswith("noise:") and not os.path.isdir(text)  # noqa: PTH112
-    return loader_shape(text) if loader else None
+        return torch.Size(FASHION_MNIST.shape)
+    if ":" not in text or text.startswith("noise:") or os.path.isdir(text):  # noqa: PTH112
+        return None
+    batch = first_batch(text)
+    found = tensors(Signature().parts(batch))
+    if len(found) == 1 and found[0].dtype == torch.float32 and found[0].ndim > 1:
+        return found[0].shape[1:]
+    return batch
 
 
-def _shipped(images: ImageFormat, count: int | None, split: Split, seed: int) -> Dataset:
+def _shipped(
+    images: ImageFormat,
+    count: int | None,
+    split: Split,
+    seed: int,
+    option: str,
+    kind: torch.dtype,
+) -> Dataset:
     if images.shape != FASHION_MNIST.shape:
         sizes = f"{FASHION_MNIST.size}, and the network takes {images.size}"
         raise error("E304", f"Fashion-MNIST's images are {sizes}")
     with safe_open(EMBEDDED / f"{SHIPPED}.safetensors", framework="pt") as file:
         pixels = file.get_tensor(f"{split}_images")
         labels = file.get_tensor(f"{split}_labels").long()
-    drawn = _draw(len(pixels), count, seed, SHIPPED)
+    drawn = _draw(len(pixels), count, seed, SHIPPED, option)
     source = f"Fashion-MNIST, {len(drawn):,} of {len(pixels):,} {split} images"
-    return _in_memory(SHIPPED, source, images.normalise(pixels[drawn, None]), labels[drawn])
+    batch = images.normalise(pixels[drawn, None]).to(kind), labels[drawn]
+    return _in_memory(SHIPPED, source, Rows.of([batch]))
 
 
-def _noise(text: str, images: ImageFormat, seed: int, net: nn.Module | None) -> Dataset:
+def _noise(
+    text: str, images: ImageFormat, seed: int, net: nn.Module | None, kind: torch.dtype
+) -> Dataset:
     number = _noise_images(text)
     if number * prod(images.shape) > MOST_NOISE:
         raise error("E403", f"{number:,} images of {images.size} do not fit into memory", NOISE)
@@ -166,10 +195,15 @@ def _noise(text: str, images: ImageFormat, seed: int, net: nn.Module | None) -> 
         raise error("E303", "noise is labelled by a network, and there is none here")
     values = torch.randn(number, *images.shape, generator=torch.Generator().manual_seed(seed))
     device = next((p.device for p in net.parameters()), values.device)
+    values = values.to(kind)
     with torch.no_grad(), foreign("E308", "the network's forward", seed=0):
-        answers = [net(part.to(device)).argmax(-1).cpu() for part in torch.split(values, 64)]
+        given = [(net(part.to(device)), len(part)) for part in torch.split(values, 64)]
+    answers = [answer(outputs, size) for outputs, size in given]
+    labels = None
+    if all(each.has_classes for each in answers):
+        labels = torch.cat([each.scores.argmax(-1).cpu() for each in answers])
     source = f"noise: {number} standard normal images with the network's own labels"
-    return _in_memory(text, source, values, torch.cat(answers), noise=True)
+    return _in_memory(text, source, Rows.of([(values, labels)]), noise=True)
 
 
 def _noise_images(text: str) -> int:
@@ -180,25 +214,34 @@ def _noise_images(text: str) -> int:
     return int(number)
 
 
-def _folder(root: Path, images: ImageFormat, classes: int, count: int | None, seed: int) -> Dataset:
+def _folder(
+    root: Path,
+    images: ImageFormat,
+    classes: int,
+    count: int | None,
+    seed: int,
+    option: str,
+    kind: torch.dtype,
+) -> Dataset:
     """ImageNet's layout, root/class/image; images that lie in root itself have no labels."""
     if len(images.shape) != 3 or images.shape[0] not in (1, 3):
         message = f"the network takes {images.size}, which is not an image in grey or colour"
         raise error("E304", message, FORMS, path=str(root))
     files = _list_folder(root, classes)
-    drawn = [files[i] for i in _draw(len(files), count, seed, str(root)).tolist()]
+    drawn = [files[i] for i in _draw(len(files), count, seed, str(root), option).tolist()]
 
     def stream() -> Iterator[Batch]:
         for start in range(0, len(drawn), 64):
             paths, numbers = zip(*drawn[start : start + 64], strict=True)
             pixels = torch.stack([read_image(path, images) for path in paths])
-            yield images.normalise(pixels), None if numbers[0] is None else torch.tensor(numbers)
+            labels = None if numbers[0] is None else torch.tensor(numbers)
+            yield images.normalise(pixels).to(kind), labels
 
     source = f"{len(drawn):,} of {len(files):,} images in {root}"
     data = Dataset(str(root), source, len(files), False, stream)
     if count is None:  # a whole test set may not fit into memory: decode it again in every pass
         return data
-    return _in_memory(data.name, source, *data.tensors())
+    return _in_memory(data.name, source, Rows.of(data.batches()))
 
 
 def _list_folder(root: Path, classes: int) -> list[tuple[Path, int | None]]:
@@ -233,24 +276,15 @@ def _images_in(folder: Path) -> list[Path]:
     )
 
 
-def _loader(text: str, images: ImageFormat, classes: int, count: int | None) -> Dataset:
-    """The user's own loader: its first `count` images, in its order, as it normalised them."""
-    stream = partial(read_batches, text, images.shape, classes)
+def _loader(text: str, wanted: Wanted, count: int | None, option: str) -> Dataset:
+    """The user's own loader: its first `count` rows, in its order, as it gives them."""
+    stream = partial(read_batches, text, wanted)
     if count is None:
         return Dataset(text, f"all images of {text}", None, False, _steady(text, stream))
-    batches: list[Batch] = []
-    available = 0
-    for batch in stream():
-        batches.append(batch)
-        available += len(batch[0])
-        if available >= count:
-            break
-    if available < count:
-        raise _too_few(text, available, count)
-    values = torch.cat([images for images, _ in batches])[:count]
-    known = [labels for _, labels in batches if labels is not None]
-    labels = torch.cat(known)[:count] if known else None
-    return _in_memory(text, f"{count:,} images of {text}", values, labels)
+    taken = Rows.of(stream(), count)
+    if len(taken) < count:
+        raise _too_few(text, len(taken), count, option)
+    return _in_memory(text, f"{count:,} images of {text}", taken)
 
 
 def _steady(name: str, stream: Callable[[], Iterator[Batch]]) -> Callable[[], Iterator[Batch]]:
@@ -282,27 +316,37 @@ def _unsteady(name: str) -> Exception:
 
 def _digest(batch: Batch) -> str:
     digest = blake2b(digest_size=16)
-    for tensor in batch:
-        digest.update(b"" if tensor is None else tensor.numpy(force=True).tobytes())
+    _add(digest, batch)
     return digest.hexdigest()
 
 
-def _in_memory(
-    name: str, source: str, images: Tensor, labels: Tensor | None, *, noise: bool = False
-) -> Dataset:
-    return Dataset(name, source, len(images), noise, lambda: iter([(images, labels)]))
+def _add(digest: Any, batch: Batch) -> None:
+    """The bytes of a batch; and what they are, unless that is images and class numbers."""
+    leaves = tensors(batch)
+    kinds = [leaf.dtype for leaf in leaves]
+    if kinds not in ([torch.float32], [torch.float32, torch.int64]):
+        digest.update(repr([(leaf.dtype, leaf.shape) for leaf in leaves]).encode())
+    for leaf in leaves:
+        values = dense(leaf.detach()).cpu().contiguous().reshape(-1)
+        digest.update(values.view(torch.uint8).numpy().data)
 
 
-def _draw(available: int, count: int | None, seed: int, name: str) -> Tensor:
+def _in_memory(name: str, source: str, held: Rows, *, noise: bool = False) -> Dataset:
+    parts = [batch for *_, batch in held.chunks(max(1, len(held)))]
+    return Dataset(name, source, len(held), noise, lambda: iter(parts))
+
+
+def _draw(available: int, count: int | None, seed: int, name: str, option: str) -> Tensor:
     """Positions of `count` images, drawn without replacement; of all, in order, if it is None."""
     if available < (count or 1):
-        raise _too_few(name, available, count or 1)
+        raise _too_few(name, available, count or 1, option)
     if count is None:
         return torch.arange(available)
     return torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:count]
 
 
-def _too_few(name: str, available: int, count: int) -> Exception:
-    help = f"ask for fewer: --stat-images {available}" if available else FORMS
+def _too_few(name: str, available: int, count: int, option: str) -> Exception:
+    fewer = f"{option}{available}" if option.endswith("=") else f"{option} {available}"
+    help = f"ask for fewer: {fewer}" if available else FORMS
     message = f"{count:,} images are asked for, and there are {available:,}"
     return error("E304", message, help, path=name)

@@ -20,6 +20,7 @@ from emqlang.quant.networks.signature import Forward as Forward
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign
 
+RECORDED: Final = 2  # rows of a batch on which a network of the user's own is recorded
 SAMPLED: Final = 1024  # values of a tensor that decide what is drawn
 
 
@@ -99,7 +100,7 @@ def take(data: Iterable[Any], images: int | None) -> list[Any]:
         message = "the data has no images"
         if images:
             message = f"{images:,} images are asked for, and the data has {available:,}"
-        raise error("E304", message, "give more data, or ask for fewer images")
+        raise error("E304", message, f"give more data, or ask for fewer: images={available}")
     return batches
 
 
@@ -131,6 +132,11 @@ def join(batches: Iterable[Any], count: int) -> Any:
         return torch.cat([first, *rest]) if rest and _has_rows(first, size) else first
 
     return mapped(one, *parts)
+
+
+def dense(leaf: Tensor) -> Tensor:
+    """The values of a tensor that may be sparse."""
+    return leaf if leaf.layout == torch.strided else leaf.to_dense()
 
 
 def _leaves(batch: Any) -> list[Tensor]:

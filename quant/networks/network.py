@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error, nearest
-from emqlang.quant.data.datasets import image_shape, load_data
+from emqlang.quant.data.datasets import example_of, load_data
 from emqlang.quant.data.images import IMAGENET, ImageFormat, is_shape, parse_shape
+from emqlang.quant.data.loader import Wanted
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt, bare
-from emqlang.quant.networks.batches import Forward, rows, run
+from emqlang.quant.networks.batches import RECORDED, Forward, rows, run, slice_rows
 from emqlang.quant.networks.checkpoints import read
 from emqlang.quant.networks.folding import fold, same
 from emqlang.quant.networks.layers import Collection, collect
@@ -75,18 +76,25 @@ class Network:
 
 
 def load(
-    text: str, weights: str | None = None, *, seed: int = 0, data: Given = "", input: str = ""
+    text: str,
+    weights: str | None = None,
+    *,
+    seed: int = 0,
+    data: Given = "",
+    input: str = "",
+    forward: Forward | None = None,
 ) -> Network:
     """A built-in network by name, or what `package.module:factory` or `file.py:factory` returns.
 
     A factory takes no arguments. It returns a module, or a module and an example batch; without
-    one, an image of the module's own `input_shape` stands in for it.
+    one, an image of the module's own `input_shape` stands in for it, or a few rows of the data.
 
     weights  'pretrained', 'random' or a path; by default what is shipped with the network or what
              its factory gives, else official weights if available, else random ones, with W603
-    data     what it will be given, batches or as `load_data` takes it: rows that may use what the
-             example does not; a name tells the shape of an image where a factory does not say
+    data     what it will be given, batches or as `load_data` takes it: an example where a factory
+             gives none, and rows that may use what the example does not
     input    the shape of an image, as 1x28x28, where the network itself does not say
+    forward  the user's `forward(module, batch)`: then examples are batches for it
     Raises E301, E302, E305 to E309; E403 for a bad shape, or one that nobody asks for.
     """
     if not isinstance(text, str):
@@ -103,12 +111,21 @@ def load(
         says = "the network has images of its own" if spec else "the factory gives an example"
         raise error("E403", f"--input is not used: {says}", "leave it out")
     if example is not None:
-        return prepare_for(module, example, data, name=text, weights=label, spec=spec)
-    given = parse_shape(input) if input else None
-    shape = given or own_shape(module) or (image_shape(data) if isinstance(data, str) else None)
+        signature = Signature.of(module, example, own=forward)
+        return prepare_for(
+            module, example, data, name=text, weights=label, spec=spec, signature=signature
+        )
+    signature = Signature.of(module, own=forward)
+    shape = (parse_shape(input) if input else None) or own_shape(module)
+    batch = example_of(data) if shape is None and isinstance(data, str) else None
+    if isinstance(batch, torch.Size):
+        shape = batch
+    elif batch is not None:
+        few = slice_rows(batch, 0, RECORDED)
+        return prepare_for(module, few, data, name=text, weights=label, signature=signature)
     try:
         image = _noise(shape or IMAGENET.shape, seed)
-        return prepare_for(module, image, data, name=text, weights=label)
+        return prepare_for(module, image, data, name=text, weights=label, signature=signature)
     except EmqError as failure:
         if shape:
             raise
@@ -140,7 +157,8 @@ def prepare_for(module: nn.Module, example: Any, data: Given, **settings: Any) -
     if not data or not network.collection.unreached:
         return network
     images = ImageFormat.of(network.input_shape)
-    given = partial(load_data, data, images, network.classes, net=network.module)
+    wanted = Wanted(network.input_shape, network.example, network.signature)
+    given = partial(load_data, data, images, network.classes, net=network.module, wanted=wanted)
     return prepare(module, example, more=given, **settings)
 
 

@@ -11,6 +11,7 @@ import torch
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.quant.data.datasets import SHIPPED, Dataset, Split, load_data
 from emqlang.quant.data.images import ImageFormat
+from emqlang.quant.data.loader import Wanted
 from emqlang.quant.networks.batches import rows, rows_at
 from emqlang.quant.networks.network import Network
 
@@ -92,7 +93,12 @@ def _given(network: Network, data: str | None, options: str) -> str:
 
 
 def _named(
-    network: Network, text: str, split: Split, seed: int, count: int | None = None
+    network: Network,
+    text: str,
+    split: Split,
+    seed: int,
+    count: int | None = None,
+    option: str = "--calib-images",
 ) -> Dataset:
     form = network.spec.images if network.spec else ImageFormat.of(network.input_shape)
     return load_data(
@@ -103,4 +109,6 @@ def _named(
         split=split,
         seed=seed,
         net=network.module,
+        wanted=Wanted(network.input_shape, network.example, network.signature),
+        option=option,
     )

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-import torch
-from torch import Tensor
-
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.grammar.inputs import INPUTS
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.data.datasets import Dataset
-from emqlang.quant.networks.nested import tensors
+from emqlang.quant.data.loader import Wanted, check_inputs
 from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.notices import listed
+from emqlang.quant.networks.rows import Rows
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.statistics import (
     features,
@@ -104,12 +102,13 @@ def collect_statistics(
     options = options or StatisticsOptions()
     wanted = frozenset(names)
     needing = sorted(name for name in wanted if INPUTS[name].needs_data)
-    images, labels = _take(data, options.images, network, needing)
-    subject = Subject(network, tuple(menu), images, labels, options, progress)
+    images = _take(data, options.images, network, needing)
+    subject = Subject(network, tuple(menu), images, options, progress)
     if options.loss == "label" and wanted & fingerprint.LOSSES:
-        _ = subject.labels  # where they are missing, before anything is measured
+        subject.check_labels()  # before anything is measured
     network_key, images_key = fingerprint.of_network(network), fingerprint.of_images(subject)
-    root = None if callable(options.loss) else options.cache
+    own = callable(options.loss) or network.signature.own is not None
+    root = None if own else options.cache
     older = network.spec is not None  # every layer of a network of ours is measured
     cache = None if root is None else Cache(root, network_key, older)
     measured: dict[str, Measured] = {}
@@ -119,38 +118,22 @@ def collect_statistics(
     return _table(subject, measured, fingerprint.of_all(subject, network_key, images_key), cache)
 
 
-def _take(
-    data: Dataset | None, count: int, network: Network, needing: Sequence[str]
-) -> tuple[Tensor, Tensor | None]:
-    """The images that are shown, and their labels; none if no statistic needs them."""
+def _take(data: Dataset | None, count: int, network: Network, needing: Sequence[str]) -> Rows:
+    """The rows that are shown; none if no statistic needs them."""
     if not needing:
-        return torch.empty(0, *network.input_shape), None
+        return Rows((), ())
     if data is None:
         help = ("give images with --data, or --data noise:64 to do without",)
         raise error(
             "E303", f"{', '.join(needing)} must be measured on images, and there are none", *help
         )
-    images: list[Tensor] = []
-    labels: list[Tensor] = []
-    for part, marks in data.batches(count):
-        images.append(_fitting(part, network, data.name))
-        labels += [] if marks is None else [marks]
-        if sum(map(len, images)) >= count:
-            break
-    if not images:
+    rows = Rows.of(data.batches(), count)
+    wanted = Wanted(network.input_shape, network.example, network.signature)
+    for number, batch in enumerate(rows.batches):
+        check_inputs(batch, wanted, f"batch {number} of {data.name}")
+    if not len(rows):
         raise error("E304", f"{data.name} has no images")
-    return torch.cat(images)[:count], torch.cat(labels)[:count] if labels else None
-
-
-def _fitting(images: Tensor, network: Network, name: str) -> Tensor:
-    """Images of the network's own shape, in its precision."""
-    shapes = images.shape[1:], network.input_shape
-    if shapes[0] != shapes[1]:
-        theirs, wanted = ("x".join(map(str, shape)) for shape in shapes)
-        raise error("E304", f"the images of {name} are {theirs}, and the network takes {wanted}")
-    example = tensors(network.example)[0]
-    floats = images.is_floating_point() and example.is_floating_point()
-    return images.to(example.dtype) if floats else images
+    return rows
 
 
 def _obtain(

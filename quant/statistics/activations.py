@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.statistics.image_pass import ImagePass, Observer, Seen
 from emqlang.quant.statistics.subject import Subject
@@ -22,7 +22,11 @@ def sample_sizes(totals: Sequence[int]) -> list[int]:
 
 
 class OutputSample(Observer):
-    """`act` is the layers' outputs at seeded positions, image by image and call by call."""
+    """`act` is the layers' outputs at seeded positions, image by image and call by call.
+
+    A layer that puts out more or less for some image than for the example, as an expert does that
+    some images do not reach, has a sample of what there was, spread over as many places.
+    """
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -33,25 +37,31 @@ class OutputSample(Observer):
 
     def see(self, image: ImagePass) -> None:
         for layer, calls in zip(self.subject.layers, self._tensors(image), strict=True):
-            values = torch.cat([call.flatten() for call in calls])
+            values = torch.cat([call.flatten() for call in calls]) if calls else torch.empty(0)
             size, positions = self.sizes[layer.index], self.positions[layer.index]
-            if len(values) != size:
-                raise error(
-                    "E308",
-                    f"layer '{layer.name}' puts out {len(values):,} elements for this image "
-                    f"and {size:,} for the example",
-                )
             start = image.index * size
             bounds = torch.tensor([start, start + size])
             first, last = torch.searchsorted(positions, bounds).tolist()
             chosen = positions[first:last] - start
+            if len(values) != size:
+                share = len(positions) / max(1, self.images * size)
+                chosen = _even(len(values), min(len(values), ceil(len(values) * share)))
             self.parts[layer.index].append(values[chosen.to(values.device)].float())
 
     def _tensors(self, image: ImagePass) -> Sequence[Sequence[Tensor]]:
         return image.outputs
 
     def result(self) -> Tensor:
-        return torch.cat([part for parts in self.parts for part in parts])
+        return torch.cat([self._sample(index) for index in range(len(self.sizes))])
+
+    def _sample(self, index: int) -> Tensor:
+        """As many elements as there are positions; zeros where there was none."""
+        found, wanted = torch.cat(self.parts[index]), len(self.positions[index])
+        if len(found) == wanted:
+            return found
+        if not len(found):
+            return torch.zeros(wanted, device=self.subject.device)
+        return found[_even(len(found), wanted).to(found.device)]
 
 
 class OutputGradSample(OutputSample):
@@ -67,6 +77,11 @@ class OutputGradSample(OutputSample):
 
     def asked(self, seen: Seen) -> Sequence[bool]:
         return seen.outputs
+
+
+def _even(total: int, count: int) -> Tensor:
+    """So many positions below `total`, in order, as evenly as can be; with repetitions if more."""
+    return torch.arange(count) * total // max(1, count)
 
 
 def _spread(total: int, generator: torch.Generator) -> Tensor:
@@ -93,6 +108,7 @@ class OutputVariance(Observer):
 
     def result(self) -> Tensor:
         count, total, squares = self.moments
+        count = count.clamp(min=1)
         return torch.clamp(squares / count - (total / count).square(), min=0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from emqlang import __version__
 from emqlang.grammar.inputs import INPUTS, Axis
 from emqlang.quant.bits.menu import act_widths, weight_widths
+from emqlang.quant.networks.batches import dense, labels_of
+from emqlang.quant.networks.nested import structure, tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.statistics.subject import Subject
 
@@ -48,7 +50,11 @@ def of_network(network: Network) -> str:
 
 def of_images(subject: Subject) -> str:
     """Of the images as the network meets them."""
-    return _of_tensor(subject.images)
+    signature = subject.network.signature
+    if not len(subject.images):
+        return _of_tensor(torch.empty(0, *subject.network.input_shape))
+    part = signature.parts if signature.own is None else lambda batch: batch
+    return _of_parts(subject, part) or ""
 
 
 def of_statistic(subject: Subject, name: str, images: str) -> str:
@@ -88,17 +94,27 @@ def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
 
 def _labels(subject: Subject) -> Iterator[Any]:
     """The loss, and what its labels depend on."""
-    loss, labels = subject.options.loss, subject.data_labels
+    loss, signature = subject.options.loss, subject.network.signature
     yield loss if isinstance(loss, str) else id(loss)  # an object of this process is not cached
     if loss == "self":
         yield subject.options.seed
     else:
-        yield None if labels is None else _of_tensor(labels)
+        yield _of_parts(subject, lambda batch: labels_of(batch, signature))
+
+
+def _of_parts(subject: Subject, part: Callable[[Any], Any]) -> str | None:
+    """Of this part of all rows; None where there is none."""
+    parts = [part(batch) for *_, batch in subject.images.chunks(max(1, len(subject.images)))]
+    keys = [[_of_tensor(leaf) for leaf in tensors(each)] for each in parts]
+    if len(keys) == 1 and len(keys[0]) == 1:
+        return keys[0][0]
+    shapes = [repr(structure(each)) for each in parts]
+    return digest(keys, shapes) if any(keys) else None
 
 
 def _of_tensor(tensor: Tensor) -> str:
     shape = f"{tensor.dtype} {list(tensor.shape)}".encode()
-    data = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+    data = dense(tensor.detach()).cpu().reshape(-1).view(torch.uint8).numpy().data
     return blake2b(data, key=blake2b(shape, digest_size=16).digest(), digest_size=16).hexdigest()
 
 

@@ -17,7 +17,7 @@ from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.batches import backward
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.statistics.image_pass import HasGradient, gradients, no
-from emqlang.quant.statistics.subject import Subject
+from emqlang.quant.statistics.subject import Shown, Subject
 from emqlang.quant.statistics.table import Measured
 
 HELD: Final = 1 << 26  # output elements of layers whose graph is held at once
@@ -36,8 +36,8 @@ def measure_diagonal(subject: Subject, names: frozenset[str]) -> dict[str, Measu
         raise error("E403", "a standard error takes 2 Hessian samples or more")
     diagonal = [torch.zeros_like(weight, dtype=torch.float32) for weight in subject.weights]
     traces = subject.zeros(samples, len(subject.layers))
-    batches, reached = _batches(subject), [False] * len(subject.layers)
-    for number, grads in enumerate(_gradient_graphs(subject, batches), 1):
+    reached, done = [False] * len(subject.layers), 0
+    for shown, grads in _gradient_graphs(subject):
         _note(reached, grads)
         generator = subject.generator("probes")  # the same for every batch: each sees all of it
         for probe in range(samples):
@@ -47,7 +47,8 @@ def measure_diagonal(subject: Subject, names: frozenset[str]) -> dict[str, Measu
                 part = vector * product
                 traces[probe, index] += part.sum(dtype=torch.float64)
                 diagonal[index].add_(part, alpha=1 / samples)
-        subject.progress("hess", number, len(batches))
+        done += shown.rows
+        subject.progress("hess", done, len(subject.images))
     estimates = {
         "hess": Measured(subject.flat(diagonal)),
         "hess_trace": Measured(traces.mean(0), traces.std(0) / math.sqrt(samples)),
@@ -108,24 +109,19 @@ class _Lanczos:
         return torch.diag(diagonal) + torch.diag(beside, 1) + torch.diag(beside, -1)
 
 
-def _batches(subject: Subject) -> Sequence[tuple[Tensor, Tensor]]:
-    return subject.batches(min(64, max(1, HELD // sum(subject.network.collection.act_numel))))
-
-
-def _gradient_graphs(
-    subject: Subject, batches: Sequence[tuple[Tensor, Tensor]]
-) -> Iterator[list[Tensor | None]]:
+def _gradient_graphs(subject: Subject) -> Iterator[tuple[Shown, list[Tensor | None]]]:
     """Each batch's part of the mean loss's gradient, with the graph that leads to it.
 
     Raises E304 or E308 where no batch has one.
     """
     graph = HasGradient()
-    for images, labels in batches:
+    numel = max(1, sum(subject.network.collection.act_numel))
+    for shown in subject.batches(min(64, max(1, HELD // numel))):
         with torch.enable_grad(), plain_kernels():
-            answer = subject.logits(images)
-            loss = subject.loss(answer, images, labels) / len(subject.images)
+            answer = subject.answer(shown.batch)
+            loss = subject.loss(answer, shown) / len(subject.images)
             graph.note(loss, answer)
-            yield gradients(loss, subject.weights, create_graph=True)
+            yield shown, gradients(loss, subject.weights, create_graph=True)
     graph.check()
 
 
@@ -145,7 +141,7 @@ def _blocks(
 ) -> dict[int, Tensor]:
     """H_ll v_l for some layers l, each with its own block alone; notes which weights matter."""
     sums = {index: torch.zeros_like(vector) for index, vector in vectors.items()}
-    for grads in _gradient_graphs(subject, _batches(subject)):
+    for _, grads in _gradient_graphs(subject):
         _note(reached, grads)
         for index, vector in vectors.items():
             (product,) = _products([grads[index]], [vector], [subject.weights[index]])

@@ -20,7 +20,7 @@ from emqlang.quant.determinism import one_thread
 from emqlang.quant.networks.batches import backward
 from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.tracing import plain_kernels
-from emqlang.quant.statistics.subject import Subject
+from emqlang.quant.statistics.subject import Shown, Subject
 
 SMALL: Final = 10**8  # MACs for one image, below which one thread is faster than several
 
@@ -109,10 +109,13 @@ def show_images(subject: Subject, observers: Iterable[Observer]) -> Seen:
     seen, graph = Seen(subject), HasGradient()
     with one_thread(subject.network.collection.total_macs < SMALL):
         for index in range(count):
-            calls, answer = _forward(subject, index, observers, outputs or weights)
+            shown = subject.show(index)
+            calls, answer = _forward(subject, shown, observers, outputs or weights)
             image = ImagePass(index, calls, (), ())
             if outputs or weights:
-                image = _backward(subject, image, answer, outputs, weights, graph)
+                loss = subject.loss(answer, shown)
+                graph.note(loss, answer)
+                image = _backward(subject, image, loss, outputs, weights)
             with torch.no_grad():
                 seen.add(image)
                 for observer in observers:
@@ -124,7 +127,7 @@ def show_images(subject: Subject, observers: Iterable[Observer]) -> Seen:
 
 
 def _forward(
-    subject: Subject, index: int, observers: Sequence[Observer], graph: bool
+    subject: Subject, shown: Shown, observers: Sequence[Observer], graph: bool
 ) -> tuple[list[list[Tensor]], Any]:
     """What each layer puts out in its calls, and what the network answers."""
     with ExitStack() as stack:
@@ -133,21 +136,13 @@ def _forward(
         calls = list(stack.enter_context(subject.outputs()).values())
         for observer in observers:
             stack.enter_context(observer.watching())
-        return calls, subject.logits(subject.images[index : index + 1])
+        return calls, subject.answer(shown.batch)
 
 
 def _backward(
-    subject: Subject,
-    image: ImagePass,
-    answer: Any,
-    outputs: bool,
-    weights: bool,
-    graph: HasGradient,
+    subject: Subject, image: ImagePass, loss: Tensor, outputs: bool, weights: bool
 ) -> ImagePass:
     """The image with the gradients of its loss."""
-    row = slice(image.index, image.index + 1)
-    loss = subject.loss(answer, subject.images[row], subject.labels[row])
-    graph.note(loss, answer)
     calls = [call for layer in image.outputs for call in layer] if outputs else []
     parameters = subject.weights if weights else ()
     wanted = [*calls, *parameters]

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from emqlang.quant.bits.menu import act_widths, weight_widths
+from emqlang.quant.networks.batches import slice_rows
 from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.ptq.calibrate import RANGES, observe
 from emqlang.quant.ptq.grids import ActivationGrid
 from emqlang.quant.ptq.sites import Site, find_sites, reading
+from emqlang.quant.statistics.image_pass import no
 from emqlang.quant.statistics.shape import ACT_BITS
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured
@@ -64,11 +66,16 @@ def find_inputs(subject: Subject) -> InputGrids:
     is chosen.
     """
     module, layers, forward = subject.module, subject.layers, subject.network.forward
-    batches = [images.to(subject.device) for images in torch.split(subject.images, BATCH)]
+    batches = [shown.batch for shown in subject.batches(BATCH)]
     widths = _widths(subject)
     bits_of = {layer.name: widths[0] for layer in layers}
     with plain_kernels():
-        sites = find_sites(module, layers, batches[0][:EXAMPLES], forward, bits_of)
+        first = slice_rows(batches[0], 0, EXAMPLES)
+        sites = find_sites(module, layers, first, forward, bits_of)
+        for batch in batches:  # those that the first images do not reach
+            known = {name for site in sites for name in site.layers}
+            left = {name: bits for name, bits in bits_of.items() if name not in known}
+            sites += find_sites(module, layers, batch, forward, left) if left else ()
         ranges = observe(module, layers, sites, batches, forward, subject.options.seed)
     grids: dict[str, Mapping[int, ActivationGrid]] = {}
     for site in sites:
@@ -94,11 +101,14 @@ def measure_inputs(subject: Subject, names: frozenset[str]) -> dict[str, Measure
         sums[name][-1] += tensor.numel()
 
     modules = readers(subject.module, [layer for layer in subject.layers if layer.name in sums])
-    batches = torch.split(subject.images, BATCH)
-    for number, images in enumerate(batches, 1):
+    for shown in subject.batches(BATCH):
         with torch.no_grad(), plain_kernels(), reading(modules, read):
-            subject.logits(images)
-        subject.progress("act_qerr", number, len(batches))
+            subject.answer(shown.batch)
+        subject.progress("act_qerr", shown.stop, len(subject.images))
     site_of = {name: site.name for site in inputs.sites for name in site.layers}
-    columns = [sums[site_of[layer.name]] for layer in subject.layers]
-    return {"act_qerr": Measured(torch.stack([column[:-1] / column[-1] for column in columns], 1))}
+    nothing = subject.zeros(len(widths) + 1)
+    columns = [sums.get(site_of.get(layer.name, ""), nothing) for layer in subject.layers]
+    means = torch.stack([column[:-1] / column[-1].clamp(min=1) for column in columns], 1)
+    unread = [index for index, column in enumerate(columns) if not column[-1]]
+    reason = no("data", len(subject.images))
+    return {"act_qerr": Measured(means, unmeasured=dict.fromkeys(unread, reason))}

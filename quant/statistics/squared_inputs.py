@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
-from emqlang.quant.statistics.image_pass import Observer
+from emqlang.quant.statistics.image_pass import ImagePass, Observer
 from emqlang.quant.statistics.subject import Subject
 
 CONVOLUTIONS: Final = (torch.conv1d, torch.conv2d, torch.conv3d)
@@ -40,6 +40,7 @@ class SquaredInputs(Observer):
         super().__init__(subject)
         self.sums: list[Tensor | int] = [0] * len(subject.layers)
         self.counts = [0] * len(subject.layers)
+        self.ran = [False] * len(subject.layers)
         self.products = _Products(self)
 
     @contextmanager
@@ -51,14 +52,23 @@ class SquaredInputs(Observer):
 
     def add(self, layer: Layer, function: Any, arguments: dict[str, Any]) -> None:
         """One product of a layer with its input."""
+        if not arguments["input"].numel():
+            return
         with torch.enable_grad():
             total, count = _squares(function, arguments)
         self.sums[layer.index] = total.double() + self.sums[layer.index]
         self.counts[layer.index] += count
 
+    def see(self, image: ImagePass) -> None:
+        for index, calls in enumerate(image.outputs):
+            self.ran[index] |= any(call.numel() for call in calls)
+
     def result(self) -> Tensor:
         means = []
         for layer, total, count in zip(self.subject.layers, self.sums, self.counts, strict=True):
+            if not count and not self.ran[layer.index]:
+                means.append(torch.zeros(layer.shape, device=self.subject.device))
+                continue
             if not count:
                 raise error(
                     "E308",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,30 +15,45 @@ from torch import Tensor, nn
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import generator
-from emqlang.quant.networks.answers import answer, logits_of
-from emqlang.quant.networks.batches import run
+from emqlang.quant.networks.answers import Answer, answer
+from emqlang.quant.networks.batches import labels_of, run
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
-from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.networks.network import Network
-from emqlang.quant.networks.signature import LABEL_KEYS
+from emqlang.quant.networks.rows import Rows
 from emqlang.quant.progress import Progress
 from emqlang.quant.statistics.options import StatisticsOptions
 from emqlang.quant.user_code import foreign
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
-    """A network on a device, with a menu and the images and labels that it is shown.
+class Shown:
+    """Some rows that the network is shown together.
 
-    images       on the CPU, (N, *shape); N is 0 where no statistic needs them
-    data_labels  those of the data, on the CPU, if it has any
+    batch  as the user gave it, on the device
+    start  the first of them, of all that are shown; `stop` is the first that is not among them
+    """
+
+    batch: Any
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network on a device, with a menu and the rows of the user's batches that it is shown.
+
+    images  on the CPU; none where no statistic needs them
     """
 
     network: Network
     menu: tuple[Choice, ...]
-    images: Tensor
-    data_labels: Tensor | None
+    images: Rows
     options: StatisticsOptions
     progress: Progress
 
@@ -65,46 +80,63 @@ class Subject:
     def weights(self) -> tuple[nn.Parameter, ...]:
         return tuple(layer.weight for layer in self.layers)
 
-    @cached_property
-    def labels(self) -> Tensor:
-        """Labels of all images. Raises E304 where they are needed and missing."""
-        if self.options.loss == "self":
-            return self._drawn()
-        if self.data_labels is not None:
-            return self.data_labels
-        if callable(self.options.loss):  # it does without, or it will say so
-            return torch.zeros(len(self.images), dtype=torch.long)
-        raise error("E304", "the data has no labels", "take the network's own: --loss self")
+    def check_labels(self) -> None:
+        """Raises E304 where the loss needs labels and some batch has none."""
+        signature = self.network.signature
+        if not all(labels_of(batch, signature) is not None for batch in self.images.batches):
+            raise error("E304", "the data has no labels", "take the network's own: --loss self")
 
-    def _drawn(self) -> Tensor:
-        """Labels drawn with the seed from the softmax of the network's own scores."""
+    @cached_property
+    def _drawn(self) -> list[Tensor]:
+        """Labels of each row, drawn with the seed as the network itself would give them."""
         generator = self.generator("labels")
         labels = []
-        for image in torch.split(self.images, 1):
+        for index in range(len(self.images)):
+            batch = self._here(self.images[index])
             with torch.no_grad():
-                labels.append(answer(self.logits(image), 1).drawn(generator))
-        return torch.cat(labels)
+                labels.append(answer(self.answer(batch), 1).drawn(generator))
+        return labels
 
-    def logits(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
-        """The network's scores of a few images. Raises E308 where its forward fails."""
-        batch = _like(self.network, images.to(self.device))
-        return logits_of(run(module or self.module, batch, self.network.forward))
+    def answer(self, batch: Any, module: nn.Module | None = None) -> Any:
+        """What the network returns for a batch. Raises E308 where its forward fails."""
+        return run(module or self.module, batch, self.network.forward)
 
-    def loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """The sum over images of their loss: the user's own, or that of `answers`."""
-        images, labels = images.to(self.device), labels.to(self.device)
-        loss = self.options.loss
-        if callable(loss):
-            batch = images, None if self.data_labels is None else labels
-            with foreign("E304", "the loss", seed=0):
-                return loss(logits, batch) * len(images)
-        return answer(logits, len(images), labels).loss()
+    def loss(self, outputs: Any, shown: Shown) -> Tensor:
+        """The sum over rows of their loss: the user's own, or that of `answers`.
 
-    def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
-        """All images with their labels, at most `size` at a time."""
-        return list(
-            zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)
-        )
+        Raises E304 for one that fails, or is not one number.
+        """
+        own = self.options.loss
+        if not callable(own):
+            return self._answer(outputs, shown).loss()
+        with foreign("E304", "the loss", seed=0):
+            loss = own(outputs, mapped(torch.clone, shown.batch))
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            kind = f"{tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            help = "it returns one tensor of one number: the mean over the rows of the batch"
+            raise error("E304", f"the loss returned {kind}", help)
+        return loss.reshape(()) * shown.rows
+
+    def _answer(self, outputs: Any, shown: Shown) -> Answer:
+        """What the network answers, beside the labels of the loss."""
+        if self.options.loss == "self":
+            drawn = torch.cat(self._drawn[shown.start : shown.stop]).to(self.device)
+            return answer(outputs, shown.rows, drawn)
+        signature = self.network.signature
+        labels, inputs = labels_of(shown.batch, signature), signature.parts(shown.batch)
+        return answer(outputs, shown.rows, labels, inputs)
+
+    def show(self, index: int) -> Shown:
+        """One row."""
+        return Shown(self._here(self.images[index]), index, index + 1)
+
+    def batches(self, size: int) -> Iterator[Shown]:
+        """All rows, at most `size` at a time."""
+        for start, stop, batch in self.images.chunks(size):
+            yield Shown(self._here(batch), start, stop)
+
+    def _here(self, batch: Any) -> Any:
+        return mapped(lambda leaf: leaf.to(self.device), batch)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator on the CPU that depends on the seed and its purpose alone."""
@@ -140,11 +172,3 @@ class Subject:
 
         with listening(readers(module or self.module, layers), on_output=keep):
             yield {layer.index: seen[layer.name] for layer in layers}
-
-
-def _like(network: Network, images: Tensor) -> Any:
-    """Images in the form of the batches that the network is fed with."""
-    example = network.example
-    if isinstance(example, Mapping):
-        return {key: images for key in example if key not in LABEL_KEYS}
-    return (images, *example[1:]) if isinstance(example, (tuple, list)) else images

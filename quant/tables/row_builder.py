@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.fixed import allowed, extended, parse_fixed
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import one_thread
-from emqlang.quant.networks.answers import logits_of
-from emqlang.quant.networks.batches import pass_through, take
+from emqlang.quant.networks.answers import answer, logits_of
+from emqlang.quant.networks.batches import held, labels_of, pass_through, take
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.quantize import quantize
@@ -52,21 +53,27 @@ class RowBuilder:
         self._roundings = roundings or {}
 
     @cached_property
-    def calibration(self) -> list[Tensor]:
-        return [images for images, _ in take(self.splits.calibration, self.spec.calib_images)]
+    def calibration(self) -> list[Any]:
+        return take(self.splits.calibration, self.spec.calib_images)
 
     @cached_property
-    def test(self) -> list[Tensor]:
-        return [images for images, _ in self.splits.test]
+    def test(self) -> list[Any]:
+        return held(self.splits.test)
 
     @cached_property
     def labels(self) -> Tensor:
         """Labels of the test images. Raises E304 where there are none."""
-        batches = [labels for _, labels in self.splits.test if labels is not None]
-        if not batches:
+        labels = [labels_of(batch, self.network.signature) for batch in self.test]
+        found = [each for each in labels if each is not None]
+        if len(found) < len(labels):
             message = "the test images have no labels, and a benchmark table is of accuracies"
             raise error("E304", message)
-        return torch.cat(batches)
+        for logits, each in zip(self._float, found, strict=True):
+            said = answer(logits, len(each), each)  # raises E304 for labels that do not fit
+            if not said.has_classes or each.ndim != 1:
+                message = "the network answers no class for each image"
+                raise error("E304", f"{message}, and a benchmark table is of accuracies")
+        return torch.cat(found)
 
     @cached_property
     def plain(self) -> Measurement:

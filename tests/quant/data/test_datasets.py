@@ -13,7 +13,10 @@ from PIL import Image
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import FASHION_MNIST, IMAGENET, ImageFormat, read_image
+from emqlang.quant.data.loader import Wanted
 from emqlang.quant.models import MODELS
+from emqlang.quant.networks.batches import labels_of, rows
+from emqlang.quant.networks.nested import tensors
 
 TINY = ImageFormat((3, 8, 8), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), resize=10)
 
@@ -214,15 +217,35 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_own_batches_come_in_every_form(form: str, tmp_path: Path) -> None:
     text = loader(tmp_path, FORMS[form])
-    images, labels = load_data(text, TINY, 2).tensors()
+    whole = load_data(text, TINY, 2).tensors()
+    images, labels = tensors(whole)[0], labels_of(whole)
     assert images.shape == (5, 3, 8, 8)
-    assert images.dtype == torch.float32
+    assert images.dtype == (torch.float16 if form == "generator" else torch.float32)
     assert (
         labels is None
         if form == "tensors"
         else labels is not None and labels.tolist() == [0, 1, 0, 1, 1]
     )
-    assert len(load_data(text, TINY, 2, count=4).tensors()[0]) == 4
+    assert rows(load_data(text, TINY, 2, count=4).tensors()) == 4
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool", "float16", "float64"])
+def test_own_batches_stay_what_they_are(dtype: str, tmp_path: Path) -> None:
+    body = f"""
+def batches():
+    for size in (3, 2):
+        x = (torch.arange(size * 4) % 2).reshape(size, 4).to(torch.{dtype})
+        yield {{'x': x, 'more': [torch.ones(size), (torch.zeros(7),)], 'y': torch.arange(size) / 2}}
+"""
+    data = load_data(loader(tmp_path, body), ImageFormat.of((4,)), 2)
+    first, last = data.batches()
+    assert first["x"].dtype == getattr(torch, dtype) and first["x"].tolist() == [[0, 1, 0, 1]] * 3
+    assert first["more"][1][0].shape == (7,) and last["more"][0].shape == (2,)
+    whole = data.tensors()
+    assert whole["x"].shape == (5, 4) and whole["more"][1][0].shape == (7,)
+    halves = [half.tensors() for half in data.halves(0)]
+    assert [len(half["x"]) for half in halves] == [2, 3]
+    assert torch.equal(torch.cat([half["y"] for half in halves]).sort()[0], whole["y"].sort()[0])
 
 
 def test_own_batches_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,23 +261,19 @@ def test_own_batches_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("body", "message"),
     [
         ("batches = [torch.ones(2, 3, 9, 8)]", "are 2x3x9x8, and the network takes Nx3x8x8"),
-        ("batches = [torch.ones(2, 3, 8, 8, dtype=torch.uint8)]", "are torch.uint8"),
         ("batches = [torch.full((2, 3, 8, 8), torch.nan)]", "values that are not finite"),
         ("batches = [[]]", "is empty"),
-        ("batches = [{'label': 1}]", "is a dict without images"),
-        ("batches = ['hello']", "of type str, not a tensor"),
-        (
-            "batches = [(torch.ones(2, 3, 8, 8), torch.tensor([0, 2]))]",
-            "leave the network's classes, 0 to 1",
-        ),
+        ("batches = [{'label': 1}]", "holds no tensor of inputs"),
+        ("batches = ['hello']", "holds no tensor of inputs, but a str"),
         (
             "batches = [(torch.ones(2, 3, 8, 8), torch.tensor([0]))]",
-            "not one class number per image",
+            "labels of batch 0 of {} have shape (1,), and it has 2 rows",
         ),
-        ("batches = [(torch.ones(2, 3, 8, 8), torch.rand(2))]", "not one class number per image"),
+        ("batches = [torch.ones(2, 3, 8, 8, device='meta')]", "on the device 'meta'"),
+        ("batches = [torch.ones(0, 3, 8, 8)]", "has no rows"),
         (
             "batches = [(torch.ones(2, 3, 8, 8), [0, 1]), torch.ones(2, 3, 8, 8)]",
-            "of type list, not a tensor",
+            "are a list, not a tensor",
         ),
         (
             "batches = [(torch.ones(1, 3, 8, 8), 0), torch.ones(2, 3, 8, 8)]",
@@ -269,9 +288,46 @@ def test_own_batches_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_own_batches_that_do_not_fit_are_refused(body: str, message: str, tmp_path: Path) -> None:
-    code, text = refusal(loader(tmp_path, body), count=2)
+    place = loader(tmp_path, body)
+    code, text = refusal(place, count=2)
     assert code == "E304"
-    assert message in text
+    assert message.format(place) in text
+
+
+@pytest.mark.parametrize(
+    ("example", "given", "message"),
+    [
+        (
+            "ones(1, 4)",
+            "ones(8, 4, dtype=torch.uint8)",
+            "torch.uint8, and the network takes torch",
+        ),
+        ("ones(1, 4)", "ones(8, 4).double()", "torch.float64, and the network takes torch.float32"),
+        ("ones(1, 4).half()", "ones(8, 4)", "torch.float32, and the network takes torch.float16"),
+        ("ones(1, 4).long()", "ones(8, 4)", "torch.float32, and the network takes torch.int64"),
+        ("ones(1, 4).long()", "ones(8, 4, 2).long()", "8x4x2, and the network takes Nx4"),
+        ("ones(1, 4)", "ones(8, 5)", "8x5, and the network takes Nx4"),
+        ("ones(1, 4).long()", "ones(8, 9).int()", ""),  # texts are of any length
+    ],
+)
+def test_own_batches_are_held_against_the_networks_example(
+    example: str, given: str, message: str, tmp_path: Path
+) -> None:
+    text = loader(tmp_path, f"batches = [torch.{given}]")
+    wanted = Wanted((4,), eval(f"torch.{example}"))
+    if not message:
+        assert load_data(text, ImageFormat.of((4,)), 2, wanted=wanted).tensors().shape == (8, 9)
+        return
+    code, said = refusal(text, ImageFormat.of((4,)), wanted=wanted)
+    assert code == "E304" and message in said
+
+
+@pytest.mark.parametrize("option", ["--calib-images", "--stat-images", "images="])
+def test_too_few_images_name_the_option_that_asked(option: str, tmp_path: Path) -> None:
+    text = loader(tmp_path, "batches = [torch.ones(3, 3, 8, 8)]")
+    assert f"ask for fewer: {option}" in refusal(text, count=4, option=option)[1]
+    shipped = refusal("fashion-mnist", FASHION_MNIST, 10, count=2000, option=option)
+    assert f"ask for fewer: {option}" in shipped[1]
 
 
 @pytest.mark.parametrize(

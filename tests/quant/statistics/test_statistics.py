@@ -111,8 +111,8 @@ def test_networks_of_other_precisions_are_given_images_of_theirs(dtype: torch.dt
     network = prepare(seeded(Chain).to(dtype), inputs(Chain, 2).to(dtype))
     single = prepare(seeded(Chain), inputs(Chain, 2))
     found, wanted = (
-        collect(net, EVERYTHING, inputs(Chain, 3), torch.tensor([0, 1, 2]), hessian_samples=2)
-        for net in (network, single)
+        collect(net, EVERYTHING, images, torch.tensor([0, 1, 2]), hessian_samples=2)
+        for net, images in ((network, inputs(Chain, 3).to(dtype)), (single, inputs(Chain, 3)))
     )
     assert all(found.array(name).isfinite().all() for name in EVERYTHING)
     first = slice(
@@ -219,14 +219,19 @@ def test_what_needs_images_is_refused_without(subject: Subject) -> None:
 REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "larger images": (
         "E304",
-        "the images of these are 2x7x7, and the network takes 2x5x5",
+        "the inputs of batch 0 of these are 3x2x7x7, and the network takes Nx2x5x5",
         {"values": torch.randn(3, 2, 7, 7)},
     ),
-    "more channels": ("E304", "are 3x5x5", {"values": torch.randn(3, 3, 5, 5)}),
+    "more channels": ("E304", "are 3x3x5x5", {"values": torch.randn(3, 3, 5, 5)}),
     "images that are no numbers": (
         "E304",
         "not finite",
         {"values": torch.full((3, *SHAPE), torch.nan)},
+    ),
+    "another precision": (
+        "E304",
+        "are torch.float64, and the network takes torch.float32",
+        {"values": torch.randn(3, *SHAPE).double()},
     ),
     "no labels": ("E304", "no labels", {"labels": None}),
     "labels of other classes": (
