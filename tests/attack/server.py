@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def _imported() -> None:
 
 def _run(request: dict[str, Any]) -> None:
     """In the fork: the command, as its own process would run it."""
-    os.setsid()
+    os.setpgid(0, 0)
     folder = Path(request["folder"])
     os.chdir(folder)
     for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
@@ -69,6 +70,8 @@ def serve() -> None:
         child = os.fork()
         if child == 0:
             os._exit(_status(json.loads(line)))
+        with suppress(OSError):  # it may have ended
+            os.setpgid(child, child)  # here too: who is answered may kill the group at once
         answer.write(f"{child}\n")
         _, ended = os.waitpid(child, 0)
         answer.write(f"{os.waitstatus_to_exitcode(ended)}\n")
