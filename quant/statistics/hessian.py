@@ -6,7 +6,7 @@ Every estimate is made of Hessian-vector products, summed over the images in sma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -47,8 +47,8 @@ def measure_diagonal(subject: Subject, names: frozenset[str]) -> dict[str, Measu
                 part = vector * product
                 traces[probe, index] += part.sum(dtype=torch.float64)
                 diagonal[index].add_(part, alpha=1 / samples)
-        done += shown.rows
-        subject.progress("hess", done, len(subject.images))
+            done += shown.rows
+            subject.progress("hess", done, len(subject.images) * samples)
     estimates = {
         "hess": Measured(subject.flat(diagonal)),
         "hess_trace": Measured(traces.mean(0), traces.std(0) / math.sqrt(samples)),
@@ -64,14 +64,19 @@ def measure_top(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
     runs = [
         _Lanczos(start.to(weight)) for start, weight in zip(starts, subject.weights, strict=True)
     ]
-    reached = [False] * len(subject.layers)
-    for step in range(1, STEPS + 1):
+    reached, work = [False] * len(subject.layers), len(subject.images) * len(runs)
+    for step in range(STEPS):
         vectors = {index: run.vector for index, run in enumerate(runs) if not run.converged}
         if not vectors:
             break
-        for index, product in _blocks(subject, vectors, reached).items():
+
+        def report(products: int, left: int = len(vectors), before: int = step * work) -> None:
+            done = before + work * products // (left * len(subject.images))
+            subject.progress("hess_eig", done, STEPS * work)
+
+        for index, product in _blocks(subject, vectors, reached, report).items():
             runs[index].extend(product)
-        subject.progress("hess_eig", step, STEPS)
+    subject.progress("hess_eig", STEPS * work, STEPS * work)
     values = subject.numbers([run.value for run in runs])
     return {"hess_eig": Measured(values, unmeasured=_unmeasured(subject, reached))}
 
@@ -137,15 +142,24 @@ def _unmeasured(subject: Subject, reached: Sequence[bool]) -> dict[int, str]:
 
 
 def _blocks(
-    subject: Subject, vectors: Mapping[int, Tensor], reached: list[bool]
+    subject: Subject,
+    vectors: Mapping[int, Tensor],
+    reached: list[bool],
+    report: Callable[[int], None],
 ) -> dict[int, Tensor]:
-    """H_ll v_l for some layers l, each with its own block alone; notes which weights matter."""
+    """H_ll v_l for some layers l, each with its own block alone; notes which weights matter.
+
+    report  told how many products of one layer and one image are done
+    """
+    done = 0
     sums = {index: torch.zeros_like(vector) for index, vector in vectors.items()}
-    for _, grads in _gradient_graphs(subject):
+    for shown, grads in _gradient_graphs(subject):
         _note(reached, grads)
         for index, vector in vectors.items():
             (product,) = _products([grads[index]], [vector], [subject.weights[index]])
             sums[index] += product
+            done += shown.rows
+            report(done)
     return sums
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from measured import collect, labelled, layer_values, small
+from measured import collect, data_of, labelled, layer_values, small
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.bits.menu import parse_bits
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
-from emqlang.quant.statistics import hessian
+from emqlang.quant.statistics import collect_statistics, hessian
+from emqlang.quant.statistics.options import StatisticsOptions
 
 Subject = tuple[Network, Tensor, Tensor]
 
@@ -111,3 +113,22 @@ def test_a_standard_error_takes_two_probes(subject: Subject) -> None:
     with pytest.raises(EmqError, match="2 Hessian samples") as refused:
         collect(network, ["hess_trace"], values, labels, hessian_samples=1)
     assert refused.value.diagnostics[0].code == "E403"
+
+
+@pytest.mark.parametrize("name", ["hess", "hess_eig"])
+def test_progress_is_heard_of_long_before_the_first_step_is_whole(
+    subject: Subject, name: str
+) -> None:
+    network, values, labels = subject
+    heard: list[tuple[int, int]] = []
+    collect_statistics(
+        network,
+        [name],
+        parse_bits("2"),
+        data_of(values, labels),
+        StatisticsOptions(),
+        lambda what, done, total: heard.append((done, total)) if what == name else None,
+    )
+    done = [each for each, _ in heard]
+    assert done == sorted(done) and len({total for _, total in heard}) == 1
+    assert done[0] <= heard[0][1] / 30 and done[-1] == heard[0][1]
