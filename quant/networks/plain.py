@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,9 +77,9 @@ def _unparametrize(module: nn.Module, shared: Shared) -> None:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A copy with no graph behind its parameters, which TorchScript's parts would have."""
+    """A copy with no graph behind its tensors, which TorchScript's parts would have."""
     with torch.no_grad():
-        return deepcopy(model)
+        return deepcopy(model, dict[int, Any](leaves(model)))
 
 
 def leaves(model: nn.Module) -> dict[int, Tensor]:

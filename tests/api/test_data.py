@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.prune import l1_unstructured as l1
 
 import emqlang as emq
 from emqlang.grammar.diagnostics import EmqError
@@ -113,3 +114,14 @@ def test_a_module_that_cannot_be_copied_is_a_sentence() -> None:
             with pytest.raises(EmqError) as caught:
                 call(model, [batch])
             assert caught.value.diagnostics[0].code == "E308"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::emqlang.EmqWarning")
+@pytest.mark.parametrize("hook", [nn.utils.weight_norm, lambda part: l1(part, "weight", 0.5)])
+def test_a_network_that_computes_its_weights_by_hooks(hook: Callable[..., nn.Module]) -> None:
+    values, labels = tensors()
+    net = nn.Sequential(hook(nn.Linear(8, 16)), nn.ReLU(), nn.Linear(16, 3))
+    found = emq.evaluate(net, [(values, labels)], reference=net)
+    right = (net(values).argmax(1) == labels).float().mean()
+    assert found.accuracy == pytest.approx(float(right)) and found.agreement == 1
+    assert set(everything(net, (values, labels))[1]) == {"0", "2"}
