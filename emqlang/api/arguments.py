@@ -141,9 +141,9 @@ def batches(data: Any) -> Any:
 
 
 def first(data: Iterable[Any]) -> Any:
-    """The first batch. Raises E304 where there is none."""
+    """A copy of the first batch. Raises E304 where there is none."""
     for batch in data:
-        return batch
+        return held([batch])[0]
     raise error("E304", "the data has no batches", "a generator can be gone through only once")
 
 

@@ -65,7 +65,7 @@ class Dataset:
         for batch in self.stream():
             numbers = [leaf for leaf in tensors(batch) if leaf.is_floating_point()]
             if not all(dense(leaf).isfinite().all() for leaf in numbers if not leaf.is_meta):
-                raise error("E304", f"{self.name} has images with values that are not finite")
+                raise error("E304", f"{self.name} has values that are not finite")
             for start in range(0, rows(batch), size):
                 yield slice_rows(batch, start, start + size)
 
@@ -151,16 +151,17 @@ def check_named(text: str) -> None:
         raise error("E301", "there is no such file", path=place)
 
 
-def example_of(text: str) -> Any:
+def example_of(text: str, signature: Signature) -> Any:
     """The shape of one image of a data set, as a `torch.Size`, or the first batch of a loader that
-    gives anything else than images; None where its name does not tell."""
+    gives a network of this signature anything else; None where its name does not tell."""
     if text == SHIPPED:
         return torch.Size(FASHION_MNIST.shape)
     if ":" not in text or text.startswith("noise:") or os.path.isdir(text):  # noqa: PTH112
         return None
     batch = first_batch(text)
-    found = tensors(Signature().parts(batch))
-    if len(found) == 1 and found[0].dtype == torch.float32 and found[0].ndim > 1:
+    found = tensors(signature.parts(batch))
+    alone = len(found) == 1 and signature.own is None
+    if alone and found[0].dtype == torch.float32 and found[0].ndim > 1:
         return found[0].shape[1:]
     return batch
 

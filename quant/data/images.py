@@ -26,8 +26,8 @@ MAX_PIXELS: Final = 89_478_485  # after resizing; pillow's own limit on what it 
 class ImageFormat:
     """What a network takes, and how an image file is brought to that.
 
-    shape      (channels, height, width); another if it does not take images: then only tensors and
-               noise can be its data
+    shape      (channels, height, width); another, or none, if it does not take images: then only
+               tensors and noise can be its data
     mean, std  per channel, of values in [0, 1]
     resize     length of an image's shorter side before the centre crop
     """
@@ -43,14 +43,14 @@ class ImageFormat:
 
         Mean and std are ImageNet's for colour, 0.5 otherwise; resize and crop have its ratio.
         """
-        half = (0.5,) * shape[0]
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if shape[0] == 3 else (half, half)
+        half = (0.5,) * next(iter(shape), 0)
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if len(half) == 3 else (half, half)
         return cls(shape, mean, std, resize=round(max(shape[1:], default=1) * 256 / 224))
 
     @property
     def size(self) -> str:
         """The shape in messages: '3x224x224'."""
-        return "x".join(map(str, self.shape))
+        return "x".join(map(str, self.shape)) or "one number"
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (N, channels, H, W) to float32 with the format's mean and std removed."""

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.networks.batches import held, rows
-from emqlang.quant.networks.nested import children, mapped, tensors
+from emqlang.quant.networks.nested import children, leaves, mapped, tensors
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign, load_object
 
@@ -31,6 +31,14 @@ class Wanted:
     def inputs(self, batch: Any) -> list[Tensor]:
         """The tensors of a batch that the network is given, or may be given."""
         return tensors(batch if self.signature.own is not None else self.signature.parts(batch))
+
+    def fed(self, batch: Any) -> dict[Any, Tensor]:
+        """The tensors that the network is given, by place or parameter. Raises E304."""
+        arguments, named = self.signature.inputs(batch)
+        parts = (*enumerate(arguments), *named.items())
+        return {
+            (key, place): leaf for key, part in parts for place, leaf in enumerate(tensors(part))
+        }
 
     def rows(self) -> list[tuple[tuple[int, ...], torch.dtype | None]]:
         """The shape and type of one row of every input; no type if only a shape is known."""
@@ -65,17 +73,19 @@ def read_batches(reference: str, wanted: Wanted) -> Iterator[Any]:
 
 
 def first_batch(reference: str) -> Any:
-    """A copy of a loader's first batch, None if it has none. Raises E301, E304."""
+    """A copy of a loader's first batch. Raises E301, E304 for one without tensors, or for none."""
     for batch in iterate(reference):
+        if not tensors(batch):
+            raise _without_tensors(batch, f"batch 0 of {reference}")
         return held([batch])[0]
-    return None
+    raise error("E304", f"the loader {reference} gives no batches")
 
 
 def iterate(reference: str) -> Iterator[Any]:
     """The batches of what a reference names: an iterable, or a callable that returns one."""
     loader = load_object(reference)
     with foreign("E304", f"the loader {reference}"):
-        batches = iter(_called(loader))
+        batches = iter(_called(loader, reference))
     end = object()
     while True:
         with foreign("E304", f"the loader {reference}"):
@@ -85,7 +95,11 @@ def iterate(reference: str) -> Iterator[Any]:
         yield batch
 
 
-def _called(loader: Any) -> Iterable[Any]:
+def _called(loader: Any, reference: str) -> Iterable[Any]:
+    """Raises E304 for what can be gone through but once: data are read more often than that."""
+    if isinstance(loader, Iterator):
+        message = f"{reference} can be gone through only once: it is a {type(loader).__name__}"
+        raise error("E304", message, "name the function that makes it, or a list of batches")
     called: Iterable[Any] = loader() if callable(loader) else loader
     return called
 
@@ -118,38 +132,56 @@ def check_inputs(batch: Any, wanted: Wanted, where: str) -> None:
         raise error("E304", f"{where} is empty")
     found = wanted.inputs(batch)
     if not found:
-        part = wanted.signature.parts(batch) if wanted.signature.own is None else batch
-        while isinstance(part, (tuple, list)) and part:
-            part = part[0]
-        raise error("E304", f"{where} holds no tensor of inputs, but {_kind(part)}")
+        raise _without_tensors(wanted.signature.parts(batch), where)
     for leaf in found:
         if leaf.is_meta:
             raise error("E304", f"{where} holds a tensor without values, on the device 'meta'")
     if not rows(batch):
         raise error("E304", f"{where} has no rows")
     if wanted.signature.own is None:
-        _check_fit(found, wanted, where)
+        for leaf, shape, kind in _compared(found, batch, wanted, where):
+            _check_fit(leaf, shape, kind, where)
 
 
-def _check_fit(found: list[Tensor], wanted: Wanted, where: str) -> None:
-    """The inputs beside what the network is known to take: whole numbers may have any length."""
-    known = wanted.rows()
-    found = found if wanted.example is not None else found[:1]
-    if len(found) != len(known):
-        message = f"{where} has {len(found)} tensors of inputs, and the network takes {len(known)}"
-        raise error("E304", message, *_FORWARD)
-    for leaf, (shape, kind) in zip(found, known, strict=True):
-        numbers = leaf.is_floating_point() or leaf.is_complex()
-        fits = len(leaf.shape[1:]) == len(shape) if not numbers else leaf.shape[1:] == shape
-        if not fits:
-            theirs, size = "x".join(map(str, leaf.shape)), "x".join(map(str, ("N", *shape)))
-            raise error("E304", f"the inputs of {where} are {theirs}, and the network takes {size}")
-        if kind is not None and kind != leaf.dtype and (numbers or kind.is_floating_point):
-            message = f"the inputs of {where} are {leaf.dtype}, and the network takes {kind}"
-            raise error("E304", message, f"convert them in the loader: .to({kind})", *_FORWARD)
+def _compared(
+    found: list[Tensor], batch: Any, wanted: Wanted, where: str
+) -> Iterator[tuple[Tensor, tuple[int, ...], torch.dtype | None]]:
+    """Every input with the row's shape and type that are known of it.
+
+    Of inputs by keyword, those that a batch and the example both have. Raises E304 for another
+    number of inputs by position.
+    """
+    if wanted.example is None:
+        yield found[0], wanted.shape, None
+        return
+    here, known = wanted.fed(batch), wanted.fed(wanted.example)
+    if here.keys().isdisjoint(known.keys()):  # one by position, and one by keyword
+        here, known = (dict(enumerate(each.values())) for each in (here, known))
+    placed = [{key for key in each if not _is_named(key)} for each in (here, known)]
+    if placed[0] != placed[1]:
+        message = f"{where} has {len(here)} tensors of inputs, and the network takes {len(known)}"
+        raise error("E304", message, FORWARD)
+    for key in (key for key in here if key in known):
+        yield here[key], tuple(known[key].shape[1:]), known[key].dtype
 
 
-_FORWARD = ("or say how a batch is fed: --forward file.py:function",)
+def _is_named(key: Any) -> bool:
+    return isinstance(key, tuple) and isinstance(key[0], str)
+
+
+def _check_fit(leaf: Tensor, shape: tuple[int, ...], kind: torch.dtype | None, where: str) -> None:
+    """Raises E304 for an input of other rows or type: whole numbers may have any length."""
+    numbers = leaf.is_floating_point() or leaf.is_complex()
+    fits = len(leaf.shape[1:]) == len(shape) if not numbers else leaf.shape[1:] == shape
+    if not fits:
+        theirs, size = "x".join(map(str, leaf.shape)), "x".join(map(str, ("N", *shape)))
+        raise error("E304", f"the inputs of {where} are {theirs}, and the network takes {size}")
+    if kind is not None and kind != leaf.dtype and (numbers or kind.is_floating_point):
+        message = f"the inputs of {where} are {leaf.dtype}, and the network takes {kind}"
+        raise error("E304", message, f"convert them in the loader: .to({kind})", FORWARD)
+
+
+FORWARD = "say how a batch is fed: --forward file.py:function, forward=function in Python"
 
 
 def _check_labels(batch: Any, signature: Signature, where: str) -> bool:
@@ -165,6 +197,13 @@ def _check_labels(batch: Any, signature: Signature, where: str) -> bool:
         count, size = tuple(labels.shape), rows(batch)
         raise error("E304", f"the labels of {where} have shape {count}, and it has {size} rows")
     return True
+
+
+def _without_tensors(batch: Any, where: str) -> EmqError:
+    """E304 for a batch, or those parts of one that are inputs."""
+    part = next(leaves(batch), batch)
+    help = ["make tensors of them in the loader: torch.as_tensor"] * hasattr(part, "__array__")
+    return error("E304", f"{where} holds no tensor of inputs, but {_kind(part)}", *help)
 
 
 def _kind(thing: Any) -> str:

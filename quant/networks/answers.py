@@ -60,7 +60,8 @@ class Answer:
     def copied(self) -> Answer:
         """The same, of tensors of its own."""
         others = tuple(other.clone() for other in self.others)
-        return replace(self, scores=self.scores.clone(), others=others)
+        labels = None if self.labels is None else self.labels.clone()
+        return replace(self, scores=self.scores.clone(), labels=labels, others=others)
 
     def losses(self) -> Tensor:
         """The loss of each row (rows,): the mean cross entropy of its labels; without classes, the
@@ -177,9 +178,16 @@ def class_axis(scores: Tensor, labels: Tensor | None = None) -> int | None:
 
 
 def _with_rows(scores: Tensor, rows: int) -> Tensor:
-    """A network that squeezes drops the axis of its rows where there is but one."""
-    dropped = rows == 1 and (scores.ndim == 0 or scores.shape[0] != 1)
-    return scores[None] if dropped else scores
+    """The scores with their rows first.
+
+    Recurrent networks answer (T, rows, classes); one that squeezes drops the axis of its rows where
+    there is but one.
+    """
+    if scores.ndim and scores.shape[0] == rows:
+        return scores
+    if scores.ndim == 3 and scores.shape[1] == rows:
+        return scores.transpose(0, 1)
+    return scores[None] if rows == 1 else scores
 
 
 def _is_causal(scores: Tensor, labels: Tensor, inputs: Any) -> bool:

@@ -26,13 +26,14 @@ from emqlang.quant.networks.folding import fold, same
 from emqlang.quant.networks.layers import Collection, collect
 from emqlang.quant.networks.looks import look
 from emqlang.quant.networks.nested import mapped, tensors
-from emqlang.quant.networks.notices import notices
+from emqlang.quant.networks.notices import listed, notices
 from emqlang.quant.networks.plain import leaves
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.networks.weights import check_finite, install, pretrained, sha256
 from emqlang.quant.user_code import foreign, load_object
 
 LAZY_SEED: Final = 0
+MADE: Final = f"random, seed {LAZY_SEED}, where the forward makes them"  # label of such weights
 Given = str | Iterable[Any]  # data: a name, or batches
 
 
@@ -117,7 +118,9 @@ def load(
         )
     signature = Signature.of(module, own=forward)
     shape = (parse_shape(input) if input else None) or own_shape(module)
-    batch = example_of(data) if shape is None and isinstance(data, str) else None
+    batch = None
+    if shape is None and isinstance(data, str):
+        batch = example_of(data, signature)
     if isinstance(batch, torch.Size):
         shape = batch
     elif batch is not None:
@@ -208,12 +211,12 @@ def prepare(
     check_finite(dict(model.named_parameters()))
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     traces, telling = look(model, example, more, forward)
+    if _has_grown(model, sizes, weights):
+        known: Any = {"name": name, "spec": spec, "signature": signature, "tied": tied}
+        grown = _run_once(module, example, forward)
+        return prepare(grown, example, weights=MADE, more=more, **known)
     collection = collect(model, traces, tied)
-
-    def outputs(seed: int = 0) -> list[Any]:
-        return [_output(model, batch, forward, seed) for batch in telling]
-
-    before = outputs()
+    before = (outputs := partial(_outputs, model, telling, forward))()
     steady = same(before, lambda: outputs(seed=1))
     folded, reasons = fold(model, collection.layers, traces, before, outputs)
     for parameter in model.parameters():
@@ -254,12 +257,29 @@ def _copied(
         _ = model.state_dict(), list(model.named_parameters())  # of a class that may override them
     if not any(is_lazy(each) for each in (*model.parameters(), *model.buffers())):
         return model, weights
-    with foreign("E308", f"the first forward of {kind}", seed=LAZY_SEED), torch.no_grad():
-        forward(model, mapped(torch.clone, example))
+    model = _run_once(model, example, forward)
     if any(is_lazy(each) for each in (*model.parameters(), *model.buffers())):
         help = "run the network once on what makes all of them, and give it trained weights"
         raise error("E308", f"a forward of {kind} leaves lazy modules without weights", help)
     return model, f"random, seed {LAZY_SEED}, in lazy modules"
+
+
+def _run_once(module: nn.Module, example: Any, forward: Forward) -> nn.Module:
+    """A copy whose first forward has made what it makes: as drawn with LAZY_SEED."""
+    model = deepcopy(module, dict(leaves(module)))
+    kind = type(module).__name__
+    with foreign("E308", f"the first forward of {kind}", seed=LAZY_SEED), torch.no_grad():
+        forward(model, mapped(torch.clone, example))
+    return model
+
+
+def _has_grown(model: nn.Module, sizes: Mapping[str, int], weights: str) -> bool:
+    """Whether its forward has made parameters. Raises E308 if it does so again and again."""
+    made = [name for name, _ in model.named_parameters() if name not in sizes]
+    if made and weights == MADE:
+        kind = type(model).__name__
+        raise error("E308", f"every forward of {kind} makes other parameters: {listed(made)}")
+    return bool(made)
 
 
 def _check_example(example: Any) -> None:
@@ -279,9 +299,11 @@ def _digest(model: nn.Module) -> str:
     return sha256(state)
 
 
-def _output(model: nn.Module, example: Any, forward: Forward, seed: int = 0) -> Any:
+def _outputs(
+    model: nn.Module, batches: Sequence[Any], forward: Forward, seed: int = 0
+) -> list[Any]:
     with torch.no_grad():
-        return run(model, example, forward, seed)
+        return [run(model, batch, forward, seed) for batch in batches]
 
 
 def _first(tree: Any, what: str) -> Tensor:

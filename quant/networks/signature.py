@@ -28,7 +28,8 @@ class Signature:
 
     A batch is a tensor of inputs; or a sequence of inputs, labels and anything more, where several
     inputs are its first parts or are nested in the first; or a mapping or dataclass, its labels
-    under one of LABEL_KEYS.
+    under one of LABEL_KEYS, its inputs beside them or in a mapping of their own. A named tuple
+    is a sequence; a field that is called like a label holds the labels, wherever it stands.
 
     count     how many inputs a sequence begins with
     names     parameters that take inputs by keyword; None if the forward takes any
@@ -73,19 +74,21 @@ class Signature:
         Raises E304 for a mapping of several inputs that have other names than its parameters.
         """
         if isinstance(batch, (tuple, list)):
+            batch = self._ordered(batch)
             if not self._nested(batch):
                 return batch[: self.count], {}
             if self.count > 1 and isinstance(batch[0], (tuple, list)):
                 return batch[0], {}
             batch = batch[0]
         parts = children(batch) or {}
-        if isinstance(batch, Mapping) or (is_dataclass(batch) and self._takes(parts)):
+        if isinstance(batch, Mapping) or (is_dataclass(batch) and self._opens(parts)):
             return self._named(parts)
         return [batch], {}
 
     def parts(self, batch: Any) -> Any:
         """What of a batch is given to the network, whatever its own function makes of it."""
         if isinstance(batch, (tuple, list)):
+            batch = self._ordered(batch)
             return batch[:1] if self._nested(batch) else batch[: self.count]
         entries = children(batch)
         if entries is None:
@@ -95,6 +98,7 @@ class Signature:
     def labels(self, batch: Any) -> Any:
         """The labels of a batch; None if it has none."""
         if isinstance(batch, (tuple, list)):
+            batch = self._ordered(batch)
             place = 1 if self._nested(batch) else self.count
             return batch[place] if len(batch) > place else None
         parts = children(batch) or {}
@@ -104,6 +108,26 @@ class Signature:
     def _label_keys(self) -> tuple[str, ...]:
         """A network may take an input that is called like a label."""
         return tuple(key for key in LABEL_KEYS if key not in self.required)
+
+    def _ordered(self, batch: Sequence[Any]) -> Sequence[Any]:
+        """Inputs, labels and the rest of a sequence; of a named tuple, by its labels' name."""
+        fields = getattr(batch, "_fields", ())
+        found = next((fields.index(key) for key in self._label_keys if key in fields), None)
+        if found is None:
+            return batch
+        rest = [part for place, part in enumerate(batch) if place != found]
+        place = 1 if self._nested(rest) else self.count
+        return [*rest[:place], batch[found], *rest[place:]]
+
+    def _opens(self, parts: Mapping[Any, Any]) -> bool:
+        """Whether a dataclass's fields are given to the forward, and not the object.
+
+        They are if they are named as its parameters are; or if there is one, and the one parameter
+        is called as an input is.
+        """
+        left = parts.keys() - set(self._label_keys)
+        alone = len(left) == 1 and len(self.required) == 1 and self.required <= set(INPUT_KEYS)
+        return alone or self._takes(parts)
 
     def _nested(self, batch: Sequence[Any]) -> bool:
         """Whether the first part of a batch holds all of the inputs."""
@@ -123,7 +147,8 @@ class Signature:
         if len(parts) > 1 and len(usual) == 1:
             parts = {usual[0]: parts[usual[0]]}
         if len(parts) == 1:
-            return list(parts.values()), {}
+            (part,) = parts.values()
+            return self.inputs(part) if isinstance(part, Mapping) else ([part], {})
         given, wanted = (", ".join(sorted(map(repr, names))) for names in (parts, self.required))
         raise error(
             "E304",

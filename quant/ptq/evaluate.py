@@ -168,7 +168,9 @@ def predict(
         outputs = pass_through(module, batch, signature.forward)
         sizes.append(rows(batch))
         said = _said(outputs, batch, signature, metric)
-        answers.append(said if said is None or metric is None else said.copied())
+        answers.append(
+            said if said is None else said.copied()
+        )  # a loader may fill its tensors anew
         tally.measure(metric, outputs, batch)
     if not sizes:
         raise error("E304", "the data has no images")

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.data.datasets import Dataset, load_data
+from emqlang.quant.data.datasets import Dataset, example_of, load_data
 from emqlang.quant.data.images import FASHION_MNIST, IMAGENET, ImageFormat, read_image
 from emqlang.quant.data.loader import Wanted
 from emqlang.quant.models import MODELS
 from emqlang.quant.networks.batches import labels_of, rows
 from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.signature import Signature
 
 TINY = ImageFormat((3, 8, 8), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), resize=10)
 
@@ -407,3 +410,46 @@ def test_noise_takes_a_number_that_fits_into_memory(number: str) -> None:
     with pytest.raises(EmqError) as caught:
         load_data(f"noise:{number}", FASHION_MNIST, 10, net=torch.nn.Flatten())
     assert caught.value.diagnostics[0].code == "E403"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("batches = iter([torch.ones(3, 4)])", "only once: it is a list_iterator"),
+        ("batches = []", "gives no batches"),
+        ("batches = [None]", "batch 0 of {} holds no tensor of inputs, but a NoneType"),
+        ("import numpy\nbatches = [(numpy.ones((2, 4)), 1)]", "torch.as_tensor"),
+    ],
+)
+def test_an_example_of_what_holds_none_says_why(body: str, message: str, tmp_path: Path) -> None:
+    place = loader(tmp_path, body)
+    with pytest.raises(EmqError) as caught:
+        example_of(place, Signature())
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.code == "E304" and message.format(place) in diagnostic.render()
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [("float()", ""), ("double()", "torch.float64, and the network takes torch.float32")],
+)
+def test_inputs_by_keyword_are_held_against_those_of_the_example(
+    mask: str, message: str, tmp_path: Path
+) -> None:
+    class Masked(nn.Module):
+        def forward(self, ids: Tensor, mask: Tensor | None = None, kind: Any = None) -> Any:
+            return ids, mask, kind
+
+    ids = torch.ones(1, 4, dtype=torch.long)
+    wanted = Wanted((4,), {"ids": ids, "mask": ids.float()}, Signature.of(Masked()))
+    body = "ids = torch.ones(8, 4, dtype=torch.long)\nbatches = [dict(ids=ids, kind=ids, mask=ids."
+    text = loader(tmp_path, f"{body}{mask})]")
+    form = ImageFormat.of((4,))
+    if message:
+        assert message in refusal(text, form, wanted=wanted)[1]
+    else:
+        assert load_data(text, form, 2, wanted=wanted).tensors()["kind"].shape == (8, 4)
+
+
+def test_a_network_may_take_numbers_and_not_images() -> None:
+    assert ImageFormat.of(()).size == "one number"

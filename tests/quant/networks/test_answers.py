@@ -119,3 +119,11 @@ def test_labels_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(EmqError, match=message):
         answer(scores(*shape), len(labels), labels)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_a_recurrent_network_answers_with_time_first(rows: int) -> None:
+    scores, labels = torch.randn(7, rows, 5), torch.randint(0, 5, (rows, 7))
+    found = answer(scores, rows, labels)
+    assert found.scores.equal(scores.transpose(0, 1))
+    assert answer(scores, rows).classes == 5

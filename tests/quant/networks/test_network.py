@@ -12,7 +12,7 @@ import pytest
 import torch
 from networks import SHAPES, Chain, Functional, Tiny, ViT, images, seeded
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.models import MODELS
@@ -517,3 +517,32 @@ def test_a_parametrized_network_is_left_as_it_was(name: str) -> None:
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
     torch.testing.assert_close(ready.module(values), before)
     assert "weight" in dict(ready.module[0].named_parameters())  # type: ignore[index]
+
+
+class Growing(nn.Module):
+    """Makes its first layer when it sees what it is given; if `anew`, in every forward."""
+
+    def __init__(self, anew: bool = False) -> None:
+        super().__init__()
+        self.head, self.body, self.anew, self.count = nn.Linear(4, 2), None, anew, 0
+
+    def forward(self, x: Tensor) -> Any:
+        if self.body is None or self.anew:
+            self.count += 1
+            setattr(self, f"body{self.count}", nn.Linear(x.shape[1], 4))
+            self.body = getattr(self, f"body{self.count}")
+        return self.head(self.body(x))
+
+
+def test_layers_that_the_forward_makes_are_layers_with_random_weights() -> None:
+    net, x = Growing(), torch.ones(2, 3)
+    first, second = prepare(net, x), prepare(net, x + 1)
+    assert {layer.name for layer in first.collection.layers} == {"head", "body1"}
+    assert first.weights_sha256 == second.weights_sha256
+    assert [each.code for each in first.warnings] == ["W603"]
+    assert net.body is None
+
+
+def test_a_forward_that_makes_layers_every_time_is_refused() -> None:
+    with pytest.raises(EmqError, match="every forward of Growing makes other parameters"):
+        prepare(Growing(anew=True), torch.ones(2, 3))

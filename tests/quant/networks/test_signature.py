@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import UserDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -137,3 +137,43 @@ def test_a_forward_that_is_not_written_in_python_takes_one_input() -> None:
     net = One()
     net.forward = 3  # type: ignore[assignment]
     assert Signature.of(net) == Signature()
+
+
+class Labelled(NamedTuple):
+    label: Tensor
+    features: Tensor
+
+
+class Tripled(NamedTuple):
+    left: Tensor
+    y: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    features: Tensor
+    y: Tensor
+
+
+@pytest.mark.parametrize(
+    ("net", "batch", "given"),
+    [
+        (One(), Labelled(Y, X), [X]),  # labels first
+        (Two(), Tripled(X, Y, Z), [X, Z]),  # between the inputs
+        (nn.Identity(), Sample(X, Y), [X]),  # the parameter is called `input`
+        (One(), {"inputs": {"features": X}, "labels": Y}, [X]),
+    ],
+)
+def test_labels_are_known_by_name_wherever_they_are(
+    net: nn.Module, batch: Any, given: list[Tensor]
+) -> None:
+    signature = Signature.of(net)
+    arguments, named = signature.inputs(batch)
+    assert [each is wanted for each, wanted in zip(arguments, given, strict=True)] and not named
+    assert signature.labels(batch) is Y
+
+
+def test_inputs_may_be_in_a_mapping_of_their_own() -> None:
+    batch = {"inputs": {"input_ids": X, "attention_mask": Z, "length": X}, "labels": Y}
+    assert Signature.of(Masked()).inputs(batch) == ([], {"input_ids": X, "attention_mask": Z})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -192,3 +193,20 @@ def test_labels_beyond_the_classes_are_refused(label: int) -> None:
     span = f"labels from {min(0, label)} to {max(0, label)} leave the classes, 0 to 2"
     with pytest.raises(EmqError, match=span):
         evaluate(nn.Linear(4, 3), [(images(2, 4), torch.tensor([0, label]))])
+
+
+def test_a_loader_may_fill_the_same_tensors_with_every_batch() -> None:
+    x, y = torch.randn(6, 3), torch.randint(0, 2, (6,))
+
+    class Refilling:
+        x, y = torch.empty(2, 3), torch.empty(2, dtype=torch.long)
+
+        def __iter__(self) -> Iterator[Any]:
+            for start in range(0, 6, 2):
+                self.x.copy_(x[start : start + 2])
+                self.y.copy_(y[start : start + 2])
+                yield self.x, self.y
+
+    net = nn.Linear(3, 2)
+    whole = [(x[start : start + 2], y[start : start + 2]) for start in range(0, 6, 2)]
+    assert predict(net, Refilling()).evaluate() == predict(net, whole).evaluate()
