@@ -133,7 +133,8 @@ _TABLE = (
         "squared error of the layer's own output over its squared norm, "
         "only this group quantized; each of its layers has its own", "Sony MCT", axis=Axis.CHOICE),
     Input("kl", L, NONNEGATIVE, "nats", Cost.FORWARDS,
-        "mean KL of the softmax output from float, only this group quantized; "
+        "mean KL of the softmax output from float, only this group quantized, or of outputs "
+        "without classes the squared error over the squared norm; "
         "the group's main layer has it, the others 0", "NVIDIA ModelOpt", axis=Axis.CHOICE),
     Input("loss_inc", L, ANY, "loss", Cost.FORWARDS,
         "increase of the mean loss, only this group quantized; "

@@ -181,6 +181,12 @@ network_only = stack(
         help="Shape of an image, as 1x28x28.  [default: what the network, --data or --test tells]",
     ),
     click.option(
+        "--forward",
+        metavar="FUNCTION",
+        help="How the network is given a batch: file.py:function of (module, batch).  "
+        "[default: its inputs, by position or by name]",
+    ),
+    click.option(
         "--seed",
         type=SEED,
         default=0,
@@ -191,11 +197,13 @@ network_only = stack(
 
 measuring = stack(
     count("--stat-images", default=64, help="Images that statistics are taken on."),
-    choice(
+    click.option(
         "--loss",
-        "label self",
+        metavar="WHICH",
         default="label",
-        help="On the data's labels, or on labels drawn from the network's own softmax.",
+        show_default=True,
+        help="label: on the data's labels; self: on labels drawn from what the network answers; or "
+        "file.py:function of (outputs, batch), a mean over the batch.",
     ),
     count("--hessian-samples", default=32, help="Probes for hess and hess_trace."),
     choice("--device", "auto cpu cuda", default="auto", help="Where to compute."),

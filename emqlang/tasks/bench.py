@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from emqlang.grammar.diagnostics import EXIT_OK, EmqError
-from emqlang.quant.networks.network import load as load_network
 from emqlang.quant.tables.shelf import shipped
 from emqlang.quant.tables.table import Table, load
 from emqlang.scores.correlation import spearman
@@ -105,9 +104,7 @@ def _checked(name: str, network: bool) -> Table | EmqError:
     try:
         table = load(name)
         if network:
-            spec = table.spec
-            data = spec.data or ""
-            table.check(load_network(spec.model, spec.weights, seed=spec.seed, data=data))
+            table.check(table.spec.network())
     except EmqError as failure:
         return failure
     return table

@@ -79,6 +79,7 @@ def completed(
         "weights": origin.weights or None,
         "data": origin.data or None,
         "input": origin.input or None,
+        "forward": origin.forward or None,
         "seed": origin.seed,
     }
     return replace(options, **{name: value for name, value in own.items() if name not in given})

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from emqlang.compiler.cache import Cache
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.grammar.inputs import INPUTS
@@ -16,12 +18,14 @@ from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
 from emqlang.quant.data.loader import Wanted
 from emqlang.quant.networks.network import Network, load
+from emqlang.quant.networks.signature import load_forward
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.ptq.recipe import Origin
 from emqlang.quant.statistics import collect_statistics
 from emqlang.quant.statistics.cache import default_root
 from emqlang.quant.statistics.options import Loss, StatisticsOptions
 from emqlang.quant.statistics.table import Statistics
+from emqlang.quant.user_code import load_function
 
 if TYPE_CHECKING:
     from emqlang.quant.tables.table import Table
@@ -36,6 +40,8 @@ class WorkbenchOptions:
 
     test   images to test on, which tell the shape of an image where `data` does not
     input  the shape of an image, as 1x28x28, where nothing else tells it
+    forward  how the network is given a batch, as `file.py:function`
+    loss     'label', 'self', a function, or one as `file.py:function`
     """
 
     model: str = "resnet18-fmnist"
@@ -46,6 +52,7 @@ class WorkbenchOptions:
     data: str | None = None
     test: str | None = None
     input: str | None = None
+    forward: str | None = None
     stat_images: int = 64
     loss: str | Loss = "label"
     hessian_samples: int = 32
@@ -64,12 +71,26 @@ class WorkbenchOptions:
     def network(self) -> Network:
         """The network that is named. Raises E301, E305 to E309, E403 for a shape."""
         data, input = self.data or self.test or "", self.input or ""
-        return load(self.model, self.weights, seed=self.seed, data=data, input=input)
+        return load(
+            self.model,
+            self.weights,
+            seed=self.seed,
+            data=data,
+            input=input,
+            forward=load_forward(self.forward),
+        )
 
     @property
     def origin(self) -> Origin:
         """What a recipe says of where the network came from."""
-        return Origin(self.weights or "", self.data or "", self.input or "", self.seed)
+        given = self.weights or "", self.data or "", self.input or ""
+        return Origin(*given, self.seed, self.forward or UNSET)
+
+    def loss_function(self) -> str | Loss:
+        """A loss of the user's own, or the word for one of ours. Raises E301, E403."""
+        if isinstance(self.loss, str) and ":" in self.loss:
+            return load_function(self.loss, "loss(outputs, batch), a scalar")
+        return self.loss
 
 
 class Workbench:
@@ -110,6 +131,7 @@ class Workbench:
             data=spec.data,
             test=spec.test,
             input=spec.input,
+            forward=spec.forward,
         )
         workbench = cls(options, progress, choices=table.menu)
         table.check(workbench.network)
@@ -192,7 +214,7 @@ class Workbench:
         options = self.options
         statistics = StatisticsOptions(
             images=options.stat_images,
-            loss=options.loss,
+            loss=options.loss_function(),
             hessian_samples=options.hessian_samples,
             seed=options.seed,
             device=_device(options.device),

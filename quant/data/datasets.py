@@ -281,6 +281,7 @@ def _loader(text: str, wanted: Wanted, count: int | None, option: str) -> Datase
     """The user's own loader: its first `count` rows, in its order, as it gives them."""
     stream = partial(read_batches, text, wanted)
     if count is None:
+        stream = partial(stream, whole=True)
         return Dataset(text, f"all images of {text}", None, False, _steady(text, stream))
     taken = Rows.of(stream(), count)
     if len(taken) < count:

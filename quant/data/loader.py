@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from emqlang.quant.networks.batches import held, rows
 from emqlang.quant.networks.nested import children, leaves, mapped, tensors
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign, load_object
+
+LONGEST: Final = 100_000  # rows of a loader that has no length
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,16 @@ class Wanted:
         return next((leaf.dtype for leaf in found if leaf.is_floating_point()), torch.float32)
 
 
-def read_batches(reference: str, wanted: Wanted) -> Iterator[Any]:
+def read_batches(reference: str, wanted: Wanted, *, whole: bool = False) -> Iterator[Any]:
     """Checked batches of a loader, as it gives them; a row without a first axis becomes a batch.
 
-    Raises E301 for a loader that is not there, E304 for one that fails or does not fit.
+    whole  all of them are wanted: a loader that does not say how many it has may give LONGEST rows
+    Raises E301 for a loader that is not there, E304 for one that fails, does not fit or has no end.
     """
     labelled: bool | None = None
-    for number, given in enumerate(iterate(reference)):
+    batches = _open(reference)
+    left = LONGEST if whole and not hasattr(batches, "__len__") else None
+    for number, given in enumerate(_iterated(reference, batches)):
         where = f"batch {number} of {reference}"
         batch = _with_rows(given, wanted)
         batch = _of_one(batch) if tensors(batch) and rows(batch) == 1 else batch
@@ -69,39 +74,48 @@ def read_batches(reference: str, wanted: Wanted) -> Iterator[Any]:
             has = "has" if has_labels else "lacks"
             raise error("E304", f"{where} {has} labels, unlike those before")
         labelled = has_labels
+        if left is not None:
+            left -= rows(batch)
+            if left < 0:
+                message = f"{reference} has given {LONGEST:,} rows, and does not end"
+                help = "let it end, or have a length: a list, or an object with __len__"
+                raise error("E304", message, help)
         yield batch
 
 
 def first_batch(reference: str) -> Any:
     """A copy of a loader's first batch. Raises E301, E304 for one without tensors, or for none."""
-    for batch in iterate(reference):
+    for batch in _iterated(reference, _open(reference)):
         if not tensors(batch):
             raise _without_tensors(batch, f"batch 0 of {reference}")
         return held([batch])[0]
     raise error("E304", f"the loader {reference} gives no batches")
 
 
-def iterate(reference: str) -> Iterator[Any]:
-    """The batches of what a reference names: an iterable, or a callable that returns one."""
+def _open(reference: str) -> Iterable[Any]:
+    """What a reference names: an iterable, or a callable that returns one.
+
+    Raises E304 for what can be gone through but once: data are read more often than that.
+    """
     loader = load_object(reference)
-    with foreign("E304", f"the loader {reference}"):
-        batches = iter(_called(loader, reference))
-    end = object()
-    while True:
-        with foreign("E304", f"the loader {reference}"):
-            batch = next(batches, end)
-        if batch is end:
-            return
-        yield batch
-
-
-def _called(loader: Any, reference: str) -> Iterable[Any]:
-    """Raises E304 for what can be gone through but once: data are read more often than that."""
     if isinstance(loader, Iterator):
         message = f"{reference} can be gone through only once: it is a {type(loader).__name__}"
         raise error("E304", message, "name the function that makes it, or a list of batches")
-    called: Iterable[Any] = loader() if callable(loader) else loader
-    return called
+    with foreign("E304", f"the loader {reference}"):
+        batches: Iterable[Any] = loader() if callable(loader) else loader
+        return batches
+
+
+def _iterated(reference: str, batches: Iterable[Any]) -> Iterator[Any]:
+    with foreign("E304", f"the loader {reference}"):
+        left = iter(batches)
+    end = object()
+    while True:
+        with foreign("E304", f"the loader {reference}"):
+            batch = next(left, end)
+        if batch is end:
+            return
+        yield batch
 
 
 def _with_rows(batch: Any, wanted: Wanted) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.nested import children
+from emqlang.quant.user_code import load_function
 
 Forward = Callable[[nn.Module, Any], Any]
 # A mapping's entries that are labels, and those that are a network's one input whatever it calls it
@@ -163,6 +164,11 @@ class Signature:
             return False
         known = parts.keys() if self.names is None else self.names & parts.keys()
         return bool(known) and self.required <= parts.keys()
+
+
+def load_forward(reference: str | None) -> Forward | None:
+    """A `forward(module, batch)` of the user's own, as `file.py:function`. Raises E301, E403."""
+    return load_function(reference, "forward(module, batch)") if reference else None
 
 
 _NAMED: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)

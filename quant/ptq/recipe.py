@@ -139,6 +139,7 @@ class Origin(Struct, frozen=True, forbid_unknown_fields=True):
     data: str = ""
     input: str = ""
     seed: int = 0
+    forward: str | UnsetType = UNSET
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):

@@ -158,7 +158,7 @@ def _obtain(
 def _table(
     subject: Subject, measured: Mapping[str, Measured], key: str, cache: Cache | None
 ) -> Statistics:
-    elements = [len(subject.images) * size for size in subject.network.collection.act_numel]
+    elements = [len(subject.images) * size for size in subject.act_sizes]
     weights, names = [layer.numel for layer in subject.layers], [one.name for one in subject.layers]
     unmeasured = {
         name: {names[index]: reason for index, reason in part.unmeasured.items()}

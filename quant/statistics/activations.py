@@ -30,7 +30,7 @@ class OutputSample(Observer):
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        self.sizes = subject.network.collection.act_numel
+        self.sizes = subject.act_sizes
         generator = subject.generator("positions")
         self.positions = [_spread(self.images * size, generator) for size in self.sizes]
         self.parts: list[list[Tensor]] = [[] for _ in self.sizes]

@@ -80,11 +80,20 @@ class Subject:
     def weights(self) -> tuple[nn.Parameter, ...]:
         return tuple(layer.weight for layer in self.layers)
 
+    @property
+    def act_sizes(self) -> list[int]:
+        """Elements that each layer puts out for one image, at least 1 of those that few reach."""
+        return [max(1, size) for size in self.network.collection.act_numel]
+
     def check_labels(self) -> None:
         """Raises E304 where the loss needs labels and some batch has none."""
         signature = self.network.signature
         if not all(labels_of(batch, signature) is not None for batch in self.images.batches):
-            raise error("E304", "the data has no labels", "take the network's own: --loss self")
+            help = (
+                "take the network's own: --loss self",
+                "or say what is to be small: --loss file.py:function",
+            )
+            raise error("E304", "the data has no labels", *help)
 
     @cached_property
     def _drawn(self) -> list[Tensor]:

@@ -89,13 +89,21 @@ def _ones(device: torch.device) -> Callable[[Tensor], Tensor]:
 
 
 class Linearise(TorchFunctionMode):
-    """A mode in which the functions of the tables are replaced by their linear stand-ins."""
+    """A mode in which the functions of the tables are replaced by their linear stand-ins, and what
+    the network's own code brings to another precision stays in float64."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = getattr(func, "__name__", "").removesuffix("_")
-        return STAND_INS.get(name, func)(*args, **(kwargs or {}))
+        named = {key: _precise(value) for key, value in (kwargs or {}).items()}
+        return STAND_INS.get(name, func)(*map(_precise, args), **named)
+
+
+def _precise(argument: Any) -> Any:
+    """float64 for any floating-point type that the network's own code asks for."""
+    lossy = isinstance(argument, torch.dtype) and argument.is_floating_point
+    return torch.float64 if lossy else argument
 
 
 def _identity(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -191,6 +199,7 @@ def _attention(
 STAND_INS: Final[Mapping[str, Callable[..., Any]]] = {
     **dict.fromkeys(IDENTITIES, _identity),
     **dict.fromkeys(GATES, _gate),
+    **dict.fromkeys(("float", "half", "bfloat16"), lambda input, **kwargs: input.double()),
     "glu": _glu,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,

@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
 from emqlang.quant.networks.network import Network, load
+from emqlang.quant.networks.signature import load_forward
 from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.records import typed
 
@@ -32,6 +33,7 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     data: str | None = None
     test: str | None = None
     input: str | None = None
+    forward: str | None = None
     menu: str = "2,3,4"
     fix: str = ""
     rows: int = ROWS
@@ -46,7 +48,14 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     def network(self) -> Network:
         """The network that is named. Raises E301, E305 to E309, E403 for a shape."""
         data, input = self.data or self.test or "", self.input or ""
-        return load(self.model, self.weights, seed=self.seed, data=data, input=input)
+        return load(
+            self.model,
+            self.weights,
+            seed=self.seed,
+            data=data,
+            input=input,
+            forward=load_forward(self.forward),
+        )
 
     def choices(self) -> tuple[Choice, ...]:
         """The menu. Raises E401."""
@@ -58,7 +67,10 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
         return Procedure(self.rounding, self.calib_images, self.iterations)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        record = asdict(self)
+        if self.forward is None:  # as tables have it that were built before there was one
+            del record["forward"]
+        return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Spec:

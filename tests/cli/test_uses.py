@@ -23,7 +23,7 @@ from emqlang.grammar.diagnostics import EmqError
 __all__ = ["own"]  # a fixture
 
 EVERYWHERE = {"force", "no_color", "debug", "help", "as_json", "as_csv"}
-NETWORK = {"model", "weights", "data", "input", "seed"}
+NETWORK = {"model", "weights", "data", "input", "forward", "seed"}
 MENU = {"bits", "menu"}
 TABLE = {"name", "partial"}
 # command -> what it uses whenever it is given; statistics' options are refused by `READ_BY`
