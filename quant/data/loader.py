@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import EmqError, error
-from emqlang.quant.networks.batches import held, rows
+from emqlang.quant.networks.batches import held, listed, rows
 from emqlang.quant.networks.nested import children, leaves, mapped, tensors
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign, load_object
@@ -152,7 +152,7 @@ def check_inputs(batch: Any, wanted: Wanted, where: str) -> None:
             raise error("E304", f"{where} holds a tensor without values, on the device 'meta'")
     if not rows(batch):
         raise error("E304", f"{where} has no rows")
-    if wanted.signature.own is None:
+    if wanted.signature.own is None and not listed(batch):  # lists hold images of any size
         for leaf, shape, kind in _compared(found, batch, wanted, where):
             _check_fit(leaf, shape, kind, where)
 

@@ -6,7 +6,7 @@ whatever else the first dimension counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 from zlib import crc32
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.nested import mapped, tensors
+from emqlang.quant.networks.nested import children, mapped, rebuilt, tensors
 from emqlang.quant.networks.signature import Forward as Forward
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign
@@ -62,13 +62,30 @@ def labels_of(batch: Any, signature: Signature | None = None) -> Tensor | None:
 
 
 def rows(batch: Any) -> int:
-    """How many images are in a batch: the length of its first tensor. E304 for nested tensors."""
+    """How many images are in a batch: the length of its first tensor, or of its lists.
+
+    Raises E304 for nested tensors.
+    """
+    if count := listed(batch):
+        return count
     return next((len(leaf) for leaf in _leaves(batch) if leaf.ndim), 1)
+
+
+def listed(batch: Any) -> int:
+    """How many entries the lists of a batch have, one for each row; 0 of a batch of tensors.
+
+    So detectors are fed: a list of images of any size, and a list of one mapping of targets each.
+    """
+    parts = [part for part in (children(batch) or {}).values() if isinstance(part, (tuple, list))]
+    targets = [part for part in parts if part and all(isinstance(x, Mapping) for x in part)]
+    return len(targets[0]) if targets and all(len(part) == len(targets[0]) for part in parts) else 0
 
 
 def slice_rows(batch: Any, start: int, stop: int) -> Any:
     """Some rows of a batch; what does not have a row per image stays whole."""
     size = rows(batch)
+    if listed(batch):
+        return _of_lists(batch, lambda part: part[start:stop])
 
     def cut(leaf: Tensor) -> Tensor:
         if not _has_rows(leaf, size):
@@ -89,6 +106,8 @@ def held(batches: Iterable[Any]) -> list[Any]:
 def rows_at(batch: Any, places: Tensor) -> Any:
     """The rows of a batch at these places; what does not have a row per image stays whole."""
     size = rows(batch)
+    if listed(batch):
+        return _of_lists(batch, lambda part: [part[place] for place in places.tolist()])
     return mapped(lambda leaf: leaf[places] if _has_rows(leaf, size) else leaf, batch)
 
 
@@ -127,11 +146,30 @@ def join(batches: Iterable[Any], count: int) -> Any:
         if not parts or _row_shapes(batch) == _row_shapes(parts[0]):
             parts.append(slice_rows(batch, 0, missing))
     size = rows(parts[0])
+    if listed(parts[0]):
+        return _of_lists(parts[0], lambda part: part, parts[1:])
 
     def one(first: Tensor, *rest: Tensor) -> Tensor:
         return torch.cat([first, *rest]) if rest and _has_rows(first, size) else first
 
     return mapped(one, *parts)
+
+
+def _of_lists(
+    batch: Any, function: Callable[[Sequence[Any]], Sequence[Any]], others: Sequence[Any] = ()
+) -> Any:
+    """A batch of lists with each of them changed, and those of other batches behind it."""
+    parts = children(batch) or {}
+    beside = [children(other) or {} for other in others]
+    return rebuilt(
+        batch,
+        {
+            key: [*function(part), *(entry for other in beside for entry in other[key])]
+            if isinstance(part, (tuple, list))
+            else part
+            for key, part in parts.items()
+        },
+    )
 
 
 def dense(leaf: Tensor) -> Tensor:
@@ -175,5 +213,7 @@ def _has_rows(leaf: Tensor, size: int) -> bool:
 
 
 def _row_shapes(batch: Any) -> list[tuple[int, ...]]:
-    """The shape of one row of every tensor."""
+    """The shape of one row of every tensor; lists are joined whatever is in them."""
+    if listed(batch):
+        return []
     return [tuple(leaf.shape[1:]) for leaf in tensors(batch)]

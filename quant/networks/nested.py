@@ -43,7 +43,7 @@ def mapped(function: Callable[..., Any], tree: Any, *others: Any, depth: int = D
     if not parts or not tensors(tree):
         return tree
     beside = [children(other) or {} for other in others]
-    return _rebuilt(
+    return rebuilt(
         tree,
         {
             key: mapped(function, part, *(other[key] for other in beside), depth=depth - 1)
@@ -77,7 +77,7 @@ def structure(tree: Any) -> Any:
     return tuple((key, structure(part)) for key, part in parts.items())
 
 
-def _rebuilt(node: Any, parts: dict[Any, Any]) -> Any:
+def rebuilt(node: Any, parts: dict[Any, Any]) -> Any:
     """The node with other parts."""
     if isinstance(node, MutableMapping):
         fresh = copy.copy(node)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emqlang.quant.networks.batches import held, slice_rows
+from emqlang.quant.networks.batches import held, listed, slice_rows
 from emqlang.quant.networks.batches import rows as count
 from emqlang.quant.networks.nested import mapped, structure, tensors
 
@@ -106,6 +106,8 @@ class Rows:
 
     def _alike(self, a: int, b: int) -> bool:
         here, there = self.batches[a], self.batches[b]
+        if listed(here) or listed(there):  # images of any size
+            return False
         if self._has_rows[a] != self._has_rows[b] or structure(here) != structure(there):
             return False
         pairs = zip(tensors(here), tensors(there), self._has_rows[a], strict=True)

@@ -21,10 +21,12 @@ from emqlang.quant.networks.batches import (
     labels_of,
     pass_through,
     rows,
+    rows_at,
     run,
     slice_rows,
     take,
 )
+from emqlang.quant.networks.rows import Rows
 
 SIZES = st.lists(st.integers(1, 7), min_size=1, max_size=6)
 FORMS = ("tensor", "tuple", "dict")
@@ -169,3 +171,23 @@ def test_sparse_rows_are_taken_and_nested_ones_refused() -> None:
         with pytest.raises(EmqError, match="nested") as caught:
             use()
         assert caught.value.diagnostics[0].code == "E304"
+
+
+def detections(*sizes: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Images of any size and their boxes, as detectors are fed."""
+    images = [torch.full((3, size, size + 1), float(size)) for size in sizes]
+    return images, [{"boxes": torch.full((size, 4), float(size))} for size in sizes]
+
+
+def test_lists_with_targets_have_a_row_for_each_entry() -> None:
+    batch = detections(5, 6, 7, 8)
+    assert rows(batch) == 4 and rows({"images": batch[0], "targets": batch[1]}) == 4
+    images, targets = slice_rows(batch, 1, 3)
+    assert [image.shape[1] for image in images] == [6, 7]
+    assert [len(target["boxes"]) for target in targets] == [6, 7]
+    assert [image.shape[1] for image in rows_at(batch, torch.tensor([3, 0]))[0]] == [8, 5]
+    assert [rows(part) for part in take([batch, batch], 6)] == [4, 2]
+    images, targets = join([batch, detections(9, 4)], 5)
+    assert [image.shape[1] for image in images] == [5, 6, 7, 8, 9] and len(targets) == 5
+    assert [len(part[0]) for _, _, part in Rows.of([batch, detections(9)]).chunks(3)] == [3, 1, 1]
+    assert rows(([torch.ones(2, 3), torch.ones(2, 5)], torch.ones(2))) == 2  # two inputs, no lists
