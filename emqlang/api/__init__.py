@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from emqlang.api import arguments
 from emqlang.api.arguments import CALIBRATION
@@ -263,7 +264,12 @@ def evaluate(
     signature = model.signature if isinstance(model, Network) else Signature.of(module)
     if forward is not None:
         signature = dataclasses.replace(signature, own=forward)
-    return evaluation.evaluate(module, data, metric, reference=other, signature=signature)
+    before = [_parameters(each) for each in (module, other)]
+    found = evaluation.evaluate(module, data, metric, reference=other, signature=signature)
+    if before != [_parameters(each) for each in (module, other)]:
+        message = "the network's forward made parameters, at random"
+        raise error("E308", message, "run it once, and give it trained weights")
+    return found
 
 
 def load_quantized(
@@ -328,6 +334,12 @@ def _module(model: Model | Quantized) -> nn.Module:
         return load(model).module
     with foreign("E308", f"copying {type(model).__name__}"):
         return copied(model).eval()
+
+
+def _parameters(module: nn.Module | None) -> list[tuple[str, bool]]:
+    """The names of a module's parameters, and whether they have no values yet."""
+    named = () if module is None else module.named_parameters()
+    return [(name, is_lazy(parameter)) for name, parameter in named]
 
 
 def _named(data: str, network: Network, split: Any, count: int | None) -> Dataset:

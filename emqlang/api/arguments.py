@@ -13,12 +13,14 @@ from numbers import Integral
 from typing import Any, Final, SupportsFloat
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import QUANTITIES
+from emqlang.quant.data.loader import without_tensors
 from emqlang.quant.networks.batches import held, rows
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Procedure
@@ -133,17 +135,21 @@ def batches(data: Any) -> Any:
     """Data: a name, or batches that can be iterated over more than once. Raises E304."""
     if isinstance(data, str):
         return data
-    if not isinstance(data, Iterable):
+    if not isinstance(data, Iterable) or isinstance(data, Mapping | Tensor):
         message = f"the data is a {type(data).__name__}"
-        raise error("E304", message, "give batches: tensors, or tuples of inputs and labels")
+        help = "give a list of batches: tensors, or tuples of inputs and labels"
+        raise error("E304", message, help)
     own = data if isinstance(data, list | tuple) else Iterated(data, "E304", "the data")
     return held(own) if isinstance(data, Iterator) else own
 
 
 def first(data: Iterable[Any]) -> Any:
-    """A copy of the first batch. Raises E304 where there is none."""
-    for batch in data:
-        return held([batch])[0]
+    """A copy of the first batch that has rows. Raises E304 where there is none."""
+    for number, batch in enumerate(data):
+        if not tensors(batch):
+            raise without_tensors(batch, f"batch {number} of the data")
+        if rows(batch):
+            return held([batch])[0]
     raise error("E304", "the data has no batches", "a generator can be gone through only once")
 
 

@@ -87,7 +87,7 @@ def first_batch(reference: str) -> Any:
     """A copy of a loader's first batch. Raises E301, E304 for one without tensors, or for none."""
     for batch in _iterated(reference, _open(reference)):
         if not tensors(batch):
-            raise _without_tensors(batch, f"batch 0 of {reference}")
+            raise without_tensors(batch, f"batch 0 of {reference}")
         return held([batch])[0]
     raise error("E304", f"the loader {reference} gives no batches")
 
@@ -146,7 +146,7 @@ def check_inputs(batch: Any, wanted: Wanted, where: str) -> None:
         raise error("E304", f"{where} is empty")
     found = wanted.inputs(batch)
     if not found:
-        raise _without_tensors(wanted.signature.parts(batch), where)
+        raise without_tensors(wanted.signature.parts(batch), where)
     for leaf in found:
         if leaf.is_meta:
             raise error("E304", f"{where} holds a tensor without values, on the device 'meta'")
@@ -213,7 +213,7 @@ def _check_labels(batch: Any, signature: Signature, where: str) -> bool:
     return True
 
 
-def _without_tensors(batch: Any, where: str) -> EmqError:
+def without_tensors(batch: Any, where: str) -> EmqError:
     """E304 for a batch, or those parts of one that are inputs."""
     part = next(leaves(batch), batch)
     help = ["make tensors of them in the loader: torch.as_tensor"] * hasattr(part, "__array__")

@@ -61,6 +61,14 @@ def labels_of(batch: Any, signature: Signature | None = None) -> Tensor | None:
     return labels if isinstance(labels, Tensor) else None
 
 
+def no_labels(batch: Any, signature: Signature) -> str:
+    """Why `labels_of` finds none."""
+    found = signature.labels(batch)
+    if found is None:
+        return "the data has no labels"
+    return f"the labels are a {type(found).__name__}, not a tensor"
+
+
 def rows(batch: Any) -> int:
     """How many images are in a batch: the length of its first tensor, or of its lists.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from math import inf, log10
+from math import inf, isfinite, log10
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.networks.answers import IGNORED, Answer, answer
-from emqlang.quant.networks.batches import labels_of, pass_through, rows
+from emqlang.quant.networks.batches import labels_of, no_labels, pass_through, rows
+from emqlang.quant.networks.nested import mapped
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq.errors import Errors
 from emqlang.quant.user_code import foreign, load_function
@@ -164,7 +165,7 @@ def predict(
     signature = signature or Signature.of(module)
     tally = _Tally(name_of(metric))
     sizes, answers = list[int](), list[Answer | None]()
-    for batch in data:
+    for batch in filter(rows, data):
         outputs = pass_through(module, batch, signature.forward)
         sizes.append(rows(batch))
         said = _said(outputs, batch, signature, metric)
@@ -207,7 +208,7 @@ def evaluate(
         if said is not None and (said.labels is not None or expected is not None):
             tally.compare(said, expected)
         elif metric is None:
-            message = "the data has no labels, and there is nothing to compare with"
+            message = f"{no_labels(batch, signature)}, and there is nothing to compare with"
             raise error("E303", message, "give labels, or the float network")
         tally.measure(metric, outputs, batch)
     if not tally.images:
@@ -232,12 +233,12 @@ def name_of(metric: Metric | None) -> str | None:
 def _paired(
     data: Iterable[Any], reference: nn.Module | Reference | None
 ) -> Iterator[tuple[Any, Answer | None]]:
-    """Every batch with the answer that was kept for it."""
+    """Every batch that has rows, with the answer that was kept for it."""
     if not isinstance(reference, Reference):
-        yield from ((batch, None) for batch in data)
+        yield from ((batch, None) for batch in filter(rows, data))
         return
     left = iter(zip(reference.sizes, reference.answers, strict=True))
-    for batch in data:
+    for batch in filter(rows, data):
         size, expected = next(left, (0, None))
         if size != rows(batch):
             raise error("E304", "the reference was made from other batches than these")
@@ -267,6 +268,7 @@ class _Tally:
         self.metric_name = metric_name
         self.images = 0
         self.loss_name: str | None = None
+        self.labelled: bool | None = None  # whether the last batch was
         self.ignored = False  # whether there are labels, of which none counts
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
@@ -285,14 +287,21 @@ class _Tally:
     def measure(self, metric: Metric | None, outputs: Any, batch: Any) -> None:
         """Add the caller's own metric of one batch. Raises E304 where it fails or is no number."""
         if metric is not None:
+            given = mapped(torch.clone, batch)  # it may write to it
             with foreign("E304", f"the metric '{self.metric_name}'", seed=0):
-                self.add("metric", float(metric(outputs, batch)) * rows(batch), rows(batch))
+                value = float(metric(outputs, given))
+            if not isfinite(value):
+                raise error("E304", f"the metric '{self.metric_name}' returned {value}")
+            self.add("metric", value * rows(batch), rows(batch))
 
     def compare(self, said: Answer, expected: Answer | None) -> None:
         """Add one batch, against its labels and against the float network's answer."""
         for scores in (said.scores, *([] if expected is None else [expected.scores])):
             if not scores.isfinite().all():
                 raise error("E312", "the network's outputs hold values that are not finite")
+        if self.labelled not in (None, said.labels is not None) and self.metric_name is None:
+            raise error("E304", "some batches have labels, and others have none")
+        self.labelled = said.labels is not None
         if said.labels is not None:
             self._add_labelled(said)
         if expected is None:

@@ -16,7 +16,7 @@ from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.determinism import generator
 from emqlang.quant.networks.answers import Answer, answer
-from emqlang.quant.networks.batches import labels_of, run
+from emqlang.quant.networks.batches import labels_of, no_labels, run
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.nested import mapped, tensors
@@ -88,12 +88,13 @@ class Subject:
     def check_labels(self) -> None:
         """Raises E304 where the loss needs labels and some batch has none."""
         signature = self.network.signature
-        if not all(labels_of(batch, signature) is not None for batch in self.images.batches):
-            help = (
-                "take the network's own: --loss self",
-                "or say what is to be small: --loss file.py:function",
-            )
-            raise error("E304", "the data has no labels", *help)
+        for batch in self.images.batches:
+            if labels_of(batch, signature) is None:
+                help = (
+                    "take the network's own: --loss self",
+                    "or say what is to be small: --loss file.py:function",
+                )
+                raise error("E304", no_labels(batch, signature), *help)
 
     @cached_property
     def _drawn(self) -> list[Tensor]:

@@ -125,3 +125,70 @@ def test_a_network_that_computes_its_weights_by_hooks(hook: Callable[..., nn.Mod
     right = (net(values).argmax(1) == labels).float().mean()
     assert found.accuracy == pytest.approx(float(right)) and found.agreement == 1
     assert set(everything(net, (values, labels))[1]) == {"0", "2"}
+
+
+def test_a_metric_may_write_to_its_batch() -> None:
+    x, y = tensors()
+    kept = x.clone()
+
+    def metric(outputs: Any, batch: Any) -> float:
+        batch[0].zero_()
+        return float((outputs.argmax(-1) == batch[1]).float().mean())
+
+    found = emq.evaluate(Network(), [(x, y)], metric)
+    assert found.metric == pytest.approx(found.accuracy) and x.equal(kept)
+
+
+def test_batches_without_rows_are_passed_over() -> None:
+    x, y = tensors()
+    data = [(x[:0], y[:0]), (x[:9], y[:9]), (x[:0], y[:0]), (x[9:], y[9:])]
+    statistics = emq.collect(Network(), data, images=16)
+    quantized = emq.quantize(Network(), emq.assign("fisher_error", statistics, avg_bits=3), data)
+    found = emq.evaluate(quantized, data, reference=Network())
+    assert found == emq.evaluate(quantized, [data[1], data[3]], reference=Network())
+    assert found.images == 48
+
+
+X, Y = tensors()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"x": X, "y": Y}, "the data is a dict"),
+        (X, "the data is a Tensor"),
+        ([(X.numpy(), Y.numpy())], "holds no tensor of inputs, but a ndarray"),
+        ([(X, Y.tolist())], "the labels are a list, not a tensor"),
+    ],
+)
+def test_what_is_no_data_says_what_it_is(data: Any, message: str) -> None:
+    with pytest.raises(EmqError, match=message) as caught:
+        emq.score("fisher_error", emq.collect(Network(), data, images=16))
+    assert caught.value.diagnostics[0].code == "E304"
+
+
+@pytest.mark.parametrize(
+    ("data", "metric", "code"),
+    [
+        ([(X, Y), X], None, "E303"),
+        ([(X, Y)], lambda outputs, batch: float("nan"), "E304"),
+        ([(X, Y.tolist())], None, "E303"),
+    ],
+)
+def test_figures_that_would_be_of_something_else_are_refused(
+    data: Any, metric: Any, code: str
+) -> None:
+    with pytest.raises(EmqError) as caught:
+        emq.evaluate(Network(), data, metric)
+    assert caught.value.diagnostics[0].code == code
+
+
+def test_labels_of_some_batches_are_not_those_of_all() -> None:
+    with pytest.raises(EmqError, match="some batches have labels, and others have none"):
+        emq.evaluate(Network(), [(X, Y), X], reference=Network())
+
+
+@pytest.mark.parametrize("net", [nn.LazyLinear(3), nn.Sequential(nn.Flatten(), nn.LazyLinear(3))])
+def test_a_reference_without_weights_is_none(net: nn.Module) -> None:
+    with pytest.raises(EmqError, match="made parameters, at random"):
+        emq.evaluate(Network(), [(X, Y)], reference=net)
