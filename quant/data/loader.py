@@ -103,7 +103,14 @@ def _open(reference: str) -> Iterable[Any]:
         raise error("E304", message, "name the function that makes it, or a list of batches")
     with foreign("E304", f"the loader {reference}"):
         batches: Iterable[Any] = loader() if callable(loader) else loader
-        return batches
+    if isinstance(batches, Iterator) and _RETURNED.get(reference) is batches:
+        message = f"{reference} returns the same {type(batches).__name__} each time"
+        raise error("E304", message, "let it make a new one in every call")
+    _RETURNED[reference] = batches
+    return batches
+
+
+_RETURNED: dict[str, Iterable[Any]] = {}  # by a reference when it was last called
 
 
 def _iterated(reference: str, batches: Iterable[Any]) -> Iterator[Any]:
@@ -216,7 +223,9 @@ def _check_labels(batch: Any, signature: Signature, where: str) -> bool:
 def without_tensors(batch: Any, where: str) -> EmqError:
     """E304 for a batch, or those parts of one that are inputs."""
     part = next(leaves(batch), batch)
-    help = ["make tensors of them in the loader: torch.as_tensor"] * hasattr(part, "__array__")
+    help = ["batches are tensors, or tuples, lists, mappings or dataclasses that hold some"]
+    if hasattr(part, "__array__"):
+        help = ["make tensors of them in the loader: torch.as_tensor"]
     return error("E304", f"{where} holds no tensor of inputs, but {_kind(part)}", *help)
 
 

@@ -30,6 +30,7 @@ VALUES = (
     *("box", "coord", "offset", "keypoint", "depth", "flow", "regress", "value", "loss"),
     *("embed", "hidden", "pool", "feature", "state", "attention"),
 )
+AUXILIARY = "aux"  # heads that only training reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +151,7 @@ def _named(tree: Any, name: str = "", depth: int = DEPTH) -> Iterator[tuple[str,
 
 def _rank(name: str) -> int:
     """How far an output's name is from saying that it holds the scores."""
-    if name == "logits" or _speaks_of(name, VALUES):
+    if name == "logits" or _speaks_of(name, (*VALUES, AUXILIARY)):
         return 0 if name == "logits" else 3
     return 1 if _speaks_of(name, CLASSES) else 2
 

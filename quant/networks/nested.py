@@ -58,13 +58,21 @@ def children(node: Any) -> dict[Any, Any] | None:
         return {key: node[key] for key in node}
     if isinstance(node, list | tuple):
         return dict(enumerate(node))
-    if dataclasses.is_dataclass(node) and not isinstance(node, type):
-        return {
-            field.name: getattr(node, field.name)
-            for field in dataclasses.fields(node)
-            if hasattr(node, field.name)
-        }
+    if is_record(node):
+        return {name: getattr(node, name) for name in _fields(node) if hasattr(node, name)}
     return None
+
+
+def is_record(node: Any) -> bool:
+    """Whether this is an object of a dataclass, or of a class that attrs made."""
+    return not isinstance(node, type) and bool(_fields(node))
+
+
+def _fields(node: Any) -> list[str]:
+    fields = getattr(type(node), "__attrs_attrs__", ())
+    if dataclasses.is_dataclass(node):
+        fields = dataclasses.fields(node)
+    return [field.name for field in fields]
 
 
 def structure(tree: Any) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any, Final
 
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.nested import children
+from emqlang.quant.networks.nested import children, is_record
 from emqlang.quant.user_code import load_function
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -82,7 +82,7 @@ class Signature:
                 return batch[0], {}
             batch = batch[0]
         parts = children(batch) or {}
-        if isinstance(batch, Mapping) or (is_dataclass(batch) and self._opens(parts)):
+        if isinstance(batch, Mapping) or (is_record(batch) and self._opens(parts)):
             return self._named(parts)
         return [batch], {}
 

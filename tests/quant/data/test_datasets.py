@@ -453,3 +453,10 @@ def test_inputs_by_keyword_are_held_against_those_of_the_example(
 
 def test_a_network_may_take_numbers_and_not_images() -> None:
     assert ImageFormat.of(()).size == "one number"
+
+
+def test_a_function_must_make_its_batches_anew(tmp_path: Path) -> None:
+    body = "left = iter([torch.ones(3, 4)] * 3)\ndef batches(): return left"
+    place = loader(tmp_path, body)
+    example_of(place, Signature())
+    assert "returns the same list_iterator each time" in refusal(place, ImageFormat.of((4,)))[1]

@@ -127,3 +127,10 @@ def test_a_recurrent_network_answers_with_time_first(rows: int) -> None:
     found = answer(scores, rows, labels)
     assert found.scores.equal(scores.transpose(0, 1))
     assert answer(scores, rows).classes == 5
+
+
+def test_auxiliary_heads_come_last() -> None:
+    scores, auxiliary = torch.randn(4, 5), torch.randn(4, 5)
+    found = answer({"aux_logits": auxiliary, "out": scores}, 4)
+    assert found.scores.equal(scores) and found.others[0] is auxiliary
+    assert answer({"aux_logits": auxiliary}, 4).scores.equal(auxiliary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +25,15 @@ class Output:
 class Frozen:
     x: Tensor
     rest: tuple[Tensor, int]
+
+
+class Defined:
+    """As attrs makes it, which need not be installed."""
+
+    __attrs_attrs__ = SimpleNamespace(name="x"), SimpleNamespace(name="count")
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, self.count = x, 3
 
 
 class Encoding(UserDict[str, Any]):
@@ -56,6 +65,7 @@ NESTS: dict[str, Any] = {
     "named tuple": Pair(A, B),
     "dataclass": Output(A),
     "frozen dataclass": Frozen(A, (B, 7)),
+    "class of attrs": Defined(A),
     "subclass of list": Rows([A, B]),
     "what torch.max returns": torch.max(A, 1),
 }
