@@ -22,7 +22,7 @@ from emqlang.quant.data.loader import Wanted, first_batch, read_batches
 from emqlang.quant.models import EMBEDDED
 from emqlang.quant.networks.answers import answer
 from emqlang.quant.networks.batches import dense, rows, slice_rows
-from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.nested import leaves, structure, tensors
 from emqlang.quant.networks.rows import Rows
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign
@@ -159,8 +159,11 @@ def example_of(text: str, signature: Signature) -> Any:
     if ":" not in text or text.startswith("noise:") or os.path.isdir(text):  # noqa: PTH112
         return None
     batch = first_batch(text)
-    found = tensors(signature.parts(batch))
-    alone = len(found) == 1 and signature.own is None
+    if signature.own is not None:
+        return batch
+    arguments, named = signature.inputs(batch)
+    found = tensors([*arguments, *named.values()])
+    alone = len(found) == len(arguments) + len(named) == 1  # a number may be an input, too
     if alone and found[0].dtype == torch.float32 and found[0].ndim > 1:
         return found[0].shape[1:]
     return batch
@@ -324,11 +327,11 @@ def _digest(batch: Batch) -> str:
 
 def _add(digest: Any, batch: Batch) -> None:
     """The bytes of a batch; and what they are, unless that is images and class numbers."""
-    leaves = tensors(batch)
-    kinds = [leaf.dtype for leaf in leaves]
+    found = tensors(batch)
+    kinds = [getattr(leaf, "dtype", type(leaf)) for leaf in leaves(batch) if leaf is not None]
     if kinds not in ([torch.float32], [torch.float32, torch.int64]):
-        digest.update(repr([(leaf.dtype, leaf.shape) for leaf in leaves]).encode())
-    for leaf in leaves:
+        digest.update(repr((structure(batch), [leaf.shape for leaf in found])).encode())
+    for leaf in found:
         values = dense(leaf.detach()).cpu().contiguous().reshape(-1)
         digest.update(values.view(torch.uint8).numpy().data)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.nested import children, mapped, rebuilt, tensors
+from emqlang.quant.networks.nested import children, mapped, rebuilt, structure, tensors
 from emqlang.quant.networks.signature import Forward as Forward
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import foreign
@@ -143,15 +143,15 @@ def chunks(batches: Iterable[Any], size: int) -> list[Any]:
 def join(batches: Iterable[Any], count: int) -> Any:
     """The first `count` rows as one batch.
 
-    Batches whose rows have another shape than the first's are passed over; what does not have a row
-    per image is the first batch's.
+    Batches whose rows have another shape than the first's are passed over, and those of which
+    something without a row per image is another.
     """
     parts: list[Any] = []
     for batch in batches:
         missing = count - sum(map(rows, parts))
         if missing <= 0:
             break
-        if not parts or _row_shapes(batch) == _row_shapes(parts[0]):
+        if not parts or _alike(batch, parts[0]):
             parts.append(slice_rows(batch, 0, missing))
     size = rows(parts[0])
     if listed(parts[0]):
@@ -220,8 +220,15 @@ def _has_rows(leaf: Tensor, size: int) -> bool:
     return leaf.ndim > 0 and len(leaf) == size
 
 
-def _row_shapes(batch: Any) -> list[tuple[int, ...]]:
-    """The shape of one row of every tensor; lists are joined whatever is in them."""
-    if listed(batch):
-        return []
-    return [tuple(leaf.shape[1:]) for leaf in tensors(batch)]
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two batches can be joined: lists are, whatever is in them."""
+    if listed(a) or listed(b):
+        return bool(listed(a) and listed(b))
+    if structure(a) != structure(b):
+        return False
+    sizes = rows(a), rows(b)
+    pairs = zip(tensors(a), tensors(b), strict=True)
+    return all(
+        (_has_rows(one, sizes[0]) and _has_rows(other, sizes[1])) or torch.equal(one, other)
+        for one, other in pairs
+    )

@@ -76,10 +76,13 @@ def _fields(node: Any) -> list[str]:
 
 
 def structure(tree: Any) -> Any:
-    """The keys, row shapes and types of a nest's tensors: nests with equal ones can be joined."""
+    """The keys, row shapes and types of a nest's tensors, and its numbers, which have no rows:
+    nests with equal ones can be joined."""
     if isinstance(tree, Tensor):
         return (tuple(tree.shape[1:]), tree.dtype) if tree.ndim else ((), tree.dtype)
     parts = children(tree)
+    if isinstance(tree, int | float):
+        return tree
     if parts is None:
         return type(tree)
     return tuple((key, structure(part)) for key, part in parts.items())

@@ -460,3 +460,26 @@ def test_a_function_must_make_its_batches_anew(tmp_path: Path) -> None:
     place = loader(tmp_path, body)
     example_of(place, Signature())
     assert "returns the same list_iterator each time" in refusal(place, ImageFormat.of((4,)))[1]
+
+
+def test_an_image_beside_a_number_is_an_example_as_it_is(tmp_path: Path) -> None:
+    class Timed(nn.Module):
+        def forward(self, x: Tensor, t: float) -> Tensor:
+            return x * t
+
+    place = loader(tmp_path, "batches = [dict(x=torch.ones(3, 4), t=2.0, y=torch.ones(3))]")
+    assert example_of(place, Signature.of(Timed()))["t"] == 2.0
+    assert example_of(place, Signature.of(nn.Identity())) == torch.Size([4])
+
+
+def test_a_fingerprint_is_of_names_and_numbers_too(tmp_path: Path) -> None:
+    x = "torch.ones(3, 4)"
+    batches = [f"dict(x={x})", f"dict(x={x}, t=1)", f"dict(x={x}, t=2)", f"dict(x={x}, s=2)"]
+    batches += [f"dict(a={x}, b={x})", f"dict(a={x}, c={x})"]
+    found = set()
+    for number, batch in enumerate(batches):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        place = loader(folder, f"batches = [{batch}]")
+        found.add(load_data(place, ImageFormat.of((4,)), 2, wanted=Wanted((4,))).fingerprint)
+    assert len(found) == len(batches)

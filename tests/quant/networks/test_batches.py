@@ -191,3 +191,10 @@ def test_lists_with_targets_have_a_row_for_each_entry() -> None:
     assert [image.shape[1] for image in images] == [5, 6, 7, 8, 9] and len(targets) == 5
     assert [len(part[0]) for _, _, part in Rows.of([batch, detections(9)]).chunks(3)] == [3, 1, 1]
     assert rows(([torch.ones(2, 3), torch.ones(2, 5)], torch.ones(2))) == 2  # two inputs, no lists
+
+
+@pytest.mark.parametrize("time", [torch.tensor, float])
+def test_rows_are_joined_with_those_of_the_same_numbers(time: Any) -> None:
+    x = torch.arange(12.0).reshape(6, 2)
+    batches = [{"x": x[:2], "t": time(1)}, {"x": x[2:4], "t": time(2)}, {"x": x[4:], "t": time(1)}]
+    assert join(batches, 6)["x"].equal(torch.cat([x[:2], x[4:]]))

@@ -107,3 +107,5 @@ def test_structure_tells_what_can_be_joined() -> None:
     assert structure({"x": A}) != structure({"x": A[:, :1]})
     assert structure({"x": A}) != structure({"y": A})
     assert structure((A,)) != structure((A.half(),))
+    assert structure((A, 1.0)) != structure((A, 2.0))
+    assert structure((A, "one")) == structure((A, "other"))
