@@ -13,9 +13,10 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
-from emqlang.grammar import signs
+from emqlang.grammar import levels, signs
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
-from emqlang.grammar.kinds import KINDS, SIGNS, kind_of, power_sign
+from emqlang.grammar.kinds import KINDS, SIGNS, kind_of, level_of, power_sign
+from emqlang.grammar.levels import Level
 from emqlang.grammar.ops import INPUT, LITERAL, OPS, VERSION
 from emqlang.grammar.signs import Sign
 
@@ -33,13 +34,14 @@ class Expr:
     args    operands, of the op's arity
     value   an input's name, a literal's number, the exponent of `pow`; None otherwise
     digest  identity, equality and sort key
-    kind    how many values there are for a layer
+    kind    how many values there are for a layer, or for the configuration
+    level   which of the two they belong to
     sign    what is known of their sign, for every real value of the inputs
     axes    1 if it depends on weight bits, 2 on activation bits, 3 on both
     size    nodes once all sharing is expanded
     """
 
-    __slots__ = ("args", "axes", "digest", "kind", "op", "sign", "size", "value")
+    __slots__ = ("args", "axes", "digest", "kind", "level", "op", "sign", "size", "value")
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Expr:
         sign: Sign,
         axes: int,
         size: int = 1,
+        level: Level = levels.LAYER,
     ) -> None:
         self.op: Final = op
         self.args: Final = args
@@ -60,6 +63,7 @@ class Expr:
         self.sign: Final = sign
         self.axes: Final = axes
         self.size: Final = size
+        self.level: Final = level
 
     @property
     def number(self) -> float:
@@ -96,7 +100,8 @@ def literal(value: float) -> Expr:
 @lru_cache(4096)
 def _literal(value: float) -> Expr:
     digest = _digest(LITERAL, struct.pack("<d", value))
-    return Expr(LITERAL, (), value, digest, Kind.LAYER, signs.of(value), 0)
+    sign = signs.of(value)
+    return Expr(LITERAL, (), value, digest, Kind.LAYER, sign, 0, level=levels.CONSTANT)
 
 
 def statistic(name: str) -> Expr:
@@ -105,23 +110,27 @@ def statistic(name: str) -> Expr:
 
 
 def apply(op: str, *args: Expr, exponent: float | None = None) -> Expr:
-    """The op on its operands. Raises KindError if their kinds do not fit."""
+    """The op on its operands. Raises KindError if their kinds, or their levels, do not fit."""
     code, kinds, signs_of = _ROWS[op]
     if len(args) == 2:
         x, y = args
-        kind = kinds.get((x.kind, y.kind)) or kind_of(op, x.kind, y.kind)
+        level = x.level | y.level
+        if level == levels.MIXED:
+            level = level_of(op, x.level, y.level)
+        kind = kinds.get((x.kind, y.kind)) or kind_of(op, x.kind, y.kind, level=level)
         digest = blake2b(code + x.digest + y.digest, digest_size=16).digest()
         sign, axes, size = signs_of[x.sign][y.sign], x.axes | y.axes, x.size + y.size + 1
-        return Expr(op, args, None, digest, kind, sign, axes, size)
+        return Expr(op, args, None, digest, kind, sign, axes, size, level)
     (x,) = args
-    kind, payload = kinds.get((x.kind,)) or kind_of(op, x.kind), code + x.digest
+    level = x.level if op != "total" else level_of(op, x.level)
+    kind, payload = kinds.get((x.kind,)) or kind_of(op, x.kind, level=level), code + x.digest
     if exponent is None:
         digest = blake2b(payload, digest_size=16).digest()
-        return Expr(op, args, None, digest, kind, signs_of[x.sign], x.axes, x.size + 1)
+        return Expr(op, args, None, digest, kind, signs_of[x.sign], x.axes, x.size + 1, level)
     exponent += 0.0
     digest = blake2b(payload + struct.pack("<d", exponent), digest_size=16).digest()
     sign = power_sign(exponent)[x.sign]
-    return Expr(op, args, exponent, digest, kind, sign, x.axes, x.size + 1)
+    return Expr(op, args, exponent, digest, kind, sign, x.axes, x.size + 1, level)
 
 
 def postorder(*roots: Expr) -> Iterator[Expr]:
@@ -166,13 +175,17 @@ def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
 
 
 def elaborate(expr: Expr) -> Expr:
-    """The program that is meant, a layer value that depends on the choice.
+    """The program that is meant, one number that depends on the choice.
 
-    A tensor becomes its mean, and a value that no choice changes is weighted by bits (Eq. 3).
+    A tensor becomes its mean. A value of each layer that no choice changes is weighted by bits
+    (Eq. 3), and the sum of what is then there over the layers is the score: a `total` around it
+    all, which is not written, so that it is no part of any key.
     """
     if expr.kind is not Kind.LAYER:
         expr = apply("mean", expr)
-    return expr if expr.axes else apply("mul", statistic("bits"), expr)
+    if expr.axes or expr.level == levels.CONFIGURATION:
+        return expr
+    return apply("mul", statistic("bits"), expr)
 
 
 def _digest(op: str, payload: bytes) -> bytes:

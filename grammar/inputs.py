@@ -14,12 +14,13 @@ from emqlang.grammar.signs import ANY, NONNEGATIVE, POSITIVE, Sign
 
 
 class Kind(StrEnum):
-    """A kind says how many values there are for one layer."""
+    """A kind says how many values there are for one layer, or, after `total`, for all of them."""
 
     LAYER = "layer"  # one number
     WEIGHT = "weight"  # one for each weight, in the weight's shape, output channels first
     ACTIVATION = "activation"  # elements of the layer's output, sampled where all statistics are
     MATRIX = "matrix"  # C_out x C_out, what `@` makes of two weight values
+    IMAGE = "image"  # one for each image of the statistics and each label drawn for it
 
 
 class Axis(StrEnum):
@@ -61,7 +62,7 @@ class Input:
         return self.kind is Kind.LAYER and not self.needs_data
 
 
-W, A, L = Kind.WEIGHT, Kind.ACTIVATION, Kind.LAYER
+W, A, L, I = Kind.WEIGHT, Kind.ACTIVATION, Kind.LAYER, Kind.IMAGE
 # fmt: off
 _TABLE = (
     # one value for each weight
@@ -139,6 +140,18 @@ _TABLE = (
     Input("loss_inc", L, ANY, "loss", Cost.FORWARDS,
         "increase of the mean loss, only this group quantized; "
         "the group's main layer has it, the others 0", "MQBench, LIMPQ", axis=Axis.CHOICE),
+    # one value for each image and label draw, per layer and choice
+    Input("shift", I, ANY, "nats", Cost.BACKWARDS,
+        "change to first order of log p(label of the image), only this layer's weights quantized: "
+        "gradient of log p(label) . quantization error",
+        "the terms of BRECQ's Fisher form, arXiv 2102.05426", axis=Axis.WEIGHT_BITS),
+    Input("act_shift", I, ANY, "nats", Cost.BACKWARDS,
+        "change to first order of log p(label of the image), only this layer's input quantized; "
+        "the network's own input has 8 bits",
+        "-", axis=Axis.ACT_BITS),
+    Input("loss_shift", I, ANY, "nats", Cost.FORWARDS,
+        "change of log p(label of the image) as measured, only this group quantized; "
+        "the group's main layer has it, the others 0", "-", axis=Axis.CHOICE),
 )
 # fmt: on
 

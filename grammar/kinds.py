@@ -1,6 +1,7 @@
 """Kind and sign inference: what a value is, before anything runs.
 
-`kind_of`, and the tables `KINDS` and `SIGNS`, give one op's result from its operands'.
+`kind_of` and `level_of`, and the tables `KINDS` and `SIGNS`, give one op's result from its
+operands'.
 """
 
 from __future__ import annotations
@@ -9,29 +10,55 @@ from functools import lru_cache
 from itertools import product
 from typing import Any, Final
 
-from emqlang.grammar import signs
+from emqlang.grammar import levels, signs
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.levels import Level
 from emqlang.grammar.ops import OPS, Class
 from emqlang.grammar.signs import ANY, NEGATIVE, NONNEGATIVE, POSITIVE, ZERO, Sign
 
 
 class KindError(Exception):
-    """A kind error says that an op cannot take operands of these kinds; the caller adds the place.
+    """A kind error says that an op cannot take operands of these kinds, or of these levels.
 
-    code  E201 or E202
+    The caller adds the place.
+
+    code     E201 or E202
+    operand  the index of the one at fault; None for all of them
     """
 
-    def __init__(self, code: str, message: str, *help: str) -> None:
+    def __init__(self, code: str, message: str, *help: str, operand: int | None = None) -> None:
         super().__init__(message)
-        self.code, self.message, self.help = code, message, help
+        self.code, self.message, self.help, self.operand = code, message, help, operand
 
 
-def kind_of(op: str, *kinds: Kind) -> Kind:
-    """The kind of op's result. Raises KindError."""
+def kind_of(op: str, *kinds: Kind, level: Level = levels.LAYER) -> Kind:
+    """The kind of op's result on values of a level. Raises KindError."""
     kind = KINDS[op].get(kinds)
     if kind is None:
-        raise _refusal(op, kinds)
+        raise _refusal(op, kinds, level)
     return kind
+
+
+def level_of(op: str, *of: Level) -> Level:
+    """The level of op's result on values of these. Raises KindError."""
+    if op == "total":
+        if of[0] != levels.CONFIGURATION:
+            return levels.CONFIGURATION
+        message = "'total' adds up layers, and this belongs to the configuration already"
+        raise KindError("E201", message, "leave out the outer 'total'", operand=0)
+    level = of[0] | of[-1]
+    if level == levels.MIXED:
+        message = f"'{OPS[op].infix}' cannot combine a value of each layer with one of them all"
+        help = "put it inside total(...)"
+        raise KindError("E201", message, help, operand=of.index(levels.LAYER))
+    return level
+
+
+def describe(kind: Kind, level: Level) -> str:
+    """What a value is, in a word or two."""
+    if level != levels.CONFIGURATION:
+        return str(kind)
+    return "configuration" if kind is Kind.LAYER else f"configuration {kind}"
 
 
 @lru_cache(1024)
@@ -71,6 +98,7 @@ _UNARY: dict[str, tuple[Sign, ...]] = {
     "softmax": signs.unary(POSITIVE, POSITIVE, POSITIVE),
     "logsoftmax": signs.unary(NEGATIVE | ZERO, NEGATIVE | ZERO, NEGATIVE | ZERO),
     "slogdet": signs.unary(ANY, ZERO, ANY),
+    "total": signs.SUM,
 }
 _BINARY: dict[str, tuple[tuple[Sign, ...], ...]] = {
     "add": signs.ADD,
@@ -87,7 +115,7 @@ assert SIGNS.keys() | {"pow"} == OPS.keys()
 def _table(op: str) -> dict[tuple[Kind, ...], Kind]:
     """Which operand kinds an op takes, and what comes of them."""
     row = OPS[op]
-    tensors = (Kind.WEIGHT, Kind.ACTIVATION, Kind.MATRIX)
+    tensors = (Kind.WEIGHT, Kind.ACTIVATION, Kind.MATRIX, Kind.IMAGE)
     if row.cls is Class.REDUCTION:
         return {(k,): Kind.LAYER for k in tensors}
     if op in ("normalize", "min_max"):
@@ -100,6 +128,8 @@ def _table(op: str) -> dict[tuple[Kind, ...], Kind]:
         return {(k, k): Kind.MATRIX for k in (Kind.WEIGHT, Kind.MATRIX)}
     if op == "slogdet":
         return {(Kind.MATRIX,): Kind.LAYER}
+    if op == "total":
+        return {(k,): k for k in (Kind.LAYER, Kind.IMAGE)}
     return {ks: k for ks in product(Kind, repeat=row.arity) if (k := _broadcast(ks)) is not None}
 
 
@@ -112,14 +142,16 @@ def _broadcast(kinds: tuple[Kind, ...]) -> Kind | None:
 KINDS: Final = {op: _table(op) for op in OPS}
 
 
-def _refusal(op: str, kinds: tuple[Kind, ...]) -> KindError:
+def _refusal(op: str, kinds: tuple[Kind, ...], level: Level) -> KindError:
     row = OPS[op]
     if row.cls is Class.REDUCTION:
+        number = "one number" + " per layer" * (level != levels.CONFIGURATION)
         return KindError(
-            "E202",
-            f"'{op}' reduces a tensor, and this is already one number per layer",
-            f"leave out '{op}'",
+            "E202", f"'{op}' reduces a tensor, and this is already {number}", f"leave out '{op}'"
         )
+    if op == "total":
+        message = f"'total' adds up one number per layer, or one value per image, not {kinds[0]}"
+        return KindError("E201", f"{message} values", "reduce it first, for instance with mean(...)")
     if row.arity == 2 and row.cls is Class.ELEMENTWISE:
         return KindError(
             "E201",

@@ -19,6 +19,7 @@ class Class(StrEnum):
     REDUCTION = "reduction"  # a tensor to one number per layer
     COMPOSITE = "composite"  # an abbreviation; its expansion is what is evaluated
     STRUCTURED = "structured"  # works on a layer's weight as a (C_out, fan_in) matrix
+    CONFIGURATION = "configuration"  # values of layers to one of the configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Op:
 INPUT, LITERAL = "input", "literal"  # the ops of leaves
 
 E, R, C, S = Class.ELEMENTWISE, Class.REDUCTION, Class.COMPOSITE, Class.STRUCTURED
+J = Class.CONFIGURATION
 # fmt: off
 _TABLE = (
     Op("add", 2, E, "x + y", infix="+", commutative=True, associative=True),
@@ -58,8 +60,8 @@ _TABLE = (
     Op("log", 1, E, "natural logarithm", "0 for x <= 0"),
     Op("exp", 1, E, "e ** x"),
     Op("sigmoid", 1, E, "1 / (1 + e ** -x)"),
-    Op("sum", 1, R, "sum over the layer's values"),
-    Op("mean", 1, R, "mean over the layer's values"),
+    Op("sum", 1, R, "sum over the layer's values, or over images"),
+    Op("mean", 1, R, "mean over the layer's values, or over images"),
     Op("std", 1, R, "standard deviation, divided by n"),
     Op("var", 1, R, "variance, divided by n"),
     Op("min", 1, R, "least value"),
@@ -76,7 +78,8 @@ _TABLE = (
     Op("softmax", 1, S, "softmax over the output channels"),
     Op("logsoftmax", 1, S, "logarithm of the softmax over the output channels"),
     Op("slogdet", 1, S, "log |det X| of a square matrix", "0 for a singular one"),
-)
+    Op("total", 1, J, "sum over the layers of the configuration, each under its choice"),
+)  # a new op goes to the end: its place is part of every key
 # fmt: on
 
 OPS: Final = {op.name: op for op in _TABLE}

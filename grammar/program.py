@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from emqlang.grammar.canonical.form import canonical
+from emqlang.grammar import levels
+from emqlang.grammar.canonical.form import whole
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, Passage, Source, error
 from emqlang.grammar.expr import Expr, elaborate
 from emqlang.grammar.inputs import Kind
@@ -21,7 +22,8 @@ class Program:
     text         as written
     tree         its syntax tree, spans counted from the beginning of the passage it stands in
     expr         as written, its names replaced
-    elaborated   what is meant: one value per layer, dependent on the choice
+    elaborated   what is meant: one value per layer, dependent on the choice, whose total is the
+                 score; or one value of the configuration
     added        what elaboration wrapped around it, innermost first: `mean`, `bits *`
     warnings     what looks wrong and is not an error
     name         what a file binds it to, empty for an expression on its own
@@ -40,7 +42,12 @@ class Program:
     @cached_property
     def canonical(self) -> Expr:
         """What is evaluated: the canonical form of `elaborated`, whose digest is the key."""
-        return canonical(self.elaborated)
+        return whole(self.elaborated)
+
+    @property
+    def separable(self) -> bool:
+        """Whether the score is a sum over layers, so that a score table says it all."""
+        return self.canonical.level != levels.CONFIGURATION
 
 
 def parse(
@@ -70,7 +77,8 @@ def complete(
     description: str = "",
 ) -> Program:
     """The program that an expression makes once it is elaborated."""
-    added = ("mean",) * (expr.kind is not Kind.LAYER) + ("bits *",) * (not expr.axes)
+    weighted = not expr.axes and expr.level != levels.CONFIGURATION
+    added = ("mean",) * (expr.kind is not Kind.LAYER) + ("bits *",) * weighted
     return Program(text, tree, expr, elaborate(expr), added, tuple(warnings), name, description)
 
 

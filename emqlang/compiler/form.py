@@ -18,15 +18,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from emqlang.grammar import levels
 from emqlang.grammar.expr import Expr, apply, literal, postorder, rebuild, walk
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import OPS, Class
 from emqlang.grammar.signs import POSITIVE
 
 REDUCTIONS: Final = frozenset({"mean", "var", "min", "max"})  # all that planning form has
-TOTAL: Final = "total"  # the op of a leaf: the true count of a layer's values of the kind it names
+COUNT: Final = "count"  # the op of a leaf: the true count of a layer's values of the kind it names
 
 _ONE, _MINUS_ONE = literal(1), literal(-1)
+_SAMPLED = (Kind.ACTIVATION, Kind.IMAGE)
 
 
 class Pass(NamedTuple):
@@ -62,11 +64,11 @@ def is_reduction(node: Expr) -> bool:
 
 
 def is_structured(reduction: Expr) -> bool:
-    """Whether a part of the chain needs whole layers rather than tiles: never one of activations.
+    """Whether a part of the chain needs whole layers rather than tiles: only one of weights.
 
-    What a structured op makes of weights is but a number to a chain of activations.
+    What a structured op makes of weights is but a number to a chain of activations or images.
     """
-    return all(arg.kind is not Kind.ACTIVATION for arg in reduction.args) and any(
+    return all(arg.kind not in _SAMPLED for arg in reduction.args) and any(
         OPS[node.op].cls is Class.STRUCTURED
         for node in (reduction, *chain(reduction))
         if node.op in OPS
@@ -83,21 +85,23 @@ def scalars(reduction: Expr) -> tuple[Expr, ...]:
     return tuple(node for node in chain(reduction) if node.kind is Kind.LAYER)
 
 
-# Abbreviations: sum(x) is total * mean(x), with the true count of values that were sampled.
+# Abbreviations: sum(x) is count * mean(x), with the true count of values that were sampled.
 
 
-def _total(kind: Kind) -> Expr:
-    digest = blake2b(f"{TOTAL} {kind.value}".encode(), digest_size=16).digest()
-    return Expr(TOTAL, (), kind.value, digest, Kind.LAYER, POSITIVE, 0)
+def _count(kind: Kind) -> Expr:
+    """Images are as many for every layer, and for the configuration."""
+    digest = blake2b(f"total {kind.value}".encode(), digest_size=16).digest()
+    level = levels.CONSTANT if kind is Kind.IMAGE else levels.LAYER
+    return Expr(COUNT, (), kind.value, digest, Kind.LAYER, POSITIVE, 0, level=level)
 
 
-_TOTALS: Final[dict[Kind, Expr]] = {kind: _total(kind) for kind in Kind if kind is not Kind.LAYER}
+_COUNTS: Final[dict[Kind, Expr]] = {kind: _count(kind) for kind in Kind if kind is not Kind.LAYER}
 
 
 def _sum(x: Expr) -> Expr:
     """Ones, which is what x ** 0 is, need no pass over memory."""
     ones = x.op == "pow" and x.value == 0
-    return _TOTALS[x.kind] if ones else apply("mul", _TOTALS[x.kind], apply("mean", x))
+    return _COUNTS[x.kind] if ones else apply("mul", _COUNTS[x.kind], apply("mean", x))
 
 
 def _square(x: Expr) -> Expr:

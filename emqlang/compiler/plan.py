@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from emqlang.compiler.form import is_reduction, planning_form
 from emqlang.grammar.expr import Expr, postorder
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.kinds import describe
+from emqlang.grammar.levels import CONFIGURATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +32,16 @@ def compile(programs: Sequence[Expr]) -> Plan:
     Raises ValueError for one with more than a value per layer.
     """
     for program in programs:
-        if program.kind is not Kind.LAYER:
+        if program.kind is not Kind.LAYER or program.level == CONFIGURATION:
             raise ValueError(
-                f"a program has one value per layer, not {program.kind} values: elaborate it first"
+                f"a program has one value per layer, not {describe(program.kind, program.level)} values: elaborate it first"
             )
     forms = planning_form(programs)
-    return Plan(forms, _levels(forms))
+    return Plan(forms, levels_of(forms))
 
 
-def _levels(programs: Sequence[Expr]) -> tuple[tuple[Expr, ...], ...]:
+def levels_of(programs: Sequence[Expr]) -> tuple[tuple[Expr, ...], ...]:
+    """The layer values below programs in planning form, by depth."""
     depths: dict[Expr, int] = {}
     levels: list[tuple[list[Expr], list[Expr]]] = []
     for node in postorder(*programs):

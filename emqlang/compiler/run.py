@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.cache import Cache, Key
 from emqlang.compiler.cpu import CpuEngine
-from emqlang.compiler.form import TOTAL, is_reduction, is_structured, scalars
+from emqlang.compiler.form import COUNT, is_reduction, is_structured, scalars
 from emqlang.compiler.gpu import GpuEngine
 from emqlang.compiler.kernels import kernel, wide
 from emqlang.compiler.lower import Value
@@ -136,8 +136,8 @@ class _Run:
         if node.op == INPUT:
             numbers: Array = self.statistics.array(str(node.value)).cpu().numpy()
             return numbers[row] if node.axes else numbers
-        if node.op == TOTAL:
-            return self._totals(Kind(str(node.value)))
+        if node.op == COUNT:
+            return self._counts(Kind(str(node.value)))
         rows = [self.axes.project(node.axes, row, arg.axes) for arg in node.args]
         operands = [self.values[Value(*operand)] for operand in zip(node.args, rows, strict=True)]
         out = np.empty(layers)
@@ -145,6 +145,6 @@ class _Run:
             kernel(node)(*operands, out)
         return out
 
-    def _totals(self, kind: Kind) -> Array:
+    def _counts(self, kind: Kind) -> Array:
         matrix = [rows * rows for rows in self.statistics.rows]
         return np.array(matrix if kind is Kind.MATRIX else self.statistics.totals[kind], np.float64)

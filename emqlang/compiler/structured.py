@@ -82,10 +82,10 @@ def evaluate(node: Expr, operands: list[Any]) -> Any:
     if node.op in _REDUCTIONS:
         with np.errstate(all="ignore"):
             return _REDUCTIONS[node.op](operands[0].ravel())
-    return _elementwise(node, operands)
+    return elementwise(node, operands)
 
 
-def _elementwise(node: Expr, operands: list[Any]) -> Array:
+def elementwise(node: Expr, operands: list[Any]) -> Array:
     """The kernels of the tiles, tile by tile."""
     shape = np.broadcast_shapes(*(np.shape(operand) for operand in operands))
     flat = [operand.ravel() if isinstance(operand, np.ndarray) else operand for operand in operands]

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 
+from emqlang.grammar import levels
 from emqlang.grammar.canonical import functions, normal, reductions, rules
-from emqlang.grammar.canonical.normal import make, product, total
+from emqlang.grammar.canonical.normal import make, product, terms_of, total
 from emqlang.grammar.canonical.reductions import lift
 from emqlang.grammar.diagnostics import error
 from emqlang.grammar.expr import Expr, apply, elaborate, literal
+from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import OPS, Class
 from emqlang.grammar.signs import ZERO
 
@@ -57,7 +59,40 @@ def key(program: Expr, table: Table | None = None) -> bytes:
     if not isinstance(program, Expr):
         help = "give the expression of a program: emq.key(emq.parse(text).expr)"
         raise error("E403", f"an expression is wanted, not {type(program).__name__}", help)
-    return canonical(elaborate(program), table).digest
+    return whole(elaborate(program), table).digest
+
+
+def whole(
+    program: Expr, table: Table | None = None, trace: list[Step] | None = None
+) -> Expr:
+    """The canonical form of an elaborated program, of which the outermost `total` is not written.
+
+    A program of the configuration that is a sum over layers and nothing else is the program that
+    is summed: `-total(x)` is `-x`. Only of one that does not separate is the form of the
+    configuration, so that its level tells the two apart.
+    """
+    form = canonical(program, table, trace)
+    if program.level != levels.CONFIGURATION:
+        return form
+    terms = terms_of(form)
+    if form.level == levels.CONSTANT and form != literal(0):  # not a number for each layer
+        one = apply("total", literal(1))
+        return apply("mul", apply("mul", one, apply("inv", one)), form)
+    if not all(term is None or _is_plain_total(term) for _, term in terms):
+        return form
+    try:
+        parts = [
+            product([term.args[0], literal(coefficient)])
+            for coefficient, term in terms
+            if term is not None
+        ]
+        return canonical(total(parts), table) if len(parts) == len(terms) else form
+    except ArithmeticError:  # a literal would overflow or vanish
+        return form
+
+
+def _is_plain_total(term: Expr) -> bool:
+    return term.op == "total" and term.kind is Kind.LAYER
 
 
 def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None = None) -> Expr:
@@ -127,7 +162,7 @@ def _form(node: Expr, operands: list[Expr]) -> Expr:
         if node.op in _CHAINS:
             signs = [1.0, *(-1.0 if op in ("sub", "div") else 1.0 for op in _links(node))]
             return total(operands, signs=signs) if node.op in _SUMS else product(operands, signs)
-        form = make(node.op, *operands, exponent=node.exponent, was=node.args[0].kind)
+        form = make(node.op, *operands, exponent=node.exponent, was=node.args[0])
     except ArithmeticError:  # a literal would overflow or vanish
         return _as_written(node, operands)
     return literal(0) if form.sign == ZERO else form
@@ -159,7 +194,7 @@ def _as_written(node: Expr, operands: list[Expr]) -> Expr:
             form = apply(op, form, operand)
         return form
     if OPS[node.op].cls is not Class.ELEMENTWISE:
-        operands = [lift(form, arg.kind) for form, arg in zip(operands, node.args, strict=True)]
+        operands = [lift(form, arg) for form, arg in zip(operands, node.args, strict=True)]
     return apply(node.op, *operands, exponent=node.exponent)
 
 

@@ -22,7 +22,7 @@ from emqlang.grammar.ops import LITERAL
 from emqlang.grammar.signs import NONNEGATIVE, POSITIVE, ZERO
 
 Factors = list[tuple[Expr, float]]  # bases and exponents
-Lower = Callable[[Expr, Kind], Expr]  # of a canonical operand, and its kind before that came down
+Lower = Callable[[Expr, Expr], Expr]  # of a canonical operand, and of one of the kind it had before
 Function = Callable[[Expr], Expr | None]  # None where the rules apply
 
 # The normal forms need each other, so that `make` finds them in tables; other files add theirs.
@@ -31,10 +31,10 @@ LOWERED: dict[str, Lower] = {}  # op of one operand -> what it becomes whatever 
 FUNCTIONS: dict[str, Function] = {}  # op of one operand -> what it becomes of a product or sum
 
 
-def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | None = None) -> Expr:
+def make(op: str, *operands: Expr, exponent: float | None = None, was: Expr | None = None) -> Expr:
     """The canonical form of one op on canonical operands.
 
-    was  the operand's kind before it came down
+    was  the operand before its kind came down
     """
     if op in JOINED:
         return JOINED[op](operands)
@@ -42,7 +42,7 @@ def make(op: str, *operands: Expr, exponent: float | None = None, was: Kind | No
     if exponent is not None:
         return power(x, exponent)
     if op in LOWERED:
-        return LOWERED[op](x, was or x.kind)
+        return LOWERED[op](x, was or x)
     if x.op == LITERAL and (value := folded(op, x.number)) is not None:
         return literal(value)
     if op in FUNCTIONS and x.op in _COMPOUND and (form := FUNCTIONS[op](x)) is not None:

@@ -2,7 +2,8 @@
 
 A reduction is linear in sums, and layer factors move out of it; l1 and l2 become a sum, std the
 root of var, a sum over weights numel * mean. A composite becomes its expansion. A structured op
-needs a tensor.
+needs a tensor. The total over layers is linear too, and trades places with a mean or sum over
+images.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from emqlang.grammar import levels
 from emqlang.grammar.canonical.literals import times
 from emqlang.grammar.canonical.normal import (
     Lower,
@@ -28,36 +30,40 @@ from emqlang.grammar.ops import OPS, Class
 from emqlang.grammar.signs import NONNEGATIVE
 
 
-def _mean(x: Expr, was: Kind) -> Expr:
+def _mean(x: Expr, was: Expr) -> Expr:
     """Linear: E(sum of c s x) = sum of c s E(x), s layer values."""
     if x.kind is Kind.LAYER:
         return x
+    if x.op == "total":
+        return _total(_mean(x.args[0], x.args[0]), x.args[0])
     if x.op not in ("add", "mul"):
         return apply("mean", x)
     shifts, core = _parted(x)
     parts = []
     for coefficient, term in core:
         scale, rest = _scales(term)
-        inner = _mean(rest, was) if scale else apply("mean", rest)
+        inner = _mean(rest, was) if scale or rest.op == "total" else apply("mean", rest)
         parts.append(product([literal(coefficient), *scale, inner]))
     return total([*shifts, *parts])
 
 
-def _sum(x: Expr, was: Kind) -> Expr:
+def _sum(x: Expr, was: Expr) -> Expr:
     """Over weights and matrices count * mean; the language has no count of sampled activations."""
-    count = _COUNTS.get(was)
+    count = _COUNTS.get(was.kind)
     if count is not None:
         return product([count, _mean(x, was)])
+    if x.op == "total" and x.kind is not Kind.LAYER:
+        return _total(_sum(x.args[0], x.args[0]), x.args[0])
     parts = []
     for coefficient, term in terms_of(lift(x, was)):
         scale, rest = ([], literal(1)) if term is None else _scales(term)
-        linear = scale and rest.kind is not Kind.LAYER
+        linear = (scale or rest.op == "total") and rest.kind is not Kind.LAYER
         inner = _sum(rest, was) if linear else apply("sum", lift(rest, was))
         parts.append(product([literal(coefficient), *scale, inner]))
     return total(parts)
 
 
-def _var(x: Expr, was: Kind) -> Expr:
+def _var(x: Expr, was: Expr) -> Expr:
     """Blind to shifts, quadratic in layer factors."""
     _, core = _parted(x)
     if not core:
@@ -73,7 +79,7 @@ def _var(x: Expr, was: Kind) -> Expr:
 
 
 def _extreme(op: str, other: str) -> Lower:
-    def reduce(x: Expr, was: Kind) -> Expr:
+    def reduce(x: Expr, was: Expr) -> Expr:
         """Shifts and layer factors of known sign move out; a negative one swaps min and max."""
         if x.kind is Kind.LAYER:
             return x
@@ -125,6 +131,15 @@ def _scales(term: Expr) -> tuple[list[Expr], Expr]:
     return (layers, product(factors)) if layers else ([], whole)
 
 
+def _total(x: Expr, was: Expr) -> Expr:
+    """Linear in literal factors: the total of c a + d b is c total(a) + d total(b)."""
+    parts = [
+        product([literal(coefficient), apply("total", literal(1) if term is None else term)])
+        for coefficient, term in terms_of(x)
+    ]
+    return total(parts)
+
+
 _COUNTS = {
     Kind.WEIGHT: statistic("numel"),
     Kind.MATRIX: apply("pow", statistic("channels_out"), exponent=2),
@@ -149,18 +164,22 @@ _SAMPLES = {
     Kind.WEIGHT: statistic("w"),
     Kind.ACTIVATION: statistic("act"),
     Kind.MATRIX: apply("matmul", *[statistic("w")] * 2),
+    Kind.IMAGE: statistic("shift"),
 }
 
 
-def lift(x: Expr, kind: Kind) -> Expr:
+def lift(x: Expr, like: Expr) -> Expr:
     """A layer value as a tensor that is the same everywhere: times ones, anything ** 0."""
-    if x.kind is not Kind.LAYER or kind is Kind.LAYER:
+    if x.kind is not Kind.LAYER or like.kind is Kind.LAYER:
         return x
-    ones = apply("pow", _SAMPLES[kind], exponent=0)
+    sample = _SAMPLES[like.kind]
+    if like.level == levels.CONFIGURATION:
+        sample = apply("total", sample)
+    ones = apply("pow", sample, exponent=0)
     return ones if x == literal(1) else apply("mul", x, ones)
 
 
-def _structured(op: str, x: Expr, was: Kind) -> Expr:
+def _structured(op: str, x: Expr, was: Expr) -> Expr:
     if x.kind is not Kind.LAYER:
         return apply(op, x)
     if op == "slogdet":
@@ -171,15 +190,15 @@ def _structured(op: str, x: Expr, was: Kind) -> Expr:
 
 def matmul(operands: Sequence[Expr]) -> Expr:
     """The product of two matrices; a layer value is one that is the same everywhere."""
-    kind = next((x.kind for x in operands if x.kind is not Kind.LAYER), Kind.WEIGHT)
-    return apply("matmul", *(lift(x, kind) for x in operands))
+    like = next((x for x in operands if x.kind is not Kind.LAYER), _SAMPLES[Kind.WEIGHT])
+    return apply("matmul", *(lift(x, like) for x in operands))
 
 
-def _normalize(x: Expr, was: Kind) -> Expr:
+def _normalize(x: Expr, was: Expr) -> Expr:
     return product([_minus(x, _mean(x, was)), make("inv", power(_var(x, was), 0.5))])
 
 
-def _min_max(x: Expr, was: Kind) -> Expr:
+def _min_max(x: Expr, was: Expr) -> Expr:
     low, high = _REDUCTIONS["min"](x, was), _REDUCTIONS["max"](x, was)
     return product([_minus(x, low), make("inv", _minus(high, low))])
 
@@ -200,4 +219,5 @@ FORMS: Final[Mapping[str, Lower]] = {
     **_REDUCTIONS,
     **_COMPOSITES,
     **{op: partial(_structured, op) for op in ("softmax", "logsoftmax", "slogdet")},
+    "total": _total,
 }

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from functools import partial, reduce
 from typing import Any, Final
 
-from emqlang.grammar.canonical.form import canonical
+from emqlang.grammar import levels
+from emqlang.grammar.canonical.form import canonical, whole
 from emqlang.grammar.diagnostics import error
 from emqlang.grammar.expr import Expr, apply, fold, literal, rebuild
 from emqlang.grammar.ops import LITERAL, OPS, Class
@@ -63,7 +64,7 @@ def _ask(task: str, seconds: float, *programs: Expr) -> str | None:
 def _answer() -> None:
     """The other side of `_ask`."""
     question = json.load(sys.stdin)
-    programs = [canonical(parse(text).expr) for text in question["programs"]]
+    programs = [whole(parse(text).expr) for text in question["programs"]]
     json.dump(_TASKS[question["task"]](*programs), sys.stdout)
 
 
@@ -74,6 +75,8 @@ def _simplified(expr: Expr) -> str:
 def _proven(a: Expr, b: Expr) -> str:
     import sympy
 
+    if (a.level == levels.CONFIGURATION) != (b.level == levels.CONFIGURATION):
+        return "not proven"
     symbols = _Symbols()
     left, right = (symbols.image(_inside_out(side, _expanded)) for side in (a, b))
     return "equal" if sympy.simplify(left - right) == 0 and _agree(a, b) else "not proven"
@@ -96,7 +99,7 @@ def _smallest(expr: Expr) -> Expr:
     image = symbols.image(expr)
     ways = (sympy.simplify, sympy.factor, sympy.expand)
     others = [symbols.expression(way(image)) for way in ways]
-    forms = [expr, *(form for form in others if form is not None and form.kind is expr.kind)]
+    forms = [expr, *(form for form in others if form is not None and _is_like(form, expr))]
     agreeing = [form for form in map(canonical, forms) if _agree(form, expr)]
     return min(agreeing, key=lambda form: form.size)
 
@@ -107,7 +110,11 @@ def _expanded(expr: Expr) -> Expr:
 
     symbols = _Symbols()
     form = symbols.expression(sympy.expand(symbols.image(expr)))
-    return expr if form is None or form.kind is not expr.kind else form
+    return form if form is not None and _is_like(form, expr) else expr
+
+
+def _is_like(form: Expr, expr: Expr) -> bool:
+    return form.kind is expr.kind and form.level in (expr.level, levels.CONSTANT)
 
 
 _TASKS: Mapping[str, Callable[..., str]] = {"simplify": _simplified, "prove": _proven}

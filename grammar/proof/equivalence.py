@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 from math import isfinite
+from typing import Any
 
-from emqlang.grammar.canonical.form import canonical
+from emqlang.grammar import levels
+from emqlang.grammar.canonical.form import whole
 from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import INPUTS
@@ -22,6 +25,7 @@ from emqlang.grammar.proof.algebra import prove
 from emqlang.grammar.proof.graph import isomorphic, wl_hash
 
 SMALL_LAYERS, CHOICES = 16, (2, 3, 4)
+SMALL_NETWORKS, LAYERS = 8, 2  # for programs that do not separate
 TOLERANCE = 1e-6  # of fingerprints, whose largest entry is 1
 
 
@@ -88,7 +92,7 @@ def compare(a: Expr, b: Expr, seconds: float) -> Iterator[Level]:
 
 def by_key(a: Expr, b: Expr) -> Level:
     """Whether the rules lead both to one canonical form."""
-    left, right = (canonical(side).digest.hex()[:12] for side in (a, b))
+    left, right = (whole(side).digest.hex()[:12] for side in (a, b))
     if left != right:
         return Level("canonical key", Verdict.UNKNOWN, f"{left} and {right}", proof=False)
     return Level("canonical key", Verdict.SAME, left, proof=True)
@@ -107,11 +111,11 @@ def by_graph(a: Expr, b: Expr) -> Level:
 
 def by_fingerprint(a: Expr, b: Expr) -> Level:
     """Whether what choices add to the score, over the largest, is the same, or the negative."""
-    name, where = (
-        "numeric fingerprint",
-        f"on {SMALL_LAYERS} small layers with {len(CHOICES)} choices",
-    )
-    left, right = _fingerprint(a), _fingerprint(b)
+    name, forms = "numeric fingerprint", [whole(side) for side in (a, b)]
+    together = any(form.level == levels.CONFIGURATION for form in forms)
+    small = f"{SMALL_NETWORKS} networks of {LAYERS}" if together else f"{SMALL_LAYERS}"
+    where = f"on {small} small layers with {len(CHOICES)} choices"
+    left, right = (_fingerprint(side, together) for side in (a, b))
     shared = left.keys() & right.keys()
     if not shared:
         return Level(name, Verdict.UNKNOWN, f"no value of an ordinary size {where}", proof=False)
@@ -131,30 +135,45 @@ def by_sympy(a: Expr, b: Expr, seconds: float) -> Level:
     return Level("sympy", Verdict.SAME, "proven", proof=True)
 
 
-def _fingerprint(program: Expr) -> dict[tuple[int, int], float]:
-    """(layer, choice) -> what the choice adds to the first one's score, over the largest.
+def _fingerprint(program: Expr, together: bool) -> dict[tuple[int, int], float]:
+    """(place, configuration) -> what it adds to the first one's score, over the largest.
 
-    Layers on which a value is unclear are left out.
+    A place is a small layer, whose configurations are its choices; or, with `together`, a small
+    network. Where a value is unclear, the place is left out.
     """
     added: dict[tuple[int, int], float] = {}
-    for layer in range(SMALL_LAYERS):
-        first, *others = _scores(program, layer) or [0.0]
-        added |= {(layer, i): score - first for i, score in enumerate(others, 1)}
+    for place in range(SMALL_NETWORKS if together else SMALL_LAYERS):
+        first, *others = _scores(program, place, LAYERS if together else 1) or [0.0]
+        added |= {(place, i): score - first for i, score in enumerate(others, 1)}
     largest = max(map(abs, added.values()), default=0.0)
     return {at: value / largest if largest else 0.0 for at, value in added.items()}
 
 
-def _scores(program: Expr, layer: int) -> list[float] | None:
-    """Scores on a small layer, one for each choice; None if a value is unclear or not finite."""
-    from emqlang.grammar.proof.exact import Unclear, evaluate, sample
+def _scores(program: Expr, place: int, layers: int) -> list[float] | None:
+    """The score of every configuration of a small network; None if one is unclear or not finite."""
+    from emqlang.grammar.proof.exact import Unclear, evaluate
 
-    fixed, scores = sample(layer), list[float]()
-    for choice, bits in enumerate(CHOICES):
-        drawn = sample(1_000 * (choice + 1) + layer)  # what depends on the choice is drawn anew
-        inputs = {name: (drawn if row.axis else fixed)[name] for name, row in INPUTS.items()}
+    menus = [_menu(place + 100_000 * layer) for layer in range(layers)]
+    scores = list[float]()
+    for configuration in product(*menus):
         try:
-            value = evaluate(program, inputs | {"bits": bits, "act_bits": bits})
+            if program.level == levels.CONFIGURATION:
+                value = evaluate(program, *configuration)
+            else:
+                value = sum(evaluate(program, inputs) for inputs in configuration)
         except Unclear:
             return None
         scores.append(float(value))
     return scores if all(map(isfinite, scores)) else None
+
+
+def _menu(layer: int) -> list[dict[str, Any]]:
+    """A small layer's statistics under each choice; what depends on the choice is drawn anew."""
+    from emqlang.grammar.proof.exact import sample
+
+    fixed, menu = sample(layer), list[dict[str, Any]]()
+    for choice, bits in enumerate(CHOICES):
+        drawn = sample(1_000 * (choice + 1) + layer)
+        inputs = {name: (drawn if row.axis else fixed)[name] for name, row in INPUTS.items()}
+        menu.append(inputs | {"bits": bits, "act_bits": bits})
+    return menu

@@ -15,7 +15,8 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 
-from emqlang.grammar.expr import Expr, fold
+from emqlang.grammar import levels
+from emqlang.grammar.expr import Expr, fold, walk
 from emqlang.grammar.inputs import INPUTS, Kind
 from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.signs import NEGATIVE, POSITIVE, ZERO
@@ -61,22 +62,42 @@ def sample(seed: int, constant: bool = False) -> dict[str, Value]:
     return inputs | {"numel": _ROWS * _COLUMNS, "channels_out": _ROWS}
 
 
+def network(seed: int, layers: int = 3, constant: bool = False) -> list[dict[str, Value]]:
+    """Several small layers."""
+    return [sample(seed + 1_000_003 * layer, constant) for layer in range(layers)]
+
+
 def compare(a: Expr, b: Expr, seeds: int) -> Iterator[bool]:
-    """Whether two programs agree, on one small layer after another where no value is unclear."""
+    """Whether two programs agree, on one small network after another where no value is unclear."""
+    whole = levels.CONFIGURATION in (a.level, b.level)
     for seed in range(seeds):
-        inputs = sample(seed, constant=seed % 4 == 3)
+        layers = network(seed, 3 if whole else 1, constant=seed % 4 == 3)
         try:
-            yield close(evaluate(a, inputs), evaluate(b, inputs))
+            yield close(evaluate(a, *layers), evaluate(b, *layers))
         except Unclear:
             continue
 
 
-def evaluate(expr: Expr, inputs: Mapping[str, Value]) -> Value:
-    """One layer's value. Raises Unclear.
+def evaluate(expr: Expr, *layers: Mapping[str, Value]) -> Value:
+    """One layer's value, or that of a configuration of several. Raises Unclear.
 
-    inputs  numbers, or lists of rows for weights and activations (activations: one row)
+    layers  for each, numbers, or lists of rows (activations and images: one row)
     """
+    if expr.level != levels.CONFIGURATION:
+        return _layer_value(expr, layers[0])
+    values: dict[bytes, Value] = {}
+    for node in walk([expr], lambda node: () if node.op == "total" else node.args):
+        if node.op == "total":
+            value = _each(_sum, *(_layer_value(node.args[0], inputs) for inputs in layers))
+        elif node.op == LITERAL:
+            value = _mpf(node.number)
+        else:
+            value = _apply(node, [values[arg.digest] for arg in node.args])
+        values[node.digest] = value
+    return values[expr.digest]
 
+
+def _layer_value(expr: Expr, inputs: Mapping[str, Value]) -> Value:
     def value(node: Expr, args: list[Value]) -> Value:
         if node.op == LITERAL:
             return _mpf(node.number)
@@ -248,4 +269,4 @@ def _spread(value: Value, rows: Value) -> Value:
     return value if isinstance(value, list) else [[value] * len(row) for row in rows]
 
 
-assert {*_UNARY, *_BINARY, *_REDUCE, *_COMPOSITE, *_MATRIX, "pow"} == OPS.keys()
+assert {*_UNARY, *_BINARY, *_REDUCE, *_COMPOSITE, *_MATRIX, "pow", "total"} == OPS.keys()

@@ -39,6 +39,9 @@ SYMBOLS: Final[Mapping[str, str]] = {
     "out_mse": r"\mathrm{mse}",
     "kl": r"\mathrm{KL}",
     "loss_inc": r"\Delta L",
+    "shift": r"v",
+    "act_shift": r"v_x",
+    "loss_shift": r"\Delta\log p",
 }
 assert SYMBOLS.keys() == INPUTS.keys()
 
@@ -61,6 +64,7 @@ _FORMS: Final[Mapping[str, tuple[str, tuple[int, ...], int]]] = {
     "gram": (r"{0} {0}^{{\top}}", (_ATOM,), _PRODUCT),
     "matmul": (r"{} {}^{{\top}}", (_POWER, _ATOM), _PRODUCT),
     "slogdet": (r"\log\left|\det {}\right|", (_PRODUCT,), _ATOM),
+    "total": (r"\sum_{{l}} {}", (_PRODUCT,), _SUM),
 }
 _FUNCTIONS = {
     "log": r"\log",

@@ -10,7 +10,7 @@ from emqlang.grammar import signs
 from emqlang.grammar.diagnostics import Diagnostic, Passage, Span, nearest
 from emqlang.grammar.expr import Expr, apply, literal, statistic
 from emqlang.grammar.inputs import INPUTS
-from emqlang.grammar.kinds import KindError
+from emqlang.grammar.kinds import KindError, describe
 from emqlang.grammar.ops import CALLS, INFIX, LITERAL, OPS
 from emqlang.grammar.signs import NEGATIVE
 from emqlang.grammar.text.syntax import Form, Node, parts
@@ -132,8 +132,10 @@ class Reader:
         try:
             expr = apply(op, *args, exponent=exponent)
         except KindError as error:
-            place = node.operands[0].span if len(args) == 1 else node.mark
-            label = " and ".join(f"{arg.kind}" for arg in args)
+            at = 0 if len(args) == 1 else error.operand
+            place = node.mark if at is None else node.operands[at].span
+            shown = args if at is None else [args[at]]
+            label = " and ".join(describe(arg.kind, arg.level) for arg in shown)
             self._report(error.code, error.message, place, label, *error.help)
             return None
         whole = exponent is not None and exponent.is_integer()

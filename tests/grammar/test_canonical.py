@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from places import FIXTURES
-from strategies import exprs, plain_exprs
+from strategies import exprs, joint_exprs, plain_exprs
 
 from emqlang.grammar import parse, show
 from emqlang.grammar.canonical.form import Step, Table, canonical, key
 from emqlang.grammar.canonical.rules import RULES
 from emqlang.grammar.expr import Expr, apply, elaborate, postorder, statistic
 from emqlang.grammar.inputs import Kind
-from emqlang.grammar.proof.exact import Unclear, close, evaluate, sample
+from emqlang.grammar.levels import CONFIGURATION, CONSTANT
+from emqlang.grammar.proof.exact import Unclear, close, evaluate, network
 
 
 def pairs(name: str) -> list[tuple[str, str]]:
@@ -34,9 +37,9 @@ def titled_pairs(name: str) -> list[tuple[str, str, str]]:
 
 def agree(left: Expr, right: Expr, seed: int) -> None:
     for constant in (False, True):
-        inputs = sample(seed, constant)
+        layers = network(seed, constant=constant)
         try:
-            a, b = evaluate(left, inputs), evaluate(right, inputs)
+            a, b = evaluate(left, *layers), evaluate(right, *layers)
         except Unclear:
             assume(False)
         assert close(a, b), f"{show(left)}  is not  {show(right)}"
@@ -69,8 +72,14 @@ def test_structured_ops_mean_the_same(expr: Expr, seed: int) -> None:
     agree(program, canonical(program), seed)
 
 
-@given(exprs())
-@settings(max_examples=500)
+@given(joint_exprs(max_size=25, literals=ORDINARY), st.integers(0, 10**6))
+@settings(max_examples=300)
+def test_what_belongs_to_the_configuration_means_the_same(expr: Expr, seed: int) -> None:
+    agree(expr, canonical(expr), seed)
+
+
+@given(exprs() | joint_exprs())
+@settings(max_examples=700)
 def test_it_is_reached_in_one_go(expr: Expr) -> None:
     form = canonical(expr)
     assert canonical(form) == form, f"{show(expr)} -> {show(form)} -> {show(canonical(form))}"
@@ -113,12 +122,13 @@ def test_signs_under_roots_and_literals_at_the_edge_are_settled_at_once(expr: Ex
     assert canonical(form) == form, f"{show(expr)} -> {show(form)} -> {show(canonical(form))}"
 
 
-@given(exprs())
+@given(exprs() | joint_exprs())
 def test_the_kind_may_only_come_down(expr: Expr) -> None:
-    assert canonical(expr).kind in (expr.kind, Kind.LAYER)
+    form = canonical(expr)
+    assert form.kind in (expr.kind, Kind.LAYER) and form.level in (expr.level, CONSTANT)
 
 
-@given(st.lists(exprs(), min_size=1, max_size=8))
+@given(st.lists(exprs() | joint_exprs(), min_size=1, max_size=8))
 def test_a_warm_table_changes_nothing(programs: list[Expr]) -> None:
     table = Table(limit=50)
     assert [canonical(p, table) for p in programs] == [canonical(p) for p in programs]
@@ -151,9 +161,15 @@ def test_what_is_false_does_not_fire(left: str, right: str) -> None:
 @pytest.mark.parametrize(("left", "right"), pairs("false_rules.txt"))
 def test_what_must_not_fire_is_false(left: str, right: str) -> None:
     a, b = parse(left).elaborated, parse(right).elaborated
-    assert any(
-        not close(evaluate(a, sample(seed)), evaluate(b, sample(seed))) for seed in range(20)
-    )
+    assert any(not close(score(a, seed), score(b, seed)) for seed in range(20))
+
+
+def score(program: Expr, seed: int) -> Any:
+    """Of a small network of three layers."""
+    layers = network(seed)
+    if program.level == CONFIGURATION:
+        return evaluate(program, *layers)
+    return sum(evaluate(program, layer) for layer in layers)
 
 
 @pytest.mark.parametrize(

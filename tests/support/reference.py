@@ -179,4 +179,4 @@ MEANINGS: dict[str, Callable[..., Any]] = {
     "logsoftmax": logsoftmax,
     "slogdet": log_determinant,
 }
-assert MEANINGS.keys() | {"pow"} == OPS.keys()
+assert MEANINGS.keys() | {"pow", "total"} == OPS.keys()
