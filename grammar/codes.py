@@ -39,8 +39,9 @@ CODES: Final = {
     "E111": Code(1, "not UTF-8", "Texts and files are UTF-8."),
     # E2: the text is in the language and means nothing
     "E201": Code(1, "kind error",
-        "Weight, activation, matrix and layer values cannot be combined this way; "
-        "reduce one first."),
+        "Weight, activation, matrix, image and layer values cannot be combined this way; "
+        "reduce one first. Nor can a value of each layer and one of the whole configuration: "
+        "put the first inside total(...), which adds up layers, once."),
     "E202": Code(1, "reduction of a layer value",
         "A reduction brings a tensor down to one number per layer; this is one already."),
     "E203": Code(1, "exponent not literal", "The right side of ** is a literal number."),
@@ -116,6 +117,9 @@ CODES: Final = {
         "The score of a group is the same for every choice, or could not be measured: no gradient "
         "or no image reaches the layer, or its weights are all zero. The fewest bits would be a "
         "guess; --hold-unmeasured gives such groups the most bits of the menu."),
+    "E410": Code(2, "program does not separate",
+        "The program's score is no sum over layers, so that there is no score table, and no exact "
+        "way to the best bits. Bits for such programs are not available yet."),
     # E5: evaluation
     "E501": Code(4, "score not finite",
         "A group's score overflowed or is not a number; it is null in JSON."),

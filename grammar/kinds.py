@@ -48,7 +48,7 @@ def level_of(op: str, *of: Level) -> Level:
         raise KindError("E201", message, "leave out the outer 'total'", operand=0)
     level = of[0] | of[-1]
     if level == levels.MIXED:
-        message = f"'{OPS[op].infix}' cannot combine a value of each layer with one of them all"
+        message = f"'{OPS[op].infix}' cannot combine layer with configuration values"
         help = "put it inside total(...)"
         raise KindError("E201", message, help, operand=of.index(levels.LAYER))
     return level
@@ -151,13 +151,16 @@ def _refusal(op: str, kinds: tuple[Kind, ...], level: Level) -> KindError:
         )
     if op == "total":
         message = f"'total' adds up one number per layer, or one value per image, not {kinds[0]}"
-        return KindError("E201", f"{message} values", "reduce it first, for instance with mean(...)")
+        return KindError(
+            "E201", f"{message} values", "reduce it first, for instance with mean(...)"
+        )
     if row.arity == 2 and row.cls is Class.ELEMENTWISE:
         return KindError(
             "E201",
             f"'{row.infix}' cannot combine {kinds[0]} with {kinds[1]} values",
             "reduce one of them to a layer value first, for instance with mean(...)",
         )
-    takes = " or ".join(dict.fromkeys(f"{k[0]}" for k in KINDS[op]))
-    got = " and ".join(f"a {k} value" for k in kinds)
+    *others, last = dict.fromkeys(str(k[0]) for k in KINDS[op])
+    takes = f"{', '.join(others)} or {last}" if others else last
+    got = " and ".join(f"{'an' if k[0] in 'ai' else 'a'} {k} value" for k in kinds)
     return KindError("E201", f"'{row.infix or op}' takes {takes} values, got {got}")

@@ -1,4 +1,4 @@
-"""Programs that do not separate: what `total` sums, layer by layer; then the rest, on configurations.
+"""Programs that do not separate: what totals sum, by layers; then the rest, on configurations.
 
 A plan's layer values are computed as any others are. A total's terms are (layers, choices, images)
 in float64, with one image for a number. The rest of a program is arithmetic on one row for each
@@ -8,6 +8,7 @@ configuration, in blocks of a fixed size, so that no score depends on what it is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,17 +19,19 @@ from emqlang.compiler.axes import Axes
 from emqlang.compiler.cache import Cache
 from emqlang.compiler.form import COUNT, chain, planning_form, scalars
 from emqlang.compiler.form import REDUCTIONS as PLANNED
+from emqlang.compiler.kernels import TILE, kernel, wide
 from emqlang.compiler.plan import Plan, levels_of
 from emqlang.compiler.run import run
 from emqlang.compiler.statistics import Statistics
 from emqlang.compiler.structured import elementwise
 from emqlang.grammar.expr import Expr, walk
 from emqlang.grammar.inputs import Kind
-from emqlang.grammar.levels import CONFIGURATION
+from emqlang.grammar.levels import CONFIGURATION, CONSTANT
 from emqlang.grammar.ops import INPUT, LITERAL
 
 Array = NDArray[np.float64]
-BLOCK: Final = 64  # configurations that are evaluated together
+BLOCK: Final = 64  # configurations whose totals are one product
+_CACHED: Final = TILE >> 3  # values that arithmetic takes at a time, so that they stay in cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,55 +123,85 @@ class _Images:
 
 
 class Rest:
-    """What is left of a program once its totals are known."""
+    """What is left of a program once its totals are known, on blocks of as many configurations.
+
+    Values are flat: one number for each configuration, or for each of its images. What belongs to
+    no configuration is a number from the start.
+
+    rows  configurations in a block; BLOCK is a multiple of it
+    """
 
     def __init__(self, program: Expr, images: int) -> None:
-        """`images` that a value of the configuration has, if it has one for each."""
-        self.images = images
+        """`images` that a value of the configuration has, if it has one for each; at most TILE."""
+        self.images, self.rows = images, BLOCK
+        while self.rows > 1 and self.rows * images > _CACHED:
+            self.rows //= 2
         self.nodes = tuple(walk([program], above_layers))
-
-    def evaluate(self, totals: Mapping[Expr, Array]) -> Array:
-        """Scores (n,) from each total's values (n, images), or (n, 1) of numbers."""
-        values: dict[Expr, Array] = {}
+        self.constants: dict[Expr, float] = {}
         for node in self.nodes:
-            if node.op == "total":
-                values[node] = totals[node]
-            elif node.op == LITERAL:
-                values[node] = np.full((1, 1), node.number)
-            elif node.op == COUNT:
-                values[node] = np.full((1, 1), float(self.images))
-            elif node.op in REDUCTIONS:
-                with np.errstate(all="ignore"):
-                    reduced = REDUCTIONS[node.op](values[node.args[0]])
-                values[node] = np.where(np.isfinite(reduced), reduced, np.nan)
-            else:
-                values[node] = elementwise(node, _alike([values[arg] for arg in node.args]))
-        return values[self.nodes[-1]][:, 0]
+            if node.level == CONSTANT:
+                self.constants[node] = self._constant(node)
+
+    def _constant(self, node: Expr) -> float:
+        if node.op == COUNT:
+            return float(self.images)
+        if node.op == LITERAL:
+            return node.number
+        return float(elementwise(node, [np.full(1, self.constants[arg]) for arg in node.args])[0])
+
+    def buffers(self) -> dict[Expr, Array]:
+        """Room for the values of a block, to be used by one caller at a time."""
+        return {
+            node: np.empty(self.rows * (self.images if node.kind is Kind.IMAGE else 1))
+            for node in self.nodes
+            if node.op != "total" and node.level != CONSTANT
+        }
+
+    def evaluate(self, totals: Mapping[Expr, Array], buffers: Mapping[Expr, Array]) -> Array:
+        """Scores (rows,) from each total's values (rows, images), or (rows, 1) of numbers."""
+        values: dict[Expr, Any] = dict(self.constants)
+        with wide():
+            for node in self.nodes:
+                if node.op == "total":
+                    values[node] = totals[node].ravel()
+                elif node.op in REDUCTIONS:
+                    values[node] = _reduced(node, values[node.args[0]].reshape(self.rows, -1))
+                elif node not in values:
+                    values[node] = buffers[node]
+                    operands = [self._spread(x, node, values[x]) for x in node.args]
+                    with suppress(FloatingPointError):  # of inf - inf: the kernel has written NaN
+                        kernel(node)(*operands, buffers[node])
+        score: Array = values[self.nodes[-1]]
+        return score
+
+    def _spread(self, operand: Expr, node: Expr, value: Any) -> Any:
+        """A number beside images stands for as many."""
+        alike = operand.kind is node.kind or operand.level == CONSTANT
+        return value if alike else np.repeat(value, self.images)
 
 
-def _alike(operands: Sequence[Array]) -> list[Any]:
-    """Numbers beside images stand for as many; one number beside several for all of them."""
-    shape = np.broadcast_shapes(*(x.shape for x in operands))
-    if shape == (1, 1):
-        return list(operands)
-    return [float(x[0, 0]) if x.size == 1 else np.broadcast_to(x, shape) for x in operands]
+def _reduced(node: Expr, x: Array) -> Array:
+    with np.errstate(all="ignore"):
+        value = REDUCTIONS[node.op](x)
+    value[~np.isfinite(value)] = np.nan
+    return value
 
 
 def _mean(x: Array) -> Array:
     """About the first value, so that the mean of equal values is exact."""
-    first = x[:, :1]
-    mean: Array = first + np.add.reduce(x - first, axis=1, keepdims=True) / x.shape[1]
+    first = x[:, 0]
+    mean: Array = first + (x - first[:, None]).sum(axis=1) / x.shape[1]
     return mean
 
 
 def _var(x: Array) -> Array:
-    return _mean((x - _mean(x)) ** 2)
+    return _mean((x - _mean(x)[:, None]) ** 2)
 
 
 REDUCTIONS: Final[Mapping[str, Callable[[Array], Array]]] = {
     "mean": _mean,
     "var": _var,
-    "min": lambda x: np.minimum.reduce(x, axis=1, keepdims=True),
-    "max": lambda x: np.maximum.reduce(x, axis=1, keepdims=True),
+    "min": lambda x: x.min(axis=1),
+    "max": lambda x: x.max(axis=1),
 }
 assert REDUCTIONS.keys() == PLANNED

@@ -33,9 +33,9 @@ def compile(programs: Sequence[Expr]) -> Plan:
     """
     for program in programs:
         if program.kind is not Kind.LAYER or program.level == CONFIGURATION:
-            raise ValueError(
-                f"a program has one value per layer, not {describe(program.kind, program.level)} values: elaborate it first"
-            )
+            what = describe(program.kind, program.level)
+            message = f"a program has one value per layer, not {what} values: elaborate it first"
+            raise ValueError(message)
     forms = planning_form(programs)
     return Plan(forms, levels_of(forms))
 

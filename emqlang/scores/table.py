@@ -81,7 +81,7 @@ class ScoreTable:
     def scores(self) -> Array:
         """S: (groups, choices)."""
         with np.errstate(all="ignore"):  # infinities are reported as problems
-            return np.array([_TIE[self.tied](self.values, group) for group in self.groups])
+            return tie(self.values, self.groups, self.tied)
 
     def score(self, configuration: Sequence[int]) -> float:
         """Eq. 3, for one column of the menu per group; not finite where no number is that large."""
@@ -131,16 +131,7 @@ class ScoreTable:
     @cached_property
     def falling(self) -> tuple[str, ...]:
         """Names of the groups where S falls as bits rise."""
-        pairs = [
-            (a, b)
-            for a, low in enumerate(self.choices)
-            for b, high in enumerate(self.choices)
-            if _rises(low, high)
-        ]
-        low, high = (self.scores[:, [pair[i] for pair in pairs]] for i in (0, 1))
-        with np.errstate(invalid="ignore"):
-            falls = low - high > _ROUNDING * np.abs(low)
-        return tuple(group.name for group, row in zip(self.groups, falls, strict=True) if row.any())
+        return falling(self.groups, self.choices, self.scores)
 
     def undecided(self, allowed: Bools | None = None) -> dict[str, str]:
         """Group -> why its scores prefer no choice over another.
@@ -161,14 +152,32 @@ class ScoreTable:
     @cached_property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """W602 if there are such groups, naming the first few."""
-        if not self.falling:
-            return ()
-        more = len(self.falling) - _NAMED
-        names = ", ".join(self.falling[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-        share = f"{len(self.falling)} of {len(self.groups)} groups"
-        message = f"the score falls as bits rise in {share}: {names}"
-        help = "higher must mean better: a minus may be missing, or a factor be negative here"
-        return (Diagnostic("W602", message, help=(help,)),)
+        return fall_warning(self.falling, len(self.groups))
+
+
+def falling(groups: Sequence[Group], choices: Sequence[Choice], scores: Array) -> tuple[str, ...]:
+    """Names of the groups whose scores (groups, choices) fall as bits rise."""
+    pairs = [
+        (a, b)
+        for a, low in enumerate(choices)
+        for b, high in enumerate(choices)
+        if _rises(low, high)
+    ]
+    low, high = (scores[:, [pair[i] for pair in pairs]] for i in (0, 1))
+    with np.errstate(invalid="ignore"):
+        falls = low - high > _ROUNDING * np.abs(low)
+    return tuple(group.name for group, row in zip(groups, falls, strict=True) if row.any())
+
+
+def fall_warning(names: Sequence[str], groups: int) -> tuple[Diagnostic, ...]:
+    """W602 about groups where the score falls, if there are any, naming the first few."""
+    if not names:
+        return ()
+    more = len(names) - _NAMED
+    shown = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    message = f"the score falls as bits rise in {len(names)} of {groups} groups: {shown}"
+    help = "higher must mean better: a minus may be missing, or a factor be negative here"
+    return (Diagnostic("W602", message, help=(help,)),)
 
 
 def totals(scores: Array, configurations: Configurations) -> Array:
@@ -182,6 +191,11 @@ def totals(scores: Array, configurations: Configurations) -> Array:
         largest = np.abs(sums).max(-1, keepdims=True, initial=0.0)
         fits = (largest > 0) & np.isfinite(largest)
         return np.where(fits, np.round(sums / largest, 12) * largest, sums)
+
+
+def tie(values: Array, groups: Sequence[Group], tied: str) -> Array:
+    """Values of layers (layers, ...) as those of groups (groups, ...), by a key of TIED."""
+    return np.array([_TIE[tied](values, group) for group in groups])
 
 
 def check_tied(tied: str) -> None:

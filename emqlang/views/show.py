@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
-from emqlang.compiler.form import TOTAL, is_reduction, is_structured
+from emqlang.compiler.form import COUNT, is_reduction, is_structured
 from emqlang.compiler.plan import Plan, compile
 from emqlang.grammar import signs
 from emqlang.grammar.expr import Expr, fold, postorder, rebuild
@@ -65,9 +65,9 @@ def plan(program: Program) -> Iterator[Line]:
 def describe(plan: Plan) -> list[str]:
     """The lines of a plan in words."""
     names = {
-        leaf: _stand_in(f"total({leaf.value})")
+        leaf: _stand_in(f"count({leaf.value})")
         for leaf in postorder(*plan.programs)
-        if leaf.op == TOTAL
+        if leaf.op == COUNT
     }
     totals, lines = len(names), list[str]()
     for level, nodes in enumerate(plan.levels):

@@ -62,15 +62,15 @@ def key(program: Expr, table: Table | None = None) -> bytes:
     return whole(elaborate(program), table).digest
 
 
-def whole(
-    program: Expr, table: Table | None = None, trace: list[Step] | None = None
-) -> Expr:
+def whole(program: Expr, table: Table | None = None, trace: list[Step] | None = None) -> Expr:
     """The canonical form of an elaborated program, of which the outermost `total` is not written.
 
     A program of the configuration that is a sum over layers and nothing else is the program that
     is summed: `-total(x)` is `-x`. Only of one that does not separate is the form of the
     configuration, so that its level tells the two apart.
     """
+    if program.op == "total" and program.kind is Kind.LAYER:
+        program = program.args[0]
     form = canonical(program, table, trace)
     if program.level != levels.CONFIGURATION:
         return form

@@ -20,7 +20,7 @@ def test_a_plan_in_words() -> None:
         "  %4 = %2 * bits",
         "  %5 = sqrt(%3)",
         "  %6 = %4 * %5",
-        "  %7 = %1 * total(activation)",
+        "  %7 = %1 * count(activation)",
         "  %8 = bits * %7",
         "results",
         "  %6",

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from populations import SMALL, same
-from strategies import exprs, plain_exprs
+from strategies import LAYERS, exprs, plain_exprs
 
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.gpu import GpuEngine
@@ -65,9 +65,9 @@ def test_float64_agrees_on_random_programs_without_excuse(population: list[Expr]
 @pytest.mark.parametrize(
     ("strategy", "engine", "statistics", "rounding"),
     [
-        (plain_exprs(max_size=40), cpu, SMALL, FLOAT32),
-        (exprs(max_size=40), cpu, SMALL.in_float64(), FLOAT64),
-        (exprs(max_size=40), gpu, SMALL, FLOAT64),
+        (plain_exprs(max_size=40, of=LAYERS), cpu, SMALL, FLOAT32),
+        (exprs(max_size=40, of=LAYERS), cpu, SMALL.in_float64(), FLOAT64),
+        (exprs(max_size=40, of=LAYERS), gpu, SMALL, FLOAT64),
     ],
     ids=["cpu in float32", "cpu in float64", "gpu"],
 )

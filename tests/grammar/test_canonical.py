@@ -8,14 +8,22 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from places import FIXTURES
-from strategies import exprs, joint_exprs, plain_exprs
+from strategies import (
+    LAYERS,
+    exprs,
+    joint_exprs,
+    ordinary_exponents,
+    ordinary_literals,
+    plain_exprs,
+)
 
 from emqlang.grammar import parse, show
-from emqlang.grammar.canonical.form import Step, Table, canonical, key
+from emqlang.grammar.canonical.form import Step, Table, canonical, key, whole
 from emqlang.grammar.canonical.rules import RULES
 from emqlang.grammar.expr import Expr, apply, elaborate, postorder, statistic
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.levels import CONFIGURATION, CONSTANT
+from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.proof.exact import Unclear, close, evaluate, network
 
 
@@ -232,3 +240,38 @@ def test_literals_that_would_lose_their_digits_are_left_unfolded(text: str) -> N
     assert canonical(form) == form and any(
         node.op in ("exp", "sigmoid") for node in postorder(form)
     )
+
+
+@given(exprs(of=LAYERS, literals=ordinary_literals, exponents=ordinary_exponents, max_size=40))
+@settings(max_examples=200)
+def test_the_outermost_total_is_part_of_no_key(expr: Expr) -> None:
+    """What is summed over layers has the key of the sum, so that older keys are as they were."""
+    program = elaborate(expr)
+    form = whole(apply("total", program))
+    assert form == whole(program) == canonical(program)
+    assert whole(apply("neg", apply("total", program))) == canonical(apply("neg", program))
+
+
+@given(joint_exprs())
+@settings(max_examples=200)
+def test_a_whole_form_is_its_own(expr: Expr) -> None:
+    form = whole(elaborate(expr))
+    assert whole(form) == form and form.kind is Kind.LAYER
+
+
+OLDER_KEYS = {
+    "emq": "858600afefb8",
+    "hawq_v2": "4071a091bff4",
+    "ompq": "ba56550b0d94",
+    "bit_sum": "2df2992dace8",
+    "fisher_form": "0bea715b91e1",
+    "output_kl": "429b1539cad8",
+    "evolved": "df99fdad8c8d",
+    "evolved_four": "a738bf40968a",
+}
+
+
+@pytest.mark.parametrize("name", OLDER_KEYS)
+def test_older_keys_are_what_they_were(name: str) -> None:
+    """Shipped runs, tables and caches were written before there was a `total`."""
+    assert LIBRARY[name].canonical.digest.hex()[:12] == OLDER_KEYS[name]

@@ -12,6 +12,7 @@ from emqlang.grammar import parse, show
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.grammar.expr import Expr, apply, elaborate, literal, statistic
 from emqlang.grammar.inputs import INPUTS, Kind
+from emqlang.grammar.levels import CONFIGURATION
 from emqlang.grammar.ops import CALLS, INFIX, OPS
 
 W, BITS = statistic("w"), statistic("bits")
@@ -29,12 +30,9 @@ def test_every_statistic_has_its_name(name: str) -> None:
 
 
 def test_every_op_can_be_written() -> None:
+    takes = {"slogdet": "gram(w)", "total": "bits"}
     written = {
-        *(
-            op
-            for op in CALLS
-            if parse(f"{op}({'gram(w)' if op == 'slogdet' else 'w'})").expr.op == op
-        ),
+        *(op for op in CALLS if parse(f"{op}({takes.get(op, 'w')})").expr.op == op),
         *(
             op
             for infix, op in INFIX.items()
@@ -81,6 +79,10 @@ def test_meaning(text: str, expected: Expr) -> None:
         ("act_qerr", "act_qerr", ()),
         ("gram(w)", "bits * mean(gram(w))", ("mean", "bits *")),
         ("2", "bits * 2", ("bits *",)),
+        ("shift", "mean(shift)", ("mean",)),
+        ("-total(fisher_qerr)", "-total(fisher_qerr)", ()),
+        ("square(total(shift))", "mean(square(total(shift)))", ("mean",)),
+        ("log(total(numel))", "log(total(numel))", ()),
     ],
 )
 def test_elaboration_says_what_it_adds(text: str, elaborated: str, added: tuple[str, ...]) -> None:
@@ -92,7 +94,8 @@ def test_elaboration_says_what_it_adds(text: str, elaborated: str, added: tuple[
 def test_elaboration_makes_a_layer_value_that_depends_on_the_choice_and_stays(expr: Expr) -> None:
     program = parse(show(expr))
     assert program.elaborated == elaborate(expr) == elaborate(program.elaborated)
-    assert program.elaborated.kind is Kind.LAYER and program.elaborated.axes
+    assert program.elaborated.kind is Kind.LAYER
+    assert program.elaborated.axes or program.elaborated.level == CONFIGURATION
     assert bool(program.added) == (program.elaborated != expr)
 
 
@@ -168,3 +171,22 @@ def test_numbers_are_float64() -> None:
 def test_an_expression_bound_outside_wins_over_nothing_else() -> None:
     assert parse("a", names={"a": BITS}).expr == BITS
     assert codes("b", a=BITS) == ["E102"]
+
+
+@pytest.mark.parametrize(
+    ("text", "separable"),
+    [
+        ("fisher_qerr", True),
+        ("mean(square(shift))", True),
+        ("-total(fisher_qerr)", True),
+        ("-mean(total(square(shift)))", True),
+        ("total(bits) + total(kl) / 2", True),
+        ("square(total(shift))", False),
+        ("log(total(kl))", False),
+        ("total(kl) + 1", False),
+        ("total(kl) * total(bits)", False),
+        ("total(bits) ** 0", False),
+    ],
+)
+def test_what_separates_is_a_sum_over_layers(text: str, separable: bool) -> None:
+    assert parse(text).separable is separable

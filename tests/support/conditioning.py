@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,13 +35,18 @@ def movement(expr: Expr, statistics: Statistics, rounding: float, tries: int = 4
     In float32, inputs, tensors, and layer values where they meet a tensor are rounded; in float64
     everything is.
     """
-    expected = reference.evaluate(expr, statistics)
-    moved = np.zeros_like(expected)
+    return moved(lambda: reference.evaluate(expr, statistics), rounding, tries)
+
+
+def moved(evaluate: Callable[[], Array], rounding: float, tries: int = 4) -> Array:
+    """The most, relatively, that what the reference evaluates moves over several ways to round."""
+    expected = evaluate()
+    most = np.zeros_like(expected)
     for seed in range(tries):
         with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
             patch.setattr(reference, "_apply", _Rounding(rounding, np.random.default_rng(seed)))
-            moved = np.maximum(moved, difference(reference.evaluate(expr, statistics), expected))
-    return moved
+            most = np.maximum(most, difference(evaluate(), expected))
+    return most
 
 
 class _Rounding:

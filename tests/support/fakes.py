@@ -74,6 +74,7 @@ def fake(
     shapes: Mapping[str, tuple[int, ...]] = SHAPES,
     choices: Sequence[Bits] = MENU,
     sampled: int = 50,
+    images: int = 12,
 ) -> Fake:
     """Every statistic, in the types of collection; activations sample a third of the elements."""
     rng = np.random.default_rng(seed)
@@ -82,6 +83,7 @@ def fake(
         Kind.WEIGHT: [0, *np.cumsum(numel).tolist()],
         Kind.ACTIVATION: [sampled * i for i in range(len(shapes) + 1)],
         Kind.LAYER: list(range(len(shapes) + 1)),
+        Kind.IMAGE: [images * i for i in range(len(shapes) + 1)],
     }
     pairs = [(choice.weight_bits, choice.act_bits) for choice in choices]
     axes: dict[Axis, list[Any]] = {
@@ -100,7 +102,11 @@ def fake(
     arrays["channels_out"] = np.array([shape[0] for shape in shapes.values()], np.float64)
     arrays["bits"] = np.array([[b] * len(numel) for b in axes[Axis.WEIGHT_BITS]], np.float64)
     arrays["act_bits"] = np.array([[b or 8] * len(numel) for b in axes[Axis.ACT_BITS]], np.float64)
-    totals = {Kind.WEIGHT: numel, Kind.ACTIVATION: [3 * sampled] * len(shapes)}
+    totals = {
+        Kind.WEIGHT: numel,
+        Kind.ACTIVATION: [3 * sampled] * len(shapes),
+        Kind.IMAGE: [images] * len(shapes),
+    }
     return Fake(
         {name: torch.from_numpy(a) for name, a in arrays.items()}, shapes, offsets, totals, choices
     )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emqlang.compiler.statistics import Statistics
-from emqlang.grammar.expr import Expr, postorder
+from emqlang.grammar.expr import Expr, postorder, walk
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.ops import INPUT, LITERAL, OPS, Class
 
@@ -21,11 +21,7 @@ Array = NDArray[np.float64]
 
 def evaluate(expr: Expr, statistics: Statistics) -> Array:
     """The values of a layer expression: (choices, layers)."""
-    arrays = {
-        str(node.value): statistics.array(str(node.value)).detach().cpu().numpy().astype(np.float64)
-        for node in postorder(expr)
-        if node.op == INPUT
-    }
+    arrays = _arrays(expr, statistics)
     values = np.empty((len(statistics.choices), len(statistics.layers)))
     with np.errstate(all="ignore"):
         for layer in range(values.shape[1]):
@@ -35,6 +31,29 @@ def evaluate(expr: Expr, statistics: Statistics) -> Array:
                     expr, _Place(statistics, arrays, layer, choice), done
                 )
     return values
+
+
+def score(expr: Expr, statistics: Statistics, configuration: Sequence[int]) -> float:
+    """The value of a configuration expression under one choice, by index, for each layer."""
+    arrays = _arrays(expr, statistics)
+    places = [_Place(statistics, arrays, *pair) for pair in enumerate(configuration)]
+    values: dict[bytes, Any] = {}
+    with np.errstate(all="ignore"):
+        for node in walk([expr], lambda node: () if node.op == "total" else node.args):
+            if node.op == "total":
+                value = sum(_evaluate(node.args[0], place, {}) for place in places)
+            else:
+                value = _apply(node, [values[arg.digest] for arg in node.args], places[0])
+            values[node.digest] = value
+    return float(values[expr.digest])
+
+
+def _arrays(expr: Expr, statistics: Statistics) -> dict[str, Array]:
+    return {
+        str(node.value): statistics.array(str(node.value)).detach().cpu().numpy().astype(np.float64)
+        for node in postorder(expr)
+        if node.op == INPUT
+    }
 
 
 class _Place:
@@ -76,7 +95,7 @@ class _Place:
         )
 
 
-def _evaluate(expr: Expr, place: _Place, done: dict[tuple[bytes, tuple[int, ...]], Any]) -> float:
+def _evaluate(expr: Expr, place: _Place, done: dict[tuple[bytes, tuple[int, ...]], Any]) -> Any:
     """Values that no choice changes are kept in `done` from one choice of a layer to the next."""
     rows = (place.row(Axis.WEIGHT_BITS), place.row(Axis.ACT_BITS))
 
@@ -88,7 +107,7 @@ def _evaluate(expr: Expr, place: _Place, done: dict[tuple[bytes, tuple[int, ...]
     for node in postorder(expr):
         if key(node) not in done:
             done[key(node)] = _apply(node, [done[key(arg)] for arg in node.args], place)
-    return float(done[key(expr)])
+    return done[key(expr)]
 
 
 def _apply(node: Expr, args: Sequence[Any], place: _Place) -> Any:

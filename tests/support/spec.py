@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isfinite
 
-from emqlang.compiler.form import REDUCTIONS, TOTAL, is_reduction, scalars
+from emqlang.compiler.form import COUNT, REDUCTIONS, is_reduction, scalars
 from emqlang.compiler.kernels import KERNELS
 from emqlang.compiler.plan import Plan
 from emqlang.compiler.structured import STRUCTURED
@@ -17,7 +17,7 @@ from emqlang.grammar.inputs import Kind
 from emqlang.grammar.kinds import kind_of
 from emqlang.grammar.ops import INPUT, LITERAL, OPS
 
-LEAVES = {INPUT, LITERAL, TOTAL}
+LEAVES = {INPUT, LITERAL, COUNT}
 
 
 def reductions(plan: Plan) -> list[Expr]:
