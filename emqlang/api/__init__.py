@@ -44,7 +44,7 @@ from emqlang.quant.ptq.quantized import load_quantized as from_file
 from emqlang.quant.ptq.recipe import Recipe, load_recipe
 from emqlang.quant.ptq.rounding import RoundingProgress
 from emqlang.quant.user_code import foreign
-from emqlang.scores.table import ScoreTable
+from emqlang.scores.pipeline import Scores, check_separable
 from emqlang.tasks.claims import believed
 from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.evaluate import completed
@@ -113,8 +113,10 @@ def score(
     proxy   a text, a name of the library, or `file.emq:name`
     tied    'sum', 'main', 'mean' or 'auto': how layers that share a choice make one score
     Returns a `ScoreTable`: `scores` (groups, choices), `values` (layers, choices), `q` (layers,) or
-    None, float64; `groups`, `choices`. Raises E1xx and E2xx for texts, E303 for a proxy that needs
-    images and has none.
+    None, float64; `groups`, `choices`. For a program that does not separate there is no table, but
+    a `ConfigurationScore`: `alone()` (groups, choices), what the score gains where one group alone
+    leaves the most bits. Both have `score(configuration)`, of columns of the menu, and `totals` of
+    many. Raises E1xx and E2xx for texts, E303 for a proxy that needs images and has none.
     """
     proxies = proxy if isinstance(proxy, Sequence) and not isinstance(proxy, str) else [proxy]
     arguments.check(statistics=statistics)
@@ -141,7 +143,7 @@ def costs(
 
 
 def assign(
-    proxy: str | Program | ScoreTable,
+    proxy: str | Program | Scores,
     statistics: Workbench,
     *,
     size: str | int | None = None,
@@ -166,7 +168,7 @@ def assign(
     naming the least each can be, E402 for `fix`, E501 for scores that are not finite, E409 for
     groups that the scores say nothing of: `hold_unmeasured` gives those the most bits of the menu.
     """
-    if not isinstance(proxy, ScoreTable):
+    if not isinstance(proxy, Scores):
         arguments.check(proxy=proxy)
     arguments.check(statistics=statistics, accounting=accounting)
     arguments.check(act_bits=act_bits, method=method, samples=samples, seed=seed)
@@ -189,10 +191,11 @@ def assign(
         help = "give size, bops, latency or avg_bits"
         raise error("E403", "there is no budget", help)
     problem = Problem.of(statistics.network, statistics.choices, constraints)
-    if isinstance(proxy, ScoreTable):
+    if isinstance(proxy, Scores):
         program, table = None, proxy
     else:
         program = library.find_one(proxy) if isinstance(proxy, str) else proxy
+        check_separable(program)
         (table,) = _scored(statistics.with_choices(problem.menu), [program])
     problem, scores = problem.scored(table)
     _warn(problem.warnings)
@@ -300,7 +303,7 @@ def load_quantized(
 
 def _scored(
     statistics: Workbench, programs: Sequence[Program], tied: str | None = None
-) -> list[ScoreTable]:
+) -> list[Scores]:
     """The programs' tables; what is to be known of them is warned of."""
     found = evaluate_programs(statistics, programs, tied=tied)
     _warn(found.diagnostics)

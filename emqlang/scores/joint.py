@@ -96,6 +96,11 @@ class ConfigurationScore:
     def _rest(self) -> Rest:
         return Rest(self.program, self.images)
 
+    @property
+    def q(self) -> None:
+        """There are no values of layers."""
+        return None
+
     @cached_property
     def top(self) -> tuple[int, ...]:
         """The configuration with the most bits everywhere: the reference of `alone` by default."""

@@ -35,7 +35,7 @@ from emqlang.compiler.plan import compile
 from emqlang.compiler.run import run
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.canonical.form import multiply
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.grammar.expr import Expr, inputs, literal, statistic, walk
 from emqlang.grammar.inputs import INPUTS, Kind
 from emqlang.grammar.levels import CONFIGURATION
@@ -73,14 +73,17 @@ def tabulate(
     return tables
 
 
-def check_separable(*proxies: Program | Expr) -> None:
+def check_separable(proxy: Program | Expr) -> None:
     """Raises E410 for a program whose score is no sum over layers."""
-    for proxy in proxies:
-        if _form(proxy).level == CONFIGURATION:
-            name = f"'{proxy.name or proxy.text}'" if isinstance(proxy, Program) else "the program"
-            message = f"{name} does not separate: its score is no sum over layers"
-            help = "`emqlang eval` and `emqlang rank` score configurations with it"
-            raise error("E410", message, help)
+    if _form(proxy).level == CONFIGURATION:
+        raise joint_error(proxy.name or proxy.text if isinstance(proxy, Program) else "")
+
+
+def joint_error(name: str = "") -> EmqError:
+    """E410, about a program of this name."""
+    message = (f"'{name}'" if name else "the program") + " does not separate"
+    help = "`emqlang eval` and `emqlang rank` score configurations with it"
+    return error("E410", f"{message}: its score is no sum over layers", help)
 
 
 def score(

@@ -19,6 +19,7 @@ from emqlang.quant.ptq.evaluate import evaluate as measure
 from emqlang.quant.ptq.margin import most
 from emqlang.quant.ptq.recipe import Origin, Recipe
 from emqlang.quant.ptq.splits import Splits
+from emqlang.scores.pipeline import check_separable
 from emqlang.tasks.eval import evaluate
 from emqlang.tasks.problem import Constraints, Front, Problem
 from emqlang.tasks.quantize import Quantization, QuantizeOptions
@@ -255,6 +256,7 @@ class Chooser:
 
     def _scored(self, program: Program) -> tuple[Problem, Floats, str, tuple[Diagnostic, ...]]:
         """The problem, a proxy's scores (groups, menu), the images of these, and every warning."""
+        check_separable(program)
         evaluation = evaluate(self.workbench, [program])
         problem, scores = self.problem.scored(evaluation.scored[0].table)
         warnings = (*program.warnings, *evaluation.diagnostics, *problem.warnings)

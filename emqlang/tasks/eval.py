@@ -1,4 +1,4 @@
-"""Programs on a workbench to score tables, for `eval`, the REPL, `assign` and `emqlang.score`."""
+"""Programs on a workbench to their scores, for `eval`, the REPL, `assign` and `emqlang.score`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,38 @@ from emqlang.quant.bits.configuration import read_configuration
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.layers import Group, Layer
 from emqlang.quant.networks.network import Network
-from emqlang.scores.pipeline import tabulate
-from emqlang.scores.table import ScoreTable
+from emqlang.scores.joint import ConfigurationScore
+from emqlang.scores.pipeline import Scores, score
+from emqlang.scores.table import Array
 from emqlang.tasks.workbench import Workbench, needs_data
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One proxy on one network: its table, and the configuration's score, None if not finite."""
+    """One proxy on one network.
+
+    table         its scores: a table, unless it does not separate
+    config_score  the configuration's score, None if it is not finite, or there is none
+    reference     the columns of the menu that `alone` starts from, where there is no table: those
+                  of the configuration, or of the most bits everywhere
+    """
 
     program: Program
-    table: ScoreTable
+    table: Scores
     config_score: float | None
+    reference: tuple[int, ...] = ()
+
+    @cached_property
+    def alone(self) -> Array:
+        """(groups, choices): what the score gains where one group alone leaves the reference."""
+        assert isinstance(self.table, ConfigurationScore)
+        return self.table.alone(self.reference)
+
+    @cached_property
+    def reference_score(self) -> float | None:
+        """Its score; None if it is not finite."""
+        score = self.table.score(self.reference)
+        return score if isfinite(score) else None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -96,7 +116,7 @@ def evaluate(
     config: str | None = None,
     tied: str | None = None,
 ) -> EvalResult:
-    """Score tables of programs, evaluated together. Raises EmqError.
+    """Scores of programs, evaluated together. Raises EmqError.
 
     config  one choice per group, as 4,4,2,...
     tied    how tied layers make one score, where not as the workbench's options say
@@ -108,7 +128,7 @@ def evaluate(
     names = inputs(*(program.canonical for program in programs))
     statistics = workbench.statistics(names)
     collected = perf_counter()
-    tables = tabulate(
+    tables = score(
         programs,
         statistics,
         network.collection.groups,
@@ -125,8 +145,7 @@ def evaluate(
         choices=workbench.choices,
         config=chosen,
         scored=tuple(
-            Scored(program, table, _score(table, chosen))
-            for program, table in zip(programs, tables, strict=True)
+            _scored(program, table, chosen) for program, table in zip(programs, tables, strict=True)
         ),
         notices=workbench.new(warnings),
         statistics_seconds=collected - started,
@@ -148,8 +167,9 @@ def _configuration(text: str, workbench: Workbench) -> tuple[Choice, ...]:
     return config
 
 
-def _score(table: ScoreTable, config: Sequence[Choice] | None) -> float | None:
-    if config is None:
-        return None
-    score = table.score([table.choices.index(choice) for choice in config])
-    return score if isfinite(score) else None
+def _scored(program: Program, table: Scores, config: Sequence[Choice] | None) -> Scored:
+    columns = None if config is None else tuple(map(table.choices.index, config))
+    found = None if columns is None else table.score(columns)
+    top = table.top if isinstance(table, ConfigurationScore) else ()
+    finite = found if found is not None and isfinite(found) else None
+    return Scored(program, table, finite, top if columns is None else columns)

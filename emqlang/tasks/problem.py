@@ -32,6 +32,7 @@ from emqlang.quant.ptq.recipe import (
     input_scheme,
     weight_scheme,
 )
+from emqlang.scores.pipeline import Scores, joint_error
 from emqlang.scores.table import ScoreTable
 
 NAMED = 5  # groups that a message names
@@ -131,13 +132,16 @@ class Problem:
             )
         return costs.latency(net, menu, Path(terms.latency_table), limit)
 
-    def scored(self, table: ScoreTable) -> tuple[Problem, Floats]:
+    def scored(self, table: Scores) -> tuple[Problem, Floats]:
         """The problem that a proxy's scores (groups, menu) leave, and these.
 
         Groups whose scores prefer no choice are refused (E409), or held at the most bits that they
         may have if the constraints say so. Raises E402 for a fixed choice that the table lacks,
-        E405 where holding groups leaves no assignment; E402 for a table of other groups.
+        E405 where holding groups leaves no assignment; E402 for a table of other groups; E410 for
+        scores that are no table.
         """
+        if not isinstance(table, ScoreTable):
+            raise joint_error()
         groups = [group.name for group in self.network.collection.groups]
         if [group.name for group in table.groups] != groups:
             message = "the score table has other groups than the network"

@@ -26,7 +26,7 @@ from emqlang.scores.correlation import (
     partial,
     precision,
 )
-from emqlang.scores.pipeline import tabulate
+from emqlang.scores.pipeline import score
 from emqlang.tasks.truth import stratified, truth_of
 from emqlang.tasks.workbench import ACTIVATION, Workbench, WorkbenchOptions
 
@@ -171,7 +171,7 @@ def rank_on(
     kept, problems = list[_Scored](), list[Diagnostic]()
     for program in programs:
         began = perf_counter()
-        (scored,) = tabulate([program], statistics, groups, tied)
+        (scored,) = score([program], statistics, groups, tied)
         seconds = perf_counter() - began
         totals = scored.totals(rows.choices)
         if np.isfinite(totals).all():

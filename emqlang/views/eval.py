@@ -10,6 +10,7 @@ from emqlang.grammar.text.printer import show
 from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.network import Network
+from emqlang.scores.joint import ConfigurationScore
 from emqlang.scores.table import TIED
 from emqlang.tasks.eval import EvalResult, Scored
 from emqlang.views import render
@@ -20,7 +21,10 @@ GAP = 3  # characters that a table puts between two columns
 
 
 def screen(result: EvalResult) -> None:
-    """The network, one table of all sensitivities by layer, and a table of groups per loss."""
+    """The network, one table of all sensitivities by layer, and a table of groups per loss.
+
+    Of a program that does not separate, what each group gains and loses.
+    """
     network(result.network, result.data, result.choices)
     weighted = [scored for scored in result.scored if scored.table.q is not None]
     for scored in weighted:
@@ -100,10 +104,12 @@ def _proxy(result: EvalResult, scored: Scored) -> dict[str, Any]:
         "key": program.canonical.digest.hex(),
         "inputs": list(scored.inputs),
         "choice_dependent": score_table.q is None,
+        "separable": not isinstance(score_table, ConfigurationScore),
         "tied": score_table.tied,
         "layers": _layer_records(result, scored),
         "groups": _group_records(result, scored),
         "config": config,
+        **_reference(result, scored),
         "problems": [
             {"code": problem.code, "layer": problem.path} for problem in score_table.problems
         ],
@@ -124,15 +130,30 @@ def _layer_records(result: EvalResult, scored: Scored) -> list[dict[str, Any]]:
     ]
 
 
+def _reference(result: EvalResult, scored: Scored) -> dict[str, Any]:
+    """Where gains start from, of a program that does not separate."""
+    if not isinstance(scored.table, ConfigurationScore):
+        return {}
+    bits = [result.choices[column].entry for column in scored.reference]
+    return {"reference": {"bits": bits, "score": scored.reference_score}}
+
+
+def _cells(scored: Scored) -> Any:
+    """(groups, choices): scores, or what they gain where there is no table."""
+    table = scored.table
+    return scored.alone if isinstance(table, ConfigurationScore) else table.scores
+
+
 def _group_records(result: EvalResult, scored: Scored) -> list[dict[str, Any]]:
     choices = list(map(str, result.choices))
+    what = "gains" if isinstance(scored.table, ConfigurationScore) else "scores"
     return [
         {
             "name": group.name,
             "layers": [result.layers[i].name for i in group.layers],
-            "scores": dict(zip(choices, scores, strict=True)),
+            what: dict(zip(choices, scores, strict=True)),
         }
-        for group, scores in zip(result.groups, scored.table.scores.tolist(), strict=True)
+        for group, scores in zip(result.groups, _cells(scored).tolist(), strict=True)
     ]
 
 
@@ -142,7 +163,7 @@ def _rows(result: EvalResult) -> Iterator[list[object]]:
             scored.program.text if len(result.scored) == 1 else f"#{number}"
         )
         groups = [group.name for group in result.groups]
-        scores = dict(zip(groups, scored.table.scores.tolist(), strict=True))
+        scores = dict(zip(groups, _cells(scored).tolist(), strict=True))
         for layer, group, value in zip(
             result.layers, result.group_of, _values(scored), strict=True
         ):
@@ -182,7 +203,20 @@ def _facts(result: EvalResult, scored: Scored) -> list[tuple[str, str]]:
         score = "not finite" if scored.config_score is None else f"{scored.config_score:.6g}"
         bits = configuration_text(result.config)
         facts.append(("score", f"{score}  for {bits}"))
+    if isinstance(scored.table, ConfigurationScore):
+        facts += _joint_facts(result, scored)
     return facts
+
+
+def _joint_facts(result: EvalResult, scored: Scored) -> list[tuple[str, str]]:
+    """That there is no table, and what the gains below it start from."""
+    facts = [("separates", "no: the score is no sum over layers, and there is no score table")]
+    where = "that configuration"
+    if result.config is None:
+        top = scored.table.choices[scored.reference[0]]
+        where, score = f"{top} everywhere", scored.reference_score
+        facts.append(("score", f"{'not finite' if score is None else f'{score:.6g}'}  for {where}"))
+    return [*facts, ("below", f"what the score gains where one group alone leaves {where}")]
 
 
 def _layer_tables(result: EvalResult, weighted: Sequence[Scored]) -> Iterator[list[Strip]]:
@@ -215,7 +249,7 @@ def _group_table(result: EvalResult, scored: Scored) -> list[Strip]:
     """A row per group and a column per choice."""
     groups, layers = result.groups, result.layers
     others = [", ".join(layers[i].name for i in g.layers if i != g.main) for g in groups]
-    cells = numbers(scored.table.scores.T.flat)  # all in one notation
+    cells = numbers(_cells(scored).T.flat)  # all in one notation
     strips = [
         Strip(Column("group", style="bold"), [group.name for group in groups]),
         Strip(Column("with", style="dim", folds=True), others),
@@ -248,5 +282,5 @@ def _shape(shape: Sequence[int]) -> str:
 
 def _values(scored: Scored) -> Sequence[float | None]:
     """Q of each layer; None where the choice changes more than its bit weight."""
-    table = scored.table
-    return [None] * len(table.layers) if table.q is None else table.q.tolist()
+    q = scored.table.q
+    return [None] * len(scored.table.layers) if q is None else q.tolist()

@@ -17,6 +17,7 @@ from emqlang.views.render import View
 _VALUES: Final = {
     Kind.LAYER: "one number per layer",
     Kind.WEIGHT: "one for each weight, in the weight's shape",
+    Kind.IMAGE: "one for each image and label draw",
 }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import product
 from typing import Any, Final
 
-from emqlang.grammar import signs
+from emqlang.grammar import levels, signs
 from emqlang.grammar.inputs import INPUTS, Axis, Input, Kind
-from emqlang.grammar.kinds import KindError, kind_of
-from emqlang.grammar.ops import OPS, VERSION, Op
+from emqlang.grammar.kinds import KindError, describe, kind_of
+from emqlang.grammar.ops import OPS, VERSION, Class, Op
 from emqlang.grammar.paper import NAMES
 from emqlang.views import render
 from emqlang.views.render import Cell, Column
@@ -97,12 +97,13 @@ def written(op: Op) -> str:
     return f"x {op.infix} y" if op.infix else f"{op.name}(x)"
 
 
-def signatures(op: Op) -> list[tuple[tuple[Kind, ...], Kind]]:
+def signatures(op: Op) -> list[tuple[tuple[Kind, ...], str]]:
     """What the op takes and gives, for all kinds that it accepts."""
+    level = levels.CONFIGURATION if op.cls is Class.CONFIGURATION else levels.LAYER
     pairs = []
     for kinds in product(Kind, repeat=op.arity):
         try:
-            pairs.append((kinds, kind_of(op.name, *kinds)))
+            pairs.append((kinds, describe(kind_of(op.name, *kinds), level)))
         except KindError:
             continue
     return pairs
@@ -121,7 +122,7 @@ def _op_record(op: Op) -> dict[str, Any]:
         "idempotent": op.idempotent,
         "expansion": op.expansion,
         "kinds": [
-            {"takes": [str(kind) for kind in takes], "gives": str(gives)}
+            {"takes": [str(kind) for kind in takes], "gives": gives}
             for takes, gives in signatures(op)
         ],
     }

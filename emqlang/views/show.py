@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 from emqlang.compiler.form import COUNT, is_reduction, is_structured
+from emqlang.compiler.joint import compile_joint
 from emqlang.compiler.plan import Plan, compile
 from emqlang.grammar import signs
 from emqlang.grammar.expr import Expr, fold, postorder, rebuild
 from emqlang.grammar.inputs import Kind
+from emqlang.grammar.kinds import describe as describe_kind
 from emqlang.grammar.ops import INPUT, LITERAL, OPS
 from emqlang.grammar.program import Program
 from emqlang.grammar.signs import ANY
@@ -30,7 +32,8 @@ def tree(program: Program) -> Iterator[Line]:
 def kinds(program: Program) -> Iterator[Line]:
     """The elaborated program: values of each part, their sign, the choice that they depend on."""
     for depth, node in _preorder(program.elaborated, lambda node: node.args):
-        facts = (str(node.kind), signs.describe(node.sign), _CHOICE[node.axes])
+        what = describe_kind(node.kind, node.level)
+        facts = what, signs.describe(node.sign), _CHOICE[node.axes]
         yield depth, _label(node), ", ".join(filter(None, facts))
     if program.added:
         yield 0, f"added: {', '.join(program.added)}", ""
@@ -58,14 +61,32 @@ def graph(program: Program) -> Iterator[Line]:
 
 def plan(program: Program) -> Iterator[Line]:
     """The passes over memory that evaluate it, and what is computed from their results."""
-    for line in describe(compile([program.canonical])):
+    if program.separable:
+        separates = "it separates: the score is a sum over layers"
+        lines = [*describe(compile([program.canonical])), separates]
+    else:
+        lines = joint(program)
+    for line in lines:
         yield 0, line, ""
+
+
+def joint(program: Program) -> list[str]:
+    """The lines of the plan of a program that does not separate."""
+    plan = compile_joint([program.canonical])
+    names = {total: _stand_in(f"@{i}", total) for i, total in enumerate(plan.totals, 1)}
+    layers = describe(plan.layers) if any(part.op in OPS for part in plan.layers.programs) else []
+    lines = [*layers, "totals over layers, for every group and choice"]
+    for total, name in names.items():
+        each = "one for each image" if total.kind is Kind.IMAGE else "one number"
+        lines.append(f"  {name.value} = {show(total)}, {each}")
+    lines += ["for each configuration: it does not separate, so that there is no score table"]
+    return [*lines, *(f"  {show(_with_names(form, names))}" for form in plan.programs)]
 
 
 def describe(plan: Plan) -> list[str]:
     """The lines of a plan in words."""
     names = {
-        leaf: _stand_in(f"count({leaf.value})")
+        leaf: _stand_in(f"count({leaf.value})", leaf)
         for leaf in postorder(*plan.programs)
         if leaf.op == COUNT
     }
@@ -76,7 +97,7 @@ def describe(plan: Plan) -> list[str]:
             if title not in lines:
                 lines.append(title)
             text = show(_with_names(node, names))
-            names[node] = _stand_in(f"%{len(names) - totals + 1}")
+            names[node] = _stand_in(f"%{len(names) - totals + 1}", node)
             lines.append(f"  {names[node].value} = {text}")
     results = [f"  {show(names.get(program, program))}" for program in plan.programs]
     return [*lines, "results", *results]
@@ -90,9 +111,9 @@ def _title(level: int, node: Expr) -> str:
     )
 
 
-def _stand_in(name: str) -> Expr:
-    """A leaf that prints as a name."""
-    return Expr(INPUT, (), name, name.encode(), Kind.LAYER, ANY, 0)
+def _stand_in(name: str, like: Expr) -> Expr:
+    """A leaf that prints as a name, in the place of another node."""
+    return Expr(INPUT, (), name, name.encode(), like.kind, ANY, 0, level=like.level)
 
 
 def _with_names(node: Expr, names: dict[Expr, Expr]) -> Expr:
