@@ -24,7 +24,7 @@ class Choice(Protocol):
 class Statistics(Protocol):
     """Statistics of all L layers of one network, visited once.
 
-    offsets  for `weight` and `activation`, L + 1 positions: layer i owns
+    offsets  for `weight`, `activation` and `image`, L + 1 positions: layer i owns
              [offsets[i], offsets[i + 1]) of a flat buffer
     totals   for the same kinds, true element counts per layer; larger than the stored ones where
              elements were sampled
@@ -49,7 +49,7 @@ class Statistics(Protocol):
     @property
     def device(self) -> torch.device: ...
     def array(self, name: str) -> torch.Tensor:
-        """A weight or activation statistic, (n,) or (axis length, n).
+        """A weight, activation or image statistic, (n,) or (axis length, n).
 
         A layer statistic is float64, (L,) or (axis length, L).
         """

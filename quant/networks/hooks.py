@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-OnInput = Callable[[str, tuple[Any, ...], dict[str, Any]], None]
+OnInput = Callable[[str, tuple[Any, ...], dict[str, Any]], Any]
 OnOutput = Callable[[str, Any], Any]
 
 
@@ -21,7 +21,8 @@ def listening(
 ) -> Iterator[None]:
     """Hooks on named modules that last as long as the context.
 
-    on_input   called before each forward with the module's name, positional and named arguments
+    on_input   called before each forward with the module's name, positional and named arguments;
+               what it returns, unless None, becomes these
     on_output  called after each with its name and output; what it returns, unless None, becomes
                the output
     """
@@ -35,8 +36,8 @@ def listening(
 
 
 def _before(name: str, module: nn.Module, call: OnInput) -> Callable[[], None]:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        call(name, args, kwargs)
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return call(name, args, kwargs)
 
     return module.register_forward_pre_hook(hook, with_kwargs=True).remove
 

@@ -83,6 +83,18 @@ def reading(modules: Iterable[tuple[str, nn.Module]], read: Read) -> AbstractCon
     )
 
 
+def replacing(
+    modules: Iterable[tuple[str, nn.Module]], replace: Callable[[str, Tensor], Tensor]
+) -> AbstractContextManager[None]:
+    """While it lasts, these layers read what `replace` makes of their inputs; see `readers`."""
+
+    def instead(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        own = replace(name, _operand(args, kwargs))
+        return ((own, *args[1:]), kwargs) if args else ((), kwargs | {"input": own})
+
+    return listening(modules, on_input=instead)
+
+
 class SharedInput:
     """The hook that quantizes the input of its layers, once per forward, however many read it.
 

@@ -23,6 +23,7 @@ from emqlang.quant.statistics import (
     perturbation,
     quantization_errors,
     shape,
+    shifts,
     synflow,
 )
 from emqlang.quant.statistics.activations import (
@@ -82,6 +83,7 @@ PASSES: Final = (
     Pass(frozenset({"act_qerr"}), quantization_errors.measure_inputs),
     Pass(frozenset({"hess", "hess_trace"}), hessian.measure_diagonal),
     Pass(frozenset({"hess_eig"}), hessian.measure_top),
+    Pass(frozenset(shifts.NAMES), shifts.measure),
     Pass(frozenset(perturbation.NAMES), perturbation.measure),
 )
 
@@ -104,7 +106,8 @@ def collect_statistics(
     needing = sorted(name for name in wanted if INPUTS[name].needs_data)
     images = _take(data, options.images, network, needing)
     subject = Subject(network, tuple(menu), images, options, progress)
-    if options.loss == "label" and wanted & fingerprint.LOSSES:
+    of_loss = fingerprint.LOSSES - (fingerprint.SHIFTS if options.label_draws else frozenset())
+    if options.loss == "label" and wanted & of_loss:
         subject.check_labels()  # before anything is measured
     network_key, images_key = fingerprint.of_network(network), fingerprint.of_images(subject)
     own = callable(options.loss) or network.signature.own is not None
@@ -165,12 +168,14 @@ def _table(
         for name, part in sorted(measured.items())
         if part.unmeasured
     }
-    sizes = {"weight": weights, "activation": sample_sizes(elements)}
+    columns = len(subject.images) * (subject.options.label_draws or 1)
+    images = [columns] * len(weights)
+    sizes = {"weight": weights, "activation": sample_sizes(elements), "image": images}
     return Statistics(
         fingerprint=key,
         layers=tuple(names),
         offsets={kind: tuple(accumulate(counts, initial=0)) for kind, counts in sizes.items()},
-        totals={"weight": tuple(weights), "activation": tuple(elements)},
+        totals={"weight": tuple(weights), "activation": tuple(elements), "image": tuple(images)},
         rows=tuple(layer.channels_out for layer in subject.layers),
         choices=subject.menu,
         device=subject.device,

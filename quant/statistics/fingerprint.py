@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from emqlang import __version__
-from emqlang.grammar.inputs import INPUTS, Axis
+from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.quant.bits.menu import act_widths, weight_widths
 from emqlang.quant.networks.batches import dense, labels_of
 from emqlang.quant.networks.nested import structure, tensors
@@ -23,8 +23,10 @@ from emqlang.quant.statistics.subject import Subject
 
 # Statistics of a loss, those with numbers drawn by the seed, and those with probes.
 HESSIAN = frozenset({"hess", "hess_trace", "hess_eig"})
-LOSSES = HESSIAN | {"grad", "fisher", "fisher_qerr", "grad_act", "fisher_act", "loss_inc"}
+SHIFTS = frozenset(name for name, row in INPUTS.items() if row.kind is Kind.IMAGE)
+LOSSES = HESSIAN | SHIFTS | {"grad", "fisher", "fisher_qerr", "grad_act", "fisher_act", "loss_inc"}
 SEEDED = HESSIAN | {"act", "grad_act", "act_qerr", "out_mse", "kl", "loss_inc"}
+SEEDED |= SHIFTS - {"shift"}
 PROBED = HESSIAN - {"hess_eig"}
 
 
@@ -64,7 +66,9 @@ def of_statistic(subject: Subject, name: str, images: str) -> str:
 
 def of_all(subject: Subject, network: str, images: str) -> str:
     """Of everything: equal for two collections only if whatever they both hold has equal values."""
-    keys = [of_statistic(subject, name, images) for name in sorted(INPUTS)]
+    keys = [of_statistic(subject, name, images) for name in sorted(INPUTS.keys() - SHIFTS)]
+    if subject.options.label_draws:  # of all else that shifts depend on, others do too
+        keys.append(f"{subject.options.label_draws} label draws")
     return digest(network, len(subject.images), [str(choice) for choice in subject.menu], keys)
 
 
@@ -75,7 +79,9 @@ def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
     yield subject.device.type
     if INPUTS[name].needs_data:
         yield images
-    if name in LOSSES:
+    if name in SHIFTS and options.label_draws:
+        yield "label draws", options.label_draws, options.seed
+    elif name in LOSSES:
         yield from _labels(subject)
     if name in SEEDED:
         yield options.seed

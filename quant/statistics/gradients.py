@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emqlang.quant.bits.menu import weight_widths
 from emqlang.quant.statistics.image_pass import ImagePass, Observer, Seen
-from emqlang.quant.statistics.quantization_errors import weight_error
+from emqlang.quant.statistics.quantization_errors import weight_errors
 from emqlang.quant.statistics.subject import Subject
 
 
@@ -49,12 +49,8 @@ class FisherError(Observer):
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        widths = weight_widths(subject.menu)
-        self.errors = [
-            torch.stack([weight_error(subject, layer.index, bits) for bits in widths]).flatten(1)
-            for layer in subject.layers
-        ]
-        self.total = subject.zeros(len(widths), len(subject.layers))
+        self.errors = weight_errors(subject)
+        self.total = subject.zeros(len(weight_widths(subject.menu)), len(subject.layers))
 
     def see(self, image: ImagePass) -> None:
         pairs = zip(self.errors, image.weight_grads, strict=True)

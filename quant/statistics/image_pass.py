@@ -175,7 +175,10 @@ class HasGradient:
 
 
 def gradients(
-    value: Tensor, wanted: Sequence[Tensor], create_graph: bool = False
+    value: Tensor,
+    wanted: Sequence[Tensor],
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
 ) -> list[Tensor | None]:
     """The gradients of a number; None for what it does not depend on.
 
@@ -185,7 +188,9 @@ def gradients(
     if not value.requires_grad or not reached:
         return [None] * len(wanted)
     with backward():
-        found = torch.autograd.grad(value, reached, create_graph=create_graph, allow_unused=True)
+        found = torch.autograd.grad(
+            value, reached, retain_graph=retain_graph, create_graph=create_graph, allow_unused=True
+        )
     grads = iter(found)
     return [next(grads) if tensor.requires_grad else None for tensor in wanted]
 

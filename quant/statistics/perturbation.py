@@ -1,8 +1,8 @@
 """What quantizing one group alone does to the network: a pass of all images per group and choice.
 
 Quantized are the group's weights and, where the menu chooses activation bits, its layers' inputs.
-`kl` and `loss_inc` belong to the group as a whole: its main layer has them, and the others 0, so
-that they add up.
+`kl`, `loss_inc` and `loss_shift` belong to the group as a whole: its main layer has them, and the
+others 0, so that they add up.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ from emqlang.quant.statistics.quantization_errors import (
 from emqlang.quant.statistics.subject import Shown, Subject
 from emqlang.quant.statistics.table import Measured
 
-NAMES: Final = ("out_mse", "kl", "loss_inc")
+NAMES: Final = ("out_mse", "kl", "loss_inc", "loss_shift")
 
 
 def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
-    """`out_mse`, `kl` and `loss_inc`.
+    """`out_mse`, `kl`, `loss_inc` and `loss_shift`.
 
-    out_mse   squared error of a layer's own output over its squared norm
-    kl        mean KL divergence of the softmax from the float network's; of answers without classes
-              their squared error over their squared norm
-    loss_inc  increase of the mean loss
+    out_mse     squared error of a layer's own output over its squared norm
+    kl          mean KL divergence of the softmax from the float network's; of answers without
+                classes their squared error over their squared norm
+    loss_inc    increase of the mean loss
+    loss_shift  change of the log-likelihood of each image's labels, float32
     """
     trials = _Trials(subject, names)
     groups = subject.network.collection.groups
@@ -53,7 +54,7 @@ def measure(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
             trials.run(group, row, choice)
         subject.progress("perturbation", number, len(groups))
     return {
-        name: Measured(trials.results[name], unmeasured=trials.unmeasured(name)) for name in names
+        name: Measured(trials.result(name), unmeasured=trials.unmeasured(name)) for name in names
     }
 
 
@@ -65,7 +66,14 @@ class _Trials:
         self.module = copied(subject.module).requires_grad_(False)
         shape = len(subject.menu), len(subject.layers)
         self.results = {name: subject.zeros(*shape) for name in NAMES}
+        if "loss_shift" in names:
+            images = (len(subject.images), subject.options.label_draws or 1)
+            self.results["loss_shift"] = torch.zeros(*shape, *images, device=subject.device)
         self.ran, self.alike = [False] * shape[1], [True] * shape[1]
+
+    def result(self, name: str) -> Tensor:
+        """The values of a choice as one flat row."""
+        return self.results[name].flatten(1)
 
     @cached_property
     def inputs(self) -> InputGrids:
@@ -74,9 +82,11 @@ class _Trials:
     @cached_property
     def shown(self) -> list[tuple[Shown, Any]]:
         """All batches, each with what the float network returns for it."""
+        single = "loss_shift" in self.names and callable(self.subject.options.loss)
         with torch.no_grad(), plain_kernels():
             return [
-                (shown, self.subject.answer(shown.batch)) for shown in self.subject.batches(BATCH)
+                (shown, self.subject.answer(shown.batch))
+                for shown in self.subject.batches(1 if single else BATCH)
             ]
 
     def run(self, group: Group, row: int, choice: Choice) -> None:
@@ -99,6 +109,9 @@ class _Trials:
             if "loss_inc" in self.names:
                 increase = self._increase(shown, before, after)
                 self.results["loss_inc"][row, group.main] += shown.rows / whole * increase
+            if "loss_shift" in self.names:
+                shift = self._shift(shown, before, after)
+                self.results["loss_shift"][row, group.main, shown.start : shown.stop] = shift
         self.results["kl"][row, group.main] += answers.ratio
         for index in group.layers:
             self.results["out_mse"][row, index] = own[index].ratio
@@ -143,6 +156,12 @@ class _Trials:
                 for outputs in (after, before)
             )
         return now - then
+
+    def _shift(self, shown: Shown, before: Any, after: Any) -> Tensor:
+        """(rows, draws): how much the log-likelihoods of one batch change."""
+        with torch.no_grad():
+            now, then = (self.subject.likelihoods(one, shown).double() for one in (after, before))
+        return (now - then).float()
 
     def _forward(self, shown: Shown, group: Group) -> tuple[Any, dict[int, list[Tensor]]]:
         """What the network returns, and what each layer of the group puts out in its calls."""

@@ -38,6 +38,15 @@ def measure_weights(subject: Subject, names: frozenset[str]) -> dict[str, Measur
     return {"qerr": Measured(torch.stack(rows).float())}
 
 
+def weight_errors(subject: Subject) -> list[Tensor]:
+    """Of each layer, its weight's errors (widths, n)."""
+    widths = weight_widths(subject.menu)
+    return [
+        torch.stack([weight_error(subject, layer.index, bits) for bits in widths]).flatten(1)
+        for layer in subject.layers
+    ]
+
+
 def weight_error(subject: Subject, index: int, bits: int) -> Tensor:
     """A layer's quantized weight minus its own, in the weight's shape."""
     return quantized_weight(subject, index, bits) - subject.weights[index].detach()
@@ -67,7 +76,7 @@ def find_inputs(subject: Subject) -> InputGrids:
     """
     module, layers, forward = subject.module, subject.layers, subject.network.forward
     batches = [shown.batch for shown in subject.batches(BATCH)]
-    widths = _widths(subject)
+    widths = input_widths(subject)
     bits_of = {layer.name: widths[0] for layer in layers}
     with plain_kernels():
         first = slice_rows(batches[0], 0, EXAMPLES)
@@ -85,13 +94,14 @@ def find_inputs(subject: Subject) -> InputGrids:
     return InputGrids(sites, grids)
 
 
-def _widths(subject: Subject) -> list[int]:
+def input_widths(subject: Subject) -> list[int]:
+    """The activation bits of the menu."""
     return [bits or ACT_BITS for bits in act_widths(subject.menu)]
 
 
 def measure_inputs(subject: Subject, names: frozenset[str]) -> dict[str, Measured]:
     """`act_qerr`: the mean squared error of quantizing each layer's input, one row per width."""
-    inputs, widths = find_inputs(subject), _widths(subject)
+    inputs, widths = find_inputs(subject), input_widths(subject)
     sums = {site.name: subject.zeros(len(widths) + 1) for site in inputs.sites}
 
     def read(name: str, tensor: Tensor) -> None:

@@ -99,12 +99,21 @@ class Subject:
     @cached_property
     def _drawn(self) -> list[Tensor]:
         """Labels of each row, drawn with the seed as the network itself would give them."""
-        generator = self.generator("labels")
+        return [labels[0] for labels in self._draw(1, "labels")]
+
+    @cached_property
+    def _draws(self) -> list[list[Tensor]]:
+        """As many labels of each row as there are label draws, in the same way."""
+        return self._draw(self.options.label_draws or 1, "label draws")
+
+    def _draw(self, count: int, purpose: str) -> list[list[Tensor]]:
+        generator = self.generator(purpose)
         labels = []
         for index in range(len(self.images)):
             batch = self._here(self.images[index])
             with torch.no_grad():
-                labels.append(answer(self.answer(batch), 1).drawn(generator))
+                own = answer(self.answer(batch), 1)
+            labels.append([own.drawn(generator) for _ in range(count)])
         return labels
 
     def answer(self, batch: Any, module: nn.Module | None = None) -> Any:
@@ -135,6 +144,22 @@ class Subject:
         signature = self.network.signature
         labels, inputs = labels_of(shown.batch, signature), signature.parts(shown.batch)
         return answer(outputs, shown.rows, labels, inputs)
+
+    def likelihoods(self, outputs: Any, shown: Shown) -> Tensor:
+        """(rows, draws): log p of each row's labels, which is minus their loss.
+
+        One label, that of the loss; or as many as there are label draws. A loss of the user's own
+        takes one row at a time.
+        """
+        if self.options.label_draws:
+            draws = zip(*self._draws[shown.start : shown.stop], strict=True)
+            labels = [torch.cat(marks).to(self.device) for marks in draws]
+            losses = [answer(outputs, shown.rows, marks).losses() for marks in labels]
+            return -torch.stack(losses, 1)
+        if callable(self.options.loss):
+            assert shown.rows == 1
+            return -self.loss(outputs, shown).reshape(1, 1)
+        return -self._answer(outputs, shown).losses()[:, None]
 
     def show(self, index: int) -> Shown:
         """One row."""

@@ -37,7 +37,7 @@ class Statistics:
 
     fingerprint  equal fingerprints mean equal values of whatever both hold
     layers       their names, in named_modules order
-    offsets      for `weight` and `activation`: L + 1 positions; layer i owns
+    offsets      for `weight`, `activation` and `image`: L + 1 positions; layer i owns
                  [offsets[i], offsets[i + 1]) of a flat buffer
     totals       true element counts per layer; larger than the stored ones where sampled
     rows         output channels per layer: its weights lie as (rows, fan_in)
@@ -64,7 +64,7 @@ class Statistics:
     def array(self, name: str) -> Tensor:
         """The values of one statistic.
 
-        Of weights or activations (n,) or (axis length, n), float32 except float64 `grad_synflow`;
-        of layers (L,) or (axis length, L), float64.
+        Of weights, activations or images (n,) or (axis length, n), float32 except float64
+        `grad_synflow`; of layers (L,) or (axis length, L), float64.
         """
         return self.arrays[name]

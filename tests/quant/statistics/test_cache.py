@@ -72,6 +72,7 @@ CHANGED: dict[
     "images": lambda network, values, labels: (network, values + 1e-3, labels, {}),
     "labels": lambda network, values, labels: (network, values, (labels + 1) % 3, {}),
     "loss": lambda *subject: (*subject, {"loss": "self"}),
+    "label draws": lambda *subject: (*subject, {"label_draws": 2}),
     "probes": lambda *subject: (*subject, {"hessian_samples": 5}),
     "seed": lambda *subject: (*subject, {"seed": 1}),
     "quantizer": lambda *subject: (*subject, {"quantizer": WeightQuantizer("minmax")}),
@@ -85,7 +86,7 @@ CHANGED: dict[
 def test_whatever_a_value_depends_on_is_in_its_key(
     subject: Subject, what: str, tmp_path: Path
 ) -> None:
-    names = ["hess", "qerr", "grad"]
+    names = ["hess", "qerr", "grad", "shift"]
     base = collect(subject[0], names, *subject[1:], cache=tmp_path, hessian_samples=3)
     network, values, labels, settings = CHANGED[what](*subject)
     other = collect(

@@ -124,8 +124,8 @@ def test_networks_of_other_precisions_are_given_images_of_theirs(dtype: torch.dt
         )
 
 
-EXACT = "grad fisher x2 act grad_act act_var fisher_act qerr grad_synflow"
-ROUNDED = "hess hess_eig orm act_qerr kl loss_inc out_mse"
+EXACT = "grad fisher shift x2 act grad_act act_var fisher_act qerr grad_synflow"
+ROUNDED = "hess hess_eig orm act_qerr kl loss_inc out_mse act_shift loss_shift"
 
 
 def test_the_same_seed_gives_the_same_values(subject: Subject) -> None:
