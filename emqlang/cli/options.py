@@ -205,6 +205,11 @@ measuring = stack(
         help="label: on the data's labels; self: on labels drawn from what the network answers; or "
         "file.py:function of (outputs, batch), a mean over the batch.",
     ),
+    count(
+        "--label-draws",
+        default=0,
+        help="Labels drawn for each image for shift and its like; 0: that of the loss.",
+    ),
     count("--hessian-samples", default=32, help="Probes for hess and hess_trace."),
     choice("--device", "auto cpu cuda", default="auto", help="Where to compute."),
     choice(

@@ -61,7 +61,7 @@ def _where(options: str, name: str, value: str) -> Rule:
 
 LIMITS: Final = "size bops latency avg_bits"
 BUDGET: Final = f"{LIMITS} latency_table fix method samples hold_unmeasured"
-CHOSEN: Final = "bits menu stat_images loss hessian_samples device tied cache"  # by a proxy
+CHOSEN: Final = "bits menu stat_images loss label_draws hessian_samples device tied cache"  # by a proxy
 OF_A_RUN: Final = (
     "tables split by combine algorithm seed islands population inputs ops no_choice max_nodes "
     "selection structure fitness semantics without stat_images"
@@ -166,6 +166,7 @@ READ_BY: Final[Mapping[str, str]] = {
     "data": "is taken on images",
     "stat_images": "is taken on images",
     "loss": "reads the loss",
+    "label_draws": "has a value for each image",
     "hessian_samples": "is estimated with probes",
 }
 
@@ -198,13 +199,14 @@ def check_statistics(
         return
     from emqlang.grammar.expr import inputs
     from emqlang.grammar.inputs import INPUTS
-    from emqlang.quant.statistics.fingerprint import LOSSES, PROBED
+    from emqlang.quant.statistics.fingerprint import LOSSES, PROBED, SHIFTS
 
     on_images = {row.name for row in INPUTS.values() if row.needs_data}
     readers = {
         "data": on_images,
         "stat_images": on_images,
         "loss": LOSSES,
+        "label_draws": SHIFTS,
         "hessian_samples": PROBED,
     }
     problems = [

@@ -55,6 +55,7 @@ class WorkbenchOptions:
     forward: str | None = None
     stat_images: int = 64
     loss: str | Loss = "label"
+    label_draws: int = 0
     hessian_samples: int = 32
     device: str = "auto"
     tied: str = "auto"
@@ -215,6 +216,7 @@ class Workbench:
         statistics = StatisticsOptions(
             images=options.stat_images,
             loss=options.loss_function(),
+            label_draws=options.label_draws,
             hessian_samples=options.hessian_samples,
             seed=options.seed,
             device=_device(options.device),
