@@ -16,7 +16,13 @@ from emqlang.grammar.files import MAX_FILE_BYTES, EmqFile, decode, load_file, lo
 from emqlang.grammar.program import Program, parse
 
 STDIN = "-"
-SHELVES = ("paper", "baselines", "references", "evolved")  # the files of the library, in this order
+SHELVES = (
+    "paper",
+    "baselines",
+    "references",
+    "across_layers",
+    "evolved",
+)  # the files of the library, in this order
 _FILE = re.compile(r"(.+\.emq)(?::(\w+))?")
 
 
@@ -125,7 +131,10 @@ def _public(file: EmqFile) -> tuple[Program, ...]:
 def _shelf_of() -> dict[str, str]:
     """Which file binds each name."""
     return {
-        statement.name: shelf for shelf in SHELVES for statement in statements(read_shelf(shelf))
+        statement.name: shelf
+        for shelf in SHELVES
+        for statement in statements(read_shelf(shelf))
+        if not statement.name.startswith("_")
     }
 
 

@@ -64,6 +64,7 @@ def collect(
     bits: str | int | Sequence[int] = "2,3,4",
     menu: str | Sequence[str] | None = None,
     images: int = 64,
+    label_draws: int | None = None,
     hessian_samples: int = 32,
     device: str = "auto",
     seed: int = 0,
@@ -74,13 +75,16 @@ def collect(
             its own, or if no proxy reads images. Your own network is recorded on the first rows,
             and on up to 1,024 more while it does not use all of its layers
     loss    'label', 'self' for labels drawn from the network's own softmax, or a function
+    label_draws
+            labels drawn from the softmax for each image, for `shift` and its like; None for the
+            loss's own
     bits    weight bits to choose from, '2,3,4' or [2, 3, 4]; `menu` instead gives pairs such as
             'W2A8,W4A8'
     Raises E301 to E309, E401, E403.
     """
     arguments.network(model)
     arguments.check(forward=forward, loss=loss, images=images, device=device, seed=seed)
-    arguments.check(hessian_samples=hessian_samples)
+    arguments.check(hessian_samples=hessian_samples, label_draws=label_draws)
     options = WorkbenchOptions(
         model=model if isinstance(model, str) else "resnet18-fmnist",
         data=data if isinstance(data, str) else None,
@@ -88,6 +92,7 @@ def collect(
         menu=None if menu is None else arguments.listed("menu", menu),
         loss=loss,
         stat_images=images,
+        label_draws=label_draws,
         hessian_samples=hessian_samples,
         device=device,
         seed=seed,

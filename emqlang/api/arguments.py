@@ -68,6 +68,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "hessian_samples": _whole(2),
     "hold_unmeasured": (lambda value: isinstance(value, bool), "True or False"),
     "images": _whole(1),
+    "label_draws": (lambda value: value is None or (_is_whole(value) and value > 0), "1 or more"),
     "loss": (lambda value: isinstance(value, str) or callable(value), "'label', or a function"),
     "method": _one_of("exact", "sample"),
     "metric": _function("outputs and batch"),

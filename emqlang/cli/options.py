@@ -205,10 +205,10 @@ measuring = stack(
         help="label: on the data's labels; self: on labels drawn from what the network answers; or "
         "file.py:function of (outputs, batch), a mean over the batch.",
     ),
-    count(
+    click.option(
         "--label-draws",
-        default=0,
-        help="Labels drawn for each image for shift and its like; 0: that of the loss.",
+        type=POSITIVE,
+        help="Labels to draw for each image, for shift and its like, instead of the loss's own.",
     ),
     count("--hessian-samples", default=32, help="Probes for hess and hess_trace."),
     choice("--device", "auto cpu cuda", default="auto", help="Where to compute."),

@@ -31,6 +31,7 @@ import numpy as np
 
 from emqlang.compiler.cache import Cache
 from emqlang.compiler.joint import above_layers, compile_joint, terms
+from emqlang.compiler.kernels import TILE
 from emqlang.compiler.plan import compile
 from emqlang.compiler.run import run
 from emqlang.compiler.statistics import Statistics
@@ -162,6 +163,9 @@ def _joint(
     for summed in of_groups.values():
         summed[~np.isfinite(summed)] = np.nan
     images = statistics.offsets[Kind.IMAGE][1] if Kind.IMAGE in statistics.offsets else 1
+    if images > TILE:
+        message = f"{images:,} images and label draws are more than the {TILE:,} that fit"
+        raise error("E403", message, "take fewer: --stat-images, --label-draws")
     scores: list[ConfigurationScore] = []
     for form, program in zip(forms, plan.programs, strict=True):
         read = [node for node in walk([program], above_layers) if node.op == "total"]

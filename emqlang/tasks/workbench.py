@@ -55,7 +55,7 @@ class WorkbenchOptions:
     forward: str | None = None
     stat_images: int = 64
     loss: str | Loss = "label"
-    label_draws: int = 0
+    label_draws: int | None = None
     hessian_samples: int = 32
     device: str = "auto"
     tied: str = "auto"

@@ -26,7 +26,7 @@ class StatisticsOptions:
     loss             'label', 'self' for labels drawn from the network's own softmax, or a function,
                      with which nothing is cached
     label_draws      labels drawn from the network's own softmax for each image, where a statistic
-                     has a value for each; 0 for the label of the loss
+                     has a value for each; None for the label of the loss
     hessian_samples  probes of Hutchinson's estimates, 2 or more
     seed             of probes, sampled positions and drawn labels
     cache            the cache's root folder; None neither reads nor writes one
@@ -35,7 +35,7 @@ class StatisticsOptions:
 
     images: int = 64
     loss: str | Loss = "label"
-    label_draws: int = 0
+    label_draws: int | None = None
     hessian_samples: int = 32
     seed: int = 0
     quantizer: WeightQuantizer = field(default_factory=WeightQuantizer)
@@ -45,8 +45,8 @@ class StatisticsOptions:
     def __post_init__(self) -> None:
         if self.images < 1:
             raise error("E403", "statistics take 1 image or more")
-        if self.label_draws < 0:
-            raise error("E403", "an image has 1 label draw or more, or none")
+        if self.label_draws is not None and self.label_draws < 1:
+            raise error("E403", "an image has 1 label draw or more")
         if isinstance(self.loss, str) and self.loss not in LOSSES:
             kinds = f"one of {', '.join(LOSSES)}, or a function of scores and batch"
             raise error(

@@ -42,6 +42,11 @@ MEANING = {
     "x2_error": "-sum(x2 * square(qerr))",
     "fisher_form": "-fisher_qerr",
     "fisher_error": "-sum(fisher * square(qerr))",
+    "fisher_whole": "-mean(square(total(shift)))",
+    "fisher_log": "-mean(log(1 + square(total(shift))))",
+    "fisher_root": "-mean((total(square(shift)) * square(total(shift))) ** 0.25)",
+    "fisher_cross": "-mean(1 - exp(-(total(square(shift)) + square(total(shift))) / 2))",
+    "fisher_length": "-mean(sqrt(total(square(shift)) + square(total(shift))))",
     "evolved": "sqrt((fisher_qerr + (fisher_act * fisher_qerr * (bits * bits + 0.66) + "
     "(macs - var(log(act)) * exp(fisher_qerr * orm)))) ** 2.7)",
     "evolved_short": "-(fisher_qerr * log(fan_in)) ** 1.3",

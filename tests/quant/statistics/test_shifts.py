@@ -169,4 +169,4 @@ def test_without_labels_it_says_what_to_do() -> None:
     with pytest.raises(EmqError, match="E304"):
         collect(network, ["shift"], values, None)
     with pytest.raises(EmqError, match="E403"):
-        collect(network, ["shift"], values, None, label_draws=-1)
+        collect(network, ["shift"], values, None, label_draws=0)
