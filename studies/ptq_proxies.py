@@ -53,6 +53,8 @@ def assigned(bench: Workbench, problem: Problem) -> Iterator[tuple[str, list[int
     """Each proxy of the library, and the weight bits of every group that it chooses."""
     widths = np.array([choice.weight_bits for choice in problem.menu])
     for name, program in LIBRARY.items():
+        if not program.separable:
+            continue
         table = evaluate(bench, [program]).scored[0].table
         yield name, widths[list(problem.solve(problem.scores(table)).choices)].tolist()
 

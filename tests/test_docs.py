@@ -88,6 +88,17 @@ def test_every_file_beside_a_document_and_every_link_exists() -> None:
     assert not missing
 
 
+def test_the_page_on_scores_across_layers_prints_what_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "cross_layer.md").read_text()
+    ((code, printed),) = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, re.S)
+    example = tmp_path / "example.py"
+    example.write_text(code)
+    runpy.run_path(str(example))
+    assert capsys.readouterr().out == printed
+
+
 def test_every_module_in_the_documents_exists() -> None:
     packages = "grammar|quant|evolve|cli|views|experiments|tasks|scores|compiler|store|api"
     modules = re.compile(rf"emqlang\.(?:{packages})(?:\.[a-z_]+)*(?!/)\b")

@@ -61,9 +61,8 @@ def _where(options: str, name: str, value: str) -> Rule:
 
 LIMITS: Final = "size bops latency avg_bits"
 BUDGET: Final = f"{LIMITS} latency_table fix method samples hold_unmeasured"
-CHOSEN: Final = (
-    "bits menu stat_images loss label_draws hessian_samples device tied cache"  # by a proxy
-)
+# what bits are chosen by
+CHOSEN: Final = "bits menu stat_images loss label_draws hessian_samples device tied cache"
 OF_A_RUN: Final = (
     "tables split by combine algorithm seed islands population inputs ops no_choice max_nodes "
     "selection structure fitness semantics without stat_images"

@@ -146,8 +146,12 @@ class ConfigurationScore:
 
     @cached_property
     def warnings(self) -> tuple[Diagnostic, ...]:
-        """W602 if there are such groups, naming the first few."""
-        return fall_warning(self.falling, len(self.groups))
+        """W602 if more than half of the groups are such, naming the first few.
+
+        One by one they are no mistake: the errors of a layer may cancel those of others.
+        """
+        suspicious = 2 * len(self.falling) > len(self.groups)
+        return fall_warning(self.falling, len(self.groups)) if suspicious else ()
 
 
 def _rounded(scores: Array) -> Array:

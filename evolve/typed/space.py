@@ -30,7 +30,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     **{"l1": 0.5, "l2": 0.5, "square": 1.0, "normalize": 0.25, "min_max": 0.25, "gram": 0.25},
     **{"matmul": 0.25, "softmax": 0.25, "logsoftmax": 0.25, "slogdet": 0.25},
 }
-assert WEIGHTS.keys() == OPS.keys()
+JOINT = tuple(name for name, op in OPS.items() if op.cls is Class.CONFIGURATION)
+assert WEIGHTS.keys() == OPS.keys() - set(JOINT)
 STRUCTURED = tuple(name for name, op in OPS.items() if op.cls is Class.STRUCTURED or name == "gram")
 LEAF = 0.35  # the probability of a leaf where depth is left and both are possible
 
@@ -73,11 +74,18 @@ class Space:
         max_nodes: int = 24,
         max_depth: int = 9,
     ) -> Space:
-        """By default, all statistics that cost no N forwards, and all ops that are not structured.
+        """By default, all statistics that cost no N forwards and have no value for each image, and
+        all ops that are not structured.
 
         choice_dependent  whether `bits`, `qerr` and the like are among them
-        Raises E102 for an unknown name, E408 for a space without programs.
+        Raises E102 for an unknown name, E408 for a space without programs, E410 for an op of the
+        configuration: what is searched separates.
         """
+        ops = tuple(ops)
+        for name in JOINT:
+            if name in ops:
+                message = f"programs with '{name}' do not separate, and are not searched"
+                raise error("E410", message, f"leave out '{name}'")
         space = cls(
             _named(inputs, INPUTS, default_inputs(choice_dependent), "statistic"),
             _named(ops, OPS, default_ops(), "op"),
@@ -166,18 +174,20 @@ class Space:
 
 
 def default_inputs(choice_dependent: bool) -> tuple[str, ...]:
-    """All statistics but those of N forwards, and `act_bits`, constant in menus of weight bits."""
+    """All statistics but those of N forwards or of each image, and `act_bits`, which is constant
+    in menus of weight bits."""
     return tuple(
         name
         for name, row in INPUTS.items()
         if row.cost is not Cost.FORWARDS
+        and row.kind is not Kind.IMAGE
         and name != "act_bits"
         and (choice_dependent or row.axis is Axis.NONE)
     )
 
 
 def default_ops() -> tuple[str, ...]:
-    return tuple(name for name in OPS if name not in STRUCTURED)
+    return tuple(name for name in OPS if name not in (*STRUCTURED, *JOINT))
 
 
 def _named(

@@ -129,7 +129,10 @@ def test_ops_are_drawn_by_their_weights() -> None:
 def test_what_the_default_space_has() -> None:
     assert not {name for name in default_inputs(True) if INPUTS[name].cost is Cost.FORWARDS}
     assert not [name for name in default_inputs(False) if INPUTS[name].axis is not Axis.NONE]
-    assert set(OPS) - set(default_ops()) == set(STRUCTURED)
+    assert set(OPS) - set(default_ops()) == {*STRUCTURED, "total"}
+    assert not {"shift", "act_shift"} & {*default_inputs(True), *default_inputs(False)}
+    with pytest.raises(EmqError, match="E410"):
+        Space.of(["w", "bits"], ["mean", "mul", "total"])
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,18 @@ def test_judging_is_arithmetic_on_the_score_table(table: Path) -> None:
     assert (sums.scores == rows.bits.sum(1)).all() and sums.cost is Cost.FREE
 
 
+def test_programs_that_do_not_separate_are_ranked_too(table: Path) -> None:
+    rows = load(str(table))
+    bench = Workbench.of_table(rows, WorkbenchOptions(cache=False, stat_images=8, label_draws=2))
+    programs = [library.find(text)[0] for text in ("fisher_cross", "-total(bits) ** 3")]
+    found = rank_on(rows, bench, programs, RankOptions(draws=50))
+    assert not found.problems
+    scores = {standing.name: standing.scores for standing in found.standings}
+    assert (scores["-total(bits) ** 3"] == -(rows.bits.sum(1).astype(float) ** 3)).all()
+    (scored,) = evaluate(bench, [programs[0]]).scored
+    assert scores["fisher_cross"].tolist() == scored.table.totals(rows.choices).tolist()
+
+
 def test_baselines_are_in_every_ranking(table: Path) -> None:
     rows = load(str(table))
     given = library.find("fisher_error")
