@@ -25,7 +25,7 @@ from emqlang.grammar.proof.algebra import prove
 from emqlang.grammar.proof.graph import isomorphic, wl_hash
 
 SMALL_LAYERS, CHOICES = 16, (2, 3, 4)
-SMALL_NETWORKS, LAYERS = 8, 2  # for programs that do not separate
+SMALL_NETWORKS, LAYERS = 6, 2  # for programs that do not separate
 TOLERANCE = 1e-6  # of fingerprints, whose largest entry is 1
 
 
@@ -151,19 +151,18 @@ def _fingerprint(program: Expr, together: bool) -> dict[tuple[int, int], float]:
 
 def _scores(program: Expr, place: int, layers: int) -> list[float] | None:
     """The score of every configuration of a small network; None if one is unclear or not finite."""
-    from emqlang.grammar.proof.exact import Unclear, evaluate
+    from emqlang.grammar.proof.exact import Unclear, evaluate, joined, terms
 
     menus = [_menu(place + 100_000 * layer) for layer in range(layers)]
-    scores = list[float]()
-    for configuration in product(*menus):
-        try:
-            if program.level == levels.CONFIGURATION:
-                value = evaluate(program, *configuration)
-            else:
-                value = sum(evaluate(program, inputs) for inputs in configuration)
-        except Unclear:
-            return None
-        scores.append(float(value))
+    try:
+        if program.level == levels.CONFIGURATION:
+            added = [[terms(program, inputs) for inputs in menu] for menu in menus]
+            scores = [float(joined(program, configuration)) for configuration in product(*added)]
+        else:
+            values = [[float(evaluate(program, inputs)) for inputs in menu] for menu in menus]
+            scores = list(map(sum, product(*values)))
+    except Unclear:
+        return None
     return scores if all(map(isfinite, scores)) else None
 
 

@@ -9,7 +9,7 @@ rounding error where zero is meant: a small product, power or exponential is unc
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import mul
 from typing import Any
 
@@ -85,16 +85,34 @@ def evaluate(expr: Expr, *layers: Mapping[str, Value]) -> Value:
     """
     if expr.level != levels.CONFIGURATION:
         return _layer_value(expr, layers[0])
+    return joined(expr, [terms(expr, inputs) for inputs in layers])
+
+
+def terms(expr: Expr, inputs: Mapping[str, Value]) -> dict[bytes, Value]:
+    """What one layer adds to each total of a configuration's program. Raises Unclear."""
+    return {
+        node.digest: _layer_value(node.args[0], inputs)
+        for node in walk([expr], _above_layers)
+        if node.op == "total"
+    }
+
+
+def joined(expr: Expr, layers: Sequence[Mapping[bytes, Value]]) -> Value:
+    """The value of a configuration's program from the terms of its layers. Raises Unclear."""
     values: dict[bytes, Value] = {}
-    for node in walk([expr], lambda node: () if node.op == "total" else node.args):
+    for node in walk([expr], _above_layers):
         if node.op == "total":
-            value = _each(_sum, *(_layer_value(node.args[0], inputs) for inputs in layers))
+            value = _each(_sum, *(layer[node.digest] for layer in layers))
         elif node.op == LITERAL:
             value = _mpf(node.number)
         else:
             value = _apply(node, [values[arg.digest] for arg in node.args])
         values[node.digest] = value
     return values[expr.digest]
+
+
+def _above_layers(node: Expr) -> tuple[Expr, ...]:
+    return () if node.op == "total" else node.args
 
 
 def _layer_value(expr: Expr, inputs: Mapping[str, Value]) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from strategies import plain_exprs
+from strategies import LAYERS, plain_exprs
 from ties import BITS, GROUPS, STATISTICS, table
 
 from emqlang.compiler.cache import Cache
@@ -92,7 +92,9 @@ def test_what_is_not_a_bit_weight(text: str) -> None:
     assert without_bits(parse(text).canonical) is None
 
 
-@given(plain_exprs(inputs=("w", "grad", "act", "numel", "depth"), max_ops=6, max_size=25))
+@given(
+    plain_exprs(inputs=("w", "grad", "act", "numel", "depth"), of=LAYERS, max_ops=6, max_size=25)
+)
 @settings(max_examples=60)
 def test_values_are_bits_times_q(expr: Expr) -> None:
     (scored,) = tabulate([canonical(elaborate(expr))], STATISTICS, GROUPS)

@@ -14,6 +14,7 @@ from torch import Tensor
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.rows import Rows
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.sites import replacing
 from emqlang.quant.statistics.options import StatisticsOptions
@@ -104,8 +105,8 @@ def test_act_shift_is_the_slope_along_the_error_of_the_input(subject: Subject) -
     network, values, labels = subject
     found = collect(network, ["act_shift"], values, labels, menu="W4A4,W4A2")
     shift = by_image(found, "act_shift")[..., 0]
-    options = StatisticsOptions()
-    collected = Collected(network, found.choices, values, labels, options, lambda *_: None)
+    rows = Rows.of([(values, labels)])
+    collected = Collected(network, found.choices, rows, StatisticsOptions(), lambda *_: None)
     grids = find_inputs(collected).grids
     for layer in network.collection.layers:
         for row, bits in enumerate((4, 2)):
