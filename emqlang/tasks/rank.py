@@ -27,6 +27,7 @@ from emqlang.scores.correlation import (
     precision,
 )
 from emqlang.scores.pipeline import tabulate
+from emqlang.scores.regret import regret, size_budgets
 from emqlang.tasks.truth import stratified, truth_of
 from emqlang.tasks.workbench import ACTIVATION, Workbench, WorkbenchOptions
 
@@ -65,6 +66,7 @@ class Standing:
     low, high   of the 95 % interval; under the paper's protocol mean minus and plus deviation
     precision   the share of the truly best fifth that is among the proxy's best fifth
     partial     Spearman's correlation at fixed size
+    regret      accuracy lost within size budgets by the rows that it prefers, in percentage points
     difference  (2, ratios): the interval of rho minus the other proxy's; None without one
     cost        the most expensive statistic's class
     seconds     to score all groups and choices, statistics in memory
@@ -78,6 +80,7 @@ class Standing:
     tau: float
     precision: float
     partial: float
+    regret: float
     difference: Array | None
     cost: Cost
     seconds: float
@@ -216,6 +219,7 @@ def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> l
         differences = None if reference is None else boot.difference(reference)
     taus, shares = kendall(scores, values), precision(scores, values, RATIOS[0])
     partials = partial(scores, values, table.size.astype(np.float64))
+    regrets = regret(scores, table.accuracy, table.size, size_budgets(table.size))
     standings = [
         Standing(
             program=one.program,
@@ -225,6 +229,7 @@ def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> l
             tau=float(taus[i]),
             precision=float(shares[i]),
             partial=float(partials[i]),
+            regret=float(regrets[i]),
             difference=None if differences is None else differences[:, :, i],
             cost=_cost(one.program),
             seconds=one.seconds,

@@ -40,7 +40,7 @@ def record(result: RankResult) -> dict[str, Any]:
 def table(result: RankResult) -> Csv:
     """A line for each table and proxy."""
     tops = (f"{part}{top}" for top in TOPS for part in ("rho", "low", "high"))
-    header = ["table", "proxy", *tops, "tau", "precision", "partial", "cost", "seconds"]
+    header = ["table", "proxy", *tops, "tau", "precision", "partial", "regret", "cost", "seconds"]
     return header, _rows(result)
 
 
@@ -84,6 +84,7 @@ def _columns(ranking: Ranking) -> list[Column]:
         Column("proxy", style="bold"),
         *(Column(top, "right") for top in TOPS),
         *([Column(f"less {against} @100%", "right")] if against else []),
+        Column("regret", "right", optional=True),
         Column("tau", "right", optional=True),
         Column("p@20%", "right", optional=True),
         Column("at size", "right", optional=True),
@@ -102,6 +103,7 @@ def _row(standing: Standing) -> list[Cell]:
         named(standing),
         *tops,
         *difference,
+        f"{standing.regret:.2f}",
         f"{standing.tau:.3f}",
         f"{standing.precision:.2f}",
         f"{standing.partial:.3f}",
@@ -132,6 +134,7 @@ def _means(rankings: Sequence[Ranking]) -> None:
     columns = [
         Column("proxy", style="bold"),
         *(Column(top, "right") for top in TOPS),
+        Column("regret", "right"),
         Column("least @100%", "right"),
         Column("on"),
     ]
@@ -140,9 +143,11 @@ def _means(rankings: Sequence[Ranking]) -> None:
 
 def _mean_row(pairs: Sequence[tuple[Standing, str]]) -> list[Cell]:
     """A proxy's mean over tables, and the table on which it is worst."""
-    means = np.mean([standing.rho for standing, _ in pairs], axis=0)
+    rhos = np.mean([standing.rho for standing, _ in pairs], axis=0)
+    lost = float(np.mean([standing.regret for standing, _ in pairs]))
     worst, table = min(pairs, key=lambda pair: pair[0].rho[-1])
-    return [named(worst), *(f"{mean:.3f}" for mean in means), f"{worst.rho[-1]:.3f}", table]
+    means = [f"{mean:.3f}" for mean in rhos]
+    return [named(worst), *means, f"{lost:.2f}", f"{worst.rho[-1]:.3f}", table]
 
 
 def _table_record(ranking: Ranking) -> dict[str, Any]:
@@ -174,6 +179,7 @@ def _standing_record(standing: Standing) -> dict[str, Any]:
         "tau": standing.tau,
         "precision": standing.precision,
         "partial": standing.partial,
+        "regret": standing.regret,
         "cost": str(standing.cost),
         "seconds": standing.seconds,
     }
@@ -183,5 +189,6 @@ def _rows(result: RankResult) -> Iterator[list[object]]:
     for ranking in result.rankings:
         for one in ranking.standings:
             rhos = np.stack([one.rho, one.low, one.high], axis=1).ravel().tolist()
-            others = (one.tau, one.precision, one.partial, str(one.cost), one.seconds)
-            yield [ranking.table.name, one.name, *rhos, *others]
+            others = (one.tau, one.precision, one.partial, one.regret)
+            cost = (str(one.cost), one.seconds)
+            yield [ranking.table.name, one.name, *rhos, *others, *cost]

@@ -17,6 +17,7 @@ from emqlang.grammar import library
 from emqlang.grammar.inputs import Cost
 from emqlang.quant.tables.table import load
 from emqlang.scores.correlation import spearman
+from emqlang.scores.regret import regret, size_budgets
 from emqlang.tasks.eval import evaluate
 from emqlang.tasks.rank import RankOptions, RankResult, contenders, rank_on
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
@@ -41,6 +42,8 @@ def test_judging_is_arithmetic_on_the_score_table(table: Path) -> None:
     assert own.rho[-1] == pytest.approx(spearman(np.array([expected]), rows.accuracy)[0], abs=1e-6)
     sums = next(s for s in found.standings if s.name == "bits")
     assert (sums.scores == rows.bits.sum(1)).all() and sums.cost is Cost.FREE
+    lost = regret(own.scores[None], rows.accuracy, rows.size, size_budgets(rows.size))
+    assert own.regret == lost[0] >= 0
 
 
 def test_baselines_are_in_every_ranking(table: Path) -> None:
@@ -72,11 +75,14 @@ def test_rank_on_the_command_line(emq: Emq, table: Path) -> None:
     assert proxies["bit_sum"]["difference"] == {"low": [0, 0, 0], "high": [0, 0, 0]}
     fitness = [sum(proxy["rho"]) for proxy in ranking["proxies"]]
     assert fitness == sorted(fitness, reverse=True)
+    lost = proxies["fisher_error"]["regret"]
     screen = emq("rank", "fisher_error", "--table", str(table), "--draws", "50").out
     assert "fisher_error" in screen and "own: 60 rows" in screen
+    (line,) = [line for line in screen.splitlines() if line.startswith("fisher_error")]
+    assert "regret" in screen and f" {lost:.2f} " in line
     out = emq("rank", "bits", "--table", str(table), "--draws", "20", "--csv").out
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert len(rows) == 7 and rows[0]["table"] == "own"
+    assert len(rows) == 7 and rows[0]["table"] == "own" and float(rows[0]["regret"]) >= 0
 
 
 def test_rank_on_parts_of_a_table(emq: Emq, table: Path) -> None:
@@ -101,6 +107,7 @@ def test_several_tables_have_a_mean(emq: Emq, table: Path) -> None:
         done.status == 0
         and done.out.startswith("mean over 2 tables")
         and done.out.count("truth ") == 2
+        and done.out.count("regret") == 3
     )
 
 
