@@ -4,7 +4,7 @@ Ceilings say what the table's noise leaves to be ranked, and what any sum over l
 
 images    accuracy on one half of the test images against the other, Spearman-Brown corrected to all
 reruns    the same rows built again with other calibration images or another seed
-additive  a score for each (group, choice), fitted by ridge regression to other rows of the table
+additive  a score for each (group, choice), fitted by ridge regression to the ranks of other rows
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.tables.table import Rerun, Table
@@ -142,10 +143,13 @@ def rerun_ceiling(table: Table, rerun: Rerun, generator: np.random.Generator) ->
 
 
 def additive_ceiling(table: Table, generator: np.random.Generator) -> Ceiling:
-    """Predictions for each row from a fit to the others."""
+    """Predictions for each row from a fit to the others.
+
+    The fit is to ranks, which are what is judged: one to accuracies follows the few worst rows.
+    """
     truth = Truth(table.accuracy, table.right)
-    regression = f"{FOLDS}-fold cross-validated ridge regression"
-    scores = cross_validated(one_hot(table), table.accuracy, generator)
+    regression = f"{FOLDS}-fold cross-validated ridge regression on ranks"
+    scores = cross_validated(one_hot(table), rankdata(table.accuracy), generator)
     what = f"a fitted score for each layer and choice, {regression}"
     return _ceiling(ADDITIVE, what, scores, truth, generator)
 
