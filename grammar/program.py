@@ -8,6 +8,7 @@ from functools import cached_property
 
 from emqlang.grammar.canonical.form import canonical
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, Passage, Source, error
+from emqlang.grammar.domain import UNSAID, Domain
 from emqlang.grammar.expr import Expr, elaborate
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.text.reader import MAX_ERRORS, Reader
@@ -26,6 +27,7 @@ class Program:
     warnings     what looks wrong and is not an error
     name         what a file binds it to, empty for an expression on its own
     description  the `##` lines above it in that file
+    domain       what it was made for, by the `#:` lines there
     """
 
     text: str
@@ -36,6 +38,7 @@ class Program:
     warnings: tuple[Diagnostic, ...]
     name: str = ""
     description: str = ""
+    domain: Domain = UNSAID
 
     @cached_property
     def canonical(self) -> Expr:
@@ -68,10 +71,12 @@ def complete(
     warnings: Iterable[Diagnostic],
     name: str = "",
     description: str = "",
+    domain: Domain = UNSAID,
 ) -> Program:
     """The program that an expression makes once it is elaborated."""
     added = ("mean",) * (expr.kind is not Kind.LAYER) + ("bits *",) * (not expr.axes)
-    return Program(text, tree, expr, elaborate(expr), added, tuple(warnings), name, description)
+    meant, warned = elaborate(expr), tuple(warnings)
+    return Program(text, tree, expr, meant, added, warned, name, description, domain)
 
 
 def failure(errors: Iterable[Diagnostic]) -> EmqError:

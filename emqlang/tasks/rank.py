@@ -14,6 +14,7 @@ from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program
 from emqlang.quant.progress import Progress
+from emqlang.quant.statistics.table import Statistics
 from emqlang.quant.tables.table import Table, load
 from emqlang.scores.bootstrap import DRAWS, bootstrap
 from emqlang.scores.correlation import (
@@ -28,6 +29,7 @@ from emqlang.scores.correlation import (
 )
 from emqlang.scores.pipeline import tabulate
 from emqlang.scores.regret import regret, size_budgets
+from emqlang.tasks.domains import outside, reads_images, workbenches
 from emqlang.tasks.truth import stratified, truth_of
 from emqlang.tasks.workbench import ACTIVATION, Workbench, WorkbenchOptions
 
@@ -46,6 +48,7 @@ class RankOptions:
     protocol  'rows': all of them, with bootstrap intervals; 'paper': mean and deviation of five
               draws of 50
     against   the name of the proxy to which all are compared
+    own_images  take each proxy's statistics on as many images as its entry says it was made for
     """
 
     split: str = "all"
@@ -56,6 +59,7 @@ class RankOptions:
     against: str = ""
     draws: int = DRAWS
     seed: int = 0
+    own_images: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +75,8 @@ class Standing:
     cost        the most expensive statistic's class
     seconds     to score all groups and choices, statistics in memory
     scores      (rows,) of the configurations
+    images      that its statistics were taken on; None where it reads none
+    seen        whether it was searched on some of these rows
     """
 
     program: Program
@@ -85,6 +91,8 @@ class Standing:
     cost: Cost
     seconds: float
     scores: Array
+    images: int | None
+    seen: bool
 
     @property
     def name(self) -> str:
@@ -169,30 +177,42 @@ def rank_on(
     if options.stratify:
         rows, strata = stratified(rows)
     bench.check_menu(programs)
-    statistics = bench.statistics(inputs(*(program.canonical for program in programs)))
+    benches = workbenches(bench, programs) if options.own_images else [bench] * len(programs)
+    statistics = _statistics(programs, benches)
     groups, tied = bench.network.collection.groups, bench.options.tied
     kept, problems = list[_Scored](), list[Diagnostic]()
-    for program in programs:
+    for program, measured in zip(programs, benches, strict=True):
         began = perf_counter()
-        (scored,) = tabulate([program], statistics, groups, tied)
+        (scored,) = tabulate([program], statistics[measured], groups, tied)
         seconds = perf_counter() - began
         totals = scored.totals(rows.choices)
         if np.isfinite(totals).all():
-            kept.append(_Scored(program, totals, seconds))
+            kept.append(_Scored(program, totals, seconds, measured))
         else:
             message = f"'{program.name or program.text}' has scores that are not finite"
             problems.append(Diagnostic("E501", message))
-    read = inputs(*(one.program.elaborated for one in kept))
-    images = bench.data if any(INPUTS[name].needs_data for name in read) else None
+    read = [one.bench.data for one in kept if reads_images(one.program)]
+    collected = [notice for one in statistics.values() for notice in one.warnings]
+    notices = (*bench.network.warnings, *collected, *outside(programs, benches, table))
     return Ranking(
         table=rows,
         options=options,
         strata=strata,
         standings=tuple(_standings(rows, kept, options) if kept else ()),
-        data=images.source if images else "",
-        notices=(*bench.network.warnings, *statistics.warnings),
+        data="; ".join(dict.fromkeys(images.source for images in read if images)),
+        notices=tuple(dict.fromkeys(notices)),
         problems=tuple(problems),
     )
+
+
+def _statistics(
+    programs: Sequence[Program], benches: Sequence[Workbench]
+) -> dict[Workbench, Statistics]:
+    """From each workbench those that its programs read."""
+    names: dict[Workbench, dict[str, None]] = {}
+    for program, bench in zip(programs, benches, strict=True):
+        names.setdefault(bench, {}).update(dict.fromkeys(inputs(program.canonical)))
+    return {bench: bench.statistics(read) for bench, read in names.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +222,7 @@ class _Scored:
     program: Program
     scores: Array
     seconds: float
+    bench: Workbench
 
 
 def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> list[Standing]:
@@ -234,6 +255,8 @@ def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> l
             cost=_cost(one.program),
             seconds=one.seconds,
             scores=one.scores,
+            images=one.bench.options.stat_images if reads_images(one.program) else None,
+            seen=one.program.domain.has_seen(table.name, options.split),
         )
         for i, one in enumerate(kept)
     ]

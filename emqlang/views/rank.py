@@ -30,6 +30,8 @@ def screen(result: RankResult) -> None:
         _introduce(ranking)
         render.text()
         render.table(_columns(ranking), [_row(standing) for standing in ranking.standings])
+        if any(standing.seen for standing in ranking.standings):
+            render.note(SEEN)
 
 
 def record(result: RankResult) -> dict[str, Any]:
@@ -40,7 +42,8 @@ def record(result: RankResult) -> dict[str, Any]:
 def table(result: RankResult) -> Csv:
     """A line for each table and proxy."""
     tops = (f"{part}{top}" for top in TOPS for part in ("rho", "low", "high"))
-    header = ["table", "proxy", *tops, "tau", "precision", "partial", "regret", "cost", "seconds"]
+    figures = ("tau", "precision", "partial", "regret", "cost", "seconds", "images", "seen")
+    header = ["table", "proxy", *tops, *figures]
     return header, _rows(result)
 
 
@@ -50,6 +53,16 @@ VIEWS: Final = {RankResult: View(screen, record, table)}
 def named(standing: Standing) -> str:
     """A proxy's name, or the beginning of its text."""
     return standing.name if len(standing.name) <= LONGEST else standing.name[: LONGEST - 1] + "…"
+
+
+MARK = " †"  # behind the name of a proxy that has seen rows
+SEEN = "† was searched on some of these rows; --split heldout ranks on the others"
+
+SEEN_ANY = "† was searched on rows of some of these tables"
+
+
+def _marked(standing: Standing, *, seen: bool) -> str:
+    return named(standing) + (MARK if seen else "")
 
 
 ROWS = {"search": "search rows", "heldout": "held-out rows", "all": "rows"}
@@ -100,7 +113,7 @@ def _row(standing: Standing) -> list[Cell]:
     ]
     difference = [] if standing.difference is None else [span(*standing.difference[:, -1])]
     return [
-        named(standing),
+        _marked(standing, seen=standing.seen),
         *tops,
         *difference,
         f"{standing.regret:.2f}",
@@ -139,6 +152,8 @@ def _means(rankings: Sequence[Ranking]) -> None:
         Column("on"),
     ]
     render.table(columns, [_mean_row(pairs) for pairs in everywhere])
+    if any(standing.seen for pairs in everywhere for standing, _ in pairs):
+        render.note(SEEN_ANY)
 
 
 def _mean_row(pairs: Sequence[tuple[Standing, str]]) -> list[Cell]:
@@ -147,7 +162,8 @@ def _mean_row(pairs: Sequence[tuple[Standing, str]]) -> list[Cell]:
     lost = float(np.mean([standing.regret for standing, _ in pairs]))
     worst, table = min(pairs, key=lambda pair: pair[0].rho[-1])
     means = [f"{mean:.3f}" for mean in rhos]
-    return [named(worst), *means, f"{lost:.2f}", f"{worst.rho[-1]:.3f}", table]
+    name = _marked(worst, seen=any(standing.seen for standing, _ in pairs))
+    return [name, *means, f"{lost:.2f}", f"{worst.rho[-1]:.3f}", table]
 
 
 def _table_record(ranking: Ranking) -> dict[str, Any]:
@@ -181,6 +197,9 @@ def _standing_record(standing: Standing) -> dict[str, Any]:
         "partial": standing.partial,
         "regret": standing.regret,
         "cost": str(standing.cost),
+        "images": standing.images,
+        "seen": standing.seen,
+        "made_for": asdict(domain) if (domain := standing.program.domain) else None,
         "seconds": standing.seconds,
     }
 
@@ -190,5 +209,5 @@ def _rows(result: RankResult) -> Iterator[list[object]]:
         for one in ranking.standings:
             rhos = np.stack([one.rho, one.low, one.high], axis=1).ravel().tolist()
             others = (one.tau, one.precision, one.partial, one.regret)
-            cost = (str(one.cost), one.seconds)
-            yield [ranking.table.name, one.name, *rhos, *others, *cost]
+            taken = (str(one.cost), one.seconds, one.images, one.seen)
+            yield [ranking.table.name, one.name, *rhos, *others, *taken]

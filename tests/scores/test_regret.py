@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from emqlang.scores.regret import BUDGETS, regret, size_budgets
 
 
-def by_hand(scores: list[float], accuracy: list[float], size: list[int], limits: list[float]) -> float:
+def by_hand(
+    scores: list[float], accuracy: list[float], size: list[int], limits: list[float]
+) -> float:
     lost = []
     for limit in limits:
         rows = [row for row in range(len(size)) if size[row] <= limit]

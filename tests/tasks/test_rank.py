@@ -141,3 +141,65 @@ def test_plots_that_cannot_be_drawn(emq: Emq, table: Path, tmp_path: Path) -> No
 def test_a_name_to_compare_with_must_be_ranked(emq: Emq, table: Path) -> None:
     done = emq("rank", "bits", "--table", str(table), "--against", "bit_sun")
     assert done.status == 1 and "did you mean 'bit_sum'?" in done.err
+
+
+ENTRY = """
+#: menu {menu}
+#: images {images}
+#: rounding nearest
+#: tables own
+mine = fisher_qerr
+other = fisher_qerr
+"""
+
+
+def made_for(folder: Path, menu: str = "2,3,4", images: int = 32) -> str:
+    path = folder / "mine.emq"
+    path.write_text(ENTRY.format(menu=menu, images=images))
+    return str(path)
+
+
+def test_a_proxy_has_as_many_images_as_it_was_made_for(
+    emq: Emq, table: Path, tmp_path: Path
+) -> None:
+    own, few, all = (
+        {one["name"]: one for one in ranked(emq, *arguments)["tables"][0]["proxies"]}
+        for where in [("--table", str(table))]
+        for arguments in (
+            (made_for(tmp_path), *where),
+            (made_for(tmp_path), *where, "--stat-images", "32"),
+            (made_for(tmp_path), *where, "--stat-images", "64"),
+        )
+    )
+    assert own["mine"]["images"] == few["mine"]["images"] == 32 and all["mine"]["images"] == 64
+    assert own["other"]["images"] == 64 and own["bit_sum"]["images"] is None
+    assert own["mine"]["rho"] == few["mine"]["rho"] != all["mine"]["rho"]
+    assert own["other"]["rho"] == all["other"]["rho"]
+    assert own["mine"]["made_for"] == {
+        "menu": "2,3,4",
+        "images": 32,
+        "rounding": "nearest",
+        "tables": ["own"],
+    }
+    assert own["other"]["made_for"] is None
+
+
+def test_a_proxy_that_has_seen_the_rows_is_marked(emq: Emq, table: Path, tmp_path: Path) -> None:
+    arguments = (made_for(tmp_path), "--table", str(table), "--draws", "20")
+    for split, seen in (("all", True), ("search", True), ("heldout", False)):
+        done = emq("rank", *arguments, "--split", split)
+        assert ("mine †" in done.out) == seen == ("searched on some of these rows" in done.err)
+        assert "other †" not in done.out
+        record = json.loads(emq("rank", *arguments, "--split", split, "--json").out)
+        marks = {one["name"]: one["seen"] for one in record["tables"][0]["proxies"]}
+        assert marks["mine"] == seen and not marks["other"]
+    means = emq("rank", *arguments, "--table", str(table))
+    assert means.out.count("mine †") == 3
+
+
+def test_a_proxy_on_something_else_is_warned_of(emq: Emq, table: Path, tmp_path: Path) -> None:
+    where = ("--table", str(table), "--draws", "20")
+    assert "W618" not in emq("rank", made_for(tmp_path), *where).err
+    done = emq("rank", made_for(tmp_path, menu="2,4", images=900), *where)
+    assert done.status == 0 and "made for a menu of 2,4, and the table's is 2,3,4: mine" in done.err
+    assert "statistics of 900 images, and these are of 64: mine" in done.err  # there are 96
