@@ -85,6 +85,7 @@ class TableArena:
             groups=collection.groups,
             choices=rows.choices,
             truth=truth_of(rows, options.by).values,
+            strata=rows.strata,
             shapes=tuple(layer.shape for layer in collection.layers),
             tied=settings.tied,
         )
@@ -96,6 +97,7 @@ _ARENAS: dict[TableArena, Arena] = {}
 
 def _digest(table: Table) -> str:
     data = table.choices.tobytes() + table.accuracy.tobytes() + table.search.tobytes()
+    data += b"".join(b"%d " % budget for budget in table.budgets)
     return blake2b(data, digest_size=16).hexdigest()
 
 

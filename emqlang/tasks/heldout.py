@@ -30,7 +30,12 @@ def held_out(
         return {}
     rows = [load(name).split("heldout") for name in options.tables]
     benchmarks = [
-        replace(one, choices=table.choices, truth=truth_of(table, options.by).values)
+        replace(
+            one,
+            choices=table.choices,
+            truth=truth_of(table, options.by).values,
+            strata=table.strata,
+        )
         for one, table in zip(arena.benchmarks, rows, strict=True)
     ]
     unseen = Arena(benchmarks, f"{arena.fingerprint} held out", arena.cache)

@@ -25,6 +25,7 @@ from emqlang.scores.correlation import (
     kendall,
     paper_protocol,
     partial,
+    parts,
     precision,
 )
 from emqlang.scores.pipeline import tabulate
@@ -228,19 +229,31 @@ class _Scored:
 def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> list[Standing]:
     truth, generator = truth_of(table, options.by), np.random.default_rng(options.seed)
     scores, values = np.array([one.scores for one in kept]), truth.values
+    strata, size = table.strata, table.size.astype(np.float64)
+    each = parts(strata, len(table))
     reference = _reference([one.program for one in kept], options.against)
     differences: Array | None = None
+    if options.protocol == "paper" and strata is not None:
+        message = f"rows of '{table.name}' are ranked within its budgets"
+        raise error("E403", f"{message}, and the paper's protocol draws 50 of all", "leave it out")
     if options.protocol == "paper":
         rho, deviation = paper_protocol(scores, values, generator, options.topk_by)
         low, high = rho - deviation, rho + deviation
     else:
-        rho = np.array([at_top(scores, values, ratio, options.topk_by) for ratio in RATIOS])
-        boot = bootstrap(scores, truth, generator, options.draws, RATIOS, options.topk_by)
+        rho = np.array(
+            [
+                _mean([at_top(scores[:, r], values[r], ratio, options.topk_by) for r in each])
+                for ratio in RATIOS
+            ]
+        )
+        boot = bootstrap(scores, truth, generator, options.draws, RATIOS, options.topk_by, strata)
         low, high = boot.interval()
         differences = None if reference is None else boot.difference(reference)
-    taus, shares = kendall(scores, values), precision(scores, values, RATIOS[0])
-    partials = partial(scores, values, table.size.astype(np.float64))
-    regrets = regret(scores, table.accuracy, table.size, size_budgets(table.size))
+    taus = _mean([kendall(scores[:, r], values[r]) for r in each])
+    shares = _mean([precision(scores[:, r], values[r], RATIOS[0]) for r in each])
+    partials = _mean([partial(scores[:, r], values[r], size[r]) for r in each])
+    limits = np.array(table.budgets, np.float64) if table.budgets else size_budgets(size)
+    regrets = regret(scores, table.accuracy, size, limits)
     standings = [
         Standing(
             program=one.program,
@@ -261,6 +274,11 @@ def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> l
         for i, one in enumerate(kept)
     ]
     return sorted(standings, key=lambda standing: -standing.fitness)
+
+
+def _mean(strata: Sequence[Array]) -> Array:
+    """The mean over strata of arrays; the one array itself where there are none."""
+    return strata[0] if len(strata) == 1 else np.mean(strata, axis=0)
 
 
 def _reference(programs: Sequence[Program], name: str) -> int | None:

@@ -67,6 +67,7 @@ def _marked(standing: Standing, *, seen: bool) -> str:
 
 ROWS = {"search": "search rows", "heldout": "held-out rows", "all": "rows"}
 TRUTHS = {"top1": "accuracy", "loss": "loss"}
+WITHIN = "rows are ranked within {} size budgets; figures are means over these"
 PAPER = f"mean and deviation of {PAPER_DRAWS} draws of {PAPER_ROWS} rows"
 
 
@@ -83,6 +84,7 @@ def _introduce(ranking: Ranking) -> None:
         ("table", f"{table.name}: {size}"),
         ("menu", menu),
         ("truth", f"{truth}, {accuracy.min():.1%} to {accuracy.max():.1%}"),
+        ("budgets", WITHIN.format(len(table.budgets)) if table.budgets else ""),
         ("tops", "the best rows by each proxy's own score" if by_score else ""),
         ("protocol", PAPER if options.protocol == "paper" else ""),
         ("held fixed", strata),
@@ -173,6 +175,7 @@ def _table_record(ranking: Ranking) -> dict[str, Any]:
         "rows": len(ranking.table),
         "terms": asdict(ranking.options),
         "strata": dict(ranking.strata),
+        "budgets": list(ranking.table.budgets),
         "data": ranking.data or None,
         "ratios": list(RATIOS),
         "proxies": [_standing_record(standing) for standing in ranking.standings],

@@ -74,7 +74,7 @@ def test_held_out_figures_stand_beside_the_fitness(emq: Emq, table: Path, tmp_pa
     for split, figures in (("heldout", best["heldout"]), ("search", best)):
         where = ("--table", str(table), "--split", split, "--draws", "20", "--json")
         (ranking,) = json.loads(emq("rank", str(winners), *where).out)["tables"]
-        (one,) = [p for p in ranking["proxies"] if p["name"] == f"evolved_{best['id']}"]
+        (one,) = [p for p in ranking["proxies"] if p["name"] == f"evolved_{best['number']}"]
         assert one["rho"] == pytest.approx(figures["rho"], abs=1e-9) and one["images"] == 16
         assert one["seen"] == (split == "search")
     assert best["heldout"]["fitness"] == pytest.approx(sum(best["heldout"]["rho"]) / 3)
