@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 from emqlang.compiler.cache import Cache
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.expr import Expr
-from emqlang.scores.correlation import RATIOS, Array, correlation, count
+from emqlang.scores.correlation import RATIOS, Array, correlation, count, parts
 from emqlang.scores.pipeline import tabulate
 from emqlang.scores.table import Group, totals
 
@@ -30,6 +30,7 @@ class Benchmark:
 
     choices  (rows, groups): columns of the score table
     truth    (rows,): higher is better
+    strata   (rows,): rows are ranked within each, and correlations are means over them; or None
     shapes   of the layers' weights, for formulas that need more than values
     """
 
@@ -40,6 +41,7 @@ class Benchmark:
     truth: Array
     shapes: Sequence[tuple[int, ...]] = ()
     tied: str = "auto"
+    strata: Ints | None = None
 
     @cached_property
     def bits(self) -> Array:
@@ -52,11 +54,12 @@ class Benchmark:
         return np.tile(self.bits, (len(self.groups), 1))
 
     @cached_property
-    def _tops(self) -> list[tuple[NDArray[np.intp], Array]]:
-        """For each ratio, the truly best rows and the ranks of their truth."""
-        order = np.argsort(-self.truth, kind="stable")
-        rows = [order[: count(ratio, len(order))] for ratio in RATIOS]
-        return [(best, rankdata(self.truth[best])) for best in rows]
+    def _tops(self) -> list[list[tuple[NDArray[np.intp], Array]]]:
+        """For each ratio and stratum, the truly best rows and the ranks of their truth."""
+        each = parts(self.strata, len(self.truth))
+        orders = [rows[np.argsort(-self.truth[rows], kind="stable")] for rows in each]
+        tops = [[order[: count(ratio, len(order))] for order in orders] for ratio in RATIOS]
+        return [[(best, rankdata(self.truth[best])) for best in rows] for rows in tops]
 
     def totals(self, scores: Array) -> Array:
         """Scores (programs, rows) of all configurations, from S (programs, groups, choices)."""
@@ -65,15 +68,18 @@ class Benchmark:
     def rho(self, totals: Array) -> Array:
         """Spearman's correlation (programs, ratios) over the truly best rows, ranked anew."""
         columns = [
-            correlation(rankdata(totals[:, rows], axis=-1), ranks) for rows, ranks in self._tops
+            [correlation(rankdata(totals[:, rows], axis=-1), ranks) for rows, ranks in each]
+            for each in self._tops
         ]
-        return np.stack(columns, axis=-1)
+        means = [one[0] if len(one) == 1 else np.mean(one, axis=0) for one in columns]
+        return np.stack(means, axis=-1)
 
     def sample(self, rows: int, random: np.random.Generator) -> Benchmark:
         """Rows drawn without replacement: the paper's fitness. Raises E406 if there are fewer."""
         size = count(rows / len(self.truth), len(self.truth))
         chosen = random.choice(len(self.truth), size, replace=False)
-        return replace(self, choices=self.choices[chosen], truth=self.truth[chosen])
+        strata = None if self.strata is None else self.strata[chosen]
+        return replace(self, choices=self.choices[chosen], truth=self.truth[chosen], strata=strata)
 
 
 class ArenaSource(Protocol):

@@ -169,6 +169,12 @@ CODES: Final = {
     "W616": Code(0, "more is lost than --max-drop",
         "The bits were chosen by one half of the test images, with a margin, and lose more on the "
         "other half."),
+    "W617": Code(0, "few rows to search on",
+        "Of many programs, some rank a few rows well by chance, and a search on fewer than 100 "
+        "rows of a table finds them. Held-out figures beside the fitness tell them apart."),
+    "W618": Code(0, "proxy ranked on something else than it was made for",
+        "Its entry names the menu, the number of images or the rounding that it was searched on, "
+        "and these are others. Its correlation may be far lower here than it was there."),
     "W614": Code(0, "another answer each time",
         "The network's forward draws random numbers, or keeps something from one run to the next. "
         "What it draws from the generators of torch, numpy and Python is the same for the same "

@@ -1,7 +1,8 @@
 """`.emq` files: lines of `name = expression`, where later lines may use earlier names.
 
 A line goes on while a bracket is open. `#` starts a comment; the `##` lines right above a binding
-describe it. Names with a leading `_` are private to their file.
+describe it, and `#:` lines among them say what it was made for (grammar/domain.py). Names with a
+leading `_` are private to their file.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, Passage, Source, error, nearest
+from emqlang.grammar.domain import MARK, read_domain
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.ops import OPS
@@ -55,11 +57,15 @@ class EmqFile:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement is the text of one binding, its offset, and the description above it."""
+    """A statement is the text of one binding, its offset, and the description above it.
+
+    domain  the `#:` lines above it, each with its offset
+    """
 
     text: str
     start: int
     description: str
+    domain: tuple[tuple[int, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -135,24 +141,27 @@ def decode(content: bytes, name: str) -> str:
 def statements(text: str) -> Iterator[Statement]:
     """The bindings of a file, unparsed: each on a line, or more lines while a bracket is open."""
     description: list[str] = []
+    domain: list[tuple[int, str]] = []
     lines: list[str] = []  # of the statement under way
     start = offset = depth = 0
     for line in text.split("\n"):
         code, hash, comment = line.partition("#")
         if lines and (depth <= 0 or BINDING.match(line)):
-            yield Statement("\n".join(lines), start, " ".join(description))
-            description, lines, depth = [], [], 0
+            yield Statement("\n".join(lines), start, " ".join(description), tuple(domain))
+            description, domain, lines, depth = [], [], [], 0
         if lines or code.strip():
             start = start if lines else offset
             lines.append(line)
             depth += code.count("(") - code.count(")")
         elif comment.startswith("#"):
             description.append(comment[1:].strip())
+        elif comment.startswith(MARK):
+            domain.append((offset, line))
         elif not hash:
-            description = []
+            description, domain = [], []
         offset += len(line) + 1
     if lines:
-        yield Statement("\n".join(lines), start, " ".join(description))
+        yield Statement("\n".join(lines), start, " ".join(description), tuple(domain))
 
 
 def _reserved(passage: Passage, tree: Node) -> Diagnostic | None:
@@ -206,6 +215,8 @@ class _Lines:
     def _read_line(self, statement: Statement, passage: Passage, tree: Node) -> None:
         name, value = tree.text, tree.operands[0]
         new = self._bind(name, passage, tree)
+        domain, mistakes = read_domain(statement.domain, self.source)
+        self.errors += mistakes
         reader = Reader(passage, self.names, lambda used: self._later(used, name))
         expr = reader.read(value)
         self.errors += reader.errors
@@ -213,7 +224,8 @@ class _Lines:
             self.names[name] = expr
         if expr is not None:
             text, warnings = passage.text[value.span.start : value.span.end], reader.warnings
-            self.programs.append(complete(text, value, expr, warnings, name, statement.description))
+            said = (statement.description, domain)
+            self.programs.append(complete(text, value, expr, warnings, name, *said))
 
     def _bind(self, name: str, passage: Passage, tree: Node) -> bool:
         """Whether the line may bind its name; reports E107 and E108."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from emqlang.grammar import levels
 from emqlang.grammar.canonical.form import whole
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, Passage, Source, error
+from emqlang.grammar.domain import UNSAID, Domain
 from emqlang.grammar.expr import Expr, elaborate
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.text.reader import MAX_ERRORS, Reader
@@ -28,6 +29,7 @@ class Program:
     warnings     what looks wrong and is not an error
     name         what a file binds it to, empty for an expression on its own
     description  the `##` lines above it in that file
+    domain       what it was made for, by the `#:` lines there
     """
 
     text: str
@@ -38,6 +40,7 @@ class Program:
     warnings: tuple[Diagnostic, ...]
     name: str = ""
     description: str = ""
+    domain: Domain = UNSAID
 
     @cached_property
     def canonical(self) -> Expr:
@@ -75,11 +78,13 @@ def complete(
     warnings: Iterable[Diagnostic],
     name: str = "",
     description: str = "",
+    domain: Domain = UNSAID,
 ) -> Program:
     """The program that an expression makes once it is elaborated."""
     weighted = not expr.axes and expr.level != levels.CONFIGURATION
     added = ("mean",) * (expr.kind is not Kind.LAYER) + ("bits *",) * weighted
-    return Program(text, tree, expr, elaborate(expr), added, tuple(warnings), name, description)
+    meant, warned = elaborate(expr), tuple(warnings)
+    return Program(text, tree, expr, meant, added, warned, name, description, domain)
 
 
 def failure(errors: Iterable[Diagnostic]) -> EmqError:

@@ -36,7 +36,17 @@ UNSAFE = {"eval", "exec", "pickle.load", "pickle.loads", "os.system"}
 LINES, FUNCTION_LINES = 400, 60
 # module, or module.function -> why it is longer
 SHARED = {
-    "tasks": {"claims", "outputs", "problem", "workbench", "truth", "workers"},
+    "tasks": {
+        "claims",
+        "domains",
+        "edges",
+        "heldout",
+        "outputs",
+        "problem",
+        "truth",
+        "workbench",
+        "workers",
+    },
     "views": {"render", "plots", "history"},
 }
 # command -> where its work is done, or that it has none

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emqlang.scores.correlation import RATIOS, Array, By, Rows, Truth, count
+from emqlang.scores.correlation import RATIOS, Array, By, Rows, Truth, count, parts
 
 COVERAGE: Final = 0.95
 DRAWS: Final = 1000
@@ -46,15 +46,36 @@ def bootstrap(
     draws: int = DRAWS,
     ratios: Sequence[float] = RATIOS,
     by: By = "truth",
+    strata: NDArray[np.integer[Any]] | None = None,
 ) -> Bootstrap:
     """Resamples rows and, if it is known which images each row gets right, images.
 
     scores  (proxies, rows)
+    strata  (rows,): rows are resampled within each, and correlations are means over them
     Raises E406 for too few rows.
     """
-    proxies, rows = scores.shape
-    times = generator.multinomial(rows, np.full(rows, 1 / rows), size=draws).astype(np.float64)
+    each = parts(strata, scores.shape[1])
+    times = [_times(len(rows), draws, generator) for rows in each]
     values = truth.drawn(draws, generator)
+    found = [
+        _correlations(scores[:, rows], values[:, rows], drawn, ratios, by)
+        for rows, drawn in zip(each, times, strict=True)
+    ]
+    return Bootstrap(found[0] if len(found) == 1 else np.mean(found, axis=0))
+
+
+def _times(rows: int, draws: int, generator: np.random.Generator) -> Array:
+    """How often each row is drawn: (draws, rows)."""
+    drawn = generator.multinomial(rows, np.full(rows, 1 / rows), size=draws)
+    return drawn.astype(np.float64)
+
+
+def _correlations(
+    scores: Array, values: Array, times: Array, ratios: Sequence[float], by: By
+) -> Array:
+    """(draws, ratios, proxies), of scores (proxies, rows) and truths and times (draws, rows)."""
+    proxies, rows = scores.shape
+    draws = len(times)
     order = np.argsort(values, axis=-1, kind="stable")
     correlations = np.empty((draws, len(ratios), proxies))
     for place, ratio in enumerate(ratios):
@@ -65,7 +86,7 @@ def bootstrap(
                 best_first = np.broadcast_to(np.argsort(-row, kind="stable"), times.shape)
                 top = _Top.of(times, best_first, values, order, best)
             correlations[:, place, proxy] = top.spearman(row)
-    return Bootstrap(correlations)
+    return correlations
 
 
 def percentiles(values: Array) -> Array:

@@ -3,6 +3,9 @@
 scores  (proxies, rows)   higher means a better configuration
 truth   (rows,)           accuracy, or minus the loss
 
+strata  (rows,)           or None: rows of different strata are not compared; figures are means over
+                          strata
+
 Ranks are average ranks, and every subset is ranked anew, as the paper's text has it; with global
 ranks its Eq. 4 leaves [-1, 1]. A correlation with a constant is 0: it ranks nothing.
 """
@@ -10,7 +13,7 @@ ranks its Eq. 4 leaves [-1, 1]. A correlation with a constant is 0: it ranks not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,12 +70,19 @@ def correlation(a: Array, b: Array) -> Array:
     return result
 
 
+def parts(strata: NDArray[np.integer[Any]] | None, rows: int) -> list[Rows]:
+    """The rows of each stratum; all rows where there are no strata."""
+    if strata is None:
+        return [np.arange(rows)]
+    return [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+
+
 def count(ratio: float, rows: int) -> int:
     """How many rows a ratio of them is: `int(ratio * rows)`. Raises E406 if fewer than two."""
     best = int(ratio * rows + 1e-9)
     if best < 2:
         message = f"{ratio:.0%} of {rows} rows are {best}: too few to rank"
-        raise error("E406", message, "take more rows, or a larger part")
+        raise error("E406", message, "rank on all rows, or build a larger table")
     return best
 
 

@@ -13,6 +13,7 @@ import torch
 
 from emqlang import __version__
 from emqlang.evolve.arena import Arena, Benchmark
+from emqlang.evolve.fitness import Score
 from emqlang.evolve.history import Programs, front
 from emqlang.evolve.ledger import Ledger, Status
 from emqlang.evolve.search import Budget, Search
@@ -23,6 +24,7 @@ from emqlang.grammar.ops import VERSION
 from emqlang.quant.progress import Progress
 from emqlang.quant.tables.table import Table, load
 from emqlang.scores.correlation import PAPER_ROWS
+from emqlang.tasks.heldout import few_rows, held_out
 from emqlang.tasks.truth import truth_of
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 from emqlang.tasks.workers import Workers
@@ -83,6 +85,7 @@ class TableArena:
             groups=collection.groups,
             choices=rows.choices,
             truth=truth_of(rows, options.by).values,
+            strata=rows.strata,
             shapes=tuple(layer.shape for layer in collection.layers),
             tied=settings.tied,
         )
@@ -94,6 +97,7 @@ _ARENAS: dict[TableArena, Arena] = {}
 
 def _digest(table: Table) -> str:
     data = table.choices.tobytes() + table.accuracy.tobytes() + table.search.tobytes()
+    data += b"".join(b"%d " % budget for budget in table.budgets)
     return blake2b(data, digest_size=16).hexdigest()
 
 
@@ -161,12 +165,18 @@ def resume(folder: Path, workers: Workers, progress: Progress | None = None) -> 
 
 @dataclass(frozen=True)
 class EvolveResult:
-    """A run after an advance; `status` is None if it has not had a step yet."""
+    """A run after an advance; `status` is None if it has not had a step yet.
+
+    heldout  program of the front -> its score on rows that the search has not seen
+    few      warnings of tables with few rows to search on
+    """
 
     ledger: Ledger
     status: Status | None
     front: Programs
     stopped: bool
+    heldout: Mapping[int, Score]
+    few: tuple[Diagnostic, ...]
 
     @property
     def exit_status(self) -> int:
@@ -174,7 +184,7 @@ class EvolveResult:
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        return self.ledger.diagnostics
+        return (*self.ledger.diagnostics, *self.few)
 
 
 def advance(search: Search, budget: Budget, progress: Progress) -> EvolveResult:
@@ -195,4 +205,6 @@ def advance(search: Search, budget: Budget, progress: Progress) -> EvolveResult:
         progress(status.line(evaluated / max(seconds, 1e-9)), min(done, goal), goal)
 
     status = search.advance(budget, report)
-    return EvolveResult(ledger, status, front(ledger), search.stopped)
+    best, arena = front(ledger), search.source.open()
+    unseen = held_out(arena, ledger.settings, ledger.options, best.entries)
+    return EvolveResult(ledger, status, best, search.stopped, unseen, tuple(few_rows(arena)))

@@ -14,6 +14,7 @@ from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program
 from emqlang.quant.progress import Progress
+from emqlang.quant.statistics.table import Statistics
 from emqlang.quant.tables.table import Table, load
 from emqlang.scores.bootstrap import DRAWS, bootstrap
 from emqlang.scores.correlation import (
@@ -24,9 +25,12 @@ from emqlang.scores.correlation import (
     kendall,
     paper_protocol,
     partial,
+    parts,
     precision,
 )
 from emqlang.scores.pipeline import score
+from emqlang.scores.regret import regret, size_budgets
+from emqlang.tasks.domains import outside, reads_images, workbenches
 from emqlang.tasks.truth import stratified, truth_of
 from emqlang.tasks.workbench import ACTIVATION, Workbench, WorkbenchOptions
 
@@ -45,6 +49,7 @@ class RankOptions:
     protocol  'rows': all of them, with bootstrap intervals; 'paper': mean and deviation of five
               draws of 50
     against   the name of the proxy to which all are compared
+    own_images  take each proxy's statistics on as many images as its entry says it was made for
     """
 
     split: str = "all"
@@ -55,6 +60,7 @@ class RankOptions:
     against: str = ""
     draws: int = DRAWS
     seed: int = 0
+    own_images: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +71,13 @@ class Standing:
     low, high   of the 95 % interval; under the paper's protocol mean minus and plus deviation
     precision   the share of the truly best fifth that is among the proxy's best fifth
     partial     Spearman's correlation at fixed size
+    regret      accuracy lost within size budgets by the rows that it prefers, in percentage points
     difference  (2, ratios): the interval of rho minus the other proxy's; None without one
     cost        the most expensive statistic's class
     seconds     to score all groups and choices, statistics in memory
     scores      (rows,) of the configurations
+    images      that its statistics were taken on; None where it reads none
+    seen        whether it was searched on some of these rows
     """
 
     program: Program
@@ -78,10 +87,13 @@ class Standing:
     tau: float
     precision: float
     partial: float
+    regret: float
     difference: Array | None
     cost: Cost
     seconds: float
     scores: Array
+    images: int | None
+    seen: bool
 
     @property
     def name(self) -> str:
@@ -166,30 +178,42 @@ def rank_on(
     if options.stratify:
         rows, strata = stratified(rows)
     bench.check_menu(programs)
-    statistics = bench.statistics(inputs(*(program.canonical for program in programs)))
+    benches = workbenches(bench, programs) if options.own_images else [bench] * len(programs)
+    statistics = _statistics(programs, benches)
     groups, tied = bench.network.collection.groups, bench.options.tied
     kept, problems = list[_Scored](), list[Diagnostic]()
-    for program in programs:
+    for program, measured in zip(programs, benches, strict=True):
         began = perf_counter()
-        (scored,) = score([program], statistics, groups, tied)
+        (scored,) = score([program], statistics[measured], groups, tied)
         seconds = perf_counter() - began
         totals = scored.totals(rows.choices)
         if np.isfinite(totals).all():
-            kept.append(_Scored(program, totals, seconds))
+            kept.append(_Scored(program, totals, seconds, measured))
         else:
             message = f"'{program.name or program.text}' has scores that are not finite"
             problems.append(Diagnostic("E501", message))
-    read = inputs(*(one.program.elaborated for one in kept))
-    images = bench.data if any(INPUTS[name].needs_data for name in read) else None
+    read = [one.bench.data for one in kept if reads_images(one.program)]
+    collected = [notice for one in statistics.values() for notice in one.warnings]
+    notices = (*bench.network.warnings, *collected, *outside(programs, benches, table))
     return Ranking(
         table=rows,
         options=options,
         strata=strata,
         standings=tuple(_standings(rows, kept, options) if kept else ()),
-        data=images.source if images else "",
-        notices=(*bench.network.warnings, *statistics.warnings),
+        data="; ".join(dict.fromkeys(images.source for images in read if images)),
+        notices=tuple(dict.fromkeys(notices)),
         problems=tuple(problems),
     )
+
+
+def _statistics(
+    programs: Sequence[Program], benches: Sequence[Workbench]
+) -> dict[Workbench, Statistics]:
+    """From each workbench those that its programs read."""
+    names: dict[Workbench, dict[str, None]] = {}
+    for program, bench in zip(programs, benches, strict=True):
+        names.setdefault(bench, {}).update(dict.fromkeys(inputs(program.canonical)))
+    return {bench: bench.statistics(read) for bench, read in names.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,23 +223,37 @@ class _Scored:
     program: Program
     scores: Array
     seconds: float
+    bench: Workbench
 
 
 def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> list[Standing]:
     truth, generator = truth_of(table, options.by), np.random.default_rng(options.seed)
     scores, values = np.array([one.scores for one in kept]), truth.values
+    strata, size = table.strata, table.size.astype(np.float64)
+    each = parts(strata, len(table))
     reference = _reference([one.program for one in kept], options.against)
     differences: Array | None = None
+    if options.protocol == "paper" and strata is not None:
+        message = f"rows of '{table.name}' are ranked within its budgets"
+        raise error("E403", f"{message}, and the paper's protocol draws 50 of all", "leave it out")
     if options.protocol == "paper":
         rho, deviation = paper_protocol(scores, values, generator, options.topk_by)
         low, high = rho - deviation, rho + deviation
     else:
-        rho = np.array([at_top(scores, values, ratio, options.topk_by) for ratio in RATIOS])
-        boot = bootstrap(scores, truth, generator, options.draws, RATIOS, options.topk_by)
+        rho = np.array(
+            [
+                _mean([at_top(scores[:, r], values[r], ratio, options.topk_by) for r in each])
+                for ratio in RATIOS
+            ]
+        )
+        boot = bootstrap(scores, truth, generator, options.draws, RATIOS, options.topk_by, strata)
         low, high = boot.interval()
         differences = None if reference is None else boot.difference(reference)
-    taus, shares = kendall(scores, values), precision(scores, values, RATIOS[0])
-    partials = partial(scores, values, table.size.astype(np.float64))
+    taus = _mean([kendall(scores[:, r], values[r]) for r in each])
+    shares = _mean([precision(scores[:, r], values[r], RATIOS[0]) for r in each])
+    partials = _mean([partial(scores[:, r], values[r], size[r]) for r in each])
+    limits = np.array(table.budgets, np.float64) if table.budgets else size_budgets(size)
+    regrets = regret(scores, table.accuracy, size, limits)
     standings = [
         Standing(
             program=one.program,
@@ -225,14 +263,22 @@ def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> l
             tau=float(taus[i]),
             precision=float(shares[i]),
             partial=float(partials[i]),
+            regret=float(regrets[i]),
             difference=None if differences is None else differences[:, :, i],
             cost=_cost(one.program),
             seconds=one.seconds,
             scores=one.scores,
+            images=one.bench.options.stat_images if reads_images(one.program) else None,
+            seen=one.program.domain.has_seen(table.name, options.split),
         )
         for i, one in enumerate(kept)
     ]
     return sorted(standings, key=lambda standing: -standing.fitness)
+
+
+def _mean(strata: Sequence[Array]) -> Array:
+    """The mean over strata of arrays; the one array itself where there are none."""
+    return strata[0] if len(strata) == 1 else np.mean(strata, axis=0)
 
 
 def _reference(programs: Sequence[Program], name: str) -> int | None:

@@ -4,7 +4,7 @@ Ceilings say what the table's noise leaves to be ranked, and what any sum over l
 
 images    accuracy on one half of the test images against the other, Spearman-Brown corrected to all
 reruns    the same rows built again with other calibration images or another seed
-additive  a score for each (group, choice), fitted by ridge regression to other rows of the table
+additive  a score for each (group, choice), fitted by ridge regression to the ranks of other rows
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.quant.bits.exact import Ints
 from emqlang.quant.tables.table import Rerun, Table
 from emqlang.scores.bootstrap import bootstrap, percentiles
-from emqlang.scores.correlation import RATIOS, Array, Truth, at_top, spearman
+from emqlang.scores.correlation import RATIOS, Array, Truth, at_top, parts, spearman
 
 SPLITS = 200  # of the images into halves
 FOLDS = 10  # of the rows, for the additive fit
@@ -59,8 +61,13 @@ def truth_of(table: Table, by: str) -> Truth:
 
 
 def own_correlation(table: Table) -> NDArray[np.float64]:
-    """Spearman's correlation (groups,) of each group's bits with the accuracy; 0 if constant."""
-    return spearman(table.bits.T.astype(np.float64), table.accuracy)
+    """Spearman's correlation (groups,) of each group's bits with the accuracy; 0 if constant.
+
+    Within a table's budgets, if it has them: the mean over them.
+    """
+    bits, accuracy = table.bits.T.astype(np.float64), table.accuracy
+    found = [spearman(bits[:, rows], accuracy[rows]) for rows in parts(table.strata, len(table))]
+    return found[0] if len(found) == 1 else np.asarray(np.mean(found, axis=0))
 
 
 def stratified(table: Table) -> tuple[Table, dict[str, str]]:
@@ -106,28 +113,32 @@ def image_ceiling(table: Table, generator: np.random.Generator) -> Ceiling:
     assert table.right is not None
     rows, images = table.right.shape
     marks = table.right.astype(np.float32)
-    rhos, resampled = [], []
+    rhos, resampled, each = [], [], parts(table.strata, rows)
     for _ in range(SPLITS):
         half = np.zeros(images, np.float32)
         half[generator.permutation(images)[: images // 2]] = 1
         first, second = ((marks @ part / part.sum()).astype(float) for part in (half, 1 - half))
-        rhos.append(_corrected(first, second))
-        sample = generator.integers(rows, size=rows)
-        resampled.append(_corrected(first[sample], second[sample]))
+        rhos.append(_corrected(first, second, table.strata))
+        drawn = [part[generator.integers(len(part), size=len(part))] for part in each]
+        sample = np.concatenate(drawn)
+        strata = None if table.strata is None else table.strata[sample]
+        resampled.append(_corrected(first[sample], second[sample], strata))
     low, high = percentiles(np.array(resampled))
     what = "one half of the test images against the other, corrected to all of them"
     return Ceiling("images", what, rows, np.mean(rhos, axis=0), low, high)
 
 
-def _corrected(first: Array, second: Array) -> Array:
+def _corrected(first: Array, second: Array, strata: Ints | None) -> Array:
     """Spearman-Brown: what twice the images would give."""
-    rho = (_tops(first, second) + _tops(second, first)) / 2
+    rho = (_tops(first, second, strata) + _tops(second, first, strata)) / 2
     corrected: Array = 2 * rho / (1 + np.abs(rho))
     return corrected
 
 
-def _tops(scores: Array, truth: Array) -> Array:
-    return np.array([at_top(scores[None], truth, ratio)[0] for ratio in RATIOS])
+def _tops(scores: Array, truth: Array, strata: Ints | None) -> Array:
+    each = parts(strata, len(truth))
+    found = [[at_top(scores[None, r], truth[r], ratio)[0] for ratio in RATIOS] for r in each]
+    return np.array(found[0] if len(found) == 1 else np.mean(found, axis=0))
 
 
 def rerun_ceiling(table: Table, rerun: Rerun, generator: np.random.Generator) -> Ceiling:
@@ -138,23 +149,32 @@ def rerun_ceiling(table: Table, rerun: Rerun, generator: np.random.Generator) ->
     truth = Truth(table.accuracy[rerun.rows])
     changed = ", ".join(f"{name} {value}" for name, value in rerun.changed.items())
     what = f"the same rows built again with {changed}"
-    return _ceiling(f"rerun {rerun.name}", what, rerun.accuracy, truth, generator)
+    strata = None if table.strata is None else table.strata[rerun.rows]
+    return _ceiling(f"rerun {rerun.name}", what, rerun.accuracy, truth, generator, strata)
 
 
 def additive_ceiling(table: Table, generator: np.random.Generator) -> Ceiling:
-    """Predictions for each row from a fit to the others."""
+    """Predictions for each row from a fit to the others.
+
+    The fit is to ranks, which are what is judged: one to accuracies follows the few worst rows.
+    """
     truth = Truth(table.accuracy, table.right)
-    regression = f"{FOLDS}-fold cross-validated ridge regression"
-    scores = cross_validated(one_hot(table), table.accuracy, generator)
+    regression = f"{FOLDS}-fold cross-validated ridge regression on ranks"
+    scores = cross_validated(one_hot(table), rankdata(table.accuracy), generator)
     what = f"a fitted score for each layer and choice, {regression}"
-    return _ceiling(ADDITIVE, what, scores, truth, generator)
+    return _ceiling(ADDITIVE, what, scores, truth, generator, table.strata)
 
 
 def _ceiling(
-    name: str, what: str, scores: Array, truth: Truth, generator: np.random.Generator
+    name: str,
+    what: str,
+    scores: Array,
+    truth: Truth,
+    generator: np.random.Generator,
+    strata: Ints | None,
 ) -> Ceiling:
-    rho = _tops(scores, truth.values)
-    low, high = bootstrap(scores[None], truth, generator).interval()[:, :, 0]
+    rho = _tops(scores, truth.values, strata)
+    low, high = bootstrap(scores[None], truth, generator, strata=strata).interval()[:, :, 0]
     return Ceiling(name, what, len(scores), rho, low, high)
 
 

@@ -192,6 +192,15 @@ class Workbench:
         other._reported = self._reported
         return other
 
+    def with_images(self, count: int) -> Workbench:
+        """The same network with statistics of as many images. What data there are may be fewer."""
+        if count == self.options.stat_images or self._data is not None:
+            return self
+        options = replace(self.options, stat_images=count)
+        other = Workbench(options, self.progress, network=self.network, choices=self.choices)
+        other._reported = self._reported
+        return other
+
     def check_menu(self, programs: Iterable[Program]) -> None:
         """A menu of pairs says nothing to a proxy that reads no activation input. Raises E204."""
         if not any(choice.act_bits is not None for choice in self.choices):

@@ -173,6 +173,8 @@ def _about(table: Table) -> list[tuple[str, str]]:
     model, plain, machine = facts["model"], facts.get("float"), facts["machine"]
     weights = f"weights {model['weights']} (sha256 {model['weights_sha256']})"
     configurations = f"{len(table):,} distinct configurations of {len(table.groups)} groups"
+    if table.budgets:
+        configurations += f" at the edges of {len(table.budgets)} size budgets"
     searched = f"{int(table.search.sum()):,} may be searched on"
     held_out = f"{int((~table.search).sum()):,} are held out"
     accuracy = f"{_span(table, 2)}, median {np.median(table.accuracy):.2%}"

@@ -19,7 +19,7 @@ def screen(result: EvolveResult) -> None:
     render.text()
     _funnel(result.status)
     render.text()
-    history.programs(result.front)
+    history.programs(result.front, result.heldout)
     render.note(f"resume with: emqlang evolve --resume {result.ledger.folder}")
 
 
@@ -33,12 +33,21 @@ def record(result: EvolveResult) -> dict[str, Any]:
         "evaluated": status.evaluated if status else 0,
         "steps": status.step + 1 if status else 0,
         "funnel": dict(status.funnel) if status else {},
-        "front": [history.entry_record(entry) for entry in result.front.entries],
+        "front": [
+            {**history.entry_record(entry), "heldout": _heldout(result, entry.number)}
+            for entry in result.front.entries
+        ],
         "interrupted": result.stopped,
     }
 
 
 VIEWS: Final = {EvolveResult: View(screen, record)}
+
+
+def _heldout(result: EvolveResult, number: int) -> dict[str, Any] | None:
+    """A program's figures on rows that the search has not seen."""
+    score = result.heldout.get(number)
+    return None if score is None else {"fitness": score.fitness, "rho": list(score.rho)}
 
 
 def _summary(ledger: Ledger, status: Status) -> None:

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from emqlang.evolve.fitness import Score
 from emqlang.evolve.history import Entry, Fate, Lineage, Programs
 from emqlang.evolve.ledger import Ledger
 from emqlang.evolve.reasons import MEANINGS
 from emqlang.scores.correlation import RATIOS
 from emqlang.store import write_text
+from emqlang.tasks.domains import searched_on
 from emqlang.views import render
 from emqlang.views.render import Column, View
 
 SCHEMA = "emqlang.run"
 
 
-def programs(listed: Programs) -> None:
-    """One line per program."""
+def programs(listed: Programs, heldout: Mapping[int, Score] | None = None) -> None:
+    """One line per program; where they are known, with its scores on held-out rows."""
+    unseen = heldout or {}
     columns = [
         Column("program", "right", "dim"),
         Column("nodes", "right"),
         Column("fitness", "right"),
         *(Column(f"@{ratio:.0%}", "right") for ratio in RATIOS),
+        *([Column("held out", "right")] if unseen else []),
         Column("statistics", style="dim"),
         Column("", folds=True),
     ]
-    render.table(columns, [_row(entry) for entry in listed.entries])
+    render.table(columns, [_row(entry, unseen) for entry in listed.entries])
 
 
-def _row(entry: Entry) -> list[str]:
+def _row(entry: Entry, unseen: Mapping[int, Score]) -> list[str]:
     tops = [f"{rho:.3f}" for rho in _tops(entry)]
     numbers = (str(entry.number), str(entry.nodes), f"{entry.fitness:.4f}")
-    return [*numbers, *tops, str(entry.cost), entry.text]
+    score = unseen.get(entry.number)
+    fitness = [f"{score.fitness:.4f}" if score and score.finite else ""] if unseen else []
+    return [*numbers, *tops, *fitness, str(entry.cost), entry.text]
 
 
 def _tops(entry: Entry) -> list[float]:
@@ -59,8 +65,9 @@ def entry_record(entry: Entry) -> dict[str, Any]:
 
 
 def write_emq(path: Path, ledger: Ledger, listed: Programs) -> None:
-    """The programs as a `.emq` file, each with its fitness and where it comes from."""
+    """The programs as a `.emq` file, each with its fitness, its origin and what it is made for."""
     facts, options = ledger.facts, ledger.options
+    made_for = searched_on(options).lines
     lines = [
         f"# Found by `{facts['command']}`, seed {ledger.settings.seed},",
         f"# on {', '.join(options.tables)}; statistics of {options.stat_images} images.",
@@ -69,7 +76,7 @@ def write_emq(path: Path, ledger: Ledger, listed: Programs) -> None:
         pairs = zip(RATIOS, _tops(entry), strict=True)
         tops = ", ".join(f"@{ratio:.0%} {rho:.3f}" for ratio, rho in pairs)
         fitness = f"fitness {entry.fitness:.4f} on the {options.split} rows ({tops})"
-        lines += ["", f"## Program {entry.number}: {fitness}."]
+        lines += ["", f"## Program {entry.number}: {fitness}.", *made_for]
         lines += [f"evolved_{entry.number} = {entry.text}"]
     write_text(path, "\n".join(lines) + "\n")
     render.note(f"{len(listed.entries)} programs in {path}")

@@ -30,6 +30,8 @@ def screen(result: RankResult) -> None:
         _introduce(ranking)
         render.text()
         render.table(_columns(ranking), [_row(standing) for standing in ranking.standings])
+        if any(standing.seen for standing in ranking.standings):
+            render.note(SEEN)
 
 
 def record(result: RankResult) -> dict[str, Any]:
@@ -40,7 +42,8 @@ def record(result: RankResult) -> dict[str, Any]:
 def table(result: RankResult) -> Csv:
     """A line for each table and proxy."""
     tops = (f"{part}{top}" for top in TOPS for part in ("rho", "low", "high"))
-    header = ["table", "proxy", *tops, "tau", "precision", "partial", "cost", "seconds"]
+    figures = ("tau", "precision", "partial", "regret", "cost", "seconds", "images", "seen")
+    header = ["table", "proxy", *tops, *figures]
     return header, _rows(result)
 
 
@@ -52,8 +55,19 @@ def named(standing: Standing) -> str:
     return standing.name if len(standing.name) <= LONGEST else standing.name[: LONGEST - 1] + "…"
 
 
+MARK = " †"  # behind the name of a proxy that has seen rows
+SEEN = "† was searched on some of these rows; --split heldout ranks on the others"
+
+SEEN_ANY = "† was searched on rows of some of these tables"
+
+
+def _marked(standing: Standing, *, seen: bool) -> str:
+    return named(standing) + (MARK if seen else "")
+
+
 ROWS = {"search": "search rows", "heldout": "held-out rows", "all": "rows"}
 TRUTHS = {"top1": "accuracy", "loss": "loss"}
+WITHIN = "rows are ranked within {} size budgets; figures are means over these"
 PAPER = f"mean and deviation of {PAPER_DRAWS} draws of {PAPER_ROWS} rows"
 
 
@@ -70,6 +84,7 @@ def _introduce(ranking: Ranking) -> None:
         ("table", f"{table.name}: {size}"),
         ("menu", menu),
         ("truth", f"{truth}, {accuracy.min():.1%} to {accuracy.max():.1%}"),
+        ("budgets", WITHIN.format(len(table.budgets)) if table.budgets else ""),
         ("tops", "the best rows by each proxy's own score" if by_score else ""),
         ("protocol", PAPER if options.protocol == "paper" else ""),
         ("held fixed", strata),
@@ -84,6 +99,7 @@ def _columns(ranking: Ranking) -> list[Column]:
         Column("proxy", style="bold"),
         *(Column(top, "right") for top in TOPS),
         *([Column(f"less {against} @100%", "right")] if against else []),
+        Column("regret", "right", optional=True),
         Column("tau", "right", optional=True),
         Column("p@20%", "right", optional=True),
         Column("at size", "right", optional=True),
@@ -99,9 +115,10 @@ def _row(standing: Standing) -> list[Cell]:
     ]
     difference = [] if standing.difference is None else [span(*standing.difference[:, -1])]
     return [
-        named(standing),
+        _marked(standing, seen=standing.seen),
         *tops,
         *difference,
+        f"{standing.regret:.2f}",
         f"{standing.tau:.3f}",
         f"{standing.precision:.2f}",
         f"{standing.partial:.3f}",
@@ -132,17 +149,23 @@ def _means(rankings: Sequence[Ranking]) -> None:
     columns = [
         Column("proxy", style="bold"),
         *(Column(top, "right") for top in TOPS),
+        Column("regret", "right"),
         Column("least @100%", "right"),
         Column("on"),
     ]
     render.table(columns, [_mean_row(pairs) for pairs in everywhere])
+    if any(standing.seen for pairs in everywhere for standing, _ in pairs):
+        render.note(SEEN_ANY)
 
 
 def _mean_row(pairs: Sequence[tuple[Standing, str]]) -> list[Cell]:
     """A proxy's mean over tables, and the table on which it is worst."""
-    means = np.mean([standing.rho for standing, _ in pairs], axis=0)
+    rhos = np.mean([standing.rho for standing, _ in pairs], axis=0)
+    lost = float(np.mean([standing.regret for standing, _ in pairs]))
     worst, table = min(pairs, key=lambda pair: pair[0].rho[-1])
-    return [named(worst), *(f"{mean:.3f}" for mean in means), f"{worst.rho[-1]:.3f}", table]
+    means = [f"{mean:.3f}" for mean in rhos]
+    name = _marked(worst, seen=any(standing.seen for standing, _ in pairs))
+    return [name, *means, f"{lost:.2f}", f"{worst.rho[-1]:.3f}", table]
 
 
 def _table_record(ranking: Ranking) -> dict[str, Any]:
@@ -152,6 +175,7 @@ def _table_record(ranking: Ranking) -> dict[str, Any]:
         "rows": len(ranking.table),
         "terms": asdict(ranking.options),
         "strata": dict(ranking.strata),
+        "budgets": list(ranking.table.budgets),
         "data": ranking.data or None,
         "ratios": list(RATIOS),
         "proxies": [_standing_record(standing) for standing in ranking.standings],
@@ -174,7 +198,11 @@ def _standing_record(standing: Standing) -> dict[str, Any]:
         "tau": standing.tau,
         "precision": standing.precision,
         "partial": standing.partial,
+        "regret": standing.regret,
         "cost": str(standing.cost),
+        "images": standing.images,
+        "seen": standing.seen,
+        "made_for": asdict(domain) if (domain := standing.program.domain) else None,
         "seconds": standing.seconds,
     }
 
@@ -183,5 +211,6 @@ def _rows(result: RankResult) -> Iterator[list[object]]:
     for ranking in result.rankings:
         for one in ranking.standings:
             rhos = np.stack([one.rho, one.low, one.high], axis=1).ravel().tolist()
-            others = (one.tau, one.precision, one.partial, str(one.cost), one.seconds)
-            yield [ranking.table.name, one.name, *rhos, *others]
+            others = (one.tau, one.precision, one.partial, one.regret)
+            taken = (str(one.cost), one.seconds, one.images, one.seen)
+            yield [ranking.table.name, one.name, *rhos, *others, *taken]

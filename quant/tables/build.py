@@ -17,10 +17,12 @@ from msgspec.structs import replace
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits import costs
+from emqlang.quant.bits.exact import Floats, Ints
 from emqlang.quant.data.datasets import SHIPPED
 from emqlang.quant.models import MODELS
 from emqlang.quant.progress import Progress
 from emqlang.quant.tables import sampling
+from emqlang.quant.tables.edges import Drawn, draw_edges
 from emqlang.quant.tables.facts import facts_of
 from emqlang.quant.tables.ledger import TABLE, Ledger, Row
 from emqlang.quant.tables.row_builder import RowBuilder, learn, measure
@@ -54,10 +56,17 @@ class Build:
     """A table that is being built; `run` says where tasks run."""
 
     def __init__(
-        self, path: Path, spec: Spec, run: Run, progress: Progress, command: str = ""
+        self,
+        path: Path,
+        spec: Spec,
+        run: Run,
+        progress: Progress,
+        command: str = "",
+        scores: Callable[[RowBuilder], Sequence[Floats]] = lambda _: (),
     ) -> None:
         """Makes the file, or opens one that the same spec has begun.
 
+        scores  (groups, choices) of proxies, whose solutions are among the rows at edges
         Raises E301 to E309, E315, E401, E402, E407.
         """
         self.path, self.spec, self.run, self.progress = path, spec, run, progress
@@ -66,8 +75,11 @@ class Build:
             self.ledger = Ledger(path)
             _check_same(self.ledger, self.builder)
         else:
-            facts, rows = _facts(self.builder, command), _rows(self.builder)
-            self.ledger = Ledger.create(path, facts, rows)
+            drawn = _drawn(self.builder, scores)
+            facts = _facts(self.builder, command)
+            if drawn.budgets:
+                facts["budgets"] = list(drawn.budgets)
+            self.ledger = Ledger.create(path, facts, _rows(self.builder, drawn.choices))
 
     def finish(self) -> Built:
         """Measures every row that is missing."""
@@ -155,9 +167,16 @@ def _tasks(builder: RowBuilder, rows: Sequence[Row], path: Path) -> Iterator[tup
         yield builder.spec, path, rows[position].id, rows[position].choices, tuple(shared)
 
 
-def _rows(builder: RowBuilder) -> Iterator[Row]:
+def _drawn(builder: RowBuilder, scores: Callable[[RowBuilder], Sequence[Floats]]) -> Drawn:
+    spec, rng = builder.spec, np.random.default_rng(builder.spec.seed)
+    if spec.sample == "uniform":
+        return Drawn(sampling.draw(builder.allowed, spec.rows, rng))
+    size = costs.size(builder.network, builder.menu)
+    return draw_edges(scores(builder), builder.menu, size, builder.allowed, spec.rows, rng)
+
+
+def _rows(builder: RowBuilder, drawn: Ints) -> Iterator[Row]:
     spec, network, menu = builder.spec, builder.network, builder.menu
-    drawn = sampling.draw(builder.allowed, spec.rows, np.random.default_rng(spec.seed))
     size, bops = costs.size(network, menu), costs.bops(network, menu, act_bits=spec.act_bits)
     searched = sampling.in_search(spec.rows)
     for number, (row, search) in enumerate(zip(drawn.tolist(), searched, strict=True)):

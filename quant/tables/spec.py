@@ -23,6 +23,7 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     menu      '2,3,4', or pairs: 'W2A8,W4A8'
     fix       groups that take one choice in every row: 'conv1=8,fc=8'
     rounding  'nearest', 'adaround' or 'brecq'; `iterations` of learned rounding, per unit
+    sample    'uniform' over all configurations, or 'edge': at the edges of size budgets
     composed  learned once for each unit and combination of its choices, on the float network's
               inputs, instead of for each row on what its quantized network gives
     seed      of the configurations, of calibration images that are drawn, of what is learned
@@ -44,6 +45,7 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     rounding: str = "nearest"
     iterations: int = 20_000
     composed: bool = False
+    sample: str = "uniform"
 
     def network(self) -> Network:
         """The network that is named. Raises E301, E305 to E309, E403 for a shape."""

@@ -76,6 +76,16 @@ class Table:
     def groups(self) -> list[str]:
         return [group["name"] for group in self.facts["groups"]]
 
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Sizes in bytes within which rows are ranked, ascending; empty where among all."""
+        return tuple(self.facts.get("budgets", ()))
+
+    @cached_property
+    def strata(self) -> Ints | None:
+        """(n,): which of the budgets is the smallest that holds a row; None without budgets."""
+        return np.searchsorted(self.budgets, self.size).astype(np.int64) if self.budgets else None
+
     @cached_property
     def bits(self) -> Ints:
         """(n, groups): weight bits."""

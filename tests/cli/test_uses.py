@@ -44,8 +44,8 @@ USED = {
     "lineage": set(),
     "why": set(),
     "bench build": {
-        *("out", "rows", "menu", "fix", "rounding", "range", "calib_images", "test", "workers"),
-        *NETWORK,
+        *("out", "rows", "sample", "menu", "fix", "rounding", "range", "calib_images", "test"),
+        *("workers", *NETWORK),
     },
     "bench rerun": {"name", "rows", "seed", "data", "calib_images", "workers"},
     "bench import": {"out", *NETWORK},

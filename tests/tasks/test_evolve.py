@@ -63,6 +63,32 @@ def test_what_is_said_at_the_end(emq: Emq, table: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_held_out_figures_stand_beside_the_fitness(emq: Emq, table: Path, tmp_path: Path) -> None:
+    done = evolved(emq, tmp_path / "r", table, "--steps", "5")
+    assert "held out" in done.out and "W617" in done.err and "the search saw 42 rows" in done.err
+    again = json.loads(emq("evolve", "--resume", str(tmp_path / "r"), "--steps", "5", "--json").out)
+    best, winners = again["front"][-1], tmp_path / "w.emq"
+    assert emq("front", str(tmp_path / "r"), "--emq", str(winners)).status == 0
+    lines = ["#: menu 2,3,4", "#: images 16", "#: rounding nearest", "#: tables own"]
+    assert all(line in winners.read_text() for line in lines)
+    for split, figures in (("heldout", best["heldout"]), ("search", best)):
+        where = ("--table", str(table), "--split", split, "--draws", "20", "--json")
+        (ranking,) = json.loads(emq("rank", str(winners), *where).out)["tables"]
+        (one,) = [p for p in ranking["proxies"] if p["name"] == f"evolved_{best['number']}"]
+        assert one["rho"] == pytest.approx(figures["rho"], abs=1e-9) and one["images"] == 16
+        assert one["seen"] == (split == "search")
+    assert best["heldout"]["fitness"] == pytest.approx(sum(best["heldout"]["rho"]) / 3)
+
+
+def test_a_search_on_all_rows_leaves_none_to_judge_on(
+    emq: Emq, table: Path, tmp_path: Path
+) -> None:
+    done = evolved(emq, tmp_path / "r", table, "--steps", "2", "--split", "all", "--json")
+    assert all(entry["heldout"] is None for entry in json.loads(done.out)["front"])
+    assert emq("top", str(tmp_path / "r"), "--emq", str(tmp_path / "w.emq")).status == 0
+    assert "#: tables own:all" in (tmp_path / "w.emq").read_text()
+
+
 def count(folder: Path) -> int:
     if not (folder / FILE).exists():
         return 0

@@ -17,6 +17,7 @@ from emqlang.grammar import library
 from emqlang.grammar.inputs import Cost
 from emqlang.quant.tables.table import load
 from emqlang.scores.correlation import spearman
+from emqlang.scores.regret import regret, size_budgets
 from emqlang.tasks.eval import evaluate
 from emqlang.tasks.rank import RankOptions, RankResult, contenders, rank_on
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
@@ -41,6 +42,8 @@ def test_judging_is_arithmetic_on_the_score_table(table: Path) -> None:
     assert own.rho[-1] == pytest.approx(spearman(np.array([expected]), rows.accuracy)[0], abs=1e-6)
     sums = next(s for s in found.standings if s.name == "bits")
     assert (sums.scores == rows.bits.sum(1)).all() and sums.cost is Cost.FREE
+    lost = regret(own.scores[None], rows.accuracy, rows.size, size_budgets(rows.size))
+    assert own.regret == lost[0] >= 0
 
 
 def test_programs_that_do_not_separate_are_ranked_too(table: Path) -> None:
@@ -84,11 +87,14 @@ def test_rank_on_the_command_line(emq: Emq, table: Path) -> None:
     assert proxies["bit_sum"]["difference"] == {"low": [0, 0, 0], "high": [0, 0, 0]}
     fitness = [sum(proxy["rho"]) for proxy in ranking["proxies"]]
     assert fitness == sorted(fitness, reverse=True)
+    lost = proxies["fisher_error"]["regret"]
     screen = emq("rank", "fisher_error", "--table", str(table), "--draws", "50").out
     assert "fisher_error" in screen and "own: 60 rows" in screen
+    (line,) = [line for line in screen.splitlines() if line.startswith("fisher_error")]
+    assert "regret" in screen and f" {lost:.2f} " in line
     out = emq("rank", "bits", "--table", str(table), "--draws", "20", "--csv").out
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert len(rows) == 7 and rows[0]["table"] == "own"
+    assert len(rows) == 7 and rows[0]["table"] == "own" and float(rows[0]["regret"]) >= 0
 
 
 def test_rank_on_parts_of_a_table(emq: Emq, table: Path) -> None:
@@ -113,6 +119,7 @@ def test_several_tables_have_a_mean(emq: Emq, table: Path) -> None:
         done.status == 0
         and done.out.startswith("mean over 2 tables")
         and done.out.count("truth ") == 2
+        and done.out.count("regret") == 3
     )
 
 
@@ -146,3 +153,65 @@ def test_plots_that_cannot_be_drawn(emq: Emq, table: Path, tmp_path: Path) -> No
 def test_a_name_to_compare_with_must_be_ranked(emq: Emq, table: Path) -> None:
     done = emq("rank", "bits", "--table", str(table), "--against", "bit_sun")
     assert done.status == 1 and "did you mean 'bit_sum'?" in done.err
+
+
+ENTRY = """
+#: menu {menu}
+#: images {images}
+#: rounding nearest
+#: tables own
+mine = fisher_qerr
+other = fisher_qerr
+"""
+
+
+def made_for(folder: Path, menu: str = "2,3,4", images: int = 32) -> str:
+    path = folder / "mine.emq"
+    path.write_text(ENTRY.format(menu=menu, images=images))
+    return str(path)
+
+
+def test_a_proxy_has_as_many_images_as_it_was_made_for(
+    emq: Emq, table: Path, tmp_path: Path
+) -> None:
+    own, few, all = (
+        {one["name"]: one for one in ranked(emq, *arguments)["tables"][0]["proxies"]}
+        for where in [("--table", str(table))]
+        for arguments in (
+            (made_for(tmp_path), *where),
+            (made_for(tmp_path), *where, "--stat-images", "32"),
+            (made_for(tmp_path), *where, "--stat-images", "64"),
+        )
+    )
+    assert own["mine"]["images"] == few["mine"]["images"] == 32 and all["mine"]["images"] == 64
+    assert own["other"]["images"] == 64 and own["bit_sum"]["images"] is None
+    assert own["mine"]["rho"] == few["mine"]["rho"] != all["mine"]["rho"]
+    assert own["other"]["rho"] == all["other"]["rho"]
+    assert own["mine"]["made_for"] == {
+        "menu": "2,3,4",
+        "images": 32,
+        "rounding": "nearest",
+        "tables": ["own"],
+    }
+    assert own["other"]["made_for"] is None
+
+
+def test_a_proxy_that_has_seen_the_rows_is_marked(emq: Emq, table: Path, tmp_path: Path) -> None:
+    arguments = (made_for(tmp_path), "--table", str(table), "--draws", "20")
+    for split, seen in (("all", True), ("search", True), ("heldout", False)):
+        done = emq("rank", *arguments, "--split", split)
+        assert ("mine †" in done.out) == seen == ("searched on some of these rows" in done.err)
+        assert "other †" not in done.out
+        record = json.loads(emq("rank", *arguments, "--split", split, "--json").out)
+        marks = {one["name"]: one["seen"] for one in record["tables"][0]["proxies"]}
+        assert marks["mine"] == seen and not marks["other"]
+    means = emq("rank", *arguments, "--table", str(table))
+    assert means.out.count("mine †") == 3
+
+
+def test_a_proxy_on_something_else_is_warned_of(emq: Emq, table: Path, tmp_path: Path) -> None:
+    where = ("--table", str(table), "--draws", "20")
+    assert "W618" not in emq("rank", made_for(tmp_path), *where).err
+    done = emq("rank", made_for(tmp_path, menu="2,4", images=900), *where)
+    assert done.status == 0 and "made for a menu of 2,4, and the table's is 2,3,4: mine" in done.err
+    assert "statistics of 900 images, and these are of 64: mine" in done.err  # there are 96

@@ -70,6 +70,16 @@ def test_an_additive_table_is_ranked_by_a_fit() -> None:
     assert exact.rho[-1] > 0.98 > 0.85 > noisy.rho[-1] > 0.5
 
 
+def test_the_fit_is_to_ranks() -> None:
+    """Accuracies that bend the same sums have the ceiling of those sums."""
+    table = made_up(400)
+    straight = (table.choices @ [8, 4, 2, 1] + 1) / 46
+    bent = [replace(table, accuracy=straight**power, right=None) for power in (1, 40)]
+    same = [additive_ceiling(one, np.random.default_rng(0)) for one in bent]
+    assert (same[0].rho == same[1].rho).all() and same[0].rho[0] > 0.97
+    assert "on ranks" in same[0].what
+
+
 def test_predictions_never_see_their_own_row() -> None:
     rng = np.random.default_rng(0)
     found = cross_validated(rng.standard_normal((100, 30)), rng.standard_normal(100), rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from emqlang.cli.base import declare
 from emqlang.cli.numbers import ACT_BITS
 from emqlang.cli.options import (
     calib_images,
+    choice,
     count,
     iterations,
     network_only,
@@ -36,12 +38,19 @@ TABLE = Output(finished=(), replaced=("",))
 @declare(
     "build",
     "emqlang bench build --out tables/resnet18-all.table",
-    "emqlang bench build --fix 'conv1=8,fc=8' --rows 100 --workers 2 --out inner.table",
+    "emqlang bench build --fix 'conv1=8,fc=8' --rows 100 --sample edge --workers 2 --out e.table",
     "emqlang bench build --rounding brecq --iters 1000 --rows 24 --out brecq.table",
     kept=lambda params: "measured rows are kept, and the same command goes on from them",
 )
 @output("--out", TABLE, "The table's file.", required=True)
-@count("--rows", default=425, help="Distinct configurations, drawn uniformly.")
+@count("--rows", default=425, help="Distinct configurations.")
+@choice(
+    "--sample",
+    "uniform edge",
+    default="uniform",
+    help="Draw them uniformly, or where bits are assigned: solutions and their neighbours at 8 "
+    "size budgets.",
+)
 @click.option(
     "--menu",
     metavar="LIST",
@@ -84,11 +93,14 @@ def command(out: Path, workers: int, backend: str, **options: Any) -> Built:
     """
     from emqlang.quant.tables.build import Build
     from emqlang.quant.tables.spec import Spec
+    from emqlang.tasks.edges import library_scores
     from emqlang.tasks.workers import Workers
 
     line = shlex.join(["emqlang", *sys.argv[1:]])
     with render.progress() as progress:
-        build = Build(out, Spec(**options), Workers(workers, backend).run, progress, line)
+        spec, run = Spec(**options), Workers(workers, backend).run
+        scores = partial(library_scores, progress=progress)
+        build = Build(out, spec, run, progress, line, scores)
         render.diagnostics(build.builder.network.warnings)
         note_goes_on(len(build.ledger.measured()), len(build.ledger.rows()))
         return build.finish()
