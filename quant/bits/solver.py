@@ -104,7 +104,7 @@ def sample(
         columns = [rng.choice(np.flatnonzero(row), count) for row in allowed]
         drawn = np.stack(columns, axis=1)  # (count, groups)
         for budget in budgets:
-            spent = _whole(budget.costs)[groups, drawn].sum(axis=1)
+            spent = whole_costs(budget.costs)[groups, drawn].sum(axis=1)
             drawn = drawn[np.asarray(spent <= budget.limit - budget.base, bool)]
         if len(drawn):
             place = int(scores[groups, drawn].sum(axis=1).argmax())
@@ -135,9 +135,7 @@ def _optimum(scores: Floats | Numbers, budgets: Sequence[Budget], allowed: Bools
     if not budgets:
         choices = tuple(int(c) for c in np.where(allowed, scores, -np.inf).argmax(axis=1))
         return Optimum(choices, total(scores, choices), 0.0, True)
-    costs, floats = np.stack([budget.costs for budget in budgets]), _scaled(scores, allowed)
-    dearest = costs.max(axis=2).astype(object).sum(axis=1)  # a limit beyond that is none
-    limits = tuple(min(b.limit - b.base, int(d)) for b, d in zip(budgets, dearest, strict=True))
+    (costs, limits), floats = _stacked(budgets), _scaled(scores, allowed)
     if len(budgets) == 1:
         optimum = solve(scores, costs[0], allowed, limits[0])
         if optimum is None or optimum.proven:
@@ -146,12 +144,31 @@ def _optimum(scores: Floats | Numbers, budgets: Sequence[Budget], allowed: Bools
     else:
         start = _milp(floats, costs, allowed, limits)
     if start is not None:
-        start = _polish(floats, _whole(costs), allowed, limits, start)
+        start = _polish(floats, whole_costs(costs), allowed, limits, start)
     prices = _prices(floats, costs, allowed, limits)
     return prove(scores, costs, allowed, limits, prices, start)
 
 
-def _whole(costs: Ints) -> Ints | Numbers:
+def nearly(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> tuple[int, ...] | None:
+    """The best choices or close to them, without the proof; None if nothing is within budget."""
+    if len(budgets) > 1:
+        (costs, limits), floats = _stacked(budgets), _scaled(scores, allowed)
+        start = _milp(floats, costs, allowed, limits)
+        if start is not None:
+            return _polish(floats, whole_costs(costs), allowed, limits, start)
+    optimum = _optimum(scores, budgets, allowed)
+    return None if optimum is None else optimum.choices
+
+
+def _stacked(budgets: Sequence[Budget]) -> tuple[Ints, tuple[int, ...]]:
+    """Costs (budgets, groups, choices), and what these may cost together."""
+    costs = np.stack([budget.costs for budget in budgets])
+    dearest = costs.max(axis=2).astype(object).sum(axis=1)  # a limit beyond that is none
+    limits = (min(b.limit - b.base, int(d)) for b, d in zip(budgets, dearest, strict=True))
+    return costs, tuple(limits)
+
+
+def whole_costs(costs: Ints) -> Ints | Numbers:
     """Costs whose sums, over any choices, are exact: Python's integers where int64 is too small."""
     small = int(np.abs(costs.astype(np.float64)).max()) * costs.shape[-2] < _SAFE
     return costs if small else costs.astype(object)
@@ -250,7 +267,7 @@ def _polish(
 
 
 def _fits(costs: Ints, choices: tuple[int, ...], limits: tuple[int, ...]) -> bool:
-    spent = _whole(costs)[:, np.arange(len(choices)), choices].sum(axis=1)
+    spent = whole_costs(costs)[:, np.arange(len(choices)), choices].sum(axis=1)
     return all(cost <= limit for cost, limit in zip(spent.tolist(), limits, strict=True))
 
 
