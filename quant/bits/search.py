@@ -101,9 +101,9 @@ class _Search:
         self.score, self.budgets, self.allowed = score, budgets, allowed
         self.groups = np.arange(len(allowed))
         self.at, self.to = np.nonzero(allowed)  # every change of one group: which, to what
-        self.costs: Ints | Numbers = np.stack(
-            [whole_costs(budget.costs) for budget in budgets] or [np.zeros(allowed.shape, np.int64)]
-        )
+        none = np.zeros((1, *allowed.shape), np.int64)
+        costs = [whole_costs(budget.costs) for budget in budgets]
+        self.costs: Ints | Numbers = np.array(costs) if costs else none
         limits = [budget.limit - budget.base for budget in budgets] or [0]
         self.limits = np.array(limits, self.costs.dtype if self.costs.dtype == object else None)
         self.rng = np.random.default_rng(seed)

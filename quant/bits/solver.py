@@ -30,9 +30,9 @@ class Assignment:
     """One choice for every group.
 
     choices  index into the menu, per group
-    score    sum of the groups' scores
-    status   `optimal` only if proven, else `feasible`
-    gap      how much better an assignment could still be; 0 if optimal
+    score    sum of the groups' scores, or what a score that is no sum gives
+    status   `optimal` only if proven, else `feasible`; `best found` by a search, and `given`
+    gap      how much better an assignment could still be; 0 if optimal, infinite if unknown
     seconds  time to solve
     """
 
@@ -99,22 +99,31 @@ def sample(
     """The best of `samples` random configurations within budget: the paper's section 4.1."""
     began, groups = time.perf_counter(), np.arange(len(scores))
     best: tuple[int, ...] | None = None
-    for first in range(0, samples, _DRAWN):
-        count = min(_DRAWN, samples - first)
-        columns = [rng.choice(np.flatnonzero(row), count) for row in allowed]
-        drawn = np.stack(columns, axis=1)  # (count, groups)
-        for budget in budgets:
-            spent = whole_costs(budget.costs)[groups, drawn].sum(axis=1)
-            drawn = drawn[np.asarray(spent <= budget.limit - budget.base, bool)]
-        if len(drawn):
-            place = int(scores[groups, drawn].sum(axis=1).argmax())
-            choices = tuple(int(choice) for choice in drawn[place])
-            if best is None or total(scores, choices) > total(scores, best):
-                best = choices
+    for rows in drawn(budgets, allowed, samples, rng):
+        place = int(scores[groups, rows].sum(axis=1).argmax())
+        choices = tuple(int(choice) for choice in rows[place])
+        if best is None or total(scores, choices) > total(scores, best):
+            best = choices
     if best is None:
         return None
     seconds = time.perf_counter() - began
     return Assignment(best, total(scores, best), "feasible", float("inf"), seconds)
+
+
+def drawn(
+    budgets: Sequence[Budget], allowed: Bools, samples: int, rng: np.random.Generator
+) -> Iterator[Ints]:
+    """Random configurations, in parts (n, groups): those of `samples` that are within budget."""
+    groups = np.arange(len(allowed))
+    for first in range(0, samples, _DRAWN):
+        count = min(_DRAWN, samples - first)
+        columns = [rng.choice(np.flatnonzero(row), count) for row in allowed]
+        rows = np.stack(columns, axis=1)
+        for budget in budgets:
+            spent = whole_costs(budget.costs)[groups, rows].sum(axis=1)
+            rows = rows[np.asarray(spent <= budget.limit - budget.base, bool)]
+        if len(rows):
+            yield rows
 
 
 def shortfalls(budgets: Sequence[Budget], allowed: Bools) -> list[Shortfall]:

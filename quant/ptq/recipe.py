@@ -24,7 +24,7 @@ ROUNDINGS = ("nearest", "adaround", "brecq")
 INPUT_BITS = 8  # of the tensor that the network itself is given
 PLACEMENTS = ("operands",)
 ACCOUNTINGS = ("full", "weights", "emq")
-STATUSES = ("optimal", "feasible", "given")
+STATUSES = ("optimal", "feasible", "best found", "given")
 BITS = range(2, 9)
 ALLOWED: Mapping[str, tuple[Any, ...]] = {  # field of a scheme -> its values
     "num_bits": tuple(BITS),
@@ -86,12 +86,29 @@ class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
     key: str
 
 
+class Uniform(Struct, frozen=True, forbid_unknown_fields=True):
+    """One choice for all groups that may choose, within the same budget: 'W3', or 'W4A8'.
+
+    achieved  quantity -> what it costs, in the quantity's smallest unit
+    """
+
+    choice: str
+    score: float | None
+    achieved: Mapping[str, float]
+
+
 class Solver(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the bits were found: `gap` is how much better another choice could score, if known."""
+    """How the bits were found: `gap` is how much better another choice could score, if known.
+
+    score    of the bits, by the proxy
+    uniform  the widest single choice within the budget; None if there is none
+    """
 
     method: str
     status: str
     gap: float | None = None
+    score: float | UnsetType | None = UNSET
+    uniform: Uniform | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
