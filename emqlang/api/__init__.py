@@ -167,9 +167,8 @@ def assign(
 ) -> Recipe:
     """The bits with the greatest score within every budget, as a recipe.
 
-    `recipe.solver` says what the bits score, whether that is proven `optimal` or the `best found`,
-    as it may be by a program that does not separate, and, as `uniform`, what the widest single
-    choice for all layers within the budgets scores: None if there is none.
+    `recipe.solver` says what they score, whether that is proven `optimal` or the `best found`, and,
+    as `uniform`, what the widest single choice for all within the budgets does; None without any.
 
     Budgets are written as on the command line, size='4.5MiB', bops='72G', latency='3ms',
     avg_bits=3, or are numbers of bytes, bit operations and nanoseconds. `fix` is '0=8', or

@@ -213,7 +213,7 @@ class Chooser:
         splits = Splits.of(self.network, given.data, given.test, images, given.seed)
         sweep = self.sweep(program, over)
         validation, reported = splits.halves(given.seed)
-        options = replace(options, check=False)
+        options = replace(options, check=False, uniform=False)
         quantization = Quantization(self.network, validation, options, self.progress)
         signature = self.network.signature
         reference = predict(self.network.module, reported.test, signature=signature)

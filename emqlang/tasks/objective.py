@@ -177,8 +177,9 @@ class Joint(Objective):
 
     def _check(self) -> None:
         """Raises E501 where what a group adds to a total is not finite."""
-        lost = np.stack([np.isnan(x).any(axis=2) for x in self.table.terms.values()])
-        _refuse_broken(lost.any(axis=0)[:, self.columns] & self.problem.allowed, self.problem)
+        for terms in self.table.terms.values():
+            lost = np.isnan(terms[:, self.columns]).any(axis=2)
+            _refuse_broken(lost & self.problem.allowed, self.problem)
 
 
 def objective(problem: Problem, table: Scores) -> Objective:

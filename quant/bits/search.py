@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf, isfinite, prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emqlang.quant.bits.budget import Budget
-from emqlang.quant.bits.exact import Bools, Floats, Ints, Numbers
+from emqlang.quant.bits.exact import Bools, Floats, Ints
 from emqlang.quant.bits.solver import Assignment, nearly, whole_costs
 
 Score = Callable[[Ints], Floats]  # of configurations (n, groups), one number each
@@ -103,7 +104,7 @@ class _Search:
         self.at, self.to = np.nonzero(allowed)  # every change of one group: which, to what
         none = np.zeros((1, *allowed.shape), np.int64)
         costs = [whole_costs(budget.costs) for budget in budgets]
-        self.costs: Ints | Numbers = np.array(costs) if costs else none
+        self.costs: NDArray[Any] = np.array(costs) if costs else none
         limits = [budget.limit - budget.base for budget in budgets] or [0]
         self.limits = np.array(limits, self.costs.dtype if self.costs.dtype == object else None)
         self.rng = np.random.default_rng(seed)
@@ -220,7 +221,7 @@ class _Search:
         rows[np.arange(len(rows)), self.at[pairs]] = self.to[pairs]
         return rows
 
-    def _exchanges(self, extra: Ints | Numbers, left: Ints | Numbers, here: Ints) -> Ints:
+    def _exchanges(self, extra: NDArray[Any], left: NDArray[Any], here: Ints) -> Ints:
         """Pairs of changes (2, n), of two groups each, that together stay within the budgets."""
         changes = np.flatnonzero(self.to != here[self.at])
         pairs = changes[np.array(np.triu_indices(len(changes), 1))]

@@ -7,6 +7,7 @@ compressed-tensors.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,17 @@ class Uniform(Struct, frozen=True, forbid_unknown_fields=True):
     choice: str
     score: float | None
     achieved: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        match = re.fullmatch(r"W([2-8])(?:A([2-8]))?", self.choice, re.ASCII)
+        if match is None:
+            raise ValueError(f"the uniform choice is '{self.choice}'; it is like W3 or W4A8")
+
+    @property
+    def widths(self) -> tuple[int, int | None]:
+        """Bits of weights, and of inputs where these are chosen."""
+        weight, _, inputs = self.choice.removeprefix("W").partition("A")
+        return int(weight), int(inputs) if inputs else None
 
 
 class Solver(Struct, frozen=True, forbid_unknown_fields=True):
