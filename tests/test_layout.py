@@ -36,7 +36,16 @@ UNSAFE = {"eval", "exec", "pickle.load", "pickle.loads", "os.system"}
 LINES, FUNCTION_LINES = 400, 60
 # module, or module.function -> why it is longer
 SHARED = {
-    "tasks": {"claims", "objective", "outputs", "problem", "workbench", "truth", "workers"},
+    "tasks": {
+        "claims",
+        "objective",
+        "outputs",
+        "polish",
+        "problem",
+        "workbench",
+        "truth",
+        "workers",
+    },
     "views": {"render", "plots", "history"},
 }
 # command -> where its work is done, or that it has none

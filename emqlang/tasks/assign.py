@@ -12,15 +12,19 @@ from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK, Diagnostic, error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.configuration import read_configuration
 from emqlang.quant.bits.solver import Assignment
+from emqlang.quant.networks.batches import take
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
 from emqlang.quant.ptq.evaluate import Evaluation, Quality, predict
 from emqlang.quant.ptq.evaluate import evaluate as measure
 from emqlang.quant.ptq.margin import most
 from emqlang.quant.ptq.recipe import Origin, Recipe
-from emqlang.quant.ptq.splits import Splits
+from emqlang.quant.ptq.splits import Splits, calibration_images
+from emqlang.quant.ptq.trials import Trials
 from emqlang.tasks.eval import evaluate
 from emqlang.tasks.objective import Objective, objective
+from emqlang.tasks.polish import Polish
+from emqlang.tasks.polish import polish as polishing
 from emqlang.tasks.problem import Constraints, Front, Problem, Uniform
 from emqlang.tasks.quantize import Quantization, QuantizeOptions
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
@@ -31,6 +35,7 @@ class Bits:
     """One choice per group, and the proxy that chose them; None if they were given by hand.
 
     uniform  one choice for all within the same budgets; None if there is none, or no proxy
+    polish   what measured exchanges gained, if any were asked for
     data     which images the proxy's statistics were taken on, in words
     origin   where the network came from, for the recipe
     """
@@ -39,6 +44,7 @@ class Bits:
     program: Program | None
     assignment: Assignment
     uniform: Uniform | None = None
+    polish: Polish | None = None
     data: str = ""
     diagnostics: tuple[Diagnostic, ...] = ()
     origin: Origin | None = None
@@ -179,15 +185,28 @@ class Chooser:
             raise error("E403", "there is no budget", limits, *help)
         _ = self.problem
 
-    def best(self, program: Program, *help: str) -> Bits:
-        """The greatest score within the budgets.
+    def best(
+        self, program: Program, *help: str, polish: int = 0, options: QuantizeOptions | None = None
+    ) -> Bits:
+        """The greatest score within the budgets, improved by `polish` candidates as measured.
 
-        Raises E403 without any, where `help` says what else there is; E405, E501.
+        options  say how many images these are measured on
+        Raises E403 without any budget, where `help` says what else there is; E405, E501; to polish,
+        E303 and E304 for images that do not do.
         """
         self.check_budgets(*help)
+        trials = self._trials(options or QuantizeOptions()) if polish else None
         found, data, warnings = self._scored(program)
-        best, origin = found.solve(), self.options.origin
-        return Bits(found.problem, program, best, found.uniform(), data, warnings, origin)
+        best, gained, origin = found.solve(), None, self.options.origin
+        if trials is not None:
+            best, gained = polishing(found, best, trials, polish, self.progress)
+        return Bits(found.problem, program, best, found.uniform(), gained, data, warnings, origin)
+
+    def _trials(self, options: QuantizeOptions) -> Trials:
+        given, images = self.options, options.calib_images
+        data = calibration_images(self.network, given.data, given.seed, images)
+        act_bits = self.constraints.act_bits
+        return Trials(self.network, take(data, images), act_bits)
 
     def sweep(self, program: Program, over: str | None) -> Sweep:
         """The front over one quantity, up to its limit if it has one. Raises E403, E405, E501."""
@@ -226,7 +245,7 @@ class Chooser:
             fitting = [beside for cost, beside in sweep.uniform if cost <= chosen.cost]
             beside = fitting[-1] if fitting else None
             problem, best = sweep.problem, chosen.assignment
-            bits = Bits(problem, program, best, beside, sweep.data, origin=origin)
+            bits = Bits(problem, program, best, beside, data=sweep.data, origin=origin)
             module = quantization.quantize(bits.recipe).module
             after = measure(module, reported.test, reference=reference, signature=signature)
             final = Outcome(after, after.quality(reference.evaluate()))

@@ -19,7 +19,7 @@ from emqlang.quant.bits.solver import Assignment, assign, drawn, nearly, pareto,
 from emqlang.quant.bits.uniform import uniform
 from emqlang.scores.joint import ConfigurationScore
 from emqlang.scores.pipeline import Scores
-from emqlang.scores.table import ScoreTable
+from emqlang.scores.table import ScoreTable, totals
 from emqlang.tasks.problem import Front, Problem, Uniform
 
 POINTS: Final = 20  # budgets that a front is searched at, if not all configurations are scored
@@ -35,6 +35,10 @@ class Objective(ABC):
     @abstractmethod
     def score(self, choices: Sequence[int]) -> float:
         """Of one configuration, in columns of the problem's menu."""
+
+    @abstractmethod
+    def totals(self, rows: Ints) -> Floats:
+        """The scores of configurations (n, groups), in columns of the problem's menu."""
 
     @abstractmethod
     def solve(self) -> Assignment:
@@ -72,6 +76,9 @@ class Additive(Objective):
     def score(self, choices: Sequence[int]) -> float:
         return total(self.scores, choices)
 
+    def totals(self, rows: Ints) -> Floats:
+        return totals(self.scores, rows)
+
     def solve(self) -> Assignment:
         problem, finite = self.problem, _finite(self.scores, self.problem)
         terms = problem.constraints
@@ -104,7 +111,6 @@ class Joint(Objective):
         return float(self.totals(np.array([choices]))[0])
 
     def totals(self, rows: Ints) -> Floats:
-        """The scores of configurations (n, groups), in columns of the problem's menu."""
         return self.table.totals(self.columns[rows])
 
     def solve(self) -> Assignment:

@@ -36,6 +36,8 @@ from emqlang.quant.ptq.recipe import (
     weight_scheme,
 )
 
+POLISHED = "polished"  # the status of bits that a measured loss improved
+METHODS = {FOUND: "search", POLISHED: "polish"}  # of statuses that tell the method
 NAMED = 5  # groups that a message names
 LIBRARIES = ("torch", "numpy", "scipy")  # whose versions a recipe records
 
@@ -237,7 +239,7 @@ class Problem:
         )
 
     def _solver(self, assignment: Assignment, beside: Uniform | UnsetType | None) -> Solver:
-        method = "search" if assignment.status == FOUND else self.constraints.method
+        method = METHODS.get(assignment.status, self.constraints.method)
         solver = Solver(method, assignment.status, _number(assignment.gap))
         if beside is UNSET:
             return solver

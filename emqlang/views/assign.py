@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from emqlang.grammar.program import Program
@@ -11,7 +12,8 @@ from emqlang.quant.bits.search import FOUND
 from emqlang.quant.bits.solver import Assignment
 from emqlang.quant.ptq.margin import CONFIDENCE
 from emqlang.tasks.assign import Bits, Outcome, Sweep, Trial, Walk
-from emqlang.tasks.problem import Front, Problem, Uniform, proxy_of
+from emqlang.tasks.polish import Polish
+from emqlang.tasks.problem import POLISHED, Front, Problem, Uniform, proxy_of
 from emqlang.views import eval as evaluation
 from emqlang.views import render
 from emqlang.views.render import Column, Csv, View
@@ -26,6 +28,7 @@ def bits_screen(bits: Bits) -> None:
             ("proxy", bits.program.text if bits.program else "none: the bits are given"),
             *_amounts(problem, assignment),
             ("score", score if bits.program else ""),
+            ("polish", "" if bits.polish is None else _gained(bits.polish)),
             ("uniform", _beside(bits) if bits.program else ""),
             ("held", ", ".join(problem.held)),
         ]
@@ -208,6 +211,7 @@ def _bits_record(bits: Bits) -> dict[str, Any]:
         "score": assignment.score,
         "status": assignment.status,
         "gap": assignment.gap,
+        "polish": bits.polish and asdict(bits.polish),
         "uniform": bits.uniform and _uniform_record(problem, bits.uniform),
         "held": dict(problem.held),
         "seconds": assignment.seconds,
@@ -252,11 +256,22 @@ def _beside(bits: Bits) -> str:
     return f"{bits.uniform.choice}: score {assignment.score:.6g}; {costs}"
 
 
+def _gained(polish: Polish) -> str:
+    """What measured exchanges gained."""
+    change = f"{polish.measure} {polish.before:.4f} to {polish.after:.4f}"
+    if not polish.taken:
+        change = f"{polish.measure} stays {polish.before:.4f}"
+    tried = f"{polish.taken:,} of {polish.candidates:,} exchanges taken"
+    return f"{change} on {polish.images:,} calibration images, {tried}"
+
+
 def _status(assignment: Assignment) -> str:
     if assignment.status == "optimal":
         return "proven optimal"
     if assignment.status == FOUND:
         return "best found: not proven"
+    if assignment.status == POLISHED:
+        return "not the proxy's best: polished"
     return f"{assignment.status}, at most {assignment.gap:.3g} from the best"
 
 

@@ -95,6 +95,12 @@ def improve(
     return search.finalists()
 
 
+def exchanges(here: Choices, budgets: Sequence[Budget], allowed: Bools) -> Ints:
+    """Every change of one group or two that is within the budgets, (n, groups)."""
+    search = _Search(lambda rows: np.zeros(len(rows)), budgets, allowed, 0)
+    return search.around(np.array(here))
+
+
 class _Search:
     """One search: its problem, what it has been at, and how many configurations it has scored."""
 
@@ -198,9 +204,8 @@ class _Search:
         """The best change of one group or two that is within the budgets, and its score."""
         moved = self._moved(here)
         singles = self._scores(moved)
-        extra = self.costs[:, self.at, self.to] - self.costs[:, self.at, here[self.at]]
-        left = self.limits - self.costs[:, self.groups, here].sum(axis=1)
-        fits = np.asarray((extra <= left[:, None]).all(axis=0), bool)
+        extra, left = self._room(here)
+        fits = _fits(extra, left)
         least = value + _EQUAL * abs(value) if isfinite(value) else value
         best = _better(moved[fits], singles[fits], least)
         pairs = self._exchanges(extra, left, here)
@@ -215,6 +220,18 @@ class _Search:
                 return best  # all the others are scored only where nothing else is left
         return None
 
+    def around(self, here: Ints) -> Ints:
+        """Every change of one group or two that is within the budgets, (n, groups)."""
+        extra, left = self._room(here)
+        changed = _fits(extra, left) & (self.to != here[self.at])
+        pairs = self._exchanged(here, self._exchanges(extra, left, here))
+        return np.concatenate([self._moved(here)[changed], pairs])
+
+    def _room(self, here: Ints) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What every change costs more (budgets, changes), and what is left (budgets,)."""
+        extra = self.costs[:, self.at, self.to] - self.costs[:, self.at, here[self.at]]
+        return extra, self.limits - self.costs[:, self.groups, here].sum(axis=1)
+
     def _exchanged(self, here: Ints, pairs: Ints) -> Ints:
         """Both changes of each of the pairs (2, n): (n, groups)."""
         rows = np.tile(here, (pairs.shape[1], 1))
@@ -227,7 +244,7 @@ class _Search:
         pairs = changes[np.array(np.triu_indices(len(changes), 1))]
         pairs = pairs[:, self.at[pairs[0]] != self.at[pairs[1]]]
         together = extra[:, pairs].sum(axis=1)
-        return pairs[:, np.asarray((together <= left[:, None]).all(axis=0), bool)]
+        return pairs[:, _fits(together, left)]
 
     def _kicked(self, start: Choices) -> Choices | None:
         """A few groups changed at random, then groups made cheaper until the budgets are met."""
@@ -244,6 +261,11 @@ class _Search:
             here[group] = int(row.argmin())
         spent = self.costs[:, self.groups, here].sum(axis=1)
         return tuple(here.tolist()) if (spent <= self.limits).all() else None
+
+
+def _fits(extra: NDArray[Any], left: NDArray[Any]) -> Bools:
+    """Which of the extra costs (budgets, n) are within what is left of every budget."""
+    return np.asarray((extra <= left[:, None]).all(axis=0), bool)
 
 
 def _better(rows: Ints, scores: Floats, least: float) -> tuple[Ints, float] | None:

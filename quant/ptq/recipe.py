@@ -25,7 +25,7 @@ ROUNDINGS = ("nearest", "adaround", "brecq")
 INPUT_BITS = 8  # of the tensor that the network itself is given
 PLACEMENTS = ("operands",)
 ACCOUNTINGS = ("full", "weights", "emq")
-STATUSES = ("optimal", "feasible", "best found", "given")
+STATUSES = ("optimal", "feasible", "best found", "polished", "given")
 BITS = range(2, 9)
 ALLOWED: Mapping[str, tuple[Any, ...]] = {  # field of a scheme -> its values
     "num_bits": tuple(BITS),
