@@ -152,7 +152,10 @@ class Joint(Objective):
         return first.totals, second.totals
 
     def _searched(self, budget: Budget) -> Ints:
-        """Configurations that are good under limits from the least cost to the most."""
+        """Configurations that are good under limits from the least cost to the most.
+
+        Among them are uniform ones and the starts, which all images may like better.
+        """
         allowed, costs = self.problem.allowed, budget.costs.astype(object)
         least = budget.base + int(np.where(allowed, costs, costs.max()).min(axis=1).sum())
         most = budget.base + int(np.where(allowed, costs, costs.min()).max(axis=1).sum())
@@ -160,13 +163,15 @@ class Joint(Objective):
         led, judge = self._halves() or (self.totals, self.totals)
         table = np.where(allowed, self.table.alone()[:, self.columns], 0.0)
         found = list[tuple[int, ...]]()
+        others = [beside.assignment.choices for _, beside in self.all_uniform()]
         for step in range(POINTS + 1):
             limited = replace(budget, limit=least + (most - least) * step // POINTS)
             start = nearly(table, [limited], allowed)
             starts = [start] if start is not None else []
+            others += starts
             ended = improve(led, [limited], allowed, [*starts, *found[-1:]])
             found.append(tuple(ended[int(judge(ended).argmax())].tolist()))
-        return np.array(list(dict.fromkeys(found)))
+        return np.array(list(dict.fromkeys((*found, *others))))
 
     def _sampled(self) -> Assignment | None:
         """The best of random configurations within budget: the paper's section 4.1."""

@@ -68,7 +68,10 @@ def within(budgets: Sequence[Budget], allowed: Bools) -> Ints | None:
     options = [np.flatnonzero(row) for row in allowed]
     if prod(map(len, options)) > LISTED:
         return None
-    rows = np.stack(np.meshgrid(*options, indexing="ij"), axis=-1).reshape(-1, len(options))
+    free = [group for group, columns in enumerate(options) if len(columns) > 1]
+    parts = np.meshgrid(*(options[group] for group in free), indexing="ij")
+    rows = np.tile(allowed.argmax(axis=1), (prod(len(options[group]) for group in free), 1))
+    rows[:, free] = np.reshape(parts, (len(free), -1)).T if free else 0
     groups = np.arange(len(options))
     for budget in budgets:
         spent = whole_costs(budget.costs)[groups, rows].sum(axis=1)

@@ -114,6 +114,20 @@ def test_finalists_are_judged_on_images_that_the_search_did_not_use() -> None:
     assert found.score == whole(np.array([found.choices]))[0]
 
 
+def test_fixed_groups_are_not_counted() -> None:
+    """However many there are: what the others may choose is scored, all of it."""
+    shifts, budgets, allowed = wide(4, groups=70)
+    allowed[3:] = np.arange(4) == 1
+    every = within([], allowed)
+    assert every is not None and every.shape == (4**3, 70) and (every[:, 3:] == 1).all()
+    assert len(np.unique(every, axis=0)) == 4**3
+    found = search(scoring(shifts, "roots"), budgets, allowed)
+    assert found is not None and found.status == "optimal"
+    allowed[:] = np.arange(4) == 2
+    (only,) = np.asarray(within([], allowed))
+    assert set(only) == {2}
+
+
 def test_scores_that_are_no_numbers_are_the_worst() -> None:
     shifts, budgets, allowed = wide(4, groups=14)
     shifts[3, 1:] = np.nan
