@@ -65,6 +65,13 @@ def search(
 
 def within(budgets: Sequence[Budget], allowed: Bools) -> Ints | None:
     """Every configuration within the budgets, (n, groups); None if they are too many to score."""
+    for budget in budgets:  # what no others, at their cheapest, leave room for
+        costs = whole_costs(budget.costs)
+        least = np.where(allowed, costs, costs.max()).min(axis=1)
+        room = budget.limit - budget.base - least.sum()
+        allowed = allowed & np.asarray(costs - least[:, None] <= room, bool)
+    if not allowed.any(axis=1).all():
+        return np.empty((0, len(allowed)), np.int64)
     options = [np.flatnonzero(row) for row in allowed]
     if prod(map(len, options)) > LISTED:
         return None

@@ -128,6 +128,13 @@ def test_fixed_groups_are_not_counted() -> None:
     assert set(only) == {2}
 
 
+def test_a_budget_that_one_configuration_meets_proves_it() -> None:
+    shifts, (limited,), allowed = wide(2, groups=40)
+    only = budget(limited.costs, int(limited.costs[:, 0].sum()))
+    found = search(scoring(shifts, "roots"), [only], allowed)
+    assert found is not None and found.status == "optimal" and set(found.choices) == {0}
+
+
 def test_scores_that_are_no_numbers_are_the_worst() -> None:
     shifts, budgets, allowed = wide(4, groups=14)
     shifts[3, 1:] = np.nan
@@ -139,3 +146,6 @@ def test_budgets_that_nothing_meets() -> None:
     shifts, (limited,), allowed = wide(2, groups=14)
     nothing = budget(limited.costs, 1)
     assert search(scoring(shifts, "logs"), [nothing], allowed) is None
+    allowed[0] = [False, False, False, True]  # the cheapest choice of the first would fit
+    less = budget(limited.costs, int(limited.costs[:, 0].sum()))
+    assert search(scoring(shifts, "logs"), [less], allowed) is None
