@@ -114,7 +114,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         FIXED_ACTIVATIONS,
     ),
     "quantize": (
-        _excludes(f"{BUDGET} {CHOSEN}", "config", why="the bits are given"),
+        _excludes(f"{BUDGET} {CHOSEN} uniform", "config", why="the bits are given"),
         Rule(
             f"{BUDGET} {CHOSEN} accounting act_bits",
             "beside --recipe, which has the bits",
