@@ -118,8 +118,8 @@ CODES: Final = {
         "or no image reaches the layer, or its weights are all zero. The fewest bits would be a "
         "guess; --hold-unmeasured gives such groups the most bits of the menu."),
     "E410": Code(2, "program does not separate",
-        "The program's score is no sum over layers, so that there is no score table, and no exact "
-        "way to the best bits. Bits for such programs are not available yet."),
+        "The program's score is no sum over layers, so that there is no score table, which is what "
+        "was asked for. eval, rank, assign and quantize do without one."),
     # E5: evaluation
     "E501": Code(4, "score not finite",
         "A group's score overflowed or is not a number; it is null in JSON."),

@@ -26,6 +26,7 @@ from emqlang.quant.ptq.quantize import quantize
 from emqlang.quant.ptq.quantized import identity
 from emqlang.quant.ptq.recipe import LayerRecipe, Recipe, input_scheme, weight_scheme
 from emqlang.tasks.eval import evaluate
+from emqlang.tasks.objective import objective
 from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
@@ -56,7 +57,7 @@ def assigned(bench: Workbench, problem: Problem) -> Iterator[tuple[str, list[int
         if not program.separable:
             continue
         table = evaluate(bench, [program]).scored[0].table
-        yield name, widths[list(problem.solve(problem.scores(table)).choices)].tolist()
+        yield name, widths[list(objective(problem, table).solve().choices)].tolist()
 
 
 def recipe(network: Network, bits: Sequence[int]) -> Recipe:

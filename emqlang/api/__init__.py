@@ -44,10 +44,11 @@ from emqlang.quant.ptq.quantized import load_quantized as from_file
 from emqlang.quant.ptq.recipe import Recipe, load_recipe
 from emqlang.quant.ptq.rounding import RoundingProgress
 from emqlang.quant.user_code import foreign
-from emqlang.scores.pipeline import Scores, check_separable
+from emqlang.scores.pipeline import Scores
 from emqlang.tasks.claims import believed
 from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.evaluate import completed
+from emqlang.tasks.objective import objective
 from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
@@ -164,7 +165,10 @@ def assign(
     seed: int = 0,
     hold_unmeasured: bool = False,
 ) -> Recipe:
-    """The bits with the greatest total score within every budget, as a recipe.
+    """The bits with the greatest score within every budget, as a recipe.
+
+    `recipe.solver` says what they score, whether that is proven `optimal` or the `best found`, and,
+    as `uniform`, what the widest single choice for all within the budgets does; None without any.
 
     Budgets are written as on the command line, size='4.5MiB', bops='72G', latency='3ms',
     avg_bits=3, or are numbers of bytes, bit operations and nanoseconds. `fix` is '0=8', or
@@ -200,11 +204,10 @@ def assign(
         program, table = None, proxy
     else:
         program = library.find_one(proxy) if isinstance(proxy, str) else proxy
-        check_separable(program)
         (table,) = _scored(statistics.with_choices(problem.menu), [program])
-    problem, scores = problem.scored(table)
-    _warn(problem.warnings)
-    return problem.recipe(problem.solve(scores), program)
+    found = objective(problem, table)
+    _warn(found.problem.warnings)
+    return found.problem.recipe(found.solve(), program, found.uniform())
 
 
 def quantize(

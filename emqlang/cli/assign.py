@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emqlang.cli.base import cached, declare
-from emqlang.cli.numbers import Share
+from emqlang.cli.numbers import POSITIVE, Share
 from emqlang.cli.options import Expression, budgets, calib_images, network, pick, shown
 from emqlang.cli.outputs import output
 from emqlang.cli.uses import check_statistics
@@ -48,6 +48,13 @@ if TYPE_CHECKING:
     metavar="LIST|FILE",
     help="Take these bits: one per group or layer, or a JSON file of names to bits.",
 )
+@click.option(
+    "--polish",
+    type=POSITIVE,
+    metavar="N",
+    help="Try this many exchanges of bits, and take those that lose less as measured on "
+    "calibration images.",
+)
 @calib_images
 @click.option("--test", metavar="WHAT", help="Validation images of --max-drop, as --data.")
 @output("--out", Output(), "Write the recipe here.")
@@ -62,17 +69,20 @@ def command(
     max_drop: float | None,
     over: str | None,
     config: str | None,
+    polish: int | None,
     out: Path | None,
     **options: Any,
 ) -> Bits | Sweep | Walk:
-    """Choose the bits of every layer: the greatest total score within every budget, proven.
+    """Choose the bits of every layer: the greatest score within every budget.
+
+    For a sum over layers that is proven; a program that does not separate is searched.
 
     EXPR is a text, a library name, file.emq:name, or - for stdin.
     """
     if (word is None) == (config is None):
         ctx.fail("give an EXPR, or bits with --config")
     program = None if word is None else library.find_one(word)
-    calibrates = max_drop is not None or out is not None  # a recipe names the images
+    calibrates = not (max_drop is polish is None) or out is not None  # a recipe names the images
     check_statistics(ctx, [program] if program else [], calibrates=calibrates)
     from emqlang.tasks.assign import Chooser, Sweep
     from emqlang.tasks.problem import Constraints
@@ -89,7 +99,9 @@ def command(
         elif max_drop is not None:
             result = chooser.walk(program, over, max_drop, pick(QuantizeOptions, options))
         else:
-            result = chooser.best(program, "or --sweep or --max-drop 1%, which need none")
+            help = "or --sweep or --max-drop 1%, which need none"
+            quantization = pick(QuantizeOptions, options)
+            result = chooser.best(program, help, polish=polish or 0, options=quantization)
     if out is not None and not isinstance(result, Sweep) and result.recipe is not None:
         result.recipe.save(out)
     return result

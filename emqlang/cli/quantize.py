@@ -97,6 +97,14 @@ def _said(path: Path | None, options: WorkbenchOptions, named: Container[str]) -
     default=True,
     help="Leave out the 8-bit check.",
 )
+@click.option(
+    "--no-uniform",
+    "uniform",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Leave out the comparison with uniform bits at the same budget.",
+)
 @test_images
 @metric
 @output("--out", RESULT, "Write recipe.json and model.safetensors.")

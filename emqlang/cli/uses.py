@@ -97,11 +97,13 @@ EXPERIMENTS_OWN: Final = Rule(
 )
 RULES: Final[Mapping[str, Sequence[Rule]]] = {
     "assign": (
-        _excludes("max_drop out config", "sweep", why="it prints a front"),
+        _excludes("max_drop out config polish", "sweep", why="it prints a front"),
+        _excludes("polish", "max_drop", why="it has its own way to judge"),
         _needs("over", "sweep", "max_drop"),
-        _needs("calib_images test", "max_drop"),
+        _needs("calib_images", "max_drop", "polish"),
+        _needs("test", "max_drop"),
         _excludes("method", "sweep", "max_drop", why="a front is exact"),
-        _excludes(f"{BUDGET} {CHOSEN} over max_drop", "config", why="the bits are given"),
+        _excludes(f"{BUDGET} {CHOSEN} over max_drop polish", "config", why="the bits are given"),
         Rule(
             "data",
             "beside --config: no image is read",
@@ -112,7 +114,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         FIXED_ACTIVATIONS,
     ),
     "quantize": (
-        _excludes(f"{BUDGET} {CHOSEN}", "config", why="the bits are given"),
+        _excludes(f"{BUDGET} {CHOSEN} uniform", "config", why="the bits are given"),
         Rule(
             f"{BUDGET} {CHOSEN} accounting act_bits",
             "beside --recipe, which has the bits",

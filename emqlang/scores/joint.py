@@ -8,7 +8,7 @@ many configurations are one product: a matrix of ones and zeros, (n, groups x ch
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from emqlang.compiler.joint import BLOCK, Rest
 from emqlang.compiler.statistics import Choice
 from emqlang.grammar.diagnostics import Diagnostic
 from emqlang.grammar.expr import Expr
-from emqlang.scores.table import Array, Configurations, Group, fall_warning, falling
+from emqlang.scores.table import Array, Bools, Configurations, Group, fall_warning, falling
 
 _BITS = 40  # that a score keeps, twelve digits: sums of equal terms in another order stay equal
 
@@ -117,6 +117,42 @@ class ConfigurationScore:
         with np.errstate(invalid="ignore"):
             gained: Array = self.totals(moved.reshape(-1, number)) - self.totals(start[None])
         return gained.reshape(number, width)
+
+    def halves(self) -> tuple[ConfigurationScore, ConfigurationScore] | None:
+        """The same score on the first half of the images, and on the others; None of one image."""
+        if self.images < 2 or all(terms.shape[-1] == 1 for terms in self.terms.values()):
+            return None
+        middle = self.images // 2
+        return self._of(slice(middle)), self._of(slice(middle, self.images))
+
+    def _of(self, part: slice) -> ConfigurationScore:
+        terms = {
+            total: values if values.shape[-1] == 1 else values[..., part]
+            for total, values in self.terms.items()
+        }
+        return replace(self, terms=terms, images=len(range(self.images)[part]))
+
+    def undecided(self, allowed: Bools | None = None) -> dict[str, str]:
+        """Group -> why its choice does not matter to the score; arguments as in `ScoreTable`.
+
+        It is asked where all others have the most bits, and where they have the fewest.
+        """
+        bits = [(choice.weight_bits, choice.act_bits or 0) for choice in self.choices]
+        bottom = (bits.index(min(bits)),) * len(self.groups)
+        gains = np.stack([self.alone(), self.alone(bottom)], axis=-1)
+        reasons: dict[str, str] = {}
+        for index, group in enumerate(self.groups):
+            among = gains[index] if allowed is None else gains[index][allowed[index]]
+            unknown = [self.unknown[name] for name in self._names(group) if name in self.unknown]
+            if len(among) > 1 and unknown:
+                reasons[group.name] = unknown[0]
+            elif len(among) > 1 and (among == among[0]).all():
+                reasons[group.name] = "the score is the same for every choice"
+        return reasons
+
+    def _names(self, group: Group) -> list[str]:
+        layers = (group.main,) if self.tied == "main" else group.layers
+        return [self.layers[layer] for layer in layers]
 
     @cached_property
     def problems(self) -> tuple[Diagnostic, ...]:

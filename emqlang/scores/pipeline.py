@@ -36,7 +36,7 @@ from emqlang.compiler.plan import compile
 from emqlang.compiler.run import run
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.canonical.form import multiply
-from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.grammar.diagnostics import error
 from emqlang.grammar.expr import Expr, inputs, literal, statistic, walk
 from emqlang.grammar.inputs import INPUTS, Kind
 from emqlang.grammar.levels import CONFIGURATION
@@ -77,14 +77,10 @@ def tabulate(
 def check_separable(proxy: Program | Expr) -> None:
     """Raises E410 for a program whose score is no sum over layers."""
     if _form(proxy).level == CONFIGURATION:
-        raise joint_error(proxy.name or proxy.text if isinstance(proxy, Program) else "")
-
-
-def joint_error(name: str = "") -> EmqError:
-    """E410, about a program of this name."""
-    message = (f"'{name}'" if name else "the program") + " does not separate"
-    help = "`emqlang eval` and `emqlang rank` score configurations with it"
-    return error("E410", f"{message}: its score is no sum over layers", help)
+        name = proxy.name or proxy.text if isinstance(proxy, Program) else ""
+        message = (f"'{name}'" if name else "the program") + " does not separate"
+        help = "`emqlang eval`, `rank`, `assign` and `quantize` take it"
+        raise error("E410", f"{message}: its score is no sum over layers", help)
 
 
 def score(

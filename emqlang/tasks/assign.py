@@ -5,23 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from msgspec import UNSET
 from msgspec.structs import replace as replaced
 
 from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK, Diagnostic, error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.configuration import read_configuration
-from emqlang.quant.bits.exact import Floats
 from emqlang.quant.bits.solver import Assignment
+from emqlang.quant.networks.batches import take
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
 from emqlang.quant.ptq.evaluate import Evaluation, Quality, predict
 from emqlang.quant.ptq.evaluate import evaluate as measure
 from emqlang.quant.ptq.margin import most
 from emqlang.quant.ptq.recipe import Origin, Recipe
-from emqlang.quant.ptq.splits import Splits
-from emqlang.scores.pipeline import check_separable
+from emqlang.quant.ptq.splits import Splits, calibration_images
+from emqlang.quant.ptq.trials import Trials
 from emqlang.tasks.eval import evaluate
-from emqlang.tasks.problem import Constraints, Front, Problem
+from emqlang.tasks.objective import Objective, objective
+from emqlang.tasks.polish import Polish
+from emqlang.tasks.polish import polish as polishing
+from emqlang.tasks.problem import Constraints, Front, Problem, Uniform
 from emqlang.tasks.quantize import Quantization, QuantizeOptions
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
@@ -30,13 +34,17 @@ from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 class Bits:
     """One choice per group, and the proxy that chose them; None if they were given by hand.
 
-    data    which images the proxy's statistics were taken on, in words
-    origin  where the network came from, for the recipe
+    uniform  one choice for all within the same budgets; None if there is none, or no proxy
+    polish   what measured exchanges gained, if any were asked for
+    data     which images the proxy's statistics were taken on, in words
+    origin   where the network came from, for the recipe
     """
 
     problem: Problem
     program: Program | None
     assignment: Assignment
+    uniform: Uniform | None = None
+    polish: Polish | None = None
     data: str = ""
     diagnostics: tuple[Diagnostic, ...] = ()
     origin: Origin | None = None
@@ -45,20 +53,31 @@ class Bits:
 
     @cached_property
     def recipe(self) -> Recipe:
-        return replaced(self.problem.recipe(self.assignment, self.program), origin=self.origin)
+        beside = UNSET if self.program is None else self.uniform
+        recipe = self.problem.recipe(self.assignment, self.program, beside)
+        return replaced(recipe, origin=self.origin)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The complete Pareto front of a proxy's score over one quantity."""
+    """The Pareto front of a proxy's score over one quantity, complete unless it was searched.
+
+    uniform  each single choice for all groups that may choose, cheapest first, with its cost
+    """
 
     problem: Problem
     program: Program
     front: Front
+    uniform: tuple[tuple[int, Uniform], ...]
     data: str
     diagnostics: tuple[Diagnostic, ...]
 
     exit_status = EXIT_OK
+
+    @property
+    def complete(self) -> bool:
+        """Whether every point is proven, and none is missing."""
+        return all(point.status == "optimal" for _, point in self.front.points)
 
 
 @dataclass(frozen=True)
@@ -166,21 +185,35 @@ class Chooser:
             raise error("E403", "there is no budget", limits, *help)
         _ = self.problem
 
-    def best(self, program: Program, *help: str) -> Bits:
-        """The greatest score within the budgets.
+    def best(
+        self, program: Program, *help: str, polish: int = 0, options: QuantizeOptions | None = None
+    ) -> Bits:
+        """The greatest score within the budgets, improved by `polish` candidates as measured.
 
-        Raises E403 without any, where `help` says what else there is; E405, E501.
+        options  say how many images these are measured on
+        Raises E403 without any budget, where `help` says what else there is; E405, E501; to polish,
+        E303 and E304 for images that do not do.
         """
         self.check_budgets(*help)
-        problem, scores, data, warnings = self._scored(program)
-        origin = self.options.origin
-        return Bits(problem, program, problem.solve(scores), data, warnings, origin)
+        trials = self._trials(options or QuantizeOptions()) if polish else None
+        found, data, warnings = self._scored(program)
+        best, gained, origin = found.solve(), None, self.options.origin
+        if trials is not None:
+            best, gained = polishing(found, best, trials, polish, self.progress)
+        return Bits(found.problem, program, best, found.uniform(), gained, data, warnings, origin)
+
+    def _trials(self, options: QuantizeOptions) -> Trials:
+        given, images = self.options, options.calib_images
+        data = calibration_images(self.network, given.data, given.seed, images)
+        act_bits = self.constraints.act_bits
+        return Trials(self.network, take(data, images), act_bits)
 
     def sweep(self, program: Program, over: str | None) -> Sweep:
         """The front over one quantity, up to its limit if it has one. Raises E403, E405, E501."""
         budget = self.problem.swept(over or next(iter(self.constraints.limits), "size"))
-        problem, scores, data, warnings = self._scored(program)
-        return Sweep(problem, program, problem.front(scores, budget), data, warnings)
+        found, data, warnings = self._scored(program)
+        front, beside = found.front(budget), found.all_uniform(budget)
+        return Sweep(found.problem, program, front, beside, data, warnings)
 
     def walk(
         self,
@@ -199,7 +232,7 @@ class Chooser:
         splits = Splits.of(self.network, given.data, given.test, images, given.seed)
         sweep = self.sweep(program, over)
         validation, reported = splits.halves(given.seed)
-        options = replace(options, check=False)
+        options = replace(options, check=False, uniform=False)
         quantization = Quantization(self.network, validation, options, self.progress)
         signature = self.network.signature
         reference = predict(self.network.module, reported.test, signature=signature)
@@ -209,7 +242,10 @@ class Chooser:
         bits = final = None
         if chosen is not None:
             origin = self.options.origin
-            bits = Bits(sweep.problem, program, chosen.assignment, sweep.data, origin=origin)
+            fitting = [beside for cost, beside in sweep.uniform if cost <= chosen.cost]
+            beside = fitting[-1] if fitting else None
+            problem, best = sweep.problem, chosen.assignment
+            bits = Bits(problem, program, best, beside, data=sweep.data, origin=origin)
             module = quantization.quantize(bits.recipe).module
             after = measure(module, reported.test, reference=reference, signature=signature)
             final = Outcome(after, after.quality(reference.evaluate()))
@@ -254,10 +290,9 @@ class Chooser:
             low, high = (low, middle) if enough(middle) else (middle + 1, high)
         return trials
 
-    def _scored(self, program: Program) -> tuple[Problem, Floats, str, tuple[Diagnostic, ...]]:
-        """The problem, a proxy's scores (groups, menu), the images of these, and every warning."""
-        check_separable(program)
+    def _scored(self, program: Program) -> tuple[Objective, str, tuple[Diagnostic, ...]]:
+        """What a proxy says of the problem, the images it was measured on, and every warning."""
         evaluation = evaluate(self.workbench, [program])
-        problem, scores = self.problem.scored(evaluation.scored[0].table)
-        warnings = (*program.warnings, *evaluation.diagnostics, *problem.warnings)
-        return problem, scores, evaluation.data, warnings
+        found = objective(self.problem, evaluation.scored[0].table)
+        warnings = (*program.warnings, *evaluation.diagnostics, *found.problem.warnings)
+        return found, evaluation.data, warnings

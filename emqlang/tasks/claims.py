@@ -11,6 +11,7 @@ from emqlang.grammar.diagnostics import Diagnostic, EmqError
 from emqlang.quant.bits import costs
 from emqlang.quant.bits.budget import Budget, parse_limit
 from emqlang.quant.bits.menu import Choice
+from emqlang.quant.bits.uniform import uniform_recipe
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import identity
 from emqlang.quant.ptq.recipe import Recipe, check_fits
@@ -38,7 +39,7 @@ def believed(
         return recipe, ()
     false = _false(recipe, _costs(recipe, network), guarded)
     if not false:
-        return recipe, ()
+        return _beside(recipe, network, guarded)
     shown = {name: value for name, value in recipe.achieved.items() if name not in false}
     limits = {name: text for name, text in recipe.budget.items() if name not in false}
     plain = replace(recipe, achieved=shown, budget=limits)
@@ -46,6 +47,22 @@ def believed(
         plain = replace(plain, solver=None, held=UNSET)
     reasons = ", ".join(f"{name} {reason}" for name, reason in false.items())
     message = f"the recipe's figures are not those of its bits ({reasons}), and are left out"
+    return plain, (Diagnostic("W611", message),)
+
+
+def _beside(
+    recipe: Recipe, network: Network, guarded: bool
+) -> tuple[Recipe, tuple[Diagnostic, ...]]:
+    """Without the uniform bits, and with W611, if their figures are not so."""
+    uniform = uniform_recipe(recipe, network)
+    if uniform is None or recipe.solver is None:
+        return recipe, ()
+    false = _false(uniform, _costs(uniform, network), guarded)
+    if not false:
+        return recipe, ()
+    plain = replace(recipe, solver=replace(recipe.solver, uniform=UNSET))
+    reasons = ", ".join(f"{name} {reason}" for name, reason in false.items())
+    message = f"the figures of uniform bits are not theirs ({reasons}), and are left out"
     return plain, (Diagnostic("W611", message),)
 
 

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace as replaced
 
 from emqlang import __version__
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
@@ -17,11 +18,13 @@ from emqlang.grammar.program import Program
 from emqlang.grammar.text.printer import show
 from emqlang.quant.bits import costs
 from emqlang.quant.bits.budget import QUANTITIES, Budget, parse_limit
-from emqlang.quant.bits.exact import Bools, Floats, added
+from emqlang.quant.bits.exact import Bools
 from emqlang.quant.bits.fixed import Fixed, allowed, extended, parse_fixed
-from emqlang.quant.bits.menu import Choice
-from emqlang.quant.bits.solver import Assignment, Shortfall, assign, pareto, sample, shortfalls
+from emqlang.quant.bits.menu import Choice, width
+from emqlang.quant.bits.search import FOUND
+from emqlang.quant.bits.solver import Assignment, Shortfall, assign, shortfalls
 from emqlang.quant.networks.network import Network
+from emqlang.quant.ptq import recipe as recipes
 from emqlang.quant.ptq.quantized import identity
 from emqlang.quant.ptq.recipe import (
     INPUT_BITS,
@@ -32,9 +35,9 @@ from emqlang.quant.ptq.recipe import (
     input_scheme,
     weight_scheme,
 )
-from emqlang.scores.pipeline import Scores, joint_error
-from emqlang.scores.table import ScoreTable
 
+POLISHED = "polished"  # the status of bits that a measured loss improved
+METHODS = {FOUND: "search", POLISHED: "polish"}  # of statuses that tell the method
 NAMED = 5  # groups that a message names
 LIBRARIES = ("torch", "numpy", "scipy")  # whose versions a recipe records
 
@@ -80,6 +83,14 @@ class Front:
 
 
 @dataclass(frozen=True)
+class Uniform:
+    """One choice for every group that may choose: what the chosen bits are to be better than."""
+
+    choice: Choice
+    assignment: Assignment
+
+
+@dataclass(frozen=True)
 class Problem:
     """Constraints on one network: the menu, what each group may take of it, and integer budgets.
 
@@ -103,7 +114,7 @@ class Problem:
         budgets = tuple(unlimited.budget(*limit) for limit in constraints.limits.items())
         problem = replace(unlimited, budgets=budgets)
         if not _feasible(problem):
-            raise problem._impossible()
+            raise problem.impossible()
         return problem
 
     def budget(self, name: str, text: str | None = None) -> Budget:
@@ -132,35 +143,7 @@ class Problem:
             )
         return costs.latency(net, menu, Path(terms.latency_table), limit)
 
-    def scored(self, table: Scores) -> tuple[Problem, Floats]:
-        """The problem that a proxy's scores (groups, menu) leave, and these.
-
-        Groups whose scores prefer no choice are refused (E409), or held at the most bits that they
-        may have if the constraints say so. Raises E402 for a fixed choice that the table lacks,
-        E405 where holding groups leaves no assignment; E402 for a table of other groups; E410 for
-        scores that are no table.
-        """
-        if not isinstance(table, ScoreTable):
-            raise joint_error()
-        groups = [group.name for group in self.network.collection.groups]
-        if [group.name for group in table.groups] != groups:
-            message = "the score table has other groups than the network"
-            raise error("E402", message, "score on the statistics that bits are chosen with")
-        missing = [choice for choice in self.menu if choice not in table.choices]
-        if missing:
-            raise error(
-                "E402",
-                f"the score table has no {missing[0]}",
-                "score with a menu that holds every fixed choice",
-            )
-        columns = [table.choices.index(choice) for choice in self.menu]
-        may = np.zeros(table.scores.shape, bool)
-        may[:, columns] = self.allowed
-        undecided = table.undecided(may)
-        problem = self._holding(undecided) if undecided else self
-        return problem, table.scores[:, columns]
-
-    def _holding(self, undecided: Mapping[str, str]) -> Problem:
+    def holding(self, undecided: Mapping[str, str]) -> Problem:
         """The problem with these groups at the most bits that they may have. Raises E409, E405."""
         names = list(undecided)
         if not self.constraints.hold_unmeasured:
@@ -173,11 +156,11 @@ class Problem:
         table = self.allowed.copy()
         for row, group in zip(table, self.network.collection.groups, strict=True):
             if group.name in undecided:
-                top = max(np.flatnonzero(row), key=lambda column: _bits(self.menu[column]))
+                top = max(np.flatnonzero(row), key=lambda column: width(self.menu[column]))
                 row[:] = np.arange(len(row)) == top
         problem = replace(self, allowed=table, held=dict(undecided))
         if not _feasible(problem):
-            raise problem._impossible()
+            raise problem.impossible()
         return problem
 
     @property
@@ -187,18 +170,6 @@ class Problem:
             return ()
         message = f"held at the most bits of the menu: {_share(self.held, len(self.allowed))}"
         return (Diagnostic("W612", message),)
-
-    def solve(self, scores: Floats) -> Assignment:
-        """The best choices by scores (groups, menu). Raises E405 for impossible budgets, E501."""
-        finite, terms = _finite(scores, self), self.constraints
-        if terms.method == "sample":
-            rng = np.random.default_rng(terms.seed)
-            best = sample(finite, self.budgets, self.allowed, terms.samples, rng)
-        else:
-            best = assign(finite, self.budgets, self.allowed)
-        if best is None:  # none of the samples
-            raise self._impossible()
-        return best
 
     def swept(self, over: str) -> Budget:
         """The budget on one quantity, with its limit if it has one, to draw a front over.
@@ -213,12 +184,6 @@ class Problem:
                 f"draw it over {others[0].removeprefix('--')}",
             )
         return next(iter(self.budgets), None) or self.budget(over)
-
-    def front(self, scores: Floats, budget: Budget) -> Front:
-        """Every undominated assignment over a budget, up to its limit if any. Raises E501."""
-        points = pareto(_finite(scores, self), budget, self.allowed)
-        within = [point for point in points if not budget.limit or point[0] <= budget.limit]
-        return Front(budget, tuple(within))
 
     def achieved(self, choices: Sequence[int]) -> dict[str, int]:
         """What a configuration costs in `measures` and in what is limited, in smallest units."""
@@ -244,8 +209,13 @@ class Problem:
                 bits[g] = replace(bits[g], act_bits=INPUT_BITS)
         return bits
 
-    def recipe(self, assignment: Assignment, program: Program | None = None) -> Recipe:
-        """The recipe of an assignment, and of the program whose scores it adds up, if any."""
+    def recipe(
+        self,
+        assignment: Assignment,
+        program: Program | None = None,
+        beside: Uniform | UnsetType | None = UNSET,
+    ) -> Recipe:
+        """The recipe of an assignment, of the program that scored it, if any, and uniform bits."""
         network, terms = self.network, self.constraints
         layers: dict[str, LayerRecipe] = {}
         for group, choice in zip(network.collection.groups, assignment.choices, strict=True):
@@ -253,7 +223,6 @@ class Problem:
             for name in (network.collection.layers[i].name for i in group.layers):
                 width = INPUT_BITS if name in self.external else bits.act_bits or terms.act_bits
                 layers[name] = LayerRecipe(weight, input_scheme(width))
-        gap = assignment.gap if np.isfinite(assignment.gap) else None
         achieved = self.achieved(assignment.choices)
         return Recipe(
             model=identity(network),
@@ -262,14 +231,28 @@ class Problem:
             budget=terms.limits,
             accounting=terms.accounting,
             achieved={name: float(cost) for name, cost in achieved.items()},
-            solver=Solver(terms.method, assignment.status, gap),
+            solver=self._solver(assignment, beside),
             fixed=tuple(network.collection.groups[g].name for g in sorted(self.fixed)) or UNSET,
             held=dict(self.held) or UNSET,
             seed=terms.seed,
             versions={"emqlang": __version__, **{name: version(name) for name in LIBRARIES}},
         )
 
-    def _impossible(self) -> EmqError:
+    def _solver(self, assignment: Assignment, beside: Uniform | UnsetType | None) -> Solver:
+        method = METHODS.get(assignment.status, self.constraints.method)
+        solver = Solver(method, assignment.status, _number(assignment.gap))
+        if beside is UNSET:
+            return solver
+        return replaced(solver, score=_number(assignment.score), uniform=self._recorded(beside))
+
+    def _recorded(self, beside: Uniform | None) -> recipes.Uniform | None:
+        if beside is None:
+            return None
+        costs = self.achieved(beside.assignment.choices)
+        achieved = {name: float(cost) for name, cost in costs.items()}
+        return recipes.Uniform(str(beside.choice), _number(beside.assignment.score), achieved)
+
+    def impossible(self) -> EmqError:
         budgets = "budget" + "s" * (len(self.budgets) > 1)
         return error("E405", f"no choice of bits meets the {budgets}", *self._why())
 
@@ -306,9 +289,8 @@ def _share(reasons: Mapping[str, str], groups: int) -> str:
     return f"{len(reasons)} of {groups} groups: {', '.join(names)}{more} ({'; '.join(why)})"
 
 
-def _bits(choice: Choice) -> tuple[int, int]:
-    """By which choices are compared for the most bits."""
-    return choice.weight_bits * (choice.act_bits or 1), choice.weight_bits
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def proxy_of(program: Program) -> Proxy:
@@ -321,20 +303,3 @@ def _feasible(problem: Problem) -> bool:
     if not problem.budgets:
         return True
     return assign(np.zeros(problem.allowed.shape), problem.budgets, problem.allowed) is not None
-
-
-def _finite(scores: Floats, problem: Problem) -> Floats:
-    """Scores, zero where a group may not choose. Raises E501 if others are not finite."""
-    bad = (~np.isfinite(scores) & problem.allowed).any(axis=1)
-    if bad.any():
-        names = [problem.network.collection.groups[g].name for g in np.flatnonzero(bad)]
-        raise error(
-            "E501",
-            f"the scores of {', '.join(names[:5])} are not finite",
-            "choose another proxy, or fix these groups",
-        )
-    used = np.where(problem.allowed, scores, 0.0)
-    if not np.isfinite(added(np.abs(used).max(axis=1))):
-        message = "the scores of the groups may add up to no finite number"
-        raise error("E501", message, "choose another proxy, or divide it by a constant")
-    return used

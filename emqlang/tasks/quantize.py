@@ -11,16 +11,18 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from emqlang.quant import sealed
+from emqlang.quant.bits.uniform import uniform_recipe
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
 from emqlang.quant.ptq import quantize as ptq
 from emqlang.quant.ptq.check import Check, check
 from emqlang.quant.ptq.evaluate import Evaluation, evaluate, load_metric, predict
 from emqlang.quant.ptq.quantized import Quantized
-from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme
+from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme, Uniform
 from emqlang.quant.ptq.rounding import Codes, Finished, RoundingProgress
 from emqlang.quant.ptq.splits import Splits
 
@@ -31,7 +33,9 @@ UNFINISHED = "unfinished.safetensors"  # in the folder of a result
 class QuantizeOptions:
     """How to quantize, in the words of the command line's options.
 
-    metric  by which results are judged, as file.py:function
+    check    whether 8 bits are checked first
+    uniform  whether uniform bits at the same budget are quantized too
+    metric   by which results are judged, as file.py:function
     """
 
     rounding: str = "nearest"
@@ -41,6 +45,7 @@ class QuantizeOptions:
     bias_correction: bool = False
     fisher: bool = False
     check: bool = True
+    uniform: bool = True
     metric: str | None = None
 
     @property
@@ -49,12 +54,21 @@ class QuantizeOptions:
         return Procedure(self.rounding, images, iterations, self.bias_correction, self.fisher)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Uniform bits within the same budget, quantized in the same way; None where there are none."""
+
+    uniform: Uniform | None
+    evaluation: Evaluation | None
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """A quantized network beside the float one, on the same test images.
 
-    check  None if it was not made
-    out    the folder that the network was written to
+    check   None if it was not made
+    out     the folder that the network was written to
+    beside  None where the recipe says nothing of uniform bits, or they were not asked for
     """
 
     network: Network
@@ -65,6 +79,7 @@ class Comparison:
     splits: Splits
     seconds: float
     out: Path | None
+    beside: Beside | None = None
 
 
 class Quantization:
@@ -101,9 +116,25 @@ class Quantization:
         if out is not None:
             quantized.save(out)
             (out / UNFINISHED).unlink(missing_ok=True)  # only now, for a kill may come at any time
+        beside = self._beside(recipe, after, note) if self.options.uniform else None
         return Comparison(
-            self.network, quantized, self.before, after, checked, self.splits, seconds, out
+            self.network, quantized, self.before, after, checked, self.splits, seconds, out, beside
         )
+
+    def _beside(
+        self, recipe: Recipe, after: Evaluation, note: Callable[[str], None]
+    ) -> Beside | None:
+        """The uniform bits that the recipe names, quantized in the same way."""
+        if recipe.solver is None or recipe.solver.uniform is UNSET:
+            return None
+        named, uniform = recipe.solver.uniform, uniform_recipe(recipe, self.network)
+        if named is None or uniform is None:
+            return Beside(None, None)
+        if uniform.layers == recipe.layers:
+            return Beside(named, after)
+        if self.options.procedure.learned:
+            note(f"uniform {named.choice} takes as long again: --no-uniform leaves it out")
+        return Beside(named, self.evaluate(self.quantize(uniform)))
 
     def evaluate(self, quantized: Quantized) -> Evaluation:
         """The quantized network on the test images, beside the float one."""
@@ -178,7 +209,9 @@ class _InFile(Finished):
         self, path: Path, recipe: Recipe, options: QuantizeOptions, note: Callable[[str], None]
     ) -> None:
         self.path, self.note, self.layers = path, note, len(recipe.bits)
-        decisive = {name: v for name, v in asdict(options).items() if name != "metric"}
+        decisive = {
+            name: v for name, v in asdict(options).items() if name not in {"metric", "uniform"}
+        }
         facts = dumps([recipe.as_json(), decisive, torch.__version__])
         self.facts = {"of": blake2b(facts.encode(), digest_size=16).hexdigest()}
 

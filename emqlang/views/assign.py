@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.configuration import configuration_text
+from emqlang.quant.bits.search import FOUND
 from emqlang.quant.bits.solver import Assignment
 from emqlang.quant.ptq.margin import CONFIDENCE
 from emqlang.tasks.assign import Bits, Outcome, Sweep, Trial, Walk
-from emqlang.tasks.problem import Front, Problem, proxy_of
+from emqlang.tasks.polish import Polish
+from emqlang.tasks.problem import POLISHED, Front, Problem, Uniform, proxy_of
 from emqlang.views import eval as evaluation
 from emqlang.views import render
 from emqlang.views.render import Column, Csv, View
@@ -25,6 +28,8 @@ def bits_screen(bits: Bits) -> None:
             ("proxy", bits.program.text if bits.program else "none: the bits are given"),
             *_amounts(problem, assignment),
             ("score", score if bits.program else ""),
+            ("polish", "" if bits.polish is None else _gained(bits.polish)),
+            ("uniform", _beside(bits) if bits.program else ""),
             ("held", ", ".join(problem.held)),
         ]
     )
@@ -51,6 +56,8 @@ def sweep_screen(sweep: Sweep) -> None:
     evaluation.network(sweep.problem.network, sweep.data)
     points = sweep.front.points
     front = f"{len(points):,} undominated assignments"
+    if not sweep.complete:
+        front = f"{front}, the best found: not proven"
     render.fields([("proxy", sweep.program.text), ("front", front)])
     render.text()
     columns = [
@@ -62,6 +69,15 @@ def sweep_screen(sweep: Sweep) -> None:
     scores = evaluation.numbers(point.score for _, point in points)
     configs = [_config(sweep.problem, point) for _, point in points]
     render.table(columns, zip(costs, scores, configs, strict=True))
+    if not sweep.uniform:
+        return
+    render.text()
+    render.heading("uniform bits beside them")
+    render.text()
+    rows = [(f"{cost / sweep.front.budget.per:.4f}", beside) for cost, beside in sweep.uniform]
+    scores = evaluation.numbers(beside.assignment.score for _, beside in rows)
+    columns = [Column("choice", style="bold"), *columns[:2]]
+    render.table(columns, [(str(b.choice), c, s) for (c, b), s in zip(rows, scores, strict=True)])
 
 
 def sweep_record(sweep: Sweep) -> dict[str, Any]:
@@ -75,6 +91,11 @@ def sweep_record(sweep: Sweep) -> dict[str, Any]:
         "points": [
             {"cost": cost, "score": point.score, "choices": _choices(problem, point)}
             for cost, point in sweep.front.points
+        ],
+        "status": "optimal" if sweep.complete else FOUND,
+        "uniform": [
+            {"choice": str(beside.choice), "cost": cost, "score": beside.assignment.score}
+            for cost, beside in sweep.uniform
         ],
     }
 
@@ -190,6 +211,8 @@ def _bits_record(bits: Bits) -> dict[str, Any]:
         "score": assignment.score,
         "status": assignment.status,
         "gap": assignment.gap,
+        "polish": bits.polish and asdict(bits.polish),
+        "uniform": bits.uniform and _uniform_record(problem, bits.uniform),
         "held": dict(problem.held),
         "seconds": assignment.seconds,
         "groups": [
@@ -198,6 +221,16 @@ def _bits_record(bits: Bits) -> dict[str, Any]:
                 net.collection.groups, _choices(problem, assignment), strict=True
             )
         ],
+    }
+
+
+def _uniform_record(problem: Problem, uniform: Uniform) -> dict[str, Any]:
+    achieved = problem.achieved(uniform.assignment.choices)
+    return {
+        "choice": str(uniform.choice),
+        "score": uniform.assignment.score,
+        "achieved": achieved,
+        "avg_bits": achieved["avg-bits"] / problem.budget("avg-bits").per,
     }
 
 
@@ -214,18 +247,42 @@ def _mark(trial: Trial, walk: Walk) -> str:
     return "chosen" if trial is walk.chosen else "good enough" if trial.enough else "too much"
 
 
+def _beside(bits: Bits) -> str:
+    """What one choice for all scores and costs within the same budget."""
+    if bits.uniform is None:
+        return "no single choice for all groups meets the budget"
+    assignment, problem = bits.uniform.assignment, bits.problem
+    costs = ", ".join(text for _, text in _amounts(problem, assignment, limits=False))
+    return f"{bits.uniform.choice}: score {assignment.score:.6g}; {costs}"
+
+
+def _gained(polish: Polish) -> str:
+    """What measured exchanges gained."""
+    change = f"{polish.measure} {polish.before:.4f} to {polish.after:.4f}"
+    if not polish.taken:
+        change = f"{polish.measure} stays {polish.before:.4f}"
+    tried = f"{polish.taken:,} of {polish.candidates:,} exchanges taken"
+    return f"{change} on {polish.images:,} calibration images, {tried}"
+
+
 def _status(assignment: Assignment) -> str:
     if assignment.status == "optimal":
         return "proven optimal"
+    if assignment.status == FOUND:
+        return "best found: not proven"
+    if assignment.status == POLISHED:
+        return "not the proxy's best: polished"
     return f"{assignment.status}, at most {assignment.gap:.3g} from the best"
 
 
-def _amounts(problem: Problem, assignment: Assignment) -> Iterator[tuple[str, str]]:
+def _amounts(
+    problem: Problem, assignment: Assignment, limits: bool = True
+) -> Iterator[tuple[str, str]]:
     """Each quantity with what was achieved and, where it is limited, the limit."""
-    limits = {budget.quantity.name: budget for budget in problem.budgets}
+    limited = {budget.quantity.name: budget for budget in problem.budgets}
     for name, cost in problem.achieved(assignment.choices).items():
-        budget = limits.get(name) or problem.budget(name)
-        limit = f" of {budget.show(budget.limit)}" if name in limits else ""
+        budget = limited.get(name) or problem.budget(name)
+        limit = f" of {budget.show(budget.limit)}" if limits and name in limited else ""
         yield name, budget.show(cost) + limit + (" (an estimate)" if name == "latency" else "")
 
 

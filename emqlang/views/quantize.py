@@ -6,11 +6,12 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any, Final
 
+from msgspec import to_builtins
+
 from emqlang.quant.ptq.check import Check
-from emqlang.quant.ptq.evaluate import Evaluation
 from emqlang.quant.ptq.fidelity import LayerReport
 from emqlang.quant.ptq.recipe import Recipe
-from emqlang.tasks.quantize import Comparison
+from emqlang.tasks.quantize import Beside, Comparison
 from emqlang.views import render
 from emqlang.views.eval import network
 from emqlang.views.evaluate import figures, figures_record
@@ -37,7 +38,7 @@ def screen(comparison: Comparison) -> None:
     columns = [Column("layer", style="bold"), *(Column(title, "right") for title in TITLES)]
     render.table(columns, [_cells(row) for row in comparison.quantized.report])
     render.text()
-    _compare(comparison.before, comparison.after)
+    _compare(comparison)
 
 
 def record(comparison: Comparison) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def record(comparison: Comparison) -> dict[str, Any]:
         "check": None if comparison.check is None else asdict(comparison.check),
         "before": figures_record(comparison.before),
         "after": figures_record(comparison.after),
+        "beside": comparison.beside and _beside_record(comparison.beside),
         "layers": [asdict(row) for row in comparison.quantized.report],
         "seconds": comparison.seconds,
         "out": None if comparison.out is None else str(comparison.out),
@@ -100,11 +102,30 @@ def _checked(check: Check | None) -> str:
     return "\n".join((line, *suspects))
 
 
-def _compare(before: Evaluation, after: Evaluation) -> None:
-    float_figures = dict(figures(before))
-    rows = [(name, float_figures.get(name, ""), value) for name, value in figures(after)]
+def _compare(comparison: Comparison) -> None:
+    """Float, quantized, and uniform bits at the same budget."""
+    before, beside = comparison.before, comparison.beside
     columns = [Column("", style="bold"), Column("float", "right"), Column("quantized", "right")]
+    others = [dict(figures(before)), {}]
+    if beside is not None and beside.uniform is not None and beside.evaluation is not None:
+        columns.append(Column(f"uniform {beside.uniform.choice}", "right"))
+        others[1] = dict(figures(beside.evaluation))
+    rows = [
+        (name, others[0].get(name, ""), value, others[1].get(name, ""))[: len(columns)]
+        for name, value in figures(comparison.after)
+    ]
     render.table(columns, rows)
+    if beside is not None and beside.uniform is None:
+        render.text()
+        render.note("no uniform bits beside it: no single choice for all groups meets the budget")
     if before.accuracy is None:
         render.text()
         render.note(before.basis)
+
+
+def _beside_record(beside: Beside) -> dict[str, Any]:
+    """`uniform` is null where no single choice for all groups meets the budget."""
+    uniform = beside.uniform
+    named = None if uniform is None else to_builtins(uniform)
+    figures = None if beside.evaluation is None else figures_record(beside.evaluation)
+    return {"uniform": named, "after": figures}

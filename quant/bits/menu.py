@@ -73,3 +73,8 @@ def weight_widths(menu: Iterable[Choice]) -> tuple[int, ...]:
 def act_widths(menu: Iterable[Choice]) -> tuple[int | None, ...]:
     """The distinct activation bits of a menu, in order of first appearance: None if not chosen."""
     return tuple(dict.fromkeys(choice.act_bits for choice in menu))
+
+
+def width(choice: Choice) -> tuple[int, int]:
+    """By which choices are compared for the most bits."""
+    return choice.weight_bits * (choice.act_bits or 1), choice.weight_bits

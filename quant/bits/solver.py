@@ -30,9 +30,9 @@ class Assignment:
     """One choice for every group.
 
     choices  index into the menu, per group
-    score    sum of the groups' scores
-    status   `optimal` only if proven, else `feasible`
-    gap      how much better an assignment could still be; 0 if optimal
+    score    sum of the groups' scores, or what a score that is no sum gives
+    status   `optimal` only if proven, else `feasible`; `best found` by a search, and `given`
+    gap      how much better an assignment could still be; 0 if optimal, infinite if unknown
     seconds  time to solve
     """
 
@@ -99,22 +99,31 @@ def sample(
     """The best of `samples` random configurations within budget: the paper's section 4.1."""
     began, groups = time.perf_counter(), np.arange(len(scores))
     best: tuple[int, ...] | None = None
-    for first in range(0, samples, _DRAWN):
-        count = min(_DRAWN, samples - first)
-        columns = [rng.choice(np.flatnonzero(row), count) for row in allowed]
-        drawn = np.stack(columns, axis=1)  # (count, groups)
-        for budget in budgets:
-            spent = _whole(budget.costs)[groups, drawn].sum(axis=1)
-            drawn = drawn[np.asarray(spent <= budget.limit - budget.base, bool)]
-        if len(drawn):
-            place = int(scores[groups, drawn].sum(axis=1).argmax())
-            choices = tuple(int(choice) for choice in drawn[place])
-            if best is None or total(scores, choices) > total(scores, best):
-                best = choices
+    for rows in drawn(budgets, allowed, samples, rng):
+        place = int(scores[groups, rows].sum(axis=1).argmax())
+        choices = tuple(int(choice) for choice in rows[place])
+        if best is None or total(scores, choices) > total(scores, best):
+            best = choices
     if best is None:
         return None
     seconds = time.perf_counter() - began
     return Assignment(best, total(scores, best), "feasible", float("inf"), seconds)
+
+
+def drawn(
+    budgets: Sequence[Budget], allowed: Bools, samples: int, rng: np.random.Generator
+) -> Iterator[Ints]:
+    """Random configurations, in parts (n, groups): those of `samples` that are within budget."""
+    groups = np.arange(len(allowed))
+    for first in range(0, samples, _DRAWN):
+        count = min(_DRAWN, samples - first)
+        columns = [rng.choice(np.flatnonzero(row), count) for row in allowed]
+        rows = np.stack(columns, axis=1)
+        for budget in budgets:
+            spent = whole_costs(budget.costs)[groups, rows].sum(axis=1)
+            rows = rows[np.asarray(spent <= budget.limit - budget.base, bool)]
+        if len(rows):
+            yield rows
 
 
 def shortfalls(budgets: Sequence[Budget], allowed: Bools) -> list[Shortfall]:
@@ -135,9 +144,7 @@ def _optimum(scores: Floats | Numbers, budgets: Sequence[Budget], allowed: Bools
     if not budgets:
         choices = tuple(int(c) for c in np.where(allowed, scores, -np.inf).argmax(axis=1))
         return Optimum(choices, total(scores, choices), 0.0, True)
-    costs, floats = np.stack([budget.costs for budget in budgets]), _scaled(scores, allowed)
-    dearest = costs.max(axis=2).astype(object).sum(axis=1)  # a limit beyond that is none
-    limits = tuple(min(b.limit - b.base, int(d)) for b, d in zip(budgets, dearest, strict=True))
+    (costs, limits), floats = _stacked(budgets), _scaled(scores, allowed)
     if len(budgets) == 1:
         optimum = solve(scores, costs[0], allowed, limits[0])
         if optimum is None or optimum.proven:
@@ -146,12 +153,31 @@ def _optimum(scores: Floats | Numbers, budgets: Sequence[Budget], allowed: Bools
     else:
         start = _milp(floats, costs, allowed, limits)
     if start is not None:
-        start = _polish(floats, _whole(costs), allowed, limits, start)
+        start = _polish(floats, whole_costs(costs), allowed, limits, start)
     prices = _prices(floats, costs, allowed, limits)
     return prove(scores, costs, allowed, limits, prices, start)
 
 
-def _whole(costs: Ints) -> Ints | Numbers:
+def nearly(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> tuple[int, ...] | None:
+    """The best choices or close to them, without the proof; None if nothing is within budget."""
+    if len(budgets) > 1:
+        (costs, limits), floats = _stacked(budgets), _scaled(scores, allowed)
+        start = _milp(floats, costs, allowed, limits)
+        if start is not None:
+            return _polish(floats, whole_costs(costs), allowed, limits, start)
+    optimum = _optimum(scores, budgets, allowed)
+    return None if optimum is None else optimum.choices
+
+
+def _stacked(budgets: Sequence[Budget]) -> tuple[Ints, tuple[int, ...]]:
+    """Costs (budgets, groups, choices), and what these may cost together."""
+    costs = np.stack([budget.costs for budget in budgets])
+    dearest = costs.max(axis=2).astype(object).sum(axis=1)  # a limit beyond that is none
+    limits = (min(b.limit - b.base, int(d)) for b, d in zip(budgets, dearest, strict=True))
+    return costs, tuple(limits)
+
+
+def whole_costs(costs: Ints) -> Ints | Numbers:
     """Costs whose sums, over any choices, are exact: Python's integers where int64 is too small."""
     small = int(np.abs(costs.astype(np.float64)).max()) * costs.shape[-2] < _SAFE
     return costs if small else costs.astype(object)
@@ -250,7 +276,7 @@ def _polish(
 
 
 def _fits(costs: Ints, choices: tuple[int, ...], limits: tuple[int, ...]) -> bool:
-    spent = _whole(costs)[:, np.arange(len(choices)), choices].sum(axis=1)
+    spent = whole_costs(costs)[:, np.arange(len(choices)), choices].sum(axis=1)
     return all(cost <= limit for cost, limit in zip(spent.tolist(), limits, strict=True))
 
 

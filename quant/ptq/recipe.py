@@ -7,6 +7,7 @@ compressed-tensors.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ ROUNDINGS = ("nearest", "adaround", "brecq")
 INPUT_BITS = 8  # of the tensor that the network itself is given
 PLACEMENTS = ("operands",)
 ACCOUNTINGS = ("full", "weights", "emq")
-STATUSES = ("optimal", "feasible", "given")
+STATUSES = ("optimal", "feasible", "best found", "polished", "given")
 BITS = range(2, 9)
 ALLOWED: Mapping[str, tuple[Any, ...]] = {  # field of a scheme -> its values
     "num_bits": tuple(BITS),
@@ -86,12 +87,40 @@ class Proxy(Struct, frozen=True, forbid_unknown_fields=True):
     key: str
 
 
+class Uniform(Struct, frozen=True, forbid_unknown_fields=True):
+    """One choice for all groups that may choose, within the same budget: 'W3', or 'W4A8'.
+
+    achieved  quantity -> what it costs, in the quantity's smallest unit
+    """
+
+    choice: str
+    score: float | None
+    achieved: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        match = re.fullmatch(r"W([2-8])(?:A([2-8]))?", self.choice, re.ASCII)
+        if match is None:
+            raise ValueError(f"the uniform choice is '{self.choice}'; it is like W3 or W4A8")
+
+    @property
+    def widths(self) -> tuple[int, int | None]:
+        """Bits of weights, and of inputs where these are chosen."""
+        weight, _, inputs = self.choice.removeprefix("W").partition("A")
+        return int(weight), int(inputs) if inputs else None
+
+
 class Solver(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the bits were found: `gap` is how much better another choice could score, if known."""
+    """How the bits were found: `gap` is how much better another choice could score, if known.
+
+    score    of the bits, by the proxy
+    uniform  the widest single choice within the budget; None if there is none
+    """
 
     method: str
     status: str
     gap: float | None = None
+    score: float | UnsetType | None = UNSET
+    uniform: Uniform | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:

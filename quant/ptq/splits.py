@@ -32,7 +32,7 @@ class Splits:
         Of data of your own, all of it tests. Raises E303 for a network without images of its own,
         E304 for too few, E301.
         """
-        calibration = _named(network, _given(network, data, "--data"), "calibration", seed, images)
+        calibration = calibration_images(network, data, seed, images)
         return cls(calibration, test_images(network, data, test, seed))
 
     def halves(self, seed: int) -> tuple[Splits, Splits]:
@@ -55,6 +55,11 @@ class Splits:
     def overlap(self) -> bool:
         """Whether the test images are also the calibration images."""
         return self.calibration.name == self.test.name != SHIPPED
+
+
+def calibration_images(network: Network, data: str | None, seed: int, images: int) -> Dataset:
+    """The images to calibrate on, as `Splits.of` finds them."""
+    return _named(network, _given(network, data, "--data"), "calibration", seed, images)
 
 
 def test_images(network: Network, data: str | None, test: str | None, seed: int) -> Dataset:

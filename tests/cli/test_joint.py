@@ -70,15 +70,6 @@ def test_a_sum_of_totals_is_a_table_as_ever(emq: Emq) -> None:
     assert ours["separable"] and ours["key"] == plain["key"] and ours["groups"] == plain["groups"]
 
 
-@pytest.mark.parametrize("command", ["assign", "quantize"])
-@pytest.mark.parametrize("more", [(), ("--sweep",)])
-def test_bits_are_not_available(emq: Emq, command: str, more: tuple[str, ...]) -> None:
-    if command == "quantize" and more:
-        return
-    done = emq(command, FREE, "--avg-bits", "3", "--weights", "random", *more)
-    assert done.status == 2 and "E410" in done.err and "does not separate" in done.err
-
-
 def test_show_says_which_is_which(emq: Emq) -> None:
     assert "it separates" in emq("show", "--stage", "plan", "fisher_form").out
     plan = emq("show", "--stage", "plan", "fisher_cross").out
@@ -157,7 +148,13 @@ def test_errors_that_cancel_are_seen(opposite: Workbench, name: str) -> None:
     assert alone.score([0, 0]) < alone.score([0, 1])
 
 
-def test_there_are_no_bits_from_python(opposite: Workbench) -> None:
-    for proxy in ("fisher_cross", emq_api.score("fisher_cross", opposite)):
-        with pytest.raises(EmqError, match="E410"):
-            emq_api.assign(proxy, opposite, avg_bits=4)
+def test_bits_whose_errors_cancel_are_chosen(opposite: Workbench) -> None:
+    """All three configurations within the budget are scored; a sum over layers takes another."""
+    for proxy in ("fisher_whole", emq_api.score("fisher_whole", opposite)):
+        recipe = emq_api.assign(proxy, opposite, avg_bits=5)
+        assert recipe.solver is not None and recipe.solver.status == "optimal"
+        assert set(recipe.bits.values()) == {2} and recipe.solver.uniform
+        assert recipe.solver.uniform.choice == "W2"
+        assert recipe.solver.uniform.score == recipe.solver.score
+    alone = emq_api.assign("-mean(square(shift))", opposite, avg_bits=5)
+    assert sorted(alone.bits.values()) == [2, 8]
