@@ -128,7 +128,7 @@ def _trial(shared: Undisturbed, number: int) -> Verdict:
 
 
 def _arguments(place: Path, job: Job) -> tuple[str, ...]:
-    begun = (place / "out").exists() or (place / "out.table").exists()
+    begun = (place / "out" / "run.sqlite").exists()  # only a search is gone on with in other words
     return job.again if begun else job.first
 
 
