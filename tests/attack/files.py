@@ -150,19 +150,20 @@ def _other_row(path: Path, chance: random.Random) -> None:
     with sqlite3.connect(path) as connection:
         names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         tables = [name for (name,) in connection.execute(names)]
-        table = chance.choice(tables)
+        filled = [t for t in tables if connection.execute(f"SELECT 1 FROM {t}").fetchone()]
+        table = chance.choice(filled)
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-        rows = [row for (row,) in connection.execute(f"SELECT rowid FROM {table}")]
-        if not rows:
-            return
-        row = chance.choice(rows)
+        row = chance.choice([row for (row,) in connection.execute(f"SELECT rowid FROM {table}")])
         if chance.random() < 0.2:
             connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (row,))
             return
+        column = chance.choice(columns)
+        ((old,),) = connection.execute(f"SELECT {column} FROM {table} WHERE rowid = ?", (row,))
         values: tuple[Any, ...] = (0, 1, -1, 0.5, 1e300, None, "x", "[", b"\x00", 99)
-        change = f"UPDATE {table} SET {chance.choice(columns)} = ? WHERE rowid = ?"
+        value = chance.choice([value for value in values if value != old])
+        change = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"
         try:
-            connection.execute(change, (chance.choice(values), row))
+            connection.execute(change, (value, row))
         except sqlite3.IntegrityError:
             connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (row,))
 

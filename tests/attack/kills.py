@@ -124,11 +124,12 @@ def _trial(shared: Undisturbed, number: int) -> Verdict:
         return Verdict(False, f"after {struck} kills: {done.last}")
     same = shared.job.result(place) == shared.result
     shutil.rmtree(place)
-    return Verdict(same, f"identical after {struck} kills" if same else "another result")
+    times = f"{struck} kill{'s' * (struck != 1)}"
+    return Verdict(same, f"identical after {times}" if same else f"another result after {times}")
 
 
 def _arguments(place: Path, job: Job) -> tuple[str, ...]:
-    begun = (place / "out").exists() or (place / "out.table").exists()
+    begun = (place / "out" / "run.sqlite").exists()  # only a search is gone on with in other words
     return job.again if begun else job.first
 
 

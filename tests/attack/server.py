@@ -78,4 +78,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    with suppress(BrokenPipeError):  # who asked is no longer there
+        serve()
