@@ -33,10 +33,10 @@ from emqlang.quant.bits.budget import Budget
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import IMAGENET, ImageFormat
 from emqlang.quant.data.loader import Wanted
-from emqlang.quant.networks.batches import RECORDED, Forward, slice_rows
+from emqlang.quant.networks.batches import RECORDED, slice_rows
 from emqlang.quant.networks.network import Network, load, own_shape, prepare_for
 from emqlang.quant.networks.plain import copied
-from emqlang.quant.networks.signature import Signature
+from emqlang.quant.networks.signature import Forward, Signature
 from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization
 from emqlang.quant.ptq.quantized import Quantized, read_recipe

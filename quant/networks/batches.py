@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.nested import children, mapped, rebuilt, structure, tensors
-from emqlang.quant.networks.signature import Forward as Forward
-from emqlang.quant.networks.signature import Signature
+from emqlang.quant.networks.signature import Forward, Signature
 from emqlang.quant.user_code import foreign
 
 RECORDED: Final = 2  # rows of a batch on which a network of the user's own is recorded

@@ -10,8 +10,8 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError, error, nearest
-from emqlang.quant.networks.batches import Forward
 from emqlang.quant.networks.books import Books
+from emqlang.quant.networks.signature import Forward
 from emqlang.quant.networks.tracing import Trace, trace
 from emqlang.quant.user_code import foreign
 

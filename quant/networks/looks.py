@@ -12,9 +12,10 @@ from typing import Any, Final
 from torch import nn
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.networks.batches import Forward, chunks, rows, slice_rows
+from emqlang.quant.networks.batches import chunks, rows, slice_rows
 from emqlang.quant.networks.books import Books
 from emqlang.quant.networks.layers import trace_layers
+from emqlang.quant.networks.signature import Forward
 from emqlang.quant.networks.tracing import Trace
 
 MOST: Final = 1024  # rows that are looked at for layers that are still missing

@@ -20,7 +20,7 @@ from emqlang.quant.data.images import IMAGENET, ImageFormat, is_shape, parse_sha
 from emqlang.quant.data.loader import Wanted
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt, bare
-from emqlang.quant.networks.batches import RECORDED, Forward, rows, run, slice_rows
+from emqlang.quant.networks.batches import RECORDED, rows, run, slice_rows
 from emqlang.quant.networks.checkpoints import read
 from emqlang.quant.networks.folding import fold, same
 from emqlang.quant.networks.layers import Collection, collect
@@ -28,7 +28,7 @@ from emqlang.quant.networks.looks import look
 from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.networks.notices import listed, notices
 from emqlang.quant.networks.plain import leaves
-from emqlang.quant.networks.signature import Signature
+from emqlang.quant.networks.signature import Forward, Signature
 from emqlang.quant.networks.weights import check_finite, install, pretrained, sha256
 from emqlang.quant.user_code import foreign, load_object
 

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from emqlang.quant.networks.batches import Forward, rows, run
+from emqlang.quant.networks.batches import rows, run
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.origins import (
@@ -37,6 +37,7 @@ from emqlang.quant.networks.origins import (
     weights_of,
 )
 from emqlang.quant.networks.products import PICKS, PLAIN_NAMESPACES, PRODUCTS, TABLES
+from emqlang.quant.networks.signature import Forward
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emqlang.quant.networks.batches import Forward, pass_through
+from emqlang.quant.networks.batches import pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import QUANTIZABLE, Layer
+from emqlang.quant.networks.signature import Forward
 
 
 def correct_biases(

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.determinism import generator
-from emqlang.quant.networks.batches import Forward, pass_through, rows
+from emqlang.quant.networks.batches import pass_through, rows
 from emqlang.quant.networks.layers import Layer, readers
+from emqlang.quant.networks.signature import Forward
 from emqlang.quant.ptq.grids import ActivationGrid
 from emqlang.quant.ptq.sites import Site, reading
 

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emqlang.quant.networks.batches import Forward, pass_through
+from emqlang.quant.networks.batches import pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.nested import mapped, tensors
+from emqlang.quant.networks.signature import Forward
 from emqlang.quant.user_code import Enough, foreign
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named ones of one call

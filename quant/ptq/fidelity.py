@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emqlang.quant.networks.batches import Forward, pass_through
+from emqlang.quant.networks.batches import pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.signature import Forward
 from emqlang.quant.ptq.recipe import Recipe
 
 

@@ -11,9 +11,10 @@ from torch.nn.functional import kl_div
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.answers import Answer, answer
-from emqlang.quant.networks.batches import Forward, backward, pass_through, rows
+from emqlang.quant.networks.batches import backward, pass_through, rows
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.nested import mapped, tensors
+from emqlang.quant.networks.signature import Forward
 from emqlang.quant.ptq.units import Unit
 
 

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from torch import nn
 
 from emqlang.grammar.diagnostics import Diagnostic, error, nearest
-from emqlang.quant.networks.batches import Forward, chunks, join, slice_rows, take
+from emqlang.quant.networks.batches import chunks, join, slice_rows, take
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.signature import Forward
 from emqlang.quant.ptq.bias import correct_biases
 from emqlang.quant.ptq.calibrate import calibrate
 from emqlang.quant.ptq.fidelity import compare_layers

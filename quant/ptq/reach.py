@@ -14,10 +14,11 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from emqlang.quant.networks.batches import Forward, chunks, pass_through, rows
+from emqlang.quant.networks.batches import chunks, pass_through, rows
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.nested import structure, tensors
+from emqlang.quant.networks.signature import Forward
 
 EXAMPLES: Final = 8  # images of one forward
 LOOKED_AT: Final = 64  # images by which routed layers are known

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.batches import Forward
 from emqlang.quant.networks.layers import Layer
+from emqlang.quant.networks.signature import Forward
 from emqlang.quant.ptq.capture import Arguments, capture_calls, capture_inputs, shapes
 from emqlang.quant.ptq.fisher import output_gradients
 from emqlang.quant.ptq.grids import Grid

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emqlang.quant.networks.batches import Forward, pass_through
+from emqlang.quant.networks.batches import pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.signature import Forward
 from emqlang.quant.ptq.recipe import INPUT_BITS
 
 Read = Callable[[str, Tensor], None]  # what is done with a layer's input

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from emqlang.quant.networks.batches import Forward, pass_through
+from emqlang.quant.networks.batches import pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.signature import Forward
 
 
 @dataclass(frozen=True)

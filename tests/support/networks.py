@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emqlang.quant.networks.batches import Forward
 from emqlang.quant.networks.layers import Collection, collect, trace_layers
-from emqlang.quant.networks.signature import Signature
+from emqlang.quant.networks.signature import Forward, Signature
 
 
 def collection_of(
