@@ -187,7 +187,10 @@ class ConfigurationScore:
         One by one they are no mistake: the errors of a layer may cancel those of others.
         """
         suspicious = 2 * len(self.falling) > len(self.groups)
-        return fall_warning(self.falling, len(self.groups)) if suspicious else ()
+        if not suspicious:
+            return ()
+        few = f"on few images errors cancel by chance: these are {self.images:,} values for each"
+        return fall_warning(self.falling, len(self.groups), few)
 
 
 def _rounded(scores: Array) -> Array:

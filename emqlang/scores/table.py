@@ -169,15 +169,15 @@ def falling(groups: Sequence[Group], choices: Sequence[Choice], scores: Array) -
     return tuple(group.name for group, row in zip(groups, falls, strict=True) if row.any())
 
 
-def fall_warning(names: Sequence[str], groups: int) -> tuple[Diagnostic, ...]:
+def fall_warning(names: Sequence[str], groups: int, *help: str) -> tuple[Diagnostic, ...]:
     """W602 about groups where the score falls, if there are any, naming the first few."""
     if not names:
         return ()
     more = len(names) - _NAMED
     shown = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
     message = f"the score falls as bits rise in {len(names)} of {groups} groups: {shown}"
-    help = "higher must mean better: a minus may be missing, or a factor be negative here"
-    return (Diagnostic("W602", message, help=(help,)),)
+    usual = "higher must mean better: a minus may be missing, or a factor be negative here"
+    return (Diagnostic("W602", message, help=(usual, *help)),)
 
 
 def totals(scores: Array, configurations: Configurations) -> Array:
