@@ -46,6 +46,13 @@ def test_the_object_says_that_it_does_not_separate(emq: Emq) -> None:
     assert scored(emq, "-total(numel / bits)")["separable"]
 
 
+def test_a_score_that_falls_is_said_to_be_of_few_values(emq: Emq) -> None:
+    done = emq("eval", FREE.removeprefix("-"), *FAST)
+    assert f"W602]: the score falls as bits rise in {GROUPS} of {GROUPS} groups" in done.err
+    assert "cancel by chance" in done.err
+    assert "W602" not in emq("eval", FREE, *FAST).err
+
+
 def test_gains_are_what_configurations_gain(emq: Emq) -> None:
     config = [4] * 9 + [3] * 9
     proxy = scored(emq, FREE, "--config", ",".join(map(str, config)))
