@@ -104,6 +104,12 @@ _TABLE: Final = (
         "vgg:VGG",
         stages=((16, 16), (32, 32), (64, 64), (128, 128)),
     ),
+    _fashion(
+        "vit-fmnist",
+        "small vision transformer, patches of 4x4, Fashion-MNIST, shipped",
+        "vit:VisionTransformer",
+        **{"size": 28, "patch": 4, "width": 48, "depth": 5, "heads": 3, "hidden": 96},
+    ),
 )
 
 MODELS: Final[Mapping[str, ModelSpec]] = {spec.name: spec for spec in _TABLE}

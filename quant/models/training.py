@@ -55,12 +55,13 @@ class FashionMnist:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The schedule of SGD with Nesterov momentum.
+    """How a network is trained: SGD with Nesterov momentum, or AdamW.
 
     The rate rises linearly over the first `warmup` of all steps, then falls as a cosine to 0.
     """
 
     epochs: int
+    optimizer: str = "sgd"
     batch: int = 128
     rate: float = 0.1
     warmup: float = 0.15
@@ -74,6 +75,24 @@ class Schedule:
             return self.rate * progress / self.warmup
         angle = math.pi * (progress - self.warmup) / (1 - self.warmup)
         return self.rate * (1 + math.cos(angle)) / 2
+
+    def optimizer_of(self, net: nn.Module) -> torch.optim.Optimizer:
+        """A fresh one of the network's parameters."""
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(net.parameters(), lr=self.rate, weight_decay=self.decay)
+        return torch.optim.SGD(
+            net.parameters(),
+            lr=self.rate,
+            momentum=self.momentum,
+            weight_decay=self.decay,
+            nesterov=True,
+        )
+
+
+# Where a network is not trained by SGD as the others are.
+SETTINGS: Final[dict[str, dict[str, Any]]] = {
+    "vit-fmnist": {"optimizer": "adamw", "rate": 2e-3, "decay": 0.05}
+}
 
 
 def read_fashion_mnist(folder: Path) -> FashionMnist:
@@ -135,13 +154,7 @@ def train(
     """
     spec = MODELS[name]
     net: nn.Module = spec.build(seed).to(memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
-        net.parameters(),
-        lr=schedule.rate,
-        momentum=schedule.momentum,
-        weight_decay=schedule.decay,
-        nesterov=True,
-    )
+    optimizer = schedule.optimizer_of(net)
     job = {"network": name, "seed": seed, "data": data.sha256, **asdict(schedule)}
     path = run / "checkpoint.pt"
     first = _resume(path, job, net, optimizer)
@@ -259,7 +272,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _train_and_ship(options: argparse.Namespace) -> None:
     name, epochs, seed = options.name, options.epochs, options.seed
     data = read_fashion_mnist(options.data)
-    net = train(name, data, Schedule(epochs), seed, options.run or Path("runs") / name)
+    schedule = Schedule(epochs, **SETTINGS.get(name, {}))
+    net = train(name, data, schedule, seed, options.run or Path("runs") / name)
     share = accuracy(net, data.test_images, data.test_labels)
     facts = {
         "command": f"{COMMAND} {name} --epochs {epochs} --seed {seed}",
