@@ -1,7 +1,8 @@
 """The quantized network: a copy of the user's module with weights on grids and quantized inputs.
 
-Its checkpoint is one safetensors file: integers, scales and zero points of every quantized weight,
-everything else as it is, and the recipe; loading it gives the same outputs bit for bit.
+Its checkpoint is one safetensors file: packed integers, scales and zero points of every quantized
+weight, everything else as it is, and the recipe; loading it gives the same outputs bit for bit.
+Its tensors take the bytes that `quant.bits.costs` counts.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.plain import copied
 from emqlang.quant.ptq.fidelity import LayerReport
 from emqlang.quant.ptq.grids import ActivationGrid, Grid
+from emqlang.quant.ptq.packing import pack, packed_size, unpack
 from emqlang.quant.ptq.recipe import (
     ModelIdentity,
     Recipe,
@@ -38,7 +40,8 @@ from emqlang.quant.ptq.sites import Site, attach
 from emqlang.quant.records import read_json, typed
 from emqlang.store import as_path, is_file, is_folder, writing
 
-FORMAT = "emqlang-quantized-1"
+FORMAT = "emqlang-quantized-2"
+A_BYTE_EACH = "emqlang-quantized-1"  # an older version, which is still read: codes (C_out, fan_in)
 SUFFIX = ".safetensors"
 RECIPE, MODEL = "recipe.json", f"model{SUFFIX}"  # in the folder that `emqlang quantize` writes
 PARTS = ("codes", "scale", "zero_point")
@@ -89,11 +92,12 @@ class Quantized:
         known = {weight.data_ptr() for weight in weights}
         stored: dict[str, Tensor] = {}
         for name, tensor in self.module.state_dict().items():
-            if tensor.data_ptr() not in known:
+            if tensor.data_ptr() not in known and _is_stored(tensor):
                 stored[name] = tensor.detach().cpu().contiguous()
                 known |= {tensor.data_ptr()} if tensor.numel() else set()
         for name, weight in self.weights.items():
-            parts = (weight.codes, weight.grid.scale, weight.grid.zero_point.to(torch.uint8))
+            grid, codes = weight.grid, pack(weight.codes.cpu(), weight.grid.bits)
+            parts = (codes, grid.scale, grid.zero_point.to(torch.uint8))
             for part, value in zip(PARTS, parts, strict=True):
                 stored[f"{name}.weight.{part}"] = value.cpu().contiguous()
         with writing(path):
@@ -106,6 +110,11 @@ class Quantized:
         ]
         inputs = json.dumps(to_builtins(rows))
         return {"format": FORMAT, "recipe": self.recipe.as_json(), "inputs": inputs}
+
+
+def _is_stored(tensor: Tensor) -> bool:
+    """Integers are the float network's own: nothing changes them, and its hash covers them."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 class _Input(Struct):
@@ -173,8 +182,9 @@ def load_quantized(path: str | Path, network: Network) -> Quantized:
     names = [layer.name for layer in layers]
     check_fits(recipe, identity(network), names, network.collection.why_none)
     misfit = partial(error, "E302", path=str(path))
+    packed = metadata["format"] == FORMAT
     weights = {
-        layer.name: _weight(layer, scheme, stored, misfit)
+        layer.name: _weight(layer, scheme, stored, misfit, packed)
         for layer in layers
         if (scheme := recipe.layers[layer.name].weight) is not None
     }
@@ -189,19 +199,26 @@ def load_quantized(path: str | Path, network: Network) -> Quantized:
 
 
 def _weight(
-    layer: Layer, scheme: Scheme, stored: dict[str, Tensor], misfit: Callable[[str], EmqError]
+    layer: Layer,
+    scheme: Scheme,
+    stored: dict[str, Tensor],
+    misfit: Callable[[str], EmqError],
+    packed: bool,
 ) -> QuantizedWeight:
     """The integers of one layer, taken from the checkpoint's tensors. Raises E302."""
     codes, scale, zero_point = (
         stored.pop(f"{layer.name}.weight.{part}", torch.empty(0)) for part in PARTS
     )
     channels, integers = layer.channels_out, f"the checkpoint's integers of layer '{layer.name}'"
-    shapes = (channels, layer.fan_in), (channels,), (channels,)
+    form, bits = (channels, layer.fan_in), scheme.num_bits
+    shapes = (packed_size(layer.numel, bits),) if packed else form, (channels,), (channels,)
     if (codes.shape, scale.shape, zero_point.shape) != shapes:
         raise misfit(f"{integers} are missing, or of another shape")
-    grid = Grid(scheme.num_bits, scale, zero_point, int(scheme.symmetric))
+    grid = Grid(bits, scale, zero_point, int(scheme.symmetric))
+    if codes.dtype == torch.uint8 and packed:
+        codes = unpack(codes, bits, layer.numel).reshape(form)
     if codes.dtype != torch.uint8 or int(codes.max()) >= grid.levels:
-        raise misfit(f"{integers} do not fit its {scheme.num_bits} bits")
+        raise misfit(f"{integers} do not fit its {bits} bits")
     return QuantizedWeight(codes, grid)
 
 
@@ -239,7 +256,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str], tuple[Diagnost
         raise error("E301", message, "quantize again", path=str(path)) from reason
     except ValueError as reason:
         raise _no_checkpoint(path) from reason
-    if metadata.get("format") != FORMAT or not {"recipe", "inputs"} <= metadata.keys():
+    if (
+        metadata.get("format") not in (FORMAT, A_BYTE_EACH)
+        or not {"recipe", "inputs"} <= metadata.keys()
+    ):
         raise _no_checkpoint(path)
     _check_beside(path, metadata["recipe"])
     if whole:

@@ -20,15 +20,19 @@ from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant import sealed
+from emqlang.quant.bits.costs import size
+from emqlang.quant.bits.menu import Choice
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.networks.network import Network, load, prepare
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq.evaluate import evaluate
+from emqlang.quant.ptq.packing import unpack
 from emqlang.quant.ptq.quantize import quantize
-from emqlang.quant.ptq.quantized import Quantized, load_quantized
+from emqlang.quant.ptq.quantized import Quantized, identity, load_quantized
 from emqlang.quant.ptq.recipe import (
     LayerRecipe,
     Procedure,
+    Recipe,
     input_scheme,
     parse_recipe,
     weight_scheme,
@@ -518,18 +522,59 @@ def test_checkpoints_hold_integers_and_no_float_weight(checkpoint: Path) -> None
         for layer in network.collection.layers:
             assert f"{layer.name}.weight" not in names
             codes = file.get_tensor(f"{layer.name}.weight.codes")
-            assert (
-                codes.dtype == torch.uint8
-                and int(codes.max()) <= 3
-                and codes.shape == (layer.channels_out, layer.fan_in)
-            )
+            assert codes.dtype == torch.uint8 and len(codes) == -(-layer.numel * 2 // 8)
         assert json.loads(file.metadata()["recipe"])["schema"] == "emqlang-recipe"
 
 
+def a_byte_each(tensors: dict[str, Tensor], metadata: dict[str, str], first: int = 0) -> None:
+    """What the older version wrote. `first` is the head's first integer."""
+    metadata["format"] = "emqlang-quantized-1"
+    for layer in ready(networks.Chain).collection.layers:
+        codes = unpack(tensors[f"{layer.name}.weight.codes"], 2, layer.numel)
+        codes[0] = first if layer.name == "head" else codes[0]
+        tensors[f"{layer.name}.weight.codes"] = codes.reshape(layer.channels_out, layer.fan_in)
+
+
+def test_checkpoints_of_a_byte_an_integer_still_open(checkpoint: Path) -> None:
+    network = ready(networks.Chain)
+    new = load_quantized(checkpoint, network).module.state_dict()
+    old = load_quantized(rewritten(checkpoint, a_byte_each), network).module.state_dict()
+    assert new.keys() == old.keys() and all(torch.equal(new[name], old[name]) for name in new)
+
+
+@pytest.mark.parametrize("name", ["resnet18-fmnist", "mobilenetv2-fmnist", "vgg-fmnist"])
+def test_a_checkpoint_takes_the_bytes_that_were_promised(name: str, tmp_path: Path) -> None:
+    network = load(name)
+    groups = network.collection.groups
+    menu = tuple(Choice(bits, 8) for bits in range(2, 9))
+    places = [index % len(menu) for index, _ in enumerate(groups)]
+    layers = {
+        network.collection.layers[index].name: LayerRecipe(
+            weight_scheme(menu[place].weight_bits, observer="minmax"), None
+        )
+        for group, place in zip(groups, places, strict=True)
+        for index in group.layers
+    }
+    found = quantize(
+        network, Recipe(identity(network), layers), [network.example], Procedure(images=1)
+    )
+    for path in (tmp_path / "one.safetensors", tmp_path / "two.safetensors"):
+        found.save(path)
+    tensors = sealed.read(path)[0].values()
+    assert sum(tensor.nbytes for tensor in tensors) == size(network, menu).cost(places)
+    assert path.read_bytes() == (tmp_path / "one.safetensors").read_bytes()
+    again = load_quantized(path, network)
+    one, two = found.module.state_dict(), again.module.state_dict()
+    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
 CODES, NINE = "head.weight.codes", torch.zeros(9)
+MISSING, TOO_LARGE = "integers of layer 'head' are", "integers of layer 'head' do"
 CHANGES: list[tuple[Callable[..., object], str, str]] = [
-    (lambda tensors, _: tensors.pop(CODES), "integers of layer 'head' are", "E302"),
-    (lambda tensors, _: tensors[CODES].fill_(4), "integers of layer 'head' do", "E302"),
+    (lambda tensors, _: tensors.pop(CODES), MISSING, "E302"),
+    (lambda tensors, _: tensors.update({CODES: torch.ones(3)}), MISSING, "E302"),
+    (lambda tensors, _: tensors.update({CODES: tensors[CODES].float()}), TOO_LARGE, "E302"),
+    (lambda tensors, metadata: a_byte_each(tensors, metadata, 4), TOO_LARGE, "E302"),
     (lambda tensors, _: tensors.update({"head.bias": NINE}), "tensor 'head.bias'", "E302"),
     (lambda tensors, _: tensors.update(other=NINE), "tensor 'other' does not fit", "E302"),
     (
