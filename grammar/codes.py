@@ -93,6 +93,9 @@ CODES: Final = {
         "--force replaces it."),
     "E318": Code(3, "output in use",
         "Another process is writing there; the message names it."),
+    "E319": Code(3, "package missing",
+        "The format's writer or verifier needs packages that are not installed; "
+        "the help names the extra that has them."),
     # E4: the request does not fit the network
     "E401": Code(2, "bad menu",
         "A menu lists weight bits (2,3,4) or pairs (W2A8,W4A8), "
@@ -120,6 +123,9 @@ CODES: Final = {
     "E410": Code(2, "program does not separate",
         "The program's score is no sum over layers, so that there is no score table, which is what "
         "was asked for. eval, rank, assign and quantize do without one."),
+    "E411": Code(2, "format cannot hold it",
+        "The format has no such width, layer, op or grid, or is not written at all; "
+        "the message names what does not fit, and --partial leaves out whole layers."),
     # E5: evaluation
     "E501": Code(4, "score not finite",
         "A group's score overflowed or is not a number; it is null in JSON."),
@@ -127,6 +133,8 @@ CODES: Final = {
         "sympy was stopped at its time limit; the rules alone answer without --sympy."),
     "E503": Code(70, "workers keep dying",
         "Worker processes were killed from outside, mostly for lack of memory."),
+    "E504": Code(1, "export does not verify",
+        "What was written gives other outputs than the quantized network. Nothing is left of it."),
     # W: warnings; they never change the exit status
     "W601": Code(0, "suspicious domain",
         "The op's argument may leave the part of the real line where "

@@ -27,6 +27,7 @@ SECTIONS = {
         "assign": "Choose the bits of every layer under a budget.",
         "quantize": "Quantize a network by a recipe, and say what that costs.",
         "evaluate": "Score a network, or a quantized one, on test images.",
+        "export": "Write bits or a quantized network as other programs read them.",
     },
     "Search": {
         "evolve": "Search for better proxies.",

@@ -106,6 +106,12 @@ def experiment_names() -> Iterable[str]:
     return NAMES
 
 
+def export_formats() -> Iterable[str]:
+    from emqlang.quant.export import FORMATS
+
+    return FORMATS
+
+
 def topics() -> Iterable[str]:
     """Everything that `explain` explains."""
     from emqlang.grammar.codes import CODES

@@ -22,13 +22,13 @@ class OutputOption(click.Option):
 
 
 def output(name: str, kind: Output, help: str, **settings: Any) -> Callable[[F], F]:
-    """An option for a place that is written to, and --force."""
+    """An option for a place that is written to, and --force; `name` may be several: '--out -o'."""
 
     def decorate(function: F) -> F:
         metavar = "FOLDER" if kind.folder else "FILE"
         place = click.Path(path_type=Path)
         option = click.option(
-            name, cls=OutputOption, metavar=metavar, type=place, help=help, **settings
+            *name.split(), cls=OutputOption, metavar=metavar, type=place, help=help, **settings
         )
         known = [param.name for param in getattr(function, "__click_params__", ())]
         function = function if "force" in known else force(function)

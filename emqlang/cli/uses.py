@@ -14,6 +14,7 @@ import click
 
 from emqlang.cli.options import given
 from emqlang.grammar.diagnostics import Diagnostic, EmqError
+from emqlang.quant.export import FORMATS, is_checkpoint
 
 if TYPE_CHECKING:
     from emqlang.grammar.program import Program
@@ -57,6 +58,16 @@ def _excludes(options: str, *others: str, why: str = "") -> Rule:
 def _where(options: str, name: str, value: str) -> Rule:
     reason = f"without --{name.replace('_', '-')} {value}"
     return Rule(options, reason, lambda words: words.values[name] == value)
+
+
+def _format_reads(option: str) -> Rule:
+    """Used by formats that say so; one that does not exist is refused by the command."""
+
+    def reads(words: Words) -> bool:
+        format = FORMATS.get(words.values["format"])
+        return format is None or option in format.options
+
+    return Rule(option, "by this format", reads)
 
 
 LIMITS: Final = "size bops latency avg_bits"
@@ -141,6 +152,14 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
                 not words.has("test") or _tells_shape(words) or bool(words.values["checkpoint"])
             ),
         ),
+    ),
+    "export": (
+        Rule(
+            "calib_images",
+            "beside a checkpoint, which is quantized already",
+            lambda words: not is_checkpoint(words.values["source"]),
+        ),
+        *map(_format_reads, ("partial", "requantize", "verify", "test")),
     ),
     "evolve": (
         _excludes(OF_A_RUN, "resume", why="the run has its own"),

@@ -88,6 +88,11 @@ class Quantized:
             self.save(path / MODEL)
             self.recipe.save(path / RECIPE)
             return
+        with writing(path):
+            sealed.write(path, *self.stored())
+
+    def stored(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The tensors and the metadata of a checkpoint."""
         weights: Iterable[Any] = (self.module.get_submodule(name).weight for name in self.weights)
         known = {weight.data_ptr() for weight in weights}
         stored: dict[str, Tensor] = {}
@@ -100,8 +105,7 @@ class Quantized:
             parts = (codes, grid.scale, grid.zero_point.to(torch.uint8))
             for part, value in zip(PARTS, parts, strict=True):
                 stored[f"{name}.weight.{part}"] = value.cpu().contiguous()
-        with writing(path):
-            sealed.write(path, stored, self._metadata())
+        return stored, self._metadata()
 
     def _metadata(self) -> dict[str, str]:
         rows = [

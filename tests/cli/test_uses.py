@@ -38,6 +38,7 @@ USED = {
         *("check", "test", "metric", "out", *NETWORK),
     },
     "evaluate": {"test", "metric", *NETWORK},
+    "export": {"format", "out", *NETWORK},
     "evolve": {"resume", "evals", "steps", "seconds", "workers"},
     "front": {"emq"},
     "top": {"where", "count", "emq"},
@@ -72,6 +73,9 @@ USED = {
 }
 # a command line, and the options that it does not use
 REFUSED = {
+    "export r.json --to json -o b.json --no-verify --partial --test x": "--no-verify --partial "
+    "--test",
+    "export q.safetensors --to safetensors -o x.safetensors --calib-images 9": "--calib-images",
     "assign w --max-drop 1% --sweep --avg-bits 3": "--max-drop",
     "assign w --sweep --out r.json": "--out",
     "assign w --avg-bits 3 --over size": "--over",

@@ -1,0 +1,86 @@
+"""`emqlang export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emqlang.cli.base import declare
+from emqlang.cli.options import (
+    Words,
+    calib_images,
+    export_formats,
+    given,
+    network_only,
+    pick,
+    shown,
+    test_images,
+)
+from emqlang.cli.outputs import output
+from emqlang.tasks.outputs import Output
+from emqlang.views import render
+
+if TYPE_CHECKING:
+    from emqlang.tasks.export import Exported
+
+
+@declare(
+    "export",
+    "emqlang export quantized --to safetensors -o weights.safetensors",
+    "emqlang export recipe.json --to json -o bits.json",
+)
+@click.argument("source", metavar="RECIPE|CHECKPOINT", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "format",
+    metavar="FORMAT",
+    type=Words("format", export_formats),
+    required=True,
+    help=f"One of {', '.join(export_formats())}.",
+)
+@output("--out -o", Output(), "What is written.", required=True)
+@click.option(
+    "--no-verify",
+    "verify",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Do not run or read again what was written.",
+)
+@click.option("--partial", is_flag=True, help="Leave out layers that the format does not hold.")
+@click.option(
+    "--requantize",
+    is_flag=True,
+    help="Round to the format's own grid where it has not ours, and say what that costs.",
+)
+@calib_images
+@test_images
+@network_only
+@shown("export")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    source: Path,
+    format: str,
+    out: Path,
+    calib_images: int,
+    **options: Any,
+) -> Exported:
+    """Write bits, or a quantized network, as other programs read them.
+
+    CHECKPOINT is a folder that `quantize` wrote, or the model.safetensors in it. Of a RECIPE, the
+    weights are rounded to the nearest value, where the format has weights. The network, its weights
+    and its images are those that it was made with, where the options do not name others.
+    """
+    from emqlang.quant.export.subject import Settings
+    from emqlang.tasks.export import export
+    from emqlang.tasks.workbench import WorkbenchOptions
+
+    workbench, settings = pick(WorkbenchOptions, options), pick(Settings, options)
+    with render.progress():
+        exported = export(source, format, out, workbench, settings, given(ctx), calib_images)
+    render.diagnostics(exported.diagnostics)
+    return exported

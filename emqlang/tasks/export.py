@@ -1,0 +1,82 @@
+"""A recipe or a checkpoint to a file that other programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+
+from emqlang.grammar.diagnostics import Diagnostic
+from emqlang.quant.data.datasets import Dataset
+from emqlang.quant.export import find_format, is_checkpoint
+from emqlang.quant.export.subject import Export, Settings, Subject
+from emqlang.quant.networks.network import Network
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.quantized import Quantized, load_quantized, read_recipe
+from emqlang.quant.ptq.recipe import Procedure, load_recipe
+from emqlang.quant.ptq.splits import calibration_images, test_images
+from emqlang.store import write_atomically, writing
+from emqlang.tasks.claims import believed
+from emqlang.tasks.evaluate import completed
+from emqlang.tasks.workbench import WorkbenchOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """What was written, and from what.
+
+    source   the recipe or the checkpoint
+    size     bytes of the file
+    rounded  how a recipe's weights were; '' where a checkpoint has them, or the format has none
+    """
+
+    network: Network
+    source: Path
+    format: str
+    path: Path
+    size: int
+    rounded: str
+    export: Export
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def export(
+    source: Path,
+    format: str,
+    path: Path,
+    options: WorkbenchOptions,
+    settings: Settings,
+    given: Container[str] = (),
+    calib_images: int = 1024,
+) -> Exported:
+    """Write a recipe, or a checkpoint that `quantize` wrote, in a format.
+
+    A recipe's weights are rounded to the nearest value. Nothing is left of a file that fails.
+    Raises E301 to E312, E319, E403, E411, E504.
+    """
+    write = find_format(format).write
+    checkpoint = is_checkpoint(source)
+    recipe = read_recipe(source) if checkpoint else load_recipe(source)
+    options = completed(options, recipe, given)
+    network = options.network()
+    recipe, unlike = believed(recipe, network, guarded=checkpoint)
+    procedure = Procedure(images=calib_images)
+
+    def make() -> Quantized:
+        if checkpoint:
+            return load_quantized(source, network)
+        data = calibration_images(network, options.data, options.seed, calib_images)
+        return quantize(network, recipe, data, procedure)
+
+    def images() -> Dataset:
+        return test_images(network, options.data, options.test, options.seed)
+
+    subject, written = Subject(network, recipe, make, images), list[Export]()
+    with writing(path):
+        write_atomically(path, lambda part: written.append(write(subject, part, settings)))
+    made = "quantized" in vars(subject)
+    rounded = f"to the nearest value, {calib_images:,} images" if made and not checkpoint else ""
+    others = subject.quantized.diagnostics if made else ()
+    warnings = tuple(dict.fromkeys((*network.warnings, *unlike, *others)))
+    size = path.stat().st_size
+    return Exported(network, source, format, path, size, rounded, written[0], warnings)

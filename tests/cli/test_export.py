@@ -1,0 +1,131 @@
+"""`emqlang export`: every format from the command line, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands import Emq
+
+import emqlang as emq_api
+from emqlang.quant import sealed
+from emqlang.quant.networks.network import load
+from emqlang.quant.ptq.quantized import Quantized, load_quantized
+
+WORDS = ("--calib-images", "64", "--no-check", "--test", "noise:16")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("export") / "quantized"
+
+
+@pytest.fixture
+def checkpoint(emq: Emq, folder: Path) -> Path:
+    """The embedded network at 2 to 8 bits, quantized once."""
+    if not folder.exists():
+        config = ",".join(str(2 + index % 7) for index in range(18))
+        done = emq("quantize", "--config", config, *WORDS, "--out", str(folder))
+        assert done.status == 0, done.err
+    return folder
+
+
+def exported(emq: Emq, *words: str, status: int = 0) -> dict[str, Any]:
+    done = emq("export", *words, "--json")
+    assert done.status == status, done.err
+    found: dict[str, Any] = json.loads(done.out)
+    return found
+
+
+def original(checkpoint: Path) -> Quantized:
+    return load_quantized(checkpoint, load("resnet18-fmnist"))
+
+
+def test_safetensors_is_the_checkpoint_in_one_file(
+    emq: Emq, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "packed.safetensors"
+    done = exported(emq, str(checkpoint), "--to", "safetensors", "-o", str(out))
+    assert out.read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+    assert done["verified"] and done["bytes"] == out.stat().st_size
+    tensors = sealed.read(out)[0].values()
+    assert done["figures"]["tensor_bytes"] == sum(tensor.nbytes for tensor in tensors)
+    again = emq_api.load_quantized(out)
+    assert again.recipe == original(checkpoint).recipe
+
+
+def test_json_gives_the_weights_back(emq: Emq, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bits.json"
+    exported(emq, str(checkpoint), "--to", "json", "-o", str(out))
+    layers = json.loads(out.read_text())["layers"]
+    quantized = original(checkpoint)
+    assert layers.keys() == quantized.recipe.layers.keys()
+    for name, weight in quantized.weights.items():
+        said = layers[name]["weight"]
+        assert said["bits"] == weight.grid.bits == quantized.recipe.bits[name]
+        assert torch.equal(torch.tensor(said["scale"]), weight.grid.scale)
+        assert said["zero_point"] == weight.grid.zero_point.tolist()
+    for site, grid in quantized.inputs:
+        for name in site.layers:
+            said = {"bits": grid.bits, "scale": grid.scale, "zero_point": grid.zero_point}
+            assert layers[name]["input"] == said
+
+
+def test_csv_has_what_json_has(emq: Emq, checkpoint: Path, tmp_path: Path) -> None:
+    for format in ("csv", "json"):
+        exported(emq, str(checkpoint), "--to", format, "-o", str(tmp_path / format))
+    layers = json.loads((tmp_path / "json").read_text())["layers"]
+    assert list(_rows(layers)) == list(csv.DictReader((tmp_path / "csv").open()))
+
+
+def _rows(layers: dict[str, Any]) -> Iterator[dict[str, str]]:
+    for name, layer in layers.items():
+        weight, read = layer["weight"], layer["input"]
+        channels = enumerate(zip(weight["scale"], weight["zero_point"], strict=True))
+        places = [("weight", str(place), weight["bits"], *pair) for place, pair in channels]
+        for row in (*places, ("input", "", *read.values())):
+            columns = ("tensor", "channel", "bits", "scale", "zero_point")
+            yield {"layer": name, **dict(zip(columns, map(str, row), strict=True))}
+
+
+def test_a_recipe_is_rounded_to_the_nearest(emq: Emq, checkpoint: Path, tmp_path: Path) -> None:
+    recipe = str(checkpoint / "recipe.json")
+    words = ("--to", "json", "--calib-images", "64", "-o")
+    done = emq("export", recipe, *words, str(tmp_path / "recipe"))
+    assert done.status == 0 and "to the nearest value, 64 images" in done.out
+    exported(emq, str(checkpoint), "--to", "json", "-o", str(tmp_path / "checkpoint"))
+    assert (tmp_path / "recipe").read_bytes() == (tmp_path / "checkpoint").read_bytes()
+
+
+REFUSED = [
+    ("--to nncf", 2, "E411", "one low width for a whole network"),
+    ("--to jsn", 2, "E403", "did you mean 'json'?"),
+    ("--to json --weights random", 3, "E311", "the recipe is for resnet18-fmnist"),
+    ("--to json --model vgg-fmnist", 3, "E311", "the recipe is for resnet18-fmnist"),
+]
+
+
+@pytest.mark.parametrize(("words", "status", "code", "said"), REFUSED)
+def test_what_cannot_be_exported_leaves_no_file(
+    emq: Emq, checkpoint: Path, tmp_path: Path, words: str, status: int, code: str, said: str
+) -> None:
+    out = tmp_path / "out"
+    done = emq("export", str(checkpoint), *words.split(), "-o", str(out))
+    assert done.status == status and code in done.err and said in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_there_is_not_written_over(emq: Emq, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bits.json"
+    out.write_text("mine")
+    words = ("export", str(checkpoint), "--to", "json", "-o", str(out))
+    refused = emq(*words)
+    assert refused.status == 3 and "E317" in refused.err and out.read_text() == "mine"
+    assert emq(*words, "--force").status == 0 and out.read_text() != "mine"
+    missing = emq("export", str(tmp_path / "no.json"), "--to", "json", "-o", str(tmp_path / "x"))
+    assert missing.status == 3 and "E301" in missing.err and not (tmp_path / "x").exists()
