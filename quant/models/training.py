@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 COMMAND: Final = "python -m emqlang.quant.models.training"
 DEBIAN_DIR: Final = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 CALIBRATION_IMAGES: Final = 1024
-SHIFT: Final = 2  # pixels of random translation, each way
 MEMORY_FORMAT: Final = torch.channels_last  # a third faster on a CPU
 
 
@@ -68,6 +67,7 @@ class Schedule:
     momentum: float = 0.9
     decay: float = 5e-4
     smoothing: float = 0.0
+    shift: int = 2  # pixels of random translation, each way
 
     def rate_at(self, progress: float) -> float:
         """Learning rate at a share of all steps."""
@@ -91,7 +91,7 @@ class Schedule:
 
 # Where a network is not trained by SGD as the others are.
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
-    "vit-fmnist": {"optimizer": "adamw", "rate": 2e-3, "decay": 0.05}
+    "vit-fmnist": {"optimizer": "adamw", "rate": 1.5e-3, "decay": 0.05, "shift": 1}
 }
 
 
@@ -128,11 +128,11 @@ def _unzip(path: Path) -> bytes:
         raise error("E301", f"cannot read this file: {reason}", help, path=str(path)) from reason
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, H, W), shifted by up to SHIFT pixels each way and mirrored half of the time."""
+def augment(images: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Images (N, H, W), shifted by up to `shift` pixels each way and mirrored half of the time."""
     count, height, width = images.shape
-    padded = nn.functional.pad(images, [SHIFT] * 4)
-    top, left = torch.randint(0, 2 * SHIFT + 1, (2, count, 1), generator=generator)
+    padded = nn.functional.pad(images, [shift] * 4)
+    top, left = torch.randint(0, 2 * shift + 1, (2, count, 1), generator=generator)
     mirrored = torch.rand(count, 1, generator=generator) < 0.5
     across = torch.arange(width).expand(count, width)
     rows = top + torch.arange(height)
@@ -206,7 +206,7 @@ def _train_epoch(
         for i, rows in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate_at((epoch + i / len(batches)) / schedule.epochs)
-            images = _prepare(augment(data.train_images[rows], generator))
+            images = _prepare(augment(data.train_images[rows], schedule.shift, generator))
             labels = data.train_labels[rows].long()
             loss = cross_entropy(net(images), labels, label_smoothing=schedule.smoothing)
             optimizer.zero_grad()

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-DEVIATION: Final = 0.02  # of initial weights
+DEVIATION: Final = 0.02  # of initial positions
 
 
 class Attention(nn.Module):
@@ -92,8 +92,8 @@ class VisionTransformer(nn.Module):
 
 
 def _initialise(net: nn.Module) -> None:
-    """Weights N(0, DEVIATION), cut off at two deviations; zero biases."""
+    """Weights by Glorot, so that signals keep their size also at small widths; zero biases."""
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.trunc_normal_(module.weight, std=DEVIATION, a=-2 * DEVIATION, b=2 * DEVIATION)
+            nn.init.xavier_uniform_(module.weight.flatten(1))
             nn.init.zeros_(module.bias)

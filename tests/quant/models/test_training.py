@@ -64,7 +64,7 @@ def test_a_checkpoint_of_another_job_and_a_damaged_one_are_refused(
 def test_augmentation_shifts_and_mirrors_and_nothing_else() -> None:
     image = torch.zeros(28, 28, dtype=torch.uint8)
     image[10, 5] = 200
-    moved = augment(image.expand(400, 28, 28), torch.Generator().manual_seed(0))
+    moved = augment(image.expand(400, 28, 28), 2, torch.Generator().manual_seed(0))
     assert moved.eq(200).sum((1, 2)).tolist() == [1] * 400
     rows, columns = moved.eq(200).nonzero()[:, 1:].T.tolist()
     assert set(rows) == {8, 9, 10, 11, 12}
