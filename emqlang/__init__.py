@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emqlang.api import assign, collect, costs, evaluate, load_quantized, quantize, score
+    from emqlang.api.measured import assign_scores
     from emqlang.grammar.canonical.form import key
     from emqlang.grammar.diagnostics import EmqError, EmqWarning
     from emqlang.grammar.files import load_file
@@ -31,6 +32,7 @@ __all__ = [
     "EmqError",
     "EmqWarning",
     "assign",
+    "assign_scores",
     "collect",
     "costs",
     "evaluate",
@@ -52,6 +54,7 @@ if (checkout := Path(__file__).parents[1]).joinpath("grammar", "emq.lark").is_fi
 _HOMES = {
     "EmqError": "grammar.diagnostics",
     "EmqWarning": "grammar.diagnostics",
+    "assign_scores": "api.measured",
     "key": "grammar.canonical.form",
     "load": "quant.networks.network",
     "load_file": "grammar.files",

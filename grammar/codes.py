@@ -96,6 +96,10 @@ CODES: Final = {
     "E319": Code(3, "package missing",
         "The format's writer or verifier needs packages that are not installed; "
         "the help names the extra that has them."),
+    "E321": Code(3, "measured scores unusable",
+        "A file of measured scores has the columns name, numel, choice, bits, score or loss, "
+        "and macs and latency where these are known: one row for every layer and choice, "
+        "every number finite, the same weights and MACs in all rows of a layer."),
     # E4: the request does not fit the network
     "E401": Code(2, "bad menu",
         "A menu lists weight bits (2,3,4) or pairs (W2A8,W4A8), "

@@ -24,8 +24,10 @@ DOCUMENTS = [
     for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "studies/*.md")
     for path in sorted(ROOT.glob(pattern))
 ]
-SCRIPTS = sorted((*ROOT.glob("benchmarks/*.py"), *ROOT.glob("studies/*.py")))
-FOLDERS = "emqlang|grammar|evolve|quant|tests|docs|benchmarks|studies"
+SCRIPTS = sorted(
+    (*ROOT.glob("benchmarks/*.py"), *ROOT.glob("studies/*.py"), *ROOT.glob("examples/*.py"))
+)
+FOLDERS = "emqlang|grammar|evolve|quant|tests|docs|benchmarks|studies|examples"
 PROXIES = ROOT / "grammar" / "proxies"
 EXAMPLES = {"mine.emq", "file.emq"}
 MADE = {"studies/raw"}  # by a run

@@ -41,6 +41,7 @@ SHARED = {
         "domains",
         "edges",
         "heldout",
+        "measured",
         "objective",
         "outputs",
         "polish",
@@ -49,7 +50,7 @@ SHARED = {
         "workbench",
         "workers",
     },
-    "views": {"render", "plots", "history"},
+    "views": {"render", "plots", "history", "measured"},
 }
 # command -> where its work is done, or that it has none
 NO_TASK = {

@@ -60,23 +60,28 @@ def _is_device(value: Any) -> bool:
         return False
 
 
+_FLAG: Final[Check] = (lambda value: isinstance(value, bool), "True or False")
+_TEXT: Final[Check] = (lambda value: isinstance(value, str), "a text")
 CHECKS: Final[Mapping[str, Check]] = {
     "accounting": _one_of("full", "weights", "emq"),
     "act_bits": _whole(2, 8),
+    "columns": _TEXT,
     "device": (_is_device, "'auto', 'cpu' or 'cuda'"),
     "forward": _function("model and batch"),
     "hessian_samples": _whole(2),
-    "hold_unmeasured": (lambda value: isinstance(value, bool), "True or False"),
+    "hold_unmeasured": _FLAG,
     "images": _whole(1),
     "label_draws": (lambda value: value is None or (_is_whole(value) and value > 0), "1 or more"),
     "loss": (lambda value: isinstance(value, str) or callable(value), "'label', or a function"),
     "method": _one_of("exact", "sample"),
     "metric": _function("outputs and batch"),
+    "partial": _FLAG,
     "progress": _function("progress"),
     "proxy": (lambda value: isinstance(value, str | Program), "a text or a program"),
     "samples": _whole(1),
     "seed": _whole(0),
     "statistics": (lambda value: isinstance(value, Workbench), "what emq.collect returns"),
+    "tie": _TEXT,
 }
 
 

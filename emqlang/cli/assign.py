@@ -9,7 +9,7 @@ import click
 
 from emqlang.cli.base import cached, declare
 from emqlang.cli.numbers import POSITIVE, Share
-from emqlang.cli.options import Expression, budgets, calib_images, network, pick, shown
+from emqlang.cli.options import FILE, Expression, budgets, calib_images, network, pick, shown
 from emqlang.cli.outputs import output
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
@@ -18,6 +18,7 @@ from emqlang.views import render
 
 if TYPE_CHECKING:
     from emqlang.tasks.assign import Bits, Sweep, Walk
+    from emqlang.tasks.measured import MeasuredBits, MeasuredFront, MeasuredOptions
 
 
 @declare(
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     "emqlang assign fisher_form --avg-bits 3",
     "emqlang assign hawq_v2 --size 0.3MiB --fix 'conv1=8,fc=8' --out recipe.json",
     "emqlang assign fisher_form --max-drop 1%",
+    "emqlang assign --scores measured.csv --avg-bits 4.5 --tie 'blk.{}.attn_[qkv]'",
     kept=cached,
 )
 @click.argument("word", metavar="EXPR", type=Expression(), required=False)
@@ -55,11 +57,35 @@ if TYPE_CHECKING:
     help="Try this many exchanges of bits, and take those that lose less as measured on "
     "calibration images.",
 )
+@click.option(
+    "--scores",
+    metavar="FILE",
+    type=FILE,
+    help="Choose by scores that were measured elsewhere, without a network: CSV or JSON of "
+    "name,numel,choice,bits,score[,macs,latency], or loss instead of score.",
+)
+@click.option(
+    "--columns",
+    metavar="LIST",
+    default="",
+    help="What the columns of --scores are called there, as 'name=tensor,loss=kld'.",
+)
+@click.option(
+    "--tie",
+    metavar="LIST",
+    default="",
+    help="Layers of --scores that share a choice, as 'blk.{}.attn_[qkv]': {} is the same for all.",
+)
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="Accept layers of --scores that lack choices, and never give them these.",
+)
 @calib_images
 @click.option("--test", metavar="WHAT", help="Validation images of --max-drop, as --data.")
-@output("--out", Output(), "Write the recipe here.")
+@output("--out", Output(), "Write the recipe, or the choices of --scores, here.")
 @network
-@shown("assign", csv=True)
+@shown("assign", "measured", csv=True)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -70,17 +96,22 @@ def command(
     over: str | None,
     config: str | None,
     polish: int | None,
+    scores: Path | None,
     out: Path | None,
     **options: Any,
-) -> Bits | Sweep | Walk:
+) -> Bits | Sweep | Walk | MeasuredBits | MeasuredFront:
     """Choose the bits of every layer: the greatest score within every budget.
 
     For a sum over layers that is proven; a program that does not separate is searched.
 
     EXPR is a text, a library name, file.emq:name, or - for stdin.
     """
-    if (word is None) == (config is None):
-        ctx.fail("give an EXPR, or bits with --config")
+    if [word, config, scores].count(None) != 2:
+        ctx.fail("give an EXPR, bits with --config, or measured --scores")
+    if scores is not None:
+        from emqlang.tasks.measured import MeasuredOptions
+
+        return _measured(scores, pick(MeasuredOptions, options), over, out, sweep)
     program = None if word is None else library.find_one(word)
     calibrates = not (max_drop is polish is None) or out is not None  # a recipe names the images
     check_statistics(ctx, [program] if program else [], calibrates=calibrates)
@@ -105,3 +136,17 @@ def command(
     if out is not None and not isinstance(result, Sweep) and result.recipe is not None:
         result.recipe.save(out)
     return result
+
+
+def _measured(
+    scores: Path, options: MeasuredOptions, over: str | None, out: Path | None, sweeps: bool
+) -> MeasuredBits | MeasuredFront:
+    """Choices by scores from a file: nothing of a network, or of its libraries, is loaded."""
+    from emqlang.tasks.measured import choose, sweep
+
+    if sweeps:
+        return sweep(scores, options, over)
+    bits = choose(scores, options)
+    if out is not None:
+        bits.recipe.save(out)
+    return bits

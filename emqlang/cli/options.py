@@ -372,9 +372,12 @@ def pick(kind: Callable[..., T], options: dict[str, Any]) -> T:
     return kind(**{name: options[name] for name in names if name in options})
 
 
-def shown(name: str, csv: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def shown(
+    name: str, *others: str, csv: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """--json, and --csv where results have rows; `views/<name>.py` shows what the command returns.
 
+    others  tasks whose results have a view of the same name, which is imported alone
     The result's exit status, if it has one, is the command's.
     """
 
@@ -385,7 +388,9 @@ def shown(name: str, csv: bool = False) -> Callable[[Callable[..., Any]], Callab
             if as_json and as_csv:
                 context.fail("--json and --csv exclude each other")
             result = function(*args, **options)
-            view = import_module(f"emqlang.views.{name}").VIEWS[type(result)]
+            task = type(result).__module__.rpartition(".")[2]
+            module = import_module(f"emqlang.views.{task if task in others else name}")
+            view = module.VIEWS[type(result)]
             render.result(result, view, "json" if as_json else "csv" if as_csv else "screen")
             context.exit(getattr(result, "exit_status", EXIT_OK))
 

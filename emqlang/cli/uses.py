@@ -74,6 +74,7 @@ LIMITS: Final = "size bops latency avg_bits"
 BUDGET: Final = f"{LIMITS} latency_table fix method samples hold_unmeasured"
 # what bits are chosen by
 CHOSEN: Final = "bits menu stat_images loss label_draws hessian_samples device tied cache"
+NETWORK: Final = "model weights data input forward seed"
 OF_A_RUN: Final = (
     "tables split by combine algorithm seed islands population inputs ops no_choice max_nodes "
     "selection structure fitness semantics without stat_images"
@@ -111,6 +112,13 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         _excludes("max_drop out config polish", "sweep", why="it prints a front"),
         _excludes("polish", "max_drop", why="it has its own way to judge"),
         _needs("over", "sweep", "max_drop"),
+        _needs("columns tie partial", "scores"),
+        _excludes(
+            f"{NETWORK} {CHOSEN} accounting latency_table method samples hold_unmeasured "
+            "max_drop polish test calib_images",
+            "scores",
+            why="it needs no network",
+        ),
         _needs("calib_images", "max_drop", "polish"),
         _needs("test", "max_drop"),
         _excludes("method", "sweep", "max_drop", why="a front is exact"),

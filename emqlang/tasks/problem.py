@@ -22,7 +22,7 @@ from emqlang.quant.bits.exact import Bools
 from emqlang.quant.bits.fixed import Fixed, allowed, extended, parse_fixed
 from emqlang.quant.bits.menu import Choice, width
 from emqlang.quant.bits.search import FOUND
-from emqlang.quant.bits.solver import Assignment, Shortfall, assign, shortfalls
+from emqlang.quant.bits.solver import Assignment, assign, shortfalls
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq import recipe as recipes
 from emqlang.quant.ptq.quantized import identity
@@ -258,7 +258,7 @@ class Problem:
 
     def _why(self) -> list[str]:
         """For every budget, the least it can be; and whether releasing what is fixed would do."""
-        lines = [self._shortfall(gap) for gap in shortfalls(self.budgets, self.allowed)]
+        lines = [gap.sentence for gap in shortfalls(self.budgets, self.allowed)]
         if self.fixed:
             released = allowed(self.menu, {}, len(self.allowed))
             feasible = assign(np.zeros(released.shape), self.budgets, released) is not None
@@ -267,18 +267,6 @@ class Problem:
         if self.held:
             lines.append(f"held at the most bits: {_share(self.held, len(self.allowed))}")
         return lines
-
-    def _shortfall(self, gap: Shortfall) -> str:
-        budget, name = gap.budget, gap.budget.quantity.name
-        least, limit = budget.show(gap.alone), budget.show(budget.limit)
-        if len(self.budgets) == 1 or gap.alone > budget.limit:
-            return f"{name} is {least} at least, {limit} are allowed"
-        others = (
-            "cannot be met at all"
-            if gap.held is None
-            else f"leave {budget.show(gap.held)} at least"
-        )
-        return f"{name} could be {least} alone, but the other budgets {others}"
 
 
 def _share(reasons: Mapping[str, str], groups: int) -> str:

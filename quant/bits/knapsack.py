@@ -72,13 +72,18 @@ class Optimum:
     proven: bool
 
 
-def front(values: Floats, costs: Ints, allowed: Bools) -> Frontier:
-    """Every undominated total of one choice per group, for one budget: costs (groups, choices)."""
+def front(values: Floats, costs: Ints, allowed: Bools, most: int | None = None) -> Frontier:
+    """Every undominated total of one choice per group, for one budget: costs (groups, choices).
+
+    It is empty where more than `most` states would have to be kept.
+    """
     numbers, shift = whole(values, allowed)
     problem = _Problem.of(numbers, costs[None].astype(object), allowed)
     states, stages = problem.start(), []
     for g in range(len(values)):
         states, parents, choices = states.extend(problem, g)
+        if most is not None and len(parents) > most:
+            return Frontier((), (), ())
         stages.append((parents, choices))
     return Frontier(
         tuple(problem.least[0] + cost for cost in narrow(states.costs[0])),

@@ -55,6 +55,19 @@ class Shortfall:
     alone: int
     held: int | None
 
+    @property
+    def sentence(self) -> str:
+        budget, name = self.budget, self.budget.quantity.name
+        least, limit = budget.show(self.alone), budget.show(budget.limit)
+        if self.alone > budget.limit:
+            return f"{name} is {least} at least, {limit} are allowed"
+        others = (
+            "cannot be met at all"
+            if self.held is None
+            else f"leave {budget.show(self.held)} at least"
+        )
+        return f"{name} could be {least} alone, but the other budgets {others}"
+
 
 def assign(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> Assignment | None:
     """The choices with the greatest total score within every budget; None if there are none.
@@ -75,10 +88,15 @@ def total(scores: Floats | Numbers, choices: Sequence[int]) -> float:
     return added(scores[np.arange(len(scores)), list(choices)])
 
 
-def pareto(scores: Floats, budget: Budget, allowed: Bools) -> list[tuple[int, Assignment]]:
-    """Every undominated (cost, assignment) of one budget, whatever its limit, cheapest first."""
+def pareto(
+    scores: Floats, budget: Budget, allowed: Bools, most: int | None = None
+) -> list[tuple[int, Assignment]]:
+    """Every undominated (cost, assignment) of one budget, whatever its limit, cheapest first.
+
+    None of them where more than `most` states would have to be kept.
+    """
     began = time.perf_counter()
-    points = front(scores, budget.costs, allowed)
+    points = front(scores, budget.costs, allowed, most)
     seconds = time.perf_counter() - began
     return [
         (

@@ -32,7 +32,14 @@ USED = {
     "repl": {"device", "tied", "cache", *NETWORK, *MENU, *uses.READ_BY},
     "models": set(),
     "cache": set(),
-    "assign": {"sweep", *uses.LIMITS.split(), "fix", "accounting", *NETWORK},  # data: READ_BY too
+    "assign": {
+        "scores",
+        "sweep",
+        *uses.LIMITS.split(),
+        "fix",
+        "accounting",
+        *NETWORK,
+    },  # data: READ_BY too
     "quantize": {
         *("recipe_path", "config", "rounding", "range", "calib_images", "bias_correction"),
         *("check", "test", "metric", "out", *NETWORK),
@@ -78,6 +85,9 @@ REFUSED = {
     "export q.safetensors --to safetensors -o x.safetensors --calib-images 9": "--calib-images",
     "assign w --max-drop 1% --sweep --avg-bits 3": "--max-drop",
     "assign w --sweep --out r.json": "--out",
+    "assign w --avg-bits 3 --tie x --columns y --partial": "--tie --columns --partial",
+    "assign --scores s.csv --avg-bits 3 --model m --stat-images 3": "--model --stat-images",
+    "assign --scores s.csv --avg-bits 3 --accounting emq --polish 3": "--accounting --polish",
     "assign w --avg-bits 3 --over size": "--over",
     "assign w --avg-bits 3 --calib-images 64 --test x": "--calib-images --test",
     "assign w --sweep --method sample": "--method",
