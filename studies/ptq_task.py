@@ -75,14 +75,17 @@ def correct(module: nn.Module) -> Tensor:
 def record(path: Path, row: Mapping[str, Any], marks: Tensor) -> None:
     """Add a finished row; `marks` are packed, one bit an image."""
     accuracy = float(marks.double().mean())
-    packed = base64.b64encode(np.packbits(marks.numpy()).tobytes()).decode()
-    append(path, {**row, "accuracy": accuracy, "right": packed})
+    append(path, {**row, "accuracy": accuracy, "right": packed(marks.numpy())})
     print(*(f"{name} {row[name]}" for name in KEY), f"{accuracy:.2%}", flush=True)
 
 
 def measured(path: Path) -> set[tuple[Any, ...]]:
     """The keys of the rows that are there."""
     return {tuple(row[name] for name in KEY) for row in raw(path)}
+
+
+def packed(marks: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
+    return base64.b64encode(np.packbits(marks).tobytes()).decode()
 
 
 def marks_of(row: Mapping[str, Any]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -1,0 +1,81 @@
+"""How scores across layers rank the shipped tables, and what they cost where they choose.
+
+emqlang rank fisher_cross ... --stat-images 256 --label-draws 4 --json > standings.json
+python studies/across_layers.py standings.json    # writes the CSV file
+python studies/across_layers.py                   # the tables of docs/results.md, from it
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rows import Row, load, save, table
+from table1 import short
+
+ALONE = "-mean(square(shift))"  # the same statistic, each layer alone
+
+
+def rows(standings: Mapping[str, Any]) -> Iterator[Row]:
+    """A row for each table and proxy."""
+    for ranked in standings["tables"]:
+        for proxy in ranked["proxies"]:
+            tops = zip((20, 50, 100), proxy["rho"], strict=True)
+            yield {
+                "table": ranked["table"],
+                "proxy": proxy["name"] or proxy["text"],
+                **{f"rho@{top}": rho for top, rho in tops},
+                "low": proxy["low"][-1],
+                "high": proxy["high"][-1],
+                "regret": proxy["regret"],
+            }
+
+
+def print_tables(found: Sequence[Row]) -> None:
+    """Correlations, then regret: a line for each proxy, the best mean first."""
+    names = list(dict.fromkeys(row["table"] for row in found))
+    proxies: dict[str, list[Row]] = {}
+    for row in found:
+        proxies.setdefault(row["proxy"], []).append(row)
+    tops = ("rho@100", "rho@50", "rho@20")
+
+    def joined(values: Sequence[float]) -> str:
+        return " / ".join(map(short, values))
+
+    order = sorted(proxies.items(), key=lambda item: -fmean(row["rho@100"] for row in item[1]))
+    lines = (
+        (
+            name,
+            joined([fmean(row[top] for row in own) for top in tops]),
+            *(joined([row[top] for top in tops]) for row in own),
+        )
+        for name, own in order
+    )
+    print(table(("@100 / @50 / @20", "mean", *names), lines))
+    order = sorted(proxies.items(), key=lambda item: fmean(row["regret"] for row in item[1]))
+    lines = (
+        (
+            name,
+            f"{fmean(row['regret'] for row in own):.2f}",
+            *(f"{row['regret']:.2f}" for row in own),
+        )
+        for name, own in order
+    )
+    print(table(("regret, points", "mean", *names), lines))
+
+
+def main() -> None:
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("standings", type=Path, nargs="?")
+    standings = parser.parse_args().standings
+    if standings is not None:
+        save("across_layers", rows(json.loads(standings.read_text())))
+    print_tables(load("across_layers"))
+
+
+if __name__ == "__main__":
+    main()
