@@ -91,9 +91,22 @@ def test_a_downsample_is_tied_to_the_last_convolution_of_its_block() -> None:
     assert MODELS["mobilenet_v2"].build().tied_layers == ()
 
 
+def test_query_key_and_value_are_tied() -> None:
+    assert MODELS["vit-fmnist"].build().tied_layers == tuple(
+        tuple(f"blocks.{i}.attention.{part}" for part in ("query", "key", "value"))
+        for i in range(5)
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "groups"),
-    [("resnet18", 18), ("resnet34", 34), ("resnet50", 50), ("resnet18-fmnist", 18)],
+    [
+        ("resnet18", 18),
+        ("resnet34", 34),
+        ("resnet50", 50),
+        ("resnet18-fmnist", 18),
+        ("vit-fmnist", 22),
+    ],
 )
 def test_ties_leave_the_papers_groups(name: str, groups: int) -> None:
     net = MODELS[name].build()

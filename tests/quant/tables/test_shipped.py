@@ -13,29 +13,34 @@ from emqlang.scores.correlation import spearman
 NAMES = sorted(shipped())
 AGAIN = 2  # rows of each that are measured again
 LEARNED = 1  # where each takes a minute
+ROWS = {"edge": 400, "brecq": 120}  # 425 of the others
+ROUNDING = {"brecq": "brecq", "adaround": "adaround"}  # nearest of the others
+WIDTHS = {"wide": {2, 3, 4, 5, 6, 7, 8}}  # {2, 3, 4} of the others
+NETWORKS = (
+    "resnet18-fmnist",
+    "resnet18-fmnist-s1",
+    "vgg-fmnist",
+    "mobilenetv2-fmnist",
+    "vit-fmnist",
+)
+OTHERS = {"resnet18-fmnist-brecq", "vgg-fmnist-wide", "mobilenetv2-fmnist-wide"}
 
 
 def test_what_is_shipped() -> None:
-    nets = ("resnet18-fmnist", "resnet18-fmnist-s1", "vgg-fmnist", "mobilenetv2-fmnist")
-    assert {f"{net}-{kind}" for net in nets for kind in ("all", "inner")} | {
-        "resnet18-fmnist-brecq"
-    } == set(NAMES)
+    kinds = ("all", "inner", "edge")
+    assert {f"{net}-{kind}" for net in NETWORKS for kind in kinds} | OTHERS == set(NAMES)
     assert DEFAULT in NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_table_is_what_its_name_says(name: str) -> None:
-    table = load(name)
-    learned = name.endswith("-brecq")
-    assert (
-        len(table) == (120 if learned else 425)
-        and table.right is not None
-        and table.right.shape[1] == 10_000
-    )
-    assert table.spec.rounding == ("brecq" if learned else "nearest")
-    assert len(np.unique(table.choices, axis=0)) == len(table)
+    table, (_, kind) = load(name), name.rsplit("-", 1)
+    assert len(table) == ROWS.get(kind, 425) == len(np.unique(table.choices, axis=0))
+    assert table.right is not None and table.right.shape[1] == 10_000
+    assert table.spec.rounding == ROUNDING.get(kind, "nearest")
+    assert len(table.budgets) == (8 if kind == "edge" else 0)
     ends = table.bits[:, [0, -1]]
-    assert (ends == 8).all() if name.endswith("-inner") else set(ends.ravel()) == {2, 3, 4}
+    assert set(ends.ravel()) == ({8} if kind == "inner" else WIDTHS.get(kind, {2, 3, 4}))
     assert 0.3 < table.search.mean() < 0.8 and np.allclose(table.right.mean(1), table.accuracy)
     assert (
         table.facts["float"]["accuracy"] > 0.9
@@ -53,7 +58,7 @@ def test_rows_are_measured_again_alike(name: str) -> None:
     table.check(builder.network)
     same = builder.plain.loss == table.facts["float"]["loss"]
     rows = np.random.default_rng(0).choice(
-        len(table), LEARNED if table.spec.rounding == "brecq" else AGAIN, replace=False
+        len(table), AGAIN if table.spec.rounding == "nearest" else LEARNED, replace=False
     )
     for row in rows:
         found = builder.measure(tuple(table.choices[row].tolist()))
