@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     "export",
     "emqlang export quantized --to safetensors -o weights.safetensors",
     "emqlang export recipe.json --to json -o bits.json",
+    "emqlang export bits.json --to gguf -o types.txt",
 )
-@click.argument("source", metavar="RECIPE|CHECKPOINT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="RECIPE|CHECKPOINT|BITS", type=click.Path(path_type=Path))
 @click.option(
     "--to",
     "format",
@@ -73,7 +74,8 @@ def command(
 
     CHECKPOINT is a folder that `quantize` wrote, or the model.safetensors in it. Of a RECIPE, the
     weights are rounded to the nearest value, where the format has weights. The network, its weights
-    and its images are those that it was made with, where the options do not name others.
+    and its images are those that it was made with, where the options do not name others. BITS are
+    those of `assign --scores --out`, for configurations of other quantizers.
     """
     from emqlang.quant.export.subject import Settings
     from emqlang.tasks.export import export

@@ -6,9 +6,10 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from emqlang.grammar.diagnostics import Diagnostic
+from emqlang.grammar.diagnostics import Diagnostic, error
+from emqlang.quant.bits.allocation import Allocation, find_allocation
 from emqlang.quant.data.datasets import Dataset
-from emqlang.quant.export import find_format, is_checkpoint
+from emqlang.quant.export import Format, find_format, is_checkpoint
 from emqlang.quant.export.subject import Export, Settings, Subject
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantize import quantize
@@ -25,12 +26,13 @@ from emqlang.tasks.workbench import WorkbenchOptions
 class Exported:
     """What was written, and from what.
 
-    source   the recipe or the checkpoint
+    network  None for an allocation, which has none
+    source   the recipe, the checkpoint or the allocation
     size     bytes of the file
     rounded  how a recipe's weights were; '' where a checkpoint has them, or the format has none
     """
 
-    network: Network
+    network: Network | None
     source: Path
     format: str
     path: Path
@@ -49,12 +51,18 @@ def export(
     given: Container[str] = (),
     calib_images: int = 1024,
 ) -> Exported:
-    """Write a recipe, or a checkpoint that `quantize` wrote, in a format.
+    """Write a recipe, a checkpoint that `quantize` wrote, or an allocation, in a format.
 
     A recipe's weights are rounded to the nearest value. Nothing is left of a file that fails.
     Raises E301 to E312, E319, E403, E411, E504.
     """
-    write = find_format(format).write
+    chosen = find_format(format)
+    write = chosen.write
+    if (allocation := find_allocation(source)) is not None:
+        if not chosen.bits_only:
+            message = f"{format} holds numbers, and {source} has bits without a network"
+            raise error("E411", message, "give a recipe or a checkpoint")
+        return _allocated(source, allocation, chosen, format, path, settings)
     checkpoint = is_checkpoint(source)
     recipe = read_recipe(source) if checkpoint else load_recipe(source)
     options = completed(options, recipe, given)
@@ -80,3 +88,19 @@ def export(
     warnings = tuple(dict.fromkeys((*network.warnings, *unlike, *others)))
     size = path.stat().st_size
     return Exported(network, source, format, path, size, rounded, written[0], warnings)
+
+
+def _allocated(
+    source: Path,
+    allocation: Allocation,
+    chosen: Format,
+    format: str,
+    path: Path,
+    settings: Settings,
+) -> Exported:
+    """Bits that were chosen by measured scores, in a format that needs no network."""
+    written = list[Export]()
+    with writing(path):
+        write = chosen.write
+        write_atomically(path, lambda part: written.append(write(allocation, part, settings)))
+    return Exported(None, source, format, path, path.stat().st_size, "", written[0], ())

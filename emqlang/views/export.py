@@ -13,7 +13,8 @@ from emqlang.views.render import View
 
 def screen(exported: Exported) -> None:
     export = exported.export
-    network(exported.network)
+    if exported.network is not None:
+        network(exported.network)
     verified = export.verified or (f"no: {export.unverified}",) * bool(export.unverified)
     render.fields(
         [
@@ -31,7 +32,8 @@ def record(exported: Exported) -> dict[str, Any]:
     net, export = exported.network, exported.export
     return {
         "schema": "emqlang.export/1",
-        "model": {"name": net.name, "weights": net.weights, "weights_sha256": net.weights_sha256},
+        "model": net
+        and {"name": net.name, "weights": net.weights, "weights_sha256": net.weights_sha256},
         "from": str(exported.source),
         "format": exported.format,
         "out": str(exported.path),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct, field, to_builtins
 
@@ -84,15 +83,23 @@ class Allocation(Struct, frozen=True, forbid_unknown_fields=True):
             write_text(path, self.as_json())
 
 
-def is_allocation(record: Any) -> bool:
-    """Whether a JSON record says that it is one."""
-    return isinstance(record, Mapping) and record.get("schema") == SCHEMA
+def find_allocation(path: Path) -> Allocation | None:
+    """The allocation in a file; None if it is something else, or not there. Raises E310."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
+        return None
+    return parse_allocation(text, str(path))
 
 
 def parse_allocation(text: str, path: str = "") -> Allocation:
     """What `as_json` wrote. E310 names the field that is wrong."""
     record = read_json(text, "E310", "the allocation", path)
-    if not is_allocation(record) or record.get("schema_version") != SCHEMA_VERSION:
+    named = isinstance(record, Mapping) and record.get("schema") == SCHEMA
+    if not named or record.get("schema_version") != SCHEMA_VERSION:
         help = f'it is a JSON object with "schema": "{SCHEMA}", "schema_version": {SCHEMA_VERSION}'
         raise error("E310", "this is not an allocation of bits", help, path=path)
     return typed(record, Allocation, "E310", "the allocation", path)

@@ -4,6 +4,8 @@ A row's writer is a function in a module of this folder, which is imported when 
 
     write(subject: Subject, path: Path, settings: Settings) -> Export
 
+where a format that holds bits alone also takes an Allocation for the subject.
+
 It writes `path`, a file that is not there yet; where it raises, nothing is left behind. It verifies
 what it has written before it returns, where the settings want that and a runtime is there.
 """
@@ -15,15 +17,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.store import is_folder
 
 if TYPE_CHECKING:
-    from emqlang.quant.export.subject import Export, Settings, Subject
+    from emqlang.quant.export.subject import Export, Settings
 
-    Writer = Callable[[Subject, Path, Settings], Export]
+    Writer = Callable[[Any, Path, Settings], Export]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Format:
     extra     of pyproject.toml, which has them
     refusal   why the format is not written, and what to do instead
     options   of Settings that it reads
+    bits_only whether it holds bits and no numbers: then it takes an allocation, without a network
     """
 
     title: str
@@ -44,6 +47,7 @@ class Format:
     extra: str = ""
     refusal: tuple[str, str] = ("", "")
     options: tuple[str, ...] = ()
+    bits_only: bool = False
 
     @property
     def write(self) -> Writer:
@@ -51,6 +55,14 @@ class Format:
         module, _, function = self.writer.partition(":")
         found: Writer = getattr(import_module(f"{__name__}.{module}"), function)
         return found
+
+
+_MEASURED = ("requantize", "test")  # options of configurations whose grid is compared with ours
+
+
+def _configuration(title: str, function: str, *options: str) -> Format:
+    writer = f"configurations:{function}"
+    return Format(title, writer, options=("partial", *options), bits_only=True)
 
 
 FORMATS: Final[Mapping[str, Format]] = {
@@ -61,6 +73,11 @@ FORMATS: Final[Mapping[str, Format]] = {
     ),
     "json": Format("bits, scales and zero points by layer", "lists:write_json"),
     "csv": Format("bits, scales and zero points, a row for each channel", "lists:write_csv"),
+    "torchao": _configuration("torchao: FqnToConfig", "torchao", *_MEASURED),
+    "modelopt": _configuration("ModelOpt: quant_cfg", "modelopt", *_MEASURED),
+    "autoround": _configuration("AutoRound: layer_config", "autoround"),
+    "gptqmodel": _configuration("GPTQModel: QuantizeConfig", "gptqmodel"),
+    "gguf": _configuration("llama-quantize: a file of tensor types", "llama"),
     "nncf": Format(
         "not written",
         refusal=(

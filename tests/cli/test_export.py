@@ -129,3 +129,38 @@ def test_what_is_there_is_not_written_over(emq: Emq, checkpoint: Path, tmp_path:
     assert emq(*words, "--force").status == 0 and out.read_text() != "mine"
     missing = emq("export", str(tmp_path / "no.json"), "--to", "json", "-o", str(tmp_path / "x"))
     assert missing.status == 3 and "E301" in missing.err and not (tmp_path / "x").exists()
+
+
+def test_configurations_of_quantizers_with_a_grid_of_their_own(
+    emq: Emq, checkpoint: Path, tmp_path: Path
+) -> None:
+    out, words = tmp_path / "c.json", ("--test", "noise:16")
+    refused = emq("export", str(checkpoint), "--to", "modelopt", "-o", str(out))
+    assert refused.status == 2 and "--requantize" in refused.err and not out.exists()
+    done = exported(
+        emq, str(checkpoint), "--to", "modelopt", "-o", str(out), "--requantize", *words
+    )
+    rows = json.loads(out.read_text())["quant_cfg"][1:]
+    weights = [row for row in rows if row["quantizer_name"].endswith(".weight_quantizer")]
+    assert [row["cfg"]["num_bits"] for row in weights] == list(
+        original(checkpoint).recipe.bits.values()
+    )
+    assert done["figures"]["images"] == 16
+    assert done["figures"]["requantized"] < done["figures"]["recipe"]
+    refused = emq("export", str(checkpoint), "--to", "autoround", "-o", str(tmp_path / "a"))
+    assert refused.status == 2 and "does not hold 21 layers" in refused.err
+
+
+def test_chosen_by_measured_scores(emq: Emq, tmp_path: Path) -> None:
+    scores, bits = tmp_path / "scores.csv", tmp_path / "bits.json"
+    rows = [f"blk.{i}.attn_q,4096,Q{b}_K,{b + 0.5},{-i / b}\n" for i in range(3) for b in (4, 6)]
+    scores.write_text("name,numel,choice,bits,score\n" + "".join(rows))
+    words = ("assign", "--scores", str(scores), "--avg-bits", "5.5", "--out", str(bits))
+    assert emq(*words).status == 0
+    out = tmp_path / "types.txt"
+    done = exported(emq, str(bits), "--to", "gguf", "-o", str(out))
+    assert done["model"] is None and done["held"][0].startswith("the bits of 3 layers")
+    types = [line.split("=")[1] for line in out.read_text().splitlines()]
+    assert types == ["Q4_K", "Q4_K", "Q6_K"]
+    refused = emq("export", str(bits), "--to", "safetensors", "-o", str(tmp_path / "x.safetensors"))
+    assert refused.status == 2 and "without a network" in refused.err

@@ -1,0 +1,60 @@
+"""What a recipe or an allocation gives each layer, for formats that hold bits and no numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from emqlang.quant.bits.allocation import Allocation
+from emqlang.quant.export.subject import Subject
+
+# 4, W4, int4, and with groups 4g128, W4-g128
+_WIDTH = re.compile(r"(?:w|int)?([1-9]\d?)(?:-?g([1-9]\d*))?", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One layer.
+
+    choice    as it was chosen, 'W4' or 'Q4_K'; '' for a layer that stays in float
+    bits      of its integers; None for float, or if the choice is not of whole bits
+    group     numbers along a row that share a scale; None for one scale per output channel
+    act_bits  of its input; None for float
+    type      of the layer, 'Linear'; '' where there is no network
+    shape     of its weight; () where there is no network
+    """
+
+    name: str
+    choice: str
+    bits: int | None
+    group: int | None = None
+    act_bits: int | None = None
+    type: str = ""
+    shape: tuple[int, ...] = ()
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a row of its weight; 0 where that is not known."""
+        return self.shape[-1] if self.shape else 0
+
+
+def entries(source: Subject | Allocation) -> list[Entry]:
+    """The layers in their order."""
+    if isinstance(source, Allocation):
+        return [_chosen(name, layer.choice, layer.bits) for name, layer in source.layers.items()]
+    found = []
+    for layer in source.network.collection.layers:
+        scheme = source.recipe.layers[layer.name]
+        bits = None if scheme.weight is None else scheme.weight.num_bits
+        inputs = None if scheme.input is None else scheme.input.num_bits
+        choice = "" if bits is None else f"W{bits}"
+        shape = tuple(layer.weight.shape)
+        found.append(Entry(layer.name, choice, bits, None, inputs, layer.type, shape))
+    return found
+
+
+def _chosen(name: str, choice: str, bits: float) -> Entry:
+    match = _WIDTH.fullmatch(choice)
+    if match is not None:
+        return Entry(name, choice, int(match[1]), int(match[2]) if match[2] else None)
+    return Entry(name, choice, int(bits) if bits.is_integer() else None)
