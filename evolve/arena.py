@@ -18,10 +18,11 @@ from emqlang.compiler.cache import Cache
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.expr import Expr
 from emqlang.scores.correlation import RATIOS, Array, correlation, count, parts
-from emqlang.scores.pipeline import tabulate
-from emqlang.scores.table import Group, totals
+from emqlang.scores.pipeline import Scores, score, tabulate
+from emqlang.scores.table import Group, ScoreTable, totals
 
 Ints = NDArray[np.int64]
+SHARED = 32 << 20  # bytes of one benchmark's totals that programs share
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,7 @@ class Benchmark:
     shapes: Sequence[tuple[int, ...]] = ()
     tied: str = "auto"
     strata: Ints | None = None
+    _known: Cache = field(default_factory=lambda: Cache(SHARED), init=False, repr=False)
 
     @cached_property
     def bits(self) -> Array:
@@ -64,6 +66,21 @@ class Benchmark:
     def totals(self, scores: Array) -> Array:
         """Scores (programs, rows) of all configurations, from S (programs, groups, choices)."""
         return totals(scores, self.choices)
+
+    def score(self, programs: Sequence[Expr], cache: Cache) -> Array:
+        """Scores (programs, rows) of canonical programs, whether they separate or not.
+
+        NaN for a program with a choice under which it is not finite.
+        """
+        scored = score(programs, self.statistics, self.groups, self.tied, cache)
+        return np.array([self._of_rows(each) for each in scored])
+
+    def _of_rows(self, scores: Scores) -> Array:
+        if not scores.finite:
+            return np.full(len(self.truth), np.nan)
+        if isinstance(scores, ScoreTable):
+            return scores.totals(self.choices)
+        return scores.totals(self.choices, self._known)
 
     def rho(self, totals: Array) -> Array:
         """Spearman's correlation (programs, ratios) over the truly best rows, ranked anew."""
@@ -97,12 +114,16 @@ class Arena:
     cache: Cache = field(default_factory=Cache)
 
     def tables(self, programs: Sequence[Expr]) -> list[Array]:
-        """For each benchmark, S (programs, groups, choices) of canonical programs."""
+        """For each benchmark, S (programs, groups, choices) of canonical programs that separate."""
         tables = []
         for one in self.benchmarks:
             scored = tabulate(programs, one.statistics, one.groups, one.tied, self.cache)
             tables.append(np.array([table.scores for table in scored]))
         return tables
+
+    def score(self, programs: Sequence[Expr]) -> list[Array]:
+        """For each benchmark, the scores of its rows, as `Benchmark.score` has them."""
+        return [one.score(programs, self.cache) for one in self.benchmarks]
 
     def open(self) -> Arena:
         """An arena in memory is its own source."""

@@ -1,6 +1,7 @@
 """How good candidates are: Spearman's correlation over the best 20 %, 50 % and all rows, its mean.
 
-S and -S are scored at once: their correlations are opposite, and a candidate gets the better sign.
+A program and its negative are scored at once: their correlations are opposite, and a candidate gets
+the better sign.
 """
 
 from __future__ import annotations
@@ -17,10 +18,6 @@ from emqlang.evolve.arena import Arena, Benchmark
 from emqlang.grammar.expr import Expr, apply
 from emqlang.scores.correlation import Array
 
-NOISE = 1e-12  # relative to the largest entry: less is rounding, as in `Benchmark.totals`
-# Of the mantissa of each entry of a fingerprint (1e-6): small entries decide where large ones tie.
-BITS = 20
-
 
 class Combine(StrEnum):
     """How the fitnesses of several benchmarks make one."""
@@ -36,7 +33,7 @@ class Score:
     fitness      NaN for scores that are not finite
     rho          per benchmark and ratio, flat, benchmark by benchmark
     negative     whether it is -S that has this fitness
-    fingerprint  of what distinguishes configurations, whatever the sign; empty where nothing does
+    fingerprint  of how configurations are ordered, whatever the sign; empty where they are not
     counts_bits  whether that is what the sum of bits says
     """
 
@@ -53,28 +50,35 @@ class Score:
 
 def score(arena: Arena, programs: Sequence[Expr], combine: Combine = Combine.MEAN) -> list[Score]:
     """Scores of canonical programs, evaluated together."""
-    return score_tables(arena, arena.tables(programs), combine) if programs else []
+    if not programs:
+        return []
+    rows = arena.score(programs)
+    (bits,) = orders([one.totals(one.bit_sums[None]) for one in arena.benchmarks])
+    return rate(arena, rows, orders(rows), bits, combine)
 
 
-def score_tables(
+def rate(
     arena: Arena,
-    tables: Sequence[Array],
+    rows: Sequence[Array],
+    prints: Sequence[bytes],
+    bits: bytes,
     combine: Combine = Combine.MEAN,
     *,
     either_sign: bool = True,
 ) -> list[Score]:
-    """Scores of programs by their S (programs, groups, choices) on each benchmark.
+    """Scores of programs by those of each benchmark's rows: (programs, rows), NaN if not finite.
 
-    either_sign  take the better of S and -S
+    prints       what programs are known by
+    bits         what the sum of bits is known by
+    either_sign  take the better of a program and its negative
     """
-    pairs = list(zip(arena.benchmarks, tables, strict=True))
-    rhos = np.stack([_rho(benchmark, table) for benchmark, table in pairs], axis=1)
-    finite = np.all([np.isfinite(table).all(axis=(1, 2)) for table in tables], axis=0)
+    pairs = list(zip(arena.benchmarks, rows, strict=True))
+    rhos = np.stack([_rho(benchmark, scores) for benchmark, scores in pairs], axis=1)
+    finite = np.all([np.isfinite(scores).all(axis=1) for scores in rows], axis=0)
     fitness = rhos.mean(-1)  # (programs, benchmarks)
     signs = np.where((fitness.mean(-1) < 0) & either_sign, -1.0, 1.0)
     each = fitness * signs[:, None]
     values = each.min(-1) if combine is Combine.LEAST else each.mean(-1)
-    prints, bits = fingerprints(tables), bits_fingerprint(arena)
     return [
         Score(
             float(values[i]) if finite[i] else nan,
@@ -87,6 +91,23 @@ def score_tables(
     ]
 
 
+def orders(rows: Sequence[Array]) -> list[bytes]:
+    """A digest per program of how it orders each benchmark's rows (programs, rows), or the reverse.
+
+    Whatever rises with a score is known by the same; a program and its negative are, since both are
+    scored. Empty if all rows of every benchmark are equal, or some are not finite.
+    """
+    digests = []
+    for program in range(len(rows[0])):
+        ranks = [np.unique(scores[program], return_inverse=True)[1] for scores in rows]
+        order = np.concatenate(ranks).astype(np.int32)
+        back = np.concatenate([each.max() - each for each in ranks]).astype(np.int32)
+        either = min(order.tobytes(), back.tobytes())
+        says = order.any() and all(np.isfinite(scores[program]).all() for scores in rows)
+        digests.append(blake2b(either, digest_size=16).digest() if says else b"")
+    return digests
+
+
 def signed(program: Expr, negative: bool) -> Expr:
     """The program, or its negative."""
     if not negative:
@@ -94,41 +115,6 @@ def signed(program: Expr, negative: bool) -> Expr:
     return program.args[0] if program.op == "neg" else apply("neg", program)
 
 
-def bits_fingerprint(arena: Arena) -> bytes:
-    """The fingerprint of programs that only count bits."""
-    (digest,) = fingerprints([benchmark.bit_sums[None] for benchmark in arena.benchmarks])
-    return digest
-
-
-def fingerprints(tables: Sequence[Array]) -> list[bytes]:
-    """A digest per program: S minus its first column, over its largest entry, whatever its sign.
-
-    A constant per group moves all configurations alike, and a factor changes no ranking; nor does
-    a sign, since both are scored. Empty if nothing is left.
-    """
-    digests = []
-    for row in np.concatenate([_moved(table) for table in tables], axis=1):
-        first = next(iter(row[row != 0]), 0.0)
-        mantissas, exponents = np.frexp(row * np.sign(first))
-        rounded = np.ldexp(np.round(np.ldexp(mantissas, BITS)), exponents) + 0.0
-        digests.append(blake2b(rounded.tobytes(), digest_size=16).digest() if first else b"")
-    return digests
-
-
-def _moved(table: Array) -> Array:
-    """(programs, groups x choices): what distinguishes configurations; the largest entry is 1.
-
-    What is not finite is 0.
-    """
-    with np.errstate(all="ignore"):
-        moved = (table - table[:, :, :1]).reshape(len(table), -1)
-        moved[np.abs(moved) <= NOISE * np.abs(table).max(axis=(1, 2))[:, None]] = 0.0
-        scaled = moved / np.abs(moved).max(axis=1, initial=0.0)[:, None]
-        scaled[np.abs(scaled) <= NOISE] = 0.0
-    return np.where(np.isfinite(scaled), scaled, 0.0)
-
-
-def _rho(benchmark: Benchmark, table: Array) -> Array:
+def _rho(benchmark: Benchmark, scores: Array) -> Array:
     """(programs, ratios); 0 where a score is not finite."""
-    with np.errstate(invalid="ignore"):
-        return benchmark.rho(np.nan_to_num(benchmark.totals(np.nan_to_num(table))))
+    return benchmark.rho(np.nan_to_num(scores))

@@ -229,10 +229,11 @@ class Ledger(Database):
 
     def extend(self, archive: Archive) -> Archive:
         """The archive with all that has been committed since it was last extended."""
-        names = "id, key, opposite, fingerprint, reason"
+        names = "id, key, opposite, fingerprint, reason, nodes"
         query = f"SELECT {names} FROM programs WHERE id > ? ORDER BY id"
-        for number, key, opposite, fingerprint, reason in self.select(query, (archive.last,)):
-            archive.add(number, key, fingerprint if reason == Reason.SCORED else b"")
+        rows = self.select(query, (archive.last,))
+        for number, key, opposite, fingerprint, reason, nodes in rows:
+            archive.add(number, key, fingerprint if reason == Reason.SCORED else b"", nodes)
             if opposite:
                 archive.keys.setdefault(opposite, number)
         return archive

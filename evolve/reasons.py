@@ -30,9 +30,9 @@ MEANINGS: Final[Mapping[Reason, str]] = {
     Reason.CONFLICT: "two of its operations undo each other",
     Reason.INVALID: "every layer's value, or every probe's score, is one of -1, 0, 1, nan, inf",
     Reason.OVERFLOW: "a score overflows or is not a number",
-    Reason.INSENSITIVE: "its score is the same for every choice in every group",
-    Reason.COUNTS_BITS: "its scores are those of the sum of bits",
-    Reason.SAME_SCORES: "its scores are those of another program",
+    Reason.INSENSITIVE: "its score is the same for every configuration",
+    Reason.COUNTS_BITS: "it orders configurations as the sum of bits does",
+    Reason.SAME_SCORES: "it orders configurations as another program does that is no larger",
     Reason.UNTOLD: "it was evaluated again: its graph is new, though the rules know the program",
     Reason.SCORED: "it was scored",
 }

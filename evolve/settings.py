@@ -55,6 +55,7 @@ class EvaluationOptions(_Record):
     split        'search' rows, or 'all'
     by           ground truth: 'top1' or 'loss'
     stat_images  images that statistics are taken on
+    label_draws  labels drawn for each of them, for `shift` and its like; None: those of the data
     cache        whether statistics are read from the cache and written to it
     """
 
@@ -62,6 +63,7 @@ class EvaluationOptions(_Record):
     split: str = "search"
     by: str = "top1"
     stat_images: int = 64
+    label_draws: int | None = None
     device: str = "auto"
     cache: bool = True
 
@@ -72,6 +74,7 @@ class SearchSettings(_Record):
 
     inputs, ops       what programs are made of; if none is named, all of the default space
     choice_dependent  whether `bits`, `qerr` and the like are inputs; never in the paper's search
+    additive          whether only sums over layers are searched, always in the paper's search
     population        individuals of one island; `offspring` are scored per step
     migrate           steps between migrations of `migrants` individuals to the next island, or 0
     immigrants        share of the offspring that is random
@@ -96,6 +99,7 @@ class SearchSettings(_Record):
     inputs: tuple[str, ...] = ()
     ops: tuple[str, ...] = ()
     choice_dependent: bool = True
+    additive: bool = False
     combine: str = Combine.MEAN.value
     # of the typed grammar
     offspring: int = 32
@@ -146,6 +150,7 @@ class SearchSettings(_Record):
             self.inputs,
             self.ops,
             choice_dependent=self.choice_dependent,
+            additive=self.additive,
             max_nodes=self.max_nodes,
             max_depth=self.max_depth,
         )

@@ -20,6 +20,7 @@ from emqlang.cli.options import (
     count,
     ground_truth,
     input_names,
+    label_draws,
     op_names,
     pick,
     shown,
@@ -98,6 +99,11 @@ def _kept(params: Mapping[str, Any]) -> str:
     is_flag=True,
     help="Leave out bits, qerr and everything else that depends on the choice.",
 )
+@click.option(
+    "--additive",
+    is_flag=True,
+    help="Search sums over layers alone: no total, and nothing for each image.",
+)
 @limit("--max-nodes", help="Largest size of a program.  [default: 24]")
 @choice(
     "--selection",
@@ -126,6 +132,7 @@ def _kept(params: Mapping[str, Any]) -> str:
     help="Parts of emq to leave out: evolution, osp, dps, equivalence, ...",
 )
 @count("--stat-images", default=256, help="Images that statistics are taken on.")
+@label_draws
 @workers
 @shown("evolve")
 def command(

@@ -201,6 +201,12 @@ network_only = stack(
     ),
 )
 
+label_draws = click.option(
+    "--label-draws",
+    type=POSITIVE,
+    help="Labels to draw for each image, for shift and its like, instead of the loss's own.",
+)
+
 measuring = stack(
     count("--stat-images", default=64, help="Images that statistics are taken on."),
     click.option(
@@ -211,11 +217,7 @@ measuring = stack(
         help="label: on the data's labels; self: on labels drawn from what the network answers; or "
         "file.py:function of (outputs, batch), a mean over the batch.",
     ),
-    click.option(
-        "--label-draws",
-        type=POSITIVE,
-        help="Labels to draw for each image, for shift and its like, instead of the loss's own.",
-    ),
+    label_draws,
     count("--hessian-samples", default=32, help="Probes for hess and hess_trace."),
     choice("--device", "auto cpu cuda", default="auto", help="Where to compute."),
     choice(

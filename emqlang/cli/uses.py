@@ -76,8 +76,8 @@ BUDGET: Final = f"{LIMITS} latency_table fix method samples hold_unmeasured"
 CHOSEN: Final = "bits menu stat_images loss label_draws hessian_samples device tied cache"
 NETWORK: Final = "model weights data input forward seed"
 OF_A_RUN: Final = (
-    "tables split by combine algorithm seed islands population inputs ops no_choice max_nodes "
-    "selection structure fitness semantics without stat_images"
+    "tables split by combine algorithm seed islands population inputs ops no_choice additive "
+    "max_nodes selection structure fitness semantics without stat_images label_draws"
 )
 LEARNED: Final = Rule(
     "iterations", "with --rounding nearest", lambda words: words.values["rounding"] != "nearest"
@@ -173,7 +173,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         _excludes(OF_A_RUN, "resume", why="the run has its own"),
         _excludes("out", "resume", why="the run has its own folder"),
         _where("structure fitness semantics without", "algorithm", "emq"),
-        _where("max_nodes selection ops no_choice", "algorithm", "grammar"),
+        _where("max_nodes selection ops no_choice additive label_draws", "algorithm", "grammar"),
         Rule(
             "combine", "with a single --table", lambda words: len(set(words.values["tables"])) > 1
         ),

@@ -1,8 +1,9 @@
-"""A bounded memory of reduced values: numbers per layer, never tensors."""
+"""A bounded memory of arrays that are costly to compute, such as reduced values."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -29,9 +30,9 @@ class Cache:
     def __init__(self, capacity: int = 64 << 20) -> None:
         self.capacity = capacity
         self.hits = self.misses = self.bytes = 0
-        self._values: OrderedDict[Key, Array] = OrderedDict()
+        self._values: OrderedDict[Hashable, Array] = OrderedDict()
 
-    def get(self, key: Key) -> Array | None:
+    def get(self, key: Hashable) -> Array | None:
         value = self._values.get(key)
         if value is None:
             self.misses += 1
@@ -40,7 +41,7 @@ class Cache:
         self._values.move_to_end(key)
         return value
 
-    def put(self, key: Key, value: Array) -> None:
+    def put(self, key: Hashable, value: Array) -> None:
         """Keeps a copy that nobody can write to."""
         if key in self._values:
             return

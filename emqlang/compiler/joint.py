@@ -79,7 +79,7 @@ def terms(
 
 
 class _Images:
-    """Chains of images, evaluated by layer and choice, from layer values (choices, layers)."""
+    """Chains of images, evaluated choice by choice, from layer values (choices, layers)."""
 
     def __init__(self, statistics: Statistics, values: Mapping[Expr, Array]) -> None:
         self.statistics, self.values = statistics, values
@@ -93,33 +93,33 @@ class _Images:
             found = self.values[x].T[:, :, None].copy()
         else:
             rows = self.axes.of_choices(x.axes)
-            layers = range(len(self.statistics.layers))
             first = [rows.index(row) for row in self.axes.rows(x.axes)]
-            each = [[self._evaluate(total, layer, choice) for choice in first] for layer in layers]
-            found = np.array(each)[:, list(rows)]
+            each = [self._evaluate(total, choice) for choice in first]
+            shape = len(self.statistics.layers), self.statistics.offsets[Kind.IMAGE][1]
+            found = np.stack([each[row].reshape(shape) for row in rows], axis=1)
         found[~np.isfinite(found)] = np.nan
         return found
 
-    def _evaluate(self, total: Expr, layer: int, choice: int) -> Array:
-        results: dict[Expr, Any] = {}
+    def _evaluate(self, total: Expr, choice: int) -> Array:
+        """(layers x images), where each layer has as many images."""
+        images, results = self.statistics.offsets[Kind.IMAGE][1], dict[Expr, Any]()
         for node in chain(total):
             if node.kind is Kind.LAYER:
-                results[node] = float(self.values[node][choice, layer])
+                results[node] = np.repeat(self.values[node][choice], images)
             elif node.op == INPUT:
-                results[node] = self._input(node, layer, choice)
+                results[node] = self._input(node, choice)
             else:
                 results[node] = elementwise(node, [results[arg] for arg in node.args])
         value: Array = results[total.args[0]]
         return value
 
-    def _input(self, node: Expr, layer: int, choice: int) -> Array:
+    def _input(self, node: Expr, choice: int) -> Array:
         name = str(node.value)
         if name not in self.arrays:
             self.arrays[name] = self.statistics.array(name).cpu().numpy()
-        data, offsets = self.arrays[name], self.statistics.offsets[Kind.IMAGE]
-        row = data[self.axes.of_choices(node.axes)[choice]] if node.axes else data
-        part: Array = row[offsets[layer] : offsets[layer + 1]].astype(np.float64)
-        return part
+        data = self.arrays[name]
+        row: Array = data[self.axes.of_choices(node.axes)[choice]] if node.axes else data
+        return row.astype(np.float64)
 
 
 class Rest:

@@ -62,6 +62,7 @@ class Experiment:
     seeds: int = 5
 
 
+additive = partial(SearchSettings, additive=True)  # which all were measured with but the last
 EARLY = ("sensitivity", "conflicts", "invalid")
 _FIGURE4 = {
     "evolution with DPS": paper_settings(),
@@ -69,10 +70,8 @@ _FIGURE4 = {
     "random search": paper_settings(without=("evolution",)),
     "sequential": paper_settings(structure="sequential"),
     "dag": paper_settings(structure="dag"),
-    "typed grammar, the paper's inputs": SearchSettings(
-        inputs=PAPER_INPUTS, choice_dependent=False
-    ),
-    "typed grammar": SearchSettings(),
+    "typed grammar, the paper's inputs": additive(inputs=PAPER_INPUTS, choice_dependent=False),
+    "typed grammar": additive(),
 }
 _TABLE8 = {  # with the authors' formulas, where what torch refuses is found out by evaluating it
     "neither": paper_settings(semantics="paper", without=("equivalence", *EARLY)),
@@ -83,16 +82,16 @@ _TABLE8 = {  # with the authors' formulas, where what torch refuses is found out
 _JOINT = ("resnet18-fmnist-all", "vgg-fmnist-all")
 _FOUR = (*_JOINT, "resnet18-fmnist-inner", "vgg-fmnist-inner")
 _WITH_FORWARDS = (
-    *default_inputs(True),
+    *default_inputs(additive=True),
     *(name for name, row in INPUTS.items() if row.cost is Cost.FORWARDS and name != "loss_shift"),
 )
 _TRUTH = {
-    "one table": Runner(SearchSettings(), _JOINT[:1]),
-    "two networks": Runner(SearchSettings(), _JOINT),
-    "two networks, N forwards": Runner(SearchSettings(inputs=_WITH_FORWARDS), _JOINT),
-    "four tables, 12 nodes": Runner(SearchSettings(max_nodes=12), _FOUR),
+    "one table": Runner(additive(), _JOINT[:1]),
+    "two networks": Runner(additive(), _JOINT),
+    "two networks, N forwards": Runner(additive(inputs=_WITH_FORWARDS), _JOINT),
+    "four tables, 12 nodes": Runner(additive(max_nodes=12), _FOUR),
     "four tables, 12 nodes, N forwards": Runner(
-        SearchSettings(max_nodes=12, inputs=_WITH_FORWARDS), _FOUR
+        additive(max_nodes=12, inputs=_WITH_FORWARDS), _FOUR
     ),
 }
 _VARIANTS: dict[str, dict[str, Any]] = {
@@ -215,7 +214,7 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
     ),
     "variants": _race(
         "Which parts of the search earn their place?",
-        _runners({name: SearchSettings(**changes) for name, changes in _VARIANTS.items()}),
+        _runners({name: additive(**changes) for name, changes in _VARIANTS.items()}),
         5_000,
         (FITNESS, NODES, SECONDS),
         Panel("best fitness after equal numbers of evaluations", tuple(_VARIANTS), ("fitness",)),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from emqlang.evolve.fitness import bits_fingerprint
+from emqlang.evolve.emq.tables import bits_fingerprint
 from emqlang.evolve.history import top
 from emqlang.evolve.ledger import FILE, Ledger
 from emqlang.evolve.reasons import Reason

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from emqlang.evolve.arena import Arena, Benchmark
+from emqlang.evolve.arena import Arena
 from emqlang.evolve.emq import formulas
 from emqlang.evolve.emq.genes import Clash, Genes, Sampler, program_of
 from emqlang.evolve.emq.step import INVALID, weighted
@@ -21,9 +21,8 @@ from emqlang.evolve.settings import (
     paper_settings,
 )
 from emqlang.experiments.trial import Result, Trial
-from emqlang.grammar.canonical.form import canonical
+from emqlang.grammar.canonical.form import whole
 from emqlang.grammar.expr import Expr, elaborate
-from emqlang.scores.correlation import Array
 from emqlang.tasks.evolve import TableArena
 
 TYPED = "typed grammar"
@@ -69,7 +68,9 @@ def _by_paper(genes: Genes, arena: Arena) -> str:
     benchmark = arena.benchmarks[0]
     if formulas.refused(genes, benchmark):
         return CLASH
-    return _fate(benchmark, weighted(benchmark, formulas.values(genes, benchmark)))
+    scores = weighted(benchmark, formulas.values(genes, benchmark))
+    total = scores[np.arange(len(scores)), benchmark.choices[0]].sum()
+    return _fate(total if np.isfinite(scores).all() else np.nan)
 
 
 def _by_ours(genes: Genes, arena: Arena) -> str:
@@ -80,15 +81,13 @@ def _by_ours(genes: Genes, arena: Arena) -> str:
 
 
 def _of_program(program: Expr, arena: Arena) -> str:
-    table = arena.tables([canonical(elaborate(program))])[0]
-    return _fate(arena.benchmarks[0], table[0])
+    return _fate(float(arena.score([whole(elaborate(program))])[0][0, 0]))
 
 
-def _fate(benchmark: Benchmark, scores: Array) -> str:
-    """By S (groups, choices) on the benchmark's first configuration."""
-    if not np.isfinite(scores).all():
+def _fate(total: float) -> str:
+    """By the score of the benchmark's first configuration."""
+    if not np.isfinite(total):
         return NOT_FINITE
-    total = scores[np.arange(len(scores)), benchmark.choices[0]].sum()
     return TRIVIAL if total in INVALID else VALID
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from emqlang.compiler.cache import Cache
 from emqlang.compiler.joint import BLOCK, Rest
 from emqlang.compiler.statistics import Choice
 from emqlang.grammar.diagnostics import Diagnostic
@@ -52,8 +53,11 @@ class ConfigurationScore:
         """The score of one column of the menu per group; not finite where there is none."""
         return float(self.totals(np.array([configuration]))[0])
 
-    def totals(self, configurations: Configurations) -> Array:
-        """The scores (n,) of configurations (n, groups), to twelve digits."""
+    def totals(self, configurations: Configurations, known: Cache | None = None) -> Array:
+        """The scores (n,) of configurations (n, groups), to twelve digits.
+
+        known  totals of these configurations, from the same statistics, that programs share
+        """
         buffers = {
             total: np.empty((BLOCK, finite.shape[1]))
             for total, (finite, _) in self._matrices.items()
@@ -61,23 +65,36 @@ class ConfigurationScore:
         room = self._rest.buffers()
         scores = np.empty(-(-len(configurations) // BLOCK) * BLOCK)
         for start in range(0, len(configurations), BLOCK):
-            self._sum(configurations[start : start + BLOCK], buffers)
+            sums = self._sums(configurations[start : start + BLOCK], buffers, known, start)
             for row in range(0, BLOCK, self._rest.rows):
                 part = slice(row, row + self._rest.rows)
-                sums = {total: buffer[part] for total, buffer in buffers.items()}
-                scores[start:][part] = self._rest.evaluate(sums, room)
+                of_part = {total: each[part] for total, each in sums.items()}
+                scores[start:][part] = self._rest.evaluate(of_part, room)
         return _rounded(scores[: len(configurations)])
 
-    def _sum(self, configurations: Configurations, buffers: Mapping[Expr, Array]) -> None:
+    def _sums(
+        self,
+        configurations: Configurations,
+        buffers: Mapping[Expr, Array],
+        known: Cache | None,
+        start: int,
+    ) -> Mapping[Expr, Array]:
         """The totals of at most BLOCK configurations, by a product that always has one size."""
-        width = len(self.choices)
+        width, sums = len(self.choices), dict(buffers)
         columns = configurations + np.arange(len(self.groups)) * width
         chosen = np.zeros((BLOCK, len(self.groups) * width))
         np.put_along_axis(chosen[: len(columns)], columns, 1.0, axis=1)
         for total, (finite, lost) in self._matrices.items():
+            key = total.digest, start
+            if known is not None and (shared := known.get(key)) is not None:
+                sums[total] = shared
+                continue
             np.matmul(chosen, finite, out=buffers[total])
             if lost is not None:
                 buffers[total][(chosen @ lost)[:, 0] > 0] = np.nan
+            if known is not None:
+                known.put(key, buffers[total])
+        return sums
 
     @cached_property
     def _matrices(self) -> dict[Expr, tuple[Array, Array | None]]:
@@ -95,6 +112,11 @@ class ConfigurationScore:
     @cached_property
     def _rest(self) -> Rest:
         return Rest(self.program, self.images)
+
+    @property
+    def finite(self) -> bool:
+        """Whether what is summed is finite under every choice."""
+        return not self.broken.any()
 
     @property
     def q(self) -> None:

@@ -83,6 +83,11 @@ class ScoreTable:
         with np.errstate(all="ignore"):  # infinities are reported as problems
             return tie(self.values, self.groups, self.tied)
 
+    @property
+    def finite(self) -> bool:
+        """Whether it is, under every choice."""
+        return bool(np.isfinite(self.scores).all())
+
     def score(self, configuration: Sequence[int]) -> float:
         """Eq. 3, for one column of the menu per group; not finite where no number is that large."""
         chosen = self.scores[np.arange(len(self.groups)), list(configuration)]

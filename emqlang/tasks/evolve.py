@@ -13,7 +13,6 @@ import torch
 
 from emqlang import __version__
 from emqlang.evolve.arena import Arena, Benchmark
-from emqlang.evolve.fitness import Score
 from emqlang.evolve.history import Programs, front
 from emqlang.evolve.ledger import Ledger, Status
 from emqlang.evolve.search import Budget, Search
@@ -24,7 +23,7 @@ from emqlang.grammar.ops import VERSION
 from emqlang.quant.progress import Progress
 from emqlang.quant.tables.table import Table, load
 from emqlang.scores.correlation import PAPER_ROWS
-from emqlang.tasks.heldout import few_rows, held_out
+from emqlang.tasks.heldout import HeldOut, few_rows, held_out
 from emqlang.tasks.truth import truth_of
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 from emqlang.tasks.workers import Workers
@@ -75,7 +74,10 @@ class TableArena:
     def _benchmark(self, table: Table, progress: Progress | None) -> Benchmark:
         options = self.options
         settings = WorkbenchOptions(
-            stat_images=options.stat_images, device=options.device, cache=options.cache
+            stat_images=options.stat_images,
+            label_draws=options.label_draws,
+            device=options.device,
+            cache=options.cache,
         )
         bench = Workbench.of_table(table, settings, progress)
         rows, collection = table.split(options.split), bench.network.collection
@@ -167,7 +169,7 @@ def resume(folder: Path, workers: Workers, progress: Progress | None = None) -> 
 class EvolveResult:
     """A run after an advance; `status` is None if it has not had a step yet.
 
-    heldout  program of the front -> its score on rows that the search has not seen
+    heldout  program of the front -> what it is worth on rows that the search has not seen
     few      warnings of tables with few rows to search on
     """
 
@@ -175,7 +177,7 @@ class EvolveResult:
     status: Status | None
     front: Programs
     stopped: bool
-    heldout: Mapping[int, Score]
+    heldout: Mapping[int, HeldOut]
     few: tuple[Diagnostic, ...]
 
     @property

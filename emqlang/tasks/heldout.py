@@ -3,51 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from emqlang.evolve.arena import Arena
-from emqlang.evolve.fitness import Combine, Score, score_tables
+from emqlang.evolve.fitness import Combine, Score, orders, rate
 from emqlang.evolve.history import Entry
 from emqlang.evolve.settings import EvaluationOptions, SearchSettings
 from emqlang.grammar.diagnostics import Diagnostic, EmqError
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.program import parse
-from emqlang.quant.tables.table import load
-from emqlang.tasks.truth import truth_of
+from emqlang.quant.tables.table import Table, load
+from emqlang.tasks.truth import regrets, truth_of
 
 ENOUGH = 100  # rows; of fewer, a search finds programs that rank them by chance
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """A program on rows that the search has not seen.
+
+    score   by the search's own rule, with the sign that it has
+    regret  accuracy lost within size budgets by the rows that it prefers, in percentage points: the
+            mean over the tables
+    """
+
+    score: Score
+    regret: float
+
+
 def held_out(
     arena: Arena, settings: SearchSettings, options: EvaluationOptions, entries: Sequence[Entry]
-) -> dict[int, Score]:
-    """Program -> its score on the held-out rows of the arena's tables, by the search's own rule.
+) -> dict[int, HeldOut]:
+    """Program -> what it is worth on the held-out rows of the arena's tables.
 
     Empty where there are no such rows or too few to rank, and with the authors' formulas, whose
     programs a text does not hold.
     """
-    if options.split == "all" or settings.semantics == "paper":
+    forms = {entry.number: form for entry in entries if (form := _form(entry.text)) is not None}
+    if options.split == "all" or settings.semantics == "paper" or not forms:
         return {}
     rows = [load(name).split("heldout") for name in options.tables]
+    try:
+        unseen = on_rows(arena, rows, options.by)
+        totals = unseen.score([*forms.values()])
+        names, combine = orders(totals), Combine(settings.combine)
+        scores = rate(unseen, totals, names, b"", combine, either_sign=False)
+    except EmqError:  # E406
+        return {}
+    lost = np.mean([regrets(*each) for each in zip(rows, totals, strict=True)], axis=0)
+    worth = (HeldOut(score, float(one)) for score, one in zip(scores, lost, strict=True))
+    return dict(zip(forms, worth, strict=True))
+
+
+def on_rows(arena: Arena, tables: Sequence[Table], by: str) -> Arena:
+    """The arena's networks on other rows of its tables."""
     benchmarks = [
         replace(
             one,
             choices=table.choices,
-            truth=truth_of(table, options.by).values,
+            truth=truth_of(table, by).values,
             strata=table.strata,
         )
-        for one, table in zip(arena.benchmarks, rows, strict=True)
+        for one, table in zip(arena.benchmarks, tables, strict=True)
     ]
-    unseen = Arena(benchmarks, f"{arena.fingerprint} held out", arena.cache)
-    forms = {entry.number: form for entry in entries if (form := _form(entry.text)) is not None}
-    if not forms:
-        return {}
-    tables = unseen.tables([*forms.values()])
-    try:
-        scores = score_tables(unseen, tables, Combine(settings.combine), either_sign=False)
-    except EmqError:  # E406
-        return {}
-    return dict(zip(forms, scores, strict=True))
+    return Arena(benchmarks, f"{arena.fingerprint} on other rows", arena.cache)
 
 
 def _form(text: str) -> Expr | None:

@@ -29,9 +29,8 @@ from emqlang.scores.correlation import (
     precision,
 )
 from emqlang.scores.pipeline import score
-from emqlang.scores.regret import regret, size_budgets
 from emqlang.tasks.domains import outside, reads_images, workbenches
-from emqlang.tasks.truth import stratified, truth_of
+from emqlang.tasks.truth import regrets, stratified, truth_of
 from emqlang.tasks.workbench import ACTIVATION, Workbench, WorkbenchOptions
 
 SHELF = "baselines"  # the library's file of proxies that are in every ranking
@@ -252,8 +251,7 @@ def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> l
     taus = _mean([kendall(scores[:, r], values[r]) for r in each])
     shares = _mean([precision(scores[:, r], values[r], RATIOS[0]) for r in each])
     partials = _mean([partial(scores[:, r], values[r], size[r]) for r in each])
-    limits = np.array(table.budgets, np.float64) if table.budgets else size_budgets(size)
-    regrets = regret(scores, table.accuracy, size, limits)
+    lost = regrets(table, scores)
     standings = [
         Standing(
             program=one.program,
@@ -263,7 +261,7 @@ def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> l
             tau=float(taus[i]),
             precision=float(shares[i]),
             partial=float(partials[i]),
-            regret=float(regrets[i]),
+            regret=float(lost[i]),
             difference=None if differences is None else differences[:, :, i],
             cost=_cost(one.program),
             seconds=one.seconds,

@@ -23,6 +23,7 @@ from emqlang.quant.bits.exact import Ints
 from emqlang.quant.tables.table import Rerun, Table
 from emqlang.scores.bootstrap import bootstrap, percentiles
 from emqlang.scores.correlation import RATIOS, Array, Truth, at_top, parts, spearman
+from emqlang.scores.regret import regret, size_budgets
 
 SPLITS = 200  # of the images into halves
 FOLDS = 10  # of the rows, for the additive fit
@@ -58,6 +59,13 @@ def truth_of(table: Table, by: str) -> Truth:
         message = f"the table '{table.name}' does not know the losses of its rows"
         raise error("E406", message, "rank by top1")
     return Truth(-table.loss)
+
+
+def regrets(table: Table, scores: Array) -> Array:
+    """Regret (proxies,) of scores (proxies, rows) within the table's budgets, or those of sizes."""
+    size = table.size.astype(np.float64)
+    limits = np.array(table.budgets, np.float64) if table.budgets else size_budgets(size)
+    return regret(scores, table.accuracy, size, limits)
 
 
 def own_correlation(table: Table) -> NDArray[np.float64]:

@@ -46,8 +46,11 @@ VIEWS: Final = {EvolveResult: View(screen, record)}
 
 def _heldout(result: EvolveResult, number: int) -> dict[str, Any] | None:
     """A program's figures on rows that the search has not seen."""
-    score = result.heldout.get(number)
-    return None if score is None else {"fitness": score.fitness, "rho": list(score.rho)}
+    unseen = result.heldout.get(number)
+    if unseen is None:
+        return None
+    score = unseen.score
+    return {"fitness": score.fitness, "rho": list(score.rho), "regret": unseen.regret}
 
 
 def _summary(ledger: Ledger, status: Status) -> None:

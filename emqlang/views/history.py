@@ -6,40 +6,42 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from emqlang.evolve.fitness import Score
 from emqlang.evolve.history import Entry, Fate, Lineage, Programs
 from emqlang.evolve.ledger import Ledger
 from emqlang.evolve.reasons import MEANINGS
 from emqlang.scores.correlation import RATIOS
 from emqlang.store import write_text
 from emqlang.tasks.domains import searched_on
+from emqlang.tasks.heldout import HeldOut
 from emqlang.views import render
 from emqlang.views.render import Column, View
 
 SCHEMA = "emqlang.run"
 
 
-def programs(listed: Programs, heldout: Mapping[int, Score] | None = None) -> None:
-    """One line per program; where they are known, with its scores on held-out rows."""
+def programs(listed: Programs, heldout: Mapping[int, HeldOut] | None = None) -> None:
+    """One line per program; where they are known, with what it is worth on held-out rows."""
     unseen = heldout or {}
     columns = [
         Column("program", "right", "dim"),
         Column("nodes", "right"),
         Column("fitness", "right"),
         *(Column(f"@{ratio:.0%}", "right") for ratio in RATIOS),
-        *([Column("held out", "right")] if unseen else []),
+        *([Column("held out", "right"), Column("regret", "right")] if unseen else []),
         Column("statistics", style="dim"),
         Column("", folds=True),
     ]
     render.table(columns, [_row(entry, unseen) for entry in listed.entries])
 
 
-def _row(entry: Entry, unseen: Mapping[int, Score]) -> list[str]:
+def _row(entry: Entry, unseen: Mapping[int, HeldOut]) -> list[str]:
     tops = [f"{rho:.3f}" for rho in _tops(entry)]
     numbers = (str(entry.number), str(entry.nodes), f"{entry.fitness:.4f}")
-    score = unseen.get(entry.number)
-    fitness = [f"{score.fitness:.4f}" if score and score.finite else ""] if unseen else []
-    return [*numbers, *tops, *fitness, str(entry.cost), entry.text]
+    one, worth = unseen.get(entry.number), list[str]()
+    if unseen:
+        known = one is not None and one.score.finite
+        worth = [f"{one.score.fitness:.4f}", f"{one.regret:.2f}"] if one and known else ["", ""]
+    return [*numbers, *tops, *worth, str(entry.cost), entry.text]
 
 
 def _tops(entry: Entry) -> list[float]:

@@ -19,7 +19,8 @@ from emqlang.evolve.arena import Arena, Benchmark
 from emqlang.evolve.candidate import Candidate, Member, StepResult, Tally, cost_of
 from emqlang.evolve.emq import formulas
 from emqlang.evolve.emq.genes import Clash, Genes, Sampler, conflicts, program_of
-from emqlang.evolve.fitness import Combine, Score, score_tables
+from emqlang.evolve.emq.tables import score_tables
+from emqlang.evolve.fitness import Combine, Score
 from emqlang.evolve.reasons import Reason
 from emqlang.evolve.settings import SearchSettings
 from emqlang.grammar.canonical.form import Table, canonical
@@ -202,8 +203,7 @@ class Iteration:
         """Evaluated, rejected early if its scores say nothing, and else ranked."""
         tables = self._tables(proposal)
         self.tally.evaluated += 1
-        combine = Combine(self.settings.combine)
-        (score,) = score_tables(self.arena, tables, combine, either_sign=False)
+        (score,) = score_tables(self.arena, tables, Combine(self.settings.combine))
         reason = self._reason(tables, score)
         if reason is not Reason.SCORED:
             self._reject(proposal, reason)

@@ -7,6 +7,7 @@ A step is a function of (settings, members, archive, arena, island, number), whe
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,11 +24,12 @@ from emqlang.evolve.reasons import Reason
 from emqlang.evolve.settings import SearchSettings
 from emqlang.evolve.typed.selection import pareto_ranks, survivors, tournament
 from emqlang.evolve.typed.variation import vary
-from emqlang.grammar.canonical.form import Table, canonical
+from emqlang.grammar.canonical.form import Table, key, whole
 from emqlang.grammar.expr import Expr, elaborate, inputs
 from emqlang.grammar.program import parse
 from emqlang.grammar.text.printer import show
 
+LARGE = sys.maxsize
 TRIES = 60  # proposals for each one that is to be scored: a space may be used up
 FORMS = Table()  # canonical forms that this process knows; they change nothing but time
 
@@ -93,7 +95,7 @@ def _proposals(
     keys: set[bytes] = set()
     for _ in range(TRIES * wanted):
         operator, parents, program = propose()
-        form = canonical(elaborate(program), FORMS)
+        form = whole(elaborate(program), FORMS)
         if form.digest in archive.keys or form.digest in keys:
             tally.repeat(form.digest)
             continue
@@ -135,10 +137,12 @@ def _competitors(
 ) -> list[Member]:
     """Notes what became of each proposal; returns those that compete for survival."""
     competitors: list[Member] = []
-    prints: set[bytes] = set()
+    sizes: dict[bytes, int] = {}  # of this step
     for proposal, scored in zip(proposals, scores, strict=True):
-        reason = _reason(scored, archive, prints)
-        prints.add(scored.fingerprint)
+        nodes = signed(proposal.program, scored.negative).size
+        least = min(each.get(scored.fingerprint, LARGE) for each in (archive.sizes, sizes))
+        reason = _reason(scored, least <= nodes)
+        sizes[scored.fingerprint] = min(least, nodes)
         candidate = _candidate(proposal, reason, scored if scored.finite else None)
         number = tally.add(candidate)
         if reason is Reason.SCORED:
@@ -148,15 +152,14 @@ def _competitors(
     return competitors
 
 
-def _reason(scored: Score, archive: Archive, prints: set[bytes]) -> Reason:
-    """Why a program's scores do not count, if they do not."""
+def _reason(scored: Score, known: bool) -> Reason:
+    """Why a program's scores do not count, if they do not; `known` by one that is no larger."""
     if not scored.finite:
         return Reason.OVERFLOW
     if not scored.fingerprint:
         return Reason.INSENSITIVE
     if scored.counts_bits:
         return Reason.COUNTS_BITS
-    known = scored.fingerprint in archive.fingerprints or scored.fingerprint in prints
     return Reason.SAME_SCORES if known else Reason.SCORED
 
 
@@ -178,13 +181,9 @@ def _candidate(proposal: Proposal, reason: Reason, scored: Score | None = None) 
         return candidate
     return replace(
         candidate,
-        key=_key(proposal.program, scored.negative),
-        opposite=_key(proposal.program, not scored.negative),
+        key=key(signed(proposal.program, scored.negative), FORMS),
+        opposite=key(signed(proposal.program, not scored.negative), FORMS),
         fitness=scored.fitness,
         rho=scored.rho,
         fingerprint=scored.fingerprint,
     )
-
-
-def _key(program: Expr, negative: bool) -> bytes:
-    return canonical(elaborate(signed(program, negative)), FORMS).digest

@@ -1,15 +1,16 @@
-"""Offspring: each operator makes a program of the same space, by exchanging parts of one kind."""
+"""Offspring: each operator makes a program of the same space, by exchanging parts that fit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import exp
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
-from emqlang.evolve.typed.space import Space
+from emqlang.evolve.typed.space import STARTS, Nonterminal, Space, level_below
 from emqlang.grammar.expr import Expr, apply, literal, rebuild
-from emqlang.grammar.inputs import Kind
+from emqlang.grammar.kinds import KINDS
+from emqlang.grammar.levels import CONSTANT, LAYER
 from emqlang.grammar.ops import LITERAL
 
 Path = tuple[int, ...]  # which operand to take at each step down from the root
@@ -17,19 +18,28 @@ SPREAD = 0.3  # of the logarithm of a constant when it is mutated
 DIGITS = 2  # that a mutated constant keeps
 
 
-def parts(root: Expr) -> list[tuple[Path, Expr]]:
-    """Every part with the way to it, the root first; a part that occurs twice appears twice."""
-    occurrences: list[tuple[Path, Expr]] = []
-    stack: list[tuple[Path, Expr]] = [((), root)]
+class Part(NamedTuple):
+    """A part of a program: the way to it from the root, and what may stand in its place."""
+
+    path: Path
+    node: Expr
+    place: Nonterminal
+
+
+def parts(root: Expr) -> list[Part]:
+    """Every part, the root first; a part that occurs twice appears twice."""
+    occurrences: list[Part] = []
+    stack: list[tuple[Path, Expr, int]] = [((), root, root.level or LAYER)]
     while stack:
-        path, node = stack.pop()
-        occurrences.append((path, node))
-        stack += [((*path, i), arg) for i, arg in enumerate(node.args)]
+        path, node, level = stack.pop()
+        occurrences.append(Part(path, node, Nonterminal(node.kind, level)))
+        below = level_below(node.op, level)
+        stack += [((*path, i), arg, below) for i, arg in enumerate(node.args)]
     return occurrences
 
 
 def replaced(root: Expr, path: Path, part: Expr) -> Expr:
-    """The program with another part, of the same kind, at the end of a path."""
+    """The program with another part, of the same nonterminal, at the end of a path."""
     spine = [root]
     for step in path[:-1]:
         spine.append(spine[-1].args[step])
@@ -43,58 +53,62 @@ def depth(root: Expr) -> int:
 
 
 def crossover(space: Space, random: Random, mother: Expr, father: Expr) -> Expr | None:
-    """The mother with one part replaced by one of the father's of the same kind."""
-    path, node = random.choice(parts(mother))
-    donors = [part for _, part in parts(father) if part.kind is node.kind]
+    """The mother with one part replaced by one of the father's that fits."""
+    path, _, place = random.choice(parts(mother))
+    donors = [part.node for part in parts(father) if place.takes(part.node)]
     return replaced(mother, path, random.choice(donors)) if donors else None
 
 
 def regrow(space: Space, random: Random, parent: Expr) -> Expr | None:
     """One part grown anew."""
-    path, node = random.choice(parts(parent))
-    least = space.closes(node.kind)
-    part = space.grow(node.kind, random.randint(least, max(least, 3)), random)
+    path, _, place = random.choice(parts(parent))
+    least = space.closes(place)
+    part = space.grow(place, random.randint(least, max(least, 3)), random)
     return replaced(parent, path, part)
 
 
 def point(space: Space, random: Random, parent: Expr) -> Expr | None:
     """One op, exponent or statistic replaced by another that takes the same operands."""
-    path, node = random.choice(parts(parent))
+    path, node, place = random.choice(parts(parent))
     if not node.args:
-        return replaced(parent, path, space.leaf(node.kind, random))
-    kinds = tuple(arg.kind for arg in node.args)
-    rows = [row for row in space.productions[node.kind] if row.operands == kinds]
+        return replaced(parent, path, space.leaf(place, random))
+    rows = [row for row in space.productions[place] if _fits(row.operands, node.args)]
     if not rows:
         return None
     (row,) = random.choices(rows, [row.weight for row in rows])
     return replaced(parent, path, space.build(row.op, node.args, random))
 
 
+def _fits(operands: Sequence[Nonterminal], args: Sequence[Expr]) -> bool:
+    alike = zip(operands, args, strict=False)
+    return len(operands) == len(args) and all(place.takes(arg) for place, arg in alike)
+
+
 def insert(space: Space, random: Random, parent: Expr) -> Expr | None:
     """An op put above one part; where it takes two operands, the other is a leaf."""
-    path, node = random.choice(parts(parent))
+    path, node, place = random.choice(parts(parent))
     rows = [
         row
-        for row in space.productions[node.kind]
-        if node.kind in row.operands
-        and all(kind is node.kind or space.has_leaf(kind) for kind in row.operands)
+        for row in space.productions[place]
+        if place in row.operands
+        and all(operand == place or space.has_leaf(operand) for operand in row.operands)
     ]
     if not rows:
         return None
     (row,) = random.choices(rows, [row.weight for row in rows])
-    place = random.choice([i for i, kind in enumerate(row.operands) if kind is node.kind])
-    if any(i != place and not space.has_leaf(kind) for i, kind in enumerate(row.operands)):
+    at = random.choice([i for i, operand in enumerate(row.operands) if operand == place])
+    if any(i != at and not space.has_leaf(operand) for i, operand in enumerate(row.operands)):
         return None
     operands = [
-        node if i == place else space.leaf(kind, random) for i, kind in enumerate(row.operands)
+        node if i == at else space.leaf(operand, random) for i, operand in enumerate(row.operands)
     ]
     return replaced(parent, path, space.build(row.op, operands, random))
 
 
 def delete(space: Space, random: Random, parent: Expr) -> Expr | None:
-    """One op replaced by one of its operands of the same kind."""
+    """One op replaced by one of its operands that fits where it stood."""
     ways = [
-        (path, arg) for path, node in parts(parent) for arg in node.args if arg.kind is node.kind
+        (path, arg) for path, node, place in parts(parent) for arg in node.args if place.takes(arg)
     ]
     if not ways:
         return None
@@ -104,13 +118,35 @@ def delete(space: Space, random: Random, parent: Expr) -> Expr | None:
 
 def hoist(space: Space, random: Random, parent: Expr) -> Expr | None:
     """A part of the parent that is a program itself."""
-    inner = [node for path, node in parts(parent) if path and node.kind is Kind.LAYER and node.args]
+    inner = [node for path, node, place in parts(parent) if path and place in STARTS and node.args]
     return random.choice(inner) if inner else None
+
+
+def shift_total(space: Space, random: Random, parent: Expr) -> Expr | None:
+    """A `total` and an op next to it trade places: total(f(x)) and f(total(x)).
+
+    What belongs to no level stays as it is: total(x ** 2 / 3) and total(x ** 2) / 3.
+    """
+    ways: list[tuple[Path, Expr]] = []
+    for path, node, _ in parts(parent):
+        below = [arg for arg in node.args if arg.level != CONSTANT]
+        if node.op == "total":
+            (x,) = node.args
+            if x.args and all((arg.kind,) in KINDS["total"] for arg in x.args):
+                ways.append((path, _over(x, lambda arg: apply("total", arg))))
+        elif below and all(arg.op == "total" for arg in below):
+            ways.append((path, apply("total", _over(node, lambda arg: arg.args[0]))))
+    return replaced(parent, *random.choice(ways)) if ways else None
+
+
+def _over(node: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """The op on changed operands; those of no level are left."""
+    return rebuild(node, [arg if arg.level == CONSTANT else change(arg) for arg in node.args])
 
 
 def constant(space: Space, random: Random, parent: Expr) -> Expr | None:
     """One literal or exponent moved a little, or given another sign; rounded to stay readable."""
-    ways = [(path, node) for path, node in parts(parent) if node.op in (LITERAL, "pow")]
+    ways = [part[:2] for part in parts(parent) if part.node.op in (LITERAL, "pow")]
     if not ways:
         return None
     path, node = random.choice(ways)
@@ -130,6 +166,7 @@ OPERATORS: Final[Mapping[str, tuple[float, int, Operator]]] = {
     "delete": (1.0, 1, delete),
     "hoist": (0.5, 1, hoist),
     "constant": (1.5, 1, constant),
+    "total": (1.0, 1, shift_total),
 }
 
 

@@ -263,7 +263,7 @@ def consumed(command: str) -> set[str]:
 WHOLE: dict[str, set[str]] = {
     "evolve": {
         *("algorithm", "seed", "islands", "population", "inputs", "ops", "no_choice", "max_nodes"),
-        *("selection", "structure", "fitness", "semantics", "without", "combine"),
+        *("additive", "selection", "structure", "fitness", "semantics", "without", "combine"),
     },
     "bench rerun": {"seed", "data", "calib_images"},
 }

@@ -242,7 +242,7 @@ def run(
         result = emq.step(settings, members, archive, place, 0, step)
         first = archive.last + 1
         for number, candidate in enumerate(result.candidates, first):
-            archive.add(number, candidate.key, candidate.fingerprint)
+            archive.add(number, candidate.key, candidate.fingerprint, candidate.nodes)
             texts.append(candidate.text)
         genotypes = [candidate.genotype for candidate in result.candidates]
         emq.remember(settings, archive, [*genotypes, *(text for _, text in result.variants)])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from arenas import PLANTED, arena, names
+from arenas import JOINT, PLANTED, arena, names
 from runs import rows_of
 
 from emqlang.evolve.history import Entry, entry, front, lineage, of_program, top
@@ -165,6 +167,43 @@ def test_the_papers_search_too(tmp_path: Path) -> None:
         Budget(steps=12), lambda *_: None
     )
     assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    ("changes", "digest"),
+    [
+        ({}, "b36dc775e29ba564"),
+        ({"structure": "dag", "rows": 50, "islands": 2}, "aee61328c64f8473"),
+    ],
+    ids=["as the paper has it", "dag"],
+)
+def test_the_papers_search_is_what_it_was(
+    tmp_path: Path, changes: dict[str, Any], digest: str
+) -> None:
+    """Row by row, as before there were programs that do not separate."""
+    ledger = searched(tmp_path / "r", paper_settings(**changes), Budget(steps=40))
+    rows = ledger.select(
+        "SELECT id, hex(key), hex(opposite), text, genotype, operator, parents, island, step, "
+        "nodes, cost, round(fitness, 9), hex(fingerprint), reason, same, repeats "
+        "FROM programs ORDER BY id"
+    )
+    assert blake2b(repr(rows).encode(), digest_size=8).hexdigest() == digest
+
+
+def test_a_joint_program_is_found(tmp_path: Path) -> None:
+    """In the larger space; the additive one has nothing that ranks so well."""
+    inputs = ("shift", "bits", "fisher_qerr", "numel")
+    settings = replace(SMALL, inputs=inputs)
+    best_of = {}
+    for additive in (False, True):
+        ledger = Ledger.create(
+            tmp_path / str(additive), {"settings": replace(settings, additive=additive).as_dict()}
+        )
+        search = Search(ledger, arena(JOINT), Workers().run)
+        search.advance(Budget(steps=30), lambda *_: None)
+        best_of[additive] = best(ledger)
+    assert (best_of[False].fitness or 0) > 0.98 > (best_of[True].fitness or 1) + 0.05
+    assert not parse(best_of[False].text).separable and parse(best_of[True].text).separable
 
 
 def test_another_seed_is_another_run(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ SIZES = (12, 20, 6, 30)  # weights a layer
 ROWS = (3, 4, 2, 5)
 SHAPES = ((3, 4), (4, 5), (2, 3), (5, 6))
 MENU = tuple(map(Choice, (2, 3, 4)))
+IMAGES = 5
 PLANTED = "-sum(fisher * qerr ** 2)"
+JOINT = "-mean(square(total(shift)))"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +54,10 @@ class Group:
 def statistics(seed: int = 0) -> Fake:
     generator = torch.Generator().manual_seed(seed)
     offsets = tuple(np.cumsum([0, *SIZES]).tolist())
+    images = tuple(range(0, IMAGES * len(SIZES) + 1, IMAGES))
     arrays = {}
     for name, row in INPUTS.items():
-        count = len(SIZES) if row.kind is Kind.LAYER else offsets[-1]
+        count = {Kind.LAYER: len(SIZES), Kind.IMAGE: images[-1]}.get(row.kind, offsets[-1])
         shape = (
             (count,)
             if row.axis is Axis.NONE
@@ -73,8 +76,8 @@ def statistics(seed: int = 0) -> Fake:
     arrays["channels_out"] = torch.tensor(ROWS, dtype=torch.float64)
     return Fake(
         arrays,
-        {"weight": offsets, "activation": offsets},
-        {"weight": SIZES, "activation": SIZES},
+        {"weight": offsets, "activation": offsets, "image": images},
+        {"weight": SIZES, "activation": SIZES, "image": (IMAGES,) * len(SIZES)},
         f"fake {seed}",
     )
 
@@ -87,8 +90,7 @@ def arena(planted: str = PLANTED, seed: int = 0, benchmarks: int = 1) -> Arena:
     for number in range(benchmarks):
         data, rows = statistics(seed + number), np.arange(81.0)
         empty = Benchmark(f"benchmark {number}", data, groups, choices, rows, SHAPES)
-        (table,) = Arena([empty], "").tables([parse(planted).canonical])
-        truth = table[0][np.arange(4), choices].sum(-1)
+        ((truth,),) = Arena([empty], "").score([parse(planted).canonical])
         ranked.append(replace(empty, truth=truth))
     return Arena(ranked, f"made up {planted} {seed} {benchmarks}")
 

@@ -24,7 +24,9 @@ from small_table import options
 from emqlang.cli import run
 from emqlang.evolve.ledger import FILE, Ledger
 from emqlang.evolve.reasons import MEANINGS, Reason
+from emqlang.grammar.expr import inputs
 from emqlang.grammar.files import load_file
+from emqlang.grammar.program import parse
 from emqlang.tasks import evolve
 
 
@@ -64,8 +66,13 @@ def test_what_is_said_at_the_end(emq: Emq, table: Path, tmp_path: Path) -> None:
 
 
 def test_held_out_figures_stand_beside_the_fitness(emq: Emq, table: Path, tmp_path: Path) -> None:
-    done = evolved(emq, tmp_path / "r", table, "--steps", "5")
-    assert "held out" in done.out and "W617" in done.err and "the search saw 42 rows" in done.err
+    done = evolved(emq, tmp_path / "r", table, "--steps", "5", "--additive")
+    assert (
+        "held out" in done.out
+        and "regret" in done.out
+        and "W617" in done.err
+        and "the search saw 42 rows" in done.err
+    )
     again = json.loads(emq("evolve", "--resume", str(tmp_path / "r"), "--steps", "5", "--json").out)
     best, winners = again["front"][-1], tmp_path / "w.emq"
     assert emq("front", str(tmp_path / "r"), "--emq", str(winners)).status == 0
@@ -75,9 +82,37 @@ def test_held_out_figures_stand_beside_the_fitness(emq: Emq, table: Path, tmp_pa
         where = ("--table", str(table), "--split", split, "--draws", "20", "--json")
         (ranking,) = json.loads(emq("rank", str(winners), *where).out)["tables"]
         (one,) = [p for p in ranking["proxies"] if p["name"] == f"evolved_{best['number']}"]
-        assert one["rho"] == pytest.approx(figures["rho"], abs=1e-9) and one["images"] == 16
+        assert one["rho"] == pytest.approx(figures["rho"], abs=1e-9)
+        assert one["images"] == (
+            16 if {"grad", "fisher"} & {*inputs(parse(one["text"]).expr)} else None
+        )
         assert one["seen"] == (split == "search")
+        if split == "heldout":
+            assert one["regret"] == pytest.approx(figures["regret"])
     assert best["heldout"]["fitness"] == pytest.approx(sum(best["heldout"]["rho"]) / 3)
+
+
+def test_programs_that_do_not_separate_are_searched_and_written(
+    emq: Emq, table: Path, tmp_path: Path
+) -> None:
+    """By any number of workers, with labels drawn; everything that reads a run takes them."""
+    folder, winners = tmp_path / "1", tmp_path / "w.emq"
+    small = ("--table", str(table), "--islands", "2", "--population", "12", "--stat-images", "8")
+    words = (*small, "--inputs", "shift,bits", "--label-draws", "2", "--steps", "5")
+    for count in ("1", "2"):
+        done = emq("evolve", "--out", str(tmp_path / count), *words, "--workers", count)
+        assert done.status == 0, done.err
+    assert rows_of(folder) == rows_of(tmp_path / "2")
+    listed = json.loads(emq("top", str(folder), "--count", "99", "--json").out)["programs"]
+    joint = [one for one in listed if not parse(one["text"]).separable]
+    assert joint and emq("top", str(folder), "--count", "99", "--emq", str(winners)).status == 0
+    for words in (("lineage", str(joint[0]["number"])), ("why", joint[0]["text"])):
+        assert emq(words[0], str(folder), words[1]).status == 0
+    where = ("--table", str(table), "--split", "search", "--stat-images", "8", "--draws", "20")
+    ranked = emq("rank", str(winners), *where, "--label-draws", "2", "--json")
+    figures = {p["name"]: p["rho"] for p in json.loads(ranked.out)["tables"][0]["proxies"]}
+    for one in joint:
+        assert figures[f"evolved_{one['number']}"] == pytest.approx(one["rho"], abs=1e-9)
 
 
 def test_a_search_on_all_rows_leaves_none_to_judge_on(
