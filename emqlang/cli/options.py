@@ -201,9 +201,8 @@ network_only = stack(
     ),
 )
 
-label_draws = click.option(
+label_draws = count(
     "--label-draws",
-    type=POSITIVE,
     help="Labels to draw for each image, for shift and its like, instead of the loss's own.",
 )
 
