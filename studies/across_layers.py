@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,13 +18,18 @@ from typing import Any
 from rows import Row, load, save, table
 from table1 import short
 
-ALONE = "-mean(square(shift))"  # the same statistic, each layer alone
+from emqlang.grammar.library import LIBRARY
+
+BASELINES = [name for name in LIBRARY if LIBRARY.shelf(name) == "baselines"]
+OTHERS = {*BASELINES} - {"bit_sum"}  # are in every ranking, and left out here
 
 
 def rows(standings: Mapping[str, Any]) -> Iterator[Row]:
     """A row for each table and proxy."""
     for ranked in standings["tables"]:
         for proxy in ranked["proxies"]:
+            if proxy["name"] in OTHERS:
+                continue
             tops = zip((20, 50, 100), proxy["rho"], strict=True)
             yield {
                 "table": ranked["table"],
@@ -70,10 +76,11 @@ def print_tables(found: Sequence[Row]) -> None:
 
 def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("standings", type=Path, nargs="?")
+    parser.add_argument("standings", type=Path, nargs="*")
     standings = parser.parse_args().standings
-    if standings is not None:
-        save("across_layers", rows(json.loads(standings.read_text())))
+    if standings:
+        read = [json.loads(path.read_text()) for path in standings]
+        save("across_layers", chain.from_iterable(map(rows, read)))
     print_tables(load("across_layers"))
 
 
