@@ -191,6 +191,10 @@ CODES: Final = {
         "The network's forward draws random numbers, or keeps something from one run to the next. "
         "What it draws from the generators of torch, numpy and Python is the same for the same "
         "batch, so that every run gives the same figures; they hold for what was drawn."),
+    "W619": Code(0, "rows are not independent",
+        "The network's answer for a row changes with the rows beside it or with how many there are,"
+        " as with a norm or an attention over the batch. Statistics show it one row at a time, and "
+        "what is measured batch by batch holds for those batches alone."),
     "W615": Code(0, "layer that no calibration image reaches",
         "A router, an early exit or the like sent it none of the rows: its weight is rounded to "
         "the nearest value, and its input, of which no range is known, stays in float."),

@@ -4,7 +4,7 @@ model    any `torch.nn.Module`, the name of a built-in network, or `file.py:fact
 data     any iterable of batches: a tensor of inputs; a tuple or list of inputs, labels and anything
          more; or a dict, its labels under one of `labels`, `label`, `targets`, `target`, `y`
 forward  how the network is given a batch: `forward(model, batch)`
-loss     what is to be small: `loss(outputs, batch)`, a scalar
+loss     what is to be small: `loss(outputs, batch)`, the mean over the rows, or one for each
 
 What cannot be done raises `EmqError`; what a user should know of a network, its data or its scores
 is a Python warning, `EmqWarning`.

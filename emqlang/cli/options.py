@@ -214,7 +214,7 @@ measuring = stack(
         default="label",
         show_default=True,
         help="label: on the data's labels; self: on labels drawn from what the network answers; or "
-        "file.py:function of (outputs, batch), a mean over the batch.",
+        "file.py:function of (outputs, batch), the mean over the rows or a number for each.",
     ),
     label_draws,
     count("--hessian-samples", default=32, help="Probes for hess and hess_trace."),

@@ -139,7 +139,10 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def bare(module: nn.Module) -> nn.Module:
-    """The module that torch.compile and DataParallel wrapped. Raises E306 for a TorchScript one."""
+    """The module that torch.compile and DataParallel wrapped.
+
+    Raises E305 where that is none, E306 for a TorchScript one.
+    """
     while _is_wrapper(module):
         module = _unwrapped(module)
     if isinstance(module, torch.jit.ScriptModule):
@@ -157,7 +160,9 @@ def _is_wrapper(module: nn.Module) -> bool:
 
 def _unwrapped(module: nn.Module) -> nn.Module:
     inner = getattr(module, "_orig_mod" if hasattr(module, "_orig_mod") else "module")
-    assert isinstance(inner, nn.Module)
+    if not isinstance(inner, nn.Module):
+        message = f"{type(module).__name__} wraps a {type(inner).__name__}, not a torch.nn.Module"
+        raise error("E305", message)
     return inner
 
 

@@ -84,9 +84,10 @@ class Answer:
 
     def loss(self) -> Tensor:
         """The sum of the rows' losses. Raises E304 without labels."""
-        if self.has_classes and self.labels is not None and self.labels.ndim == 1:
-            mean: Tensor = F.cross_entropy(self.scores, self.labels)
-            return mean * len(self.labels)
+        labels = self.labels if self.has_classes else None
+        if labels is not None and labels.ndim == 1 and bool(self.counted.all()):
+            mean: Tensor = F.cross_entropy(self.scores, labels)
+            return mean * len(labels)
         return self.losses().sum()
 
     def drawn(self, generator: torch.Generator) -> Tensor:

@@ -23,6 +23,7 @@ from emqlang.quant.networks.adapters import adapt, bare
 from emqlang.quant.networks.batches import RECORDED, rows, run, slice_rows
 from emqlang.quant.networks.checkpoints import read
 from emqlang.quant.networks.folding import fold, same
+from emqlang.quant.networks.independence import variation
 from emqlang.quant.networks.layers import Collection, collect
 from emqlang.quant.networks.looks import look
 from emqlang.quant.networks.nested import mapped, tensors
@@ -49,7 +50,7 @@ class Network:
     answer_sha256    of what the network returned for the example before anything was folded
     folded           batch norm -> the layer it was folded into; `unfolded` ones stay
     spec             of a built-in network
-    warnings         W603, W605, W606, W608, W614
+    warnings         W603, W605, W606, W608, W614, W619
     example          the batch that the network was traced with
     signature        which parts of a batch are its inputs and labels, and how they are fed
     """
@@ -217,7 +218,7 @@ def prepare(
         return prepare(grown, example, weights=MADE, more=more, **known)
     collection = collect(model, traces, tied)
     before = (outputs := partial(_outputs, model, telling, forward))()
-    steady = same(before, lambda: outputs(seed=1))
+    varies = variation(same(before, lambda: outputs(seed=1)), model, example, forward)
     folded, reasons = fold(model, collection.layers, traces, before, outputs)
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
@@ -236,7 +237,7 @@ def prepare(
         folded=folded,
         unfolded=tuple(reasons),
         spec=spec,
-        warnings=tuple(notices(weights, collection, reasons, sizes, steady=steady)),
+        warnings=tuple(notices(weights, collection, reasons, sizes, varies)),
         example=example,
         signature=signature,
     )

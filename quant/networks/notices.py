@@ -10,6 +10,17 @@ from emqlang.grammar.diagnostics import Diagnostic
 from emqlang.quant.networks.layers import Collection
 
 SHOWN: Final = 5  # names listed in one warning
+# What a network's answers change with: the message, and what that means for figures.
+VARIES: Final = {
+    "W614": (
+        "the network gives another answer each time: it draws random numbers or has a state",
+        "what it draws is the same for the same batch; figures hold for what was drawn",
+    ),
+    "W619": (
+        "what the network answers for a row depends on the other rows of the batch",
+        "statistics are taken a row at a time; figures hold for batches of the same rows",
+    ),
+}
 
 
 def notices(
@@ -17,14 +28,13 @@ def notices(
     collection: Collection,
     unfolded: Mapping[str, str],
     sizes: Mapping[str, int],
-    *,
-    steady: bool,
+    varies: str,
 ) -> Iterator[Diagnostic]:
-    """W603, W605, W606, W608 and W614, each where it holds.
+    """W603, W605, W606, W608, W614 and W619, each where it holds.
 
-    unfolded  batch norm -> why it was not folded
-    sizes     parameter -> its elements
-    steady    whether it answers the same each time
+    unfolded     batch norm -> why it was not folded
+    sizes        parameter -> its elements
+    varies       W614, W619 or nothing: what its answers change with
     """
     if weights.startswith("random"):
         message = f"the weights are {weights}: scores are those of an untrained network"
@@ -45,12 +55,9 @@ def notices(
             f"layers that were not used for the {rows} looked at, left out: "
             f"{listed(collection.unreached)}",
         )
-    if not steady:
-        message = (
-            "the network gives another answer each time: it draws random numbers or has a state"
-        )
-        help = "what it draws is the same for the same batch; figures hold for what was drawn"
-        yield Diagnostic("W614", message, help=(help,))
+    if varies:
+        message, help = VARIES[varies]
+        yield Diagnostic(varies, message, help=(help,))
 
 
 def _in_float(collection: Collection, sizes: Mapping[str, int]) -> str:

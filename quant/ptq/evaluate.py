@@ -153,7 +153,7 @@ class Reference:
         return tally.evaluation()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(
     module: nn.Module,
     data: Iterable[Any],
@@ -178,7 +178,7 @@ def predict(
     return Reference(tuple(sizes), tuple(answers), tally.mean("metric"), tally.metric_name)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
     module: nn.Module,
     data: Iterable[Any],

@@ -97,7 +97,7 @@ class Quantized:
         known = {weight.data_ptr() for weight in weights}
         stored: dict[str, Tensor] = {}
         for name, tensor in self.module.state_dict().items():
-            if tensor.data_ptr() not in known and _is_stored(tensor):
+            if _is_stored(tensor) and tensor.data_ptr() not in known:
                 stored[name] = tensor.detach().cpu().contiguous()
                 known |= {tensor.data_ptr()} if tensor.numel() else set()
         for name, weight in self.weights.items():
@@ -116,9 +116,12 @@ class Quantized:
         return {"format": FORMAT, "recipe": self.recipe.as_json(), "inputs": inputs}
 
 
-def _is_stored(tensor: Tensor) -> bool:
-    """Integers are the float network's own: nothing changes them, and its hash covers them."""
-    return tensor.is_floating_point() or tensor.is_complex()
+def _is_stored(value: Any) -> bool:
+    """Integers are the float network's own: nothing changes them, and its hash covers them.
+
+    Modules that were quantized before keep what is no tensor in their state.
+    """
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
 
 
 class _Input(Struct):
@@ -150,7 +153,7 @@ def blank(network: Network) -> nn.Module:
     return quick if same else plain
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _agree(network: Network, plain: nn.Module, quick: nn.Module) -> bool:
     sides = [tensors(run(side, network.example, network.forward)) for side in (plain, quick)]
     pairs = [(a.double(), b.double()) for a, b in zip(*sides, strict=True)]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emqlang.quant.networks.batches import pass_through
+from emqlang.quant.networks.batches import dense, pass_through
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.nested import tensors
@@ -165,14 +165,14 @@ def attach(
 def _operand(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
     operand = args[0] if args else kwargs["input"]
     assert isinstance(operand, Tensor)
-    return operand
+    return dense(operand)
 
 
 def _is_input(tensor: Tensor, batch: Any) -> bool:
     """Whether these are the network's own input, or a view or copy of it."""
 
     def ordered(leaf: Tensor) -> Tensor:
-        return leaf.detach().cpu().flatten().sort().values
+        return dense(leaf.detach()).cpu().flatten().sort().values
 
     form = tensor.dtype, tensor.numel()
     alike = [leaf for leaf in tensors(batch) if (leaf.dtype, leaf.numel()) == form]

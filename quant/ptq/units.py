@@ -50,7 +50,7 @@ def find_units(
     batches  which together run every layer
     blocks   False for a unit of its own for every layer
     """
-    modules = dict(module.named_modules())
+    modules = {name: part for name, part in module.named_modules() if _takes_hooks(part)}
     names = [layer.name for layer in layers]
     calls, adding = dict[str, int](), set[str]()
     for batch in batches:
@@ -98,6 +98,10 @@ class _Watch(TorchFunctionMode):
 
     def _leave(self, name: str, output: Any) -> None:
         self.stack.pop()
+
+
+def _takes_hooks(module: nn.Module) -> bool:
+    return not isinstance(module, torch.jit.ScriptModule)
 
 
 def _is_activation(value: Any) -> bool:

@@ -123,18 +123,24 @@ class Subject:
     def loss(self, outputs: Any, shown: Shown) -> Tensor:
         """The sum over rows of their loss: the user's own, or that of `answers`.
 
-        Raises E304 for one that fails, or is not one number.
+        The user's own is one number, the mean over the rows, or one for each row. Raises E304 for
+        one that fails, is no such number, or not finite.
         """
         own = self.options.loss
         if not callable(own):
             return self._answer(outputs, shown).loss()
         with foreign("E304", "the loss", seed=0):
             loss = own(outputs, mapped(torch.clone, shown.batch))
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            kind = f"{tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            help = "it returns one tensor of one number: the mean over the rows of the batch"
+        if not _are_losses(loss, shown.rows):
+            kind = type(loss).__name__
+            if isinstance(loss, Tensor):
+                kind = f"{str(loss.dtype).removeprefix('torch.')} {tuple(loss.shape)}"
+            help = "it returns a floating-point tensor: the mean over the rows, or one for each row"
             raise error("E304", f"the loss returned {kind}", help)
-        return loss.reshape(()) * shown.rows
+        if not loss.isfinite().all():
+            raise error("E304", "the loss returned a value that is not finite")
+        total: Tensor = loss.mean() * shown.rows
+        return total
 
     def _answer(self, outputs: Any, shown: Shown) -> Answer:
         """What the network answers, beside the labels of the loss."""
@@ -207,3 +213,12 @@ class Subject:
 
         with listening(readers(module or self.module, layers), on_output=keep):
             yield {layer.index: seen[layer.name] for layer in layers}
+
+
+def _are_losses(loss: Any, rows: int) -> bool:
+    """Whether this is one floating-point number, or one for each row."""
+    return (
+        isinstance(loss, Tensor)
+        and loss.is_floating_point()
+        and (loss.numel() == 1 or loss.shape == (rows,))
+    )

@@ -87,7 +87,9 @@ WRONG = {
     ("--loss", "nothing"): ("E403", "there is no loss 'nothing'"),
     ("--loss", "real.py:nothing"): ("E301", "has no 'nothing'"),
     ("--loss", "real.py:number"): ("E304", "the loss returned float"),
-    ("--loss", "real.py:vector"): ("E304", "the loss returned (1, 2)"),
+    ("--loss", "real.py:vector"): ("E304", "the loss returned float32 (1, 2)"),
+    ("--loss", "real.py:count"): ("E304", "the loss returned int64 ()"),
+    ("--loss", "real.py:nan"): ("E304", "the loss returned a value that is not finite"),
     ("--loss", "real.py:broken"): ("E304", "the loss failed: KeyError: 'box'"),
     ("--loss", "real.py:plain"): ("E304", "the loss has no gradient"),
     ("--forward", "real.py:nothing"): ("E301", "has no 'nothing'"),
@@ -98,6 +100,8 @@ FUNCTIONS = """
 seven = 7
 def number(outputs, batch): return float(outputs.sum())
 def vector(outputs, batch): return outputs[:, :2]
+def count(outputs, batch): return outputs.argmax(1).sum()
+def nan(outputs, batch): return outputs.sum() - float("inf") + float("inf")
 def broken(outputs, batch): return outputs["box"] if isinstance(outputs, dict) else {}["box"]
 def plain(outputs, batch): return outputs.detach().mean()
 """

@@ -134,3 +134,11 @@ def test_auxiliary_heads_come_last() -> None:
     found = answer({"aux_logits": auxiliary, "out": scores}, 4)
     assert found.scores.equal(scores) and found.others[0] is auxiliary
     assert answer({"aux_logits": auxiliary}, 4).scores.equal(auxiliary)
+
+
+def test_rows_whose_label_does_not_count_have_no_loss() -> None:
+    scores, labels = torch.randn(4, 3), torch.tensor([0, -100, 2, -100])
+    found = answer(scores, 4, labels)
+    expected = torch.nn.functional.cross_entropy(scores[::2], labels[::2], reduction="sum")
+    torch.testing.assert_close(found.loss(), expected)
+    assert sum(answer(scores[i, None], 1, labels[i, None]).loss() for i in range(4)) == found.loss()

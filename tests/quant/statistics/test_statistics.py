@@ -193,6 +193,18 @@ def test_a_loss_of_the_users_own(subject: Subject) -> None:
     )
 
 
+def test_a_loss_of_the_users_own_may_be_one_for_each_row(subject: Subject) -> None:
+    network, values, labels = subject
+
+    def each(scores: Tensor, batch: Any) -> Tensor:
+        return scores.square().sum(1)
+
+    names, few = ["fisher", "loss_inc"], (values[:4], None if labels is None else labels[:4])
+    rows = collect(network, names, *few, images=4, loss=each)
+    mean = collect(network, names, *few, images=4, loss=lambda *given: each(*given).mean())
+    assert all(torch.equal(rows.array(name), mean.array(name)) for name in names)
+
+
 def test_fewer_images_than_asked_for_are_all_of_them(subject: Subject) -> None:
     network, values, labels = subject
     some, most = (
