@@ -85,6 +85,11 @@ def test_the_wrapper_itself_is_left_as_it_was() -> None:
     assert list(before) == list(module.state_dict())
 
 
+def test_a_wrapper_of_no_module_is_refused() -> None:
+    with pytest.raises(EmqError, match="DataParallel wraps a tuple, not a"):
+        prepare(nn.DataParallel((plain(), EXAMPLE)), EXAMPLE)  # type: ignore[type-var]
+
+
 class Conv1D(nn.Module):
     """The linear layer of transformers' GPT-2: its weight lies inputs first."""
 
