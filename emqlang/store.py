@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -50,6 +51,8 @@ def writing(path: Path) -> Iterator[None]:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Writes beside `path` and renames, so that nobody ever sees half a file; makes folders.
 
+    What is written may be a folder too, where there is none yet.
+
     Where `path` is a link, what it points to is written. What others left behind that were killed
     while they wrote the same file is removed.
     """
@@ -60,9 +63,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_name(f".{stem}.{os.getpid()}.{token_hex(4)}.part")
     try:
         write(part)
-        part.chmod(0o644)  # safetensors leaves its files to the owner alone
+        if not part.is_dir():
+            part.chmod(0o644)  # safetensors leaves its files to the owner alone
         part.replace(path)
     finally:
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    """Removes a file or a folder, if there is one."""
+    if part.is_dir():
+        shutil.rmtree(part)
+    else:
         part.unlink(missing_ok=True)
 
 
@@ -71,7 +83,7 @@ def _sweep(folder: Path, stem: str) -> None:
     for part in folder.glob(f".{escape(stem)}.*.part*"):
         writer = part.name.removeprefix(f".{stem}.").partition(".")[0]
         if writer.isdecimal() and not _lives(int(writer)):
-            part.unlink(missing_ok=True)
+            _remove(part)
 
 
 def _lives(process: int) -> bool:

@@ -90,3 +90,18 @@ def test_other_files_are_refused(path: Path) -> None:
     assert code(path) == "E314"
     path.write_text("no database")
     assert code(path) == "E314"
+
+
+def test_a_folder_is_whole_or_not_there(path: Path) -> None:
+    def write(part: Path, fails: bool = False) -> None:
+        part.mkdir()
+        (part / "a").write_text("1")
+        if fails:
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        write_atomically(path, lambda part: write(part, fails=True))
+    assert not list(path.parent.iterdir())
+    write_atomically(path, write)
+    assert [place.name for place in path.parent.iterdir()] == [path.name]
+    assert (path / "a").read_text() == "1"

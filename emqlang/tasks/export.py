@@ -28,7 +28,7 @@ class Exported:
 
     network  None for an allocation, which has none
     source   the recipe, the checkpoint or the allocation
-    size     bytes of the file
+    size     bytes of the file, or of a folder's files
     rounded  how a recipe's weights were; '' where a checkpoint has them, or the format has none
     """
 
@@ -86,8 +86,7 @@ def export(
     rounded = f"to the nearest value, {calib_images:,} images" if made and not checkpoint else ""
     others = subject.quantized.diagnostics if made else ()
     warnings = tuple(dict.fromkeys((*network.warnings, *unlike, *others)))
-    size = path.stat().st_size
-    return Exported(network, source, format, path, size, rounded, written[0], warnings)
+    return Exported(network, source, format, path, _size(path), rounded, written[0], warnings)
 
 
 def _allocated(
@@ -103,4 +102,9 @@ def _allocated(
     with writing(path):
         write = chosen.write
         write_atomically(path, lambda part: written.append(write(allocation, part, settings)))
-    return Exported(None, source, format, path, path.stat().st_size, "", written[0], ())
+    return Exported(None, source, format, path, _size(path), "", written[0], ())
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
+    return sum(file.stat().st_size for file in files)

@@ -73,6 +73,11 @@ FORMATS: Final[Mapping[str, Format]] = {
     ),
     "json": Format("bits, scales and zero points by layer", "lists:write_json"),
     "csv": Format("bits, scales and zero points, a row for each channel", "lists:write_csv"),
+    "compressed-tensors": Format(
+        "a checkpoint folder of compressed-tensors, pack-quantized",
+        "compressed:write",
+        options=("partial", "verify"),
+    ),
     "torchao": _configuration("torchao: FqnToConfig", "torchao", *_MEASURED),
     "modelopt": _configuration("ModelOpt: quant_cfg", "modelopt", *_MEASURED),
     "autoround": _configuration("AutoRound: layer_config", "autoround"),

@@ -164,3 +164,39 @@ def test_chosen_by_measured_scores(emq: Emq, tmp_path: Path) -> None:
     assert types == ["Q4_K", "Q4_K", "Q6_K"]
     refused = emq("export", str(bits), "--to", "safetensors", "-o", str(tmp_path / "x.safetensors"))
     assert refused.status == 2 and "without a network" in refused.err
+
+
+def test_a_folder_for_compressed_tensors(
+    emq: Emq, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--to", "compressed-tensors", "-o")
+    refused = emq("export", str(checkpoint), *words, str(tmp_path / "x"))
+    assert refused.status == 2 and "batch norms of this are folded" in refused.err
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 40)).eval()\n"
+    )
+    model = ("--model", "own.py:build", "--input", "1x4x4", "--data", "noise:32")
+    net = ("quantize", "--config", "5", *WORDS[2:3], "--calib-images", "32", "--out", "net")
+    assert emq(*net, *model).status == 0
+    refused = emq("export", "net", *words, "folder")
+    assert refused.status == 2 and "'0': compressed-tensors quantizes Linear" in refused.err
+    done = exported(emq, "net", *words, "folder", "--partial", "--no-verify")
+    assert list(done["ignored"]) == ["0"] and done["unverified"] == "--no-verify"
+    sizes = [file.stat().st_size for file in Path("folder").iterdir()]
+    assert done["bytes"] == sum(sizes) and len(sizes) == 2
+    tensors, _, _ = sealed.read(Path("folder/model.safetensors"))
+    assert {name: list(tensor.shape) for name, tensor in tensors.items()} == {
+        "0.bias": [2],
+        "0.weight": [2, 1, 3, 3],
+        "2.bias": [40],
+        "2.weight_packed": [40, 2],
+        "2.weight_scale": [40, 1],
+        "2.weight_shape": [2],
+        "2.weight_zero_point": [7, 1],
+    }
+    config = json.loads(Path("folder/config.json").read_text())["quantization_config"]
+    (group,) = config["config_groups"].values()
+    assert group["targets"] == ["2"] and group["weights"]["num_bits"] == 5

@@ -1,7 +1,7 @@
 """Configurations applied by the quantizers that they are for; skipped where one is not installed.
 
-Measured with torchao 0.18.0, nvidia-modelopt 0.47.0, auto-round 0.16.1 and gguf 0.19.0, on CPU with
-torch 2.13.0.
+Measured with torchao 0.18.0, nvidia-modelopt 0.47.0, auto-round 0.16.1, gptqmodel 7.7.0 and gguf
+0.19.0, on CPU with torch 2.13.0.
 """
 
 from __future__ import annotations
@@ -118,6 +118,19 @@ def test_autoround_resolves_every_layer_to_its_bits(emq: Emq, recipe: str) -> No
             held = bits in (2, 3, 4, 8) and not any(side % 32 for side in found.weight.shape)
             assert found.bits == (bits if held else 16)
             assert found.act_bits == 16
+
+
+def test_gptqmodel_resolves_every_layer_to_its_bits(emq: Emq, recipe: str) -> None:
+    configs = pytest.importorskip(
+        "gptqmodel.quantization.config", reason="GPTQModel is not installed"
+    )
+    config = configs.QuantizeConfig(**written(emq, recipe, "gptqmodel", "--partial"))
+    for name, bits in layers(network()).items():
+        if name in CONVS or bits not in (2, 3, 4, 8):
+            assert config.dynamic_get(name) is False
+        else:
+            assert config.dynamic_get(name, "bits", config.bits) == bits
+            assert config.dynamic_get(name, "group_size", config.group_size) == -1
 
 
 def test_gguf_has_the_types_blocks_and_names() -> None:
