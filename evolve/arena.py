@@ -67,12 +67,11 @@ class Benchmark:
         """Scores (programs, rows) of all configurations, from S (programs, groups, choices)."""
         return totals(scores, self.choices)
 
-    def score(self, programs: Sequence[Expr], cache: Cache) -> Array:
-        """Scores (programs, rows) of canonical programs, whether they separate or not.
+    def of_rows(self, scored: Sequence[Scores]) -> Array:
+        """Scores (programs, rows), whether programs separate or not.
 
         NaN for a program with a choice under which it is not finite.
         """
-        scored = score(programs, self.statistics, self.groups, self.tied, cache)
         return np.array([self._of_rows(each) for each in scored])
 
     def _of_rows(self, scores: Scores) -> Array:
@@ -122,8 +121,14 @@ class Arena:
         return tables
 
     def score(self, programs: Sequence[Expr]) -> list[Array]:
-        """For each benchmark, the scores of its rows, as `Benchmark.score` has them."""
-        return [one.score(programs, self.cache) for one in self.benchmarks]
+        """For each benchmark, the scores of its rows, as `Benchmark.of_rows` has them, of canonical
+        programs. Those on one network's statistics are computed once."""
+        scored: dict[int, Sequence[Scores]] = {}
+        for one in self.benchmarks:
+            if (network := id(one.statistics)) not in scored:
+                settings = one.groups, one.tied, self.cache
+                scored[network] = score(programs, one.statistics, *settings)
+        return [one.of_rows(scored[id(one.statistics)]) for one in self.benchmarks]
 
     def open(self) -> Arena:
         """An arena in memory is its own source."""

@@ -14,6 +14,7 @@ from emqlang.cli.options import (
     Words,
     count,
     experiment_names,
+    label_draws,
     pick,
     plot_file,
     shown,
@@ -41,6 +42,7 @@ def _kept(params: Mapping[str, Any]) -> str:
     "emqlang experiment",
     "emqlang experiment table3 --workers 2 --plot table3.svg",
     "emqlang experiment figure4 --seeds 3 --size 500",
+    "emqlang experiment transfer --label-draws 4 --only 'vgg left out' --seeds 1",
     kept=_kept,
 )
 @click.argument("name", metavar="[NAME]", type=Words("name", experiment_names), default="")
@@ -57,6 +59,7 @@ def _kept(params: Mapping[str, Any]) -> str:
 )
 @tables
 @count("--stat-images", default=256, help="Images that statistics are taken on.")
+@label_draws
 @click.option(
     "--out",
     metavar="FOLDER",

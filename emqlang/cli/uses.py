@@ -101,9 +101,9 @@ SPREAD: Final = Rule(
 )
 EXPERIMENTS_OWN: Final = Rule(
     "tables",
-    "by this experiment: 'truth' has its own tables, and 'layerwise' takes one",
+    "by this experiment: 'truth' and 'transfer' have their own tables, and 'layerwise' takes one",
     lambda words: (
-        words.values["name"] != "truth"
+        words.values["name"] not in ("truth", "transfer")
         and (words.values["name"] != "layerwise" or len(words.values["tables"]) == 1)
     ),
 )
@@ -181,11 +181,16 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
     ),
     "experiment": (
         Rule(
-            "seeds size only tables stat_images out plot workers backend as_json",
+            "seeds size only tables stat_images label_draws out plot workers backend as_json",
             "without the NAME of an experiment",
             lambda words: words.has("name"),
         ),
         EXPERIMENTS_OWN,
+        Rule(
+            "label_draws",
+            "by this experiment: only 'transfer' has values for each image",
+            lambda words: words.values["name"] == "transfer",
+        ),
         SPREAD,
     ),
     "rank": (_where("draws against", "protocol", "rows"),),

@@ -1,3 +1,3 @@
 """The paper's experiments and ours: trials of several seeds, as a table and a picture."""
 
-NAMES = ("table3", "table8", "figure4", "layerwise", "variants", "truth")
+NAMES = ("table3", "table8", "figure4", "layerwise", "variants", "truth", "transfer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -15,7 +15,7 @@ from emqlang.evolve.settings import (
 )
 from emqlang.evolve.typed.space import default_inputs
 from emqlang.evolve.typed.variation import OPERATORS
-from emqlang.experiments import NAMES, layerwise, validity
+from emqlang.experiments import NAMES, layerwise, transfer, validity
 from emqlang.experiments.races import Runner, racing, sources
 from emqlang.experiments.trial import Task
 from emqlang.grammar.inputs import INPUTS, Cost
@@ -48,7 +48,9 @@ class Experiment:
     """A question, and the trials that answer it.
 
     size     what one trial does by default, in `unit`s
-    sources  of the arenas that its trials share
+    sources  of the arenas that the trials of chosen variants share
+    fixed    variants in which nothing is random: they have one trial
+    tables   its own, in words; empty where it takes those that are given
     """
 
     question: str
@@ -58,8 +60,12 @@ class Experiment:
     unit: str
     figures: tuple[Figure, ...]
     panels: tuple[Panel, ...]
-    sources: Callable[[EvaluationOptions], Iterable[TableArena]] = lambda options: ()
+    sources: Callable[[EvaluationOptions, Sequence[str]], Iterable[TableArena]] = (
+        lambda options, chosen: ()
+    )
     seeds: int = 5
+    fixed: frozenset[str] = frozenset()
+    tables: str = ""
 
 
 additive = partial(SearchSettings, additive=True)  # which all were measured with but the last
@@ -226,6 +232,31 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
         50_000,
         (FITNESS, NODES, SECONDS, Figure("MiB", "memory, MiB", WHOLE)),
         Panel("best fitness so far", tuple(_TRUTH)),
+    ),
+    "transfer": Experiment(
+        "Does what a search finds hold for a family of networks that it has not seen?",
+        tuple(transfer.TRANSFERS),
+        transfer.transferring(transfer.TRANSFERS),
+        20_000,
+        "evaluations",
+        (
+            *(Figure(name, name, NUMBER) for name in ("@100%", "@50%", "@20%")),
+            Figure("least", "least @100%", NUMBER),
+            Figure("regret", "regret", "{:.2f}"),
+            *(Figure(f"short, {name}", f"short, {name}", NUMBER) for name in ("@100%", "@20%")),
+            Figure("short, regret", "short, regret", "{:.2f}"),
+            *(FITNESS, NODES, SECONDS),
+        ),
+        (
+            Panel(
+                "mean correlation over the left-out tables",
+                tuple(name for name, one in transfer.TRANSFERS.items() if one.runner),
+                ("@100%", "@20%"),
+            ),
+        ),
+        partial(transfer.sources, transfer.TRANSFERS),
+        fixed=frozenset(name for name, one in transfer.TRANSFERS.items() if not one.runner),
+        tables=transfer.note(transfer.TABLES),
     ),
 }
 assert tuple(EXPERIMENTS) == NAMES

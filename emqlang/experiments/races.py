@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -36,10 +36,12 @@ class Runner:
         return replace(options, tables=self.tables or options.tables)
 
 
-def sources(runners: Mapping[str, Runner], options: EvaluationOptions) -> Iterator[TableArena]:
-    """The arenas of all runners."""
+def sources(
+    runners: Mapping[str, Runner], options: EvaluationOptions, chosen: Sequence[str]
+) -> Iterator[TableArena]:
+    """The arenas of the chosen runners."""
     yield from dict.fromkeys(
-        TableArena.of(runner.settings, runner.options(options)) for runner in runners.values()
+        TableArena.of(runners[name].settings, runners[name].options(options)) for name in chosen
     )
 
 

@@ -67,6 +67,7 @@ class StudyPlan:
             "judged": self.options.as_dict(),
             "op_table": VERSION,
             "emqlang": __version__,
+            **({"tables": self.experiment.tables} if self.experiment.tables else {}),
         }
 
     def trials(self, folder: Path) -> list[Trial]:
@@ -75,6 +76,7 @@ class StudyPlan:
             Trial(variant, seed, self.size, self.options, folder / _slug(variant) / str(seed))
             for seed in range(self.seeds)
             for variant in self.variants
+            if seed == 0 or variant not in self.experiment.fixed
         ]
 
 
@@ -98,7 +100,7 @@ def conduct(plan: StudyPlan, folder: Path, workers: Workers, progress: Progress)
     trials = plan.trials(folder)
     missing = [trial for trial in trials if not _file(trial).exists()]
     if missing:  # statistics are collected here once, and not by every worker
-        for source in plan.experiment.sources(plan.options):
+        for source in plan.experiment.sources(plan.options, plan.variants):
             source.open(progress)
     finished = len(trials) - len(missing)
     for _ in workers.run(perform, [(plan.name, trial) for trial in missing]):

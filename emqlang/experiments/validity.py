@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final
 
@@ -51,8 +51,10 @@ def check(trial: Trial) -> Result:
     return Result(_shares(counts, trial.size))
 
 
-def sources(options: EvaluationOptions) -> tuple[TableArena, TableArena]:
-    """Arenas with the paper's statistics, and with those of the typed grammar."""
+def sources(
+    options: EvaluationOptions, chosen: Sequence[str] = ()
+) -> tuple[TableArena, TableArena]:
+    """Arenas with the paper's statistics, and with those of the typed grammar, for any variant."""
     return TableArena.of(paper_settings(), options), TableArena.of(SearchSettings(), options)
 
 

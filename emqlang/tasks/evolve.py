@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from emqlang import __version__
+from emqlang.compiler.statistics import Statistics
 from emqlang.evolve.arena import Arena, Benchmark
 from emqlang.evolve.history import Programs, front
 from emqlang.evolve.ledger import Ledger, Status
@@ -62,7 +63,7 @@ class TableArena:
 
     def _arena(self, progress: Progress | None) -> Arena:
         tables = [load(name) for name in self.options.tables]
-        benchmarks = [self._benchmark(table, progress) for table in tables]
+        benchmarks = _sharing([self._benchmark(table, progress) for table in tables])
         parts = [
             part
             for benchmark, table in zip(benchmarks, tables, strict=True)
@@ -91,6 +92,16 @@ class TableArena:
             shapes=tuple(layer.shape for layer in collection.layers),
             tied=settings.tied,
         )
+
+
+def _sharing(benchmarks: Sequence[Benchmark]) -> list[Benchmark]:
+    """Tables of one network and menu have one copy of its statistics."""
+    known: dict[tuple[Any, ...], Statistics] = {}
+    shared = []
+    for one in benchmarks:
+        key = one.statistics.fingerprint, tuple(one.statistics.choices)
+        shared.append(replace(one, statistics=known.setdefault(key, one.statistics)))
+    return shared
 
 
 KEPT = 2  # arenas per process

@@ -52,8 +52,9 @@ def _setting(plan: StudyPlan) -> str:
     """What the figures were measured on."""
     size = f"{plan.size:,} {plan.experiment.unit} per trial"
     seeds = f"mean ± deviation over {plan.seeds} seeds" if plan.seeds > 1 else "one seed"
-    tables, images = ", ".join(plan.options.tables), plan.options.stat_images
-    return f"{size}, {seeds}; {tables}, {images} images"
+    tables, options = plan.experiment.tables or ", ".join(plan.options.tables), plan.options
+    labels = f" x {options.label_draws} labels" if options.label_draws else ""
+    return f"{size}, {seeds}; {tables}; {options.stat_images} images{labels}"
 
 
 def _shown(study: Study) -> list[Figure]:

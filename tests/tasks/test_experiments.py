@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 from commands import Emq
 
-from emqlang.experiments import NAMES, layerwise
+from emqlang.evolve.settings import EvaluationOptions, SearchSettings
+from emqlang.experiments import NAMES, layerwise, transfer
 from emqlang.experiments.catalogue import EXPERIMENTS
+from emqlang.experiments.races import Runner
+from emqlang.experiments.transfer import Transfer
+from emqlang.experiments.trial import Trial
+from emqlang.grammar.library import find_one
 from emqlang.quant.tables.table import load
+from emqlang.tasks.rank import RankOptions, rank
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
 
@@ -123,6 +129,54 @@ def test_a_quantized_network_has_few_values_a_channel(table: Path) -> None:
         assert float((rows - plain).abs().max()) < float(plain.abs().max())
 
 
+def test_a_family_that_is_left_out_judges_what_was_found(table: Path, tmp_path: Path) -> None:
+    """With one small table for both sides: what is written is what ranking by the text gives."""
+    name, options = str(table), EvaluationOptions((str(table),), stat_images=8, label_draws=2)
+    settings = SearchSettings(inputs=("shift", "bits"), islands=1, population=8, offspring=8)
+    variants = {
+        "found": Transfer((name,), "all", Runner(settings, (name,))),
+        "fisher_cross": Transfer((name,), "all", proxy="fisher_cross"),
+    }
+    found, fixed = (
+        transfer.transfer(variants, Trial(each, 0, 60, options, tmp_path / each))
+        for each in variants
+    )
+    assert found.figures["fitness"] > 0 and found.facts["text"] == found.facts["winner"]
+    for text, result in ((found.facts["text"], found), ("fisher_cross", fixed)):
+        program = find_one(text)
+        bench = WorkbenchOptions(stat_images=8, label_draws=2)
+        (ranking,) = rank([program], [name], RankOptions(draws=2), bench).rankings
+        (standing,) = [one for one in ranking.standings if one.program.text == program.text]
+        figures = result.figures["@20%"], result.figures["@50%"], result.figures["@100%"]
+        assert figures == pytest.approx(tuple(standing.rho), abs=1e-9)
+        assert result.figures["regret"] == pytest.approx(standing.regret)
+        assert result.figures["least"] == figures[2]
+    assert "short, @100%" in found.figures
+    again = transfer.transfer(variants, Trial("found", 0, 60, options, tmp_path / "found"))
+    assert again.facts == found.facts
+
+
+def test_no_table_is_searched_and_judges() -> None:
+    """Of those that are shipped; what is not shipped is said."""
+    kinds = ("all", "inner", "edge")
+    names = [f"{net}-{kind}" for net in ("vgg-fmnist", "resnet18-fmnist") for kind in kinds]
+    variants = transfer.transfers(names[:-1])
+    searches = {name: one for name, one in variants.items() if one.runner}
+    assert {*searches} == {
+        f"{place}{space}"
+        for place in ("vgg left out", "resnet left out", "all families")
+        for space in ("", ", additive")
+    }
+    for name, one in searches.items():
+        assert one.runner is not None
+        both = {*one.runner.tables} & {*one.judges}
+        assert (both == set()) == (one.split == "all") == ("left out" in name)
+        assert {*one.runner.tables} | {*one.judges} == {*names[:-1]}
+        beside = [v for v in variants.values() if v.proxy and v.judges == one.judges]
+        assert len(beside) == len(transfer.FORMULAS)
+    assert "not shipped: resnet18-fmnist-edge, " in transfer.note(names[:-1])
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
@@ -130,6 +184,8 @@ def test_a_quantized_network_has_few_values_a_channel(table: Path) -> None:
         (("figure4", "--only", "evolutoin"), 1, "did you mean 'evolution'?"),
         (("table3", "--plot", "x.pdf"), 2, "end the name with .svg or .png"),
         (("table3", "--seeds", "0"), 2, "--seeds"),
+        (("table3", "--label-draws", "2"), 2, "only 'transfer' has values for each image"),
+        (("transfer", "--table", "vgg-fmnist-all"), 2, "have their own tables"),
     ],
 )
 def test_bad_options(
