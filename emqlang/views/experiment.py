@@ -16,7 +16,11 @@ SCHEMA = "emqlang.experiment/1"
 def listing() -> None:
     """The experiments that there are."""
     rows = [
-        (name, one.question, f"{len(one.variants)} x {one.seeds} x {one.size:,} {one.unit}")
+        (
+            name,
+            one.question,
+            f"{len(one.variants) - len(one.fixed)} x {one.seeds} x {one.size:,} {one.unit}",
+        )
         for name, one in EXPERIMENTS.items()
     ]
     columns = [
