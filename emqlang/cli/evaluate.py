@@ -46,5 +46,5 @@ def command(
     from emqlang.tasks.evaluate import evaluate
     from emqlang.tasks.workbench import WorkbenchOptions
 
-    with render.progress():
-        return evaluate(checkpoint, pick(WorkbenchOptions, options), given(ctx), metric)
+    with render.progress() as progress:
+        return evaluate(checkpoint, pick(WorkbenchOptions, options), given(ctx), metric, progress)

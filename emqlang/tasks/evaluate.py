@@ -10,6 +10,7 @@ from typing import Any
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.quant.models import MODELS
 from emqlang.quant.networks.network import Network
+from emqlang.quant.progress import Progress, silent
 from emqlang.quant.ptq import evaluate as ptq
 from emqlang.quant.ptq.quantized import identity, load_quantized, read_recipe
 from emqlang.quant.ptq.recipe import Origin, Recipe, check_fits
@@ -33,6 +34,7 @@ def evaluate(
     options: WorkbenchOptions,
     given: Container[str] = (),
     metric: str | None = None,
+    progress: Progress = silent,
 ) -> Evaluated:
     """Evaluate a checkpoint, a file or the folder that `quantize` wrote, or the float network.
 
@@ -51,13 +53,15 @@ def evaluate(
     images = test_images(network, options.data, options.test, options.seed)
     own = None if metric is None else ptq.load_metric(metric)
     signature = network.signature
-    reference = ptq.predict(network.module, images, own, signature=signature)
+    floating = images.followed("float", progress)
+    reference = ptq.predict(network.module, floating, own, signature=signature)
     if checkpoint is None:
         evaluation = reference.evaluate()
     else:
         quantized = load_quantized(checkpoint, network)
         module = quantized.module
-        evaluation = ptq.evaluate(module, images, own, reference=reference, signature=signature)
+        again = images.followed("quantized", progress)
+        evaluation = ptq.evaluate(module, again, own, reference=reference, signature=signature)
     older = () if checkpoint is None else quantized.diagnostics
     warnings = (*network.warnings, *images.warnings, *older)
     return Evaluated(network, checkpoint, images.source, evaluation, warnings)

@@ -91,7 +91,7 @@ class Quantization:
         self.network, self.splits = network, splits
         self.options, self.progress = options, progress
         self.metric = None if options.metric is None else load_metric(options.metric)
-        test, signature = splits.test, network.signature
+        test, signature = splits.test.followed("float", progress), network.signature
         self.reference = predict(network.module, test, self.metric, signature=signature)
         self.before = self.reference.evaluate()
 
@@ -140,7 +140,7 @@ class Quantization:
         """The quantized network on the test images, beside the float one."""
         return evaluate(
             quantized.module,
-            self.splits.test,
+            self.splits.test.followed("quantized", self.progress),
             self.metric,
             reference=self.reference,
             signature=self.network.signature,

@@ -241,7 +241,7 @@ def internal_error(crash: BaseException, debug: bool) -> None:
 
 
 class _Ticker:
-    """A line of progress: called with the work's name, the steps done and the steps in all."""
+    """A line of progress: called with the work's name, the steps done and in all, 0 if unknown."""
 
     def __init__(self) -> None:
         self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -255,14 +255,14 @@ class _Ticker:
         if now - self.last < (_TICK if self.live else _REPORT):
             return
         self.last = now
-        counted = f"{done:,}/{total:,}"
-        if done > self.first:
+        counted = f"{done:,}/{total:,}" if total else f"{done:,}"
+        if total and done > self.first:
             left = (now - self.began) / (done - self.first) * (total - done)
             counted += f", {duration(left)} left"
         if self.live:
-            filled = round(_BAR * done / max(1, total))
-            bar = "━" * filled + "╌" * (_BAR - filled)
-            sys.stderr.write(f"\r\x1b[K{name}  {bar}  {counted}")
+            filled = round(_BAR * done / total) if total else 0
+            bar = "━" * filled + "╌" * (_BAR - filled) + "  " if total else ""
+            sys.stderr.write(f"\r\x1b[K{name}  {bar}{counted}")
         else:
             sys.stderr.write(f"{name}: {counted}\n")
         sys.stderr.flush()

@@ -25,6 +25,7 @@ from emqlang.quant.networks.batches import dense, rows, slice_rows
 from emqlang.quant.networks.nested import leaves, structure, tensors
 from emqlang.quant.networks.rows import Rows
 from emqlang.quant.networks.signature import Signature
+from emqlang.quant.progress import Progress
 from emqlang.quant.user_code import foreign
 
 # A nest of tensors, as the user's loader gives it. Images of ours are a pair: float32 (N, *shape),
@@ -68,6 +69,14 @@ class Dataset:
                 raise error("E304", f"{self.name} has values that are not finite")
             for start in range(0, rows(batch), size):
                 yield slice_rows(batch, start, start + size)
+
+    def followed(self, what: str, progress: Progress) -> Iterator[Batch]:
+        """The batches, once; `progress` hears how many images are behind, 0 in all if unknown."""
+        done = 0
+        for batch in self.batches():
+            yield batch
+            done += rows(batch)
+            progress(what, done, self.count or 0)
 
     def tensors(self) -> Batch:
         """All rows in one batch. Raises E304 where they do not fit in one."""

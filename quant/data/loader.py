@@ -13,7 +13,7 @@ from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.networks.batches import held, listed, rows
 from emqlang.quant.networks.nested import children, leaves, mapped, tensors
 from emqlang.quant.networks.signature import Signature
-from emqlang.quant.user_code import foreign, load_object
+from emqlang.quant.user_code import Iterated, foreign, load_object
 
 LONGEST: Final = 100_000  # rows of a loader that has no length
 
@@ -113,16 +113,8 @@ def _open(reference: str) -> Iterable[Any]:
 _RETURNED: dict[str, Iterable[Any]] = {}  # by a reference when it was last called
 
 
-def _iterated(reference: str, batches: Iterable[Any]) -> Iterator[Any]:
-    with foreign("E304", f"the loader {reference}"):
-        left = iter(batches)
-    end = object()
-    while True:
-        with foreign("E304", f"the loader {reference}"):
-            batch = next(left, end)
-        if batch is end:
-            return
-        yield batch
+def _iterated(reference: str, batches: Iterable[Any]) -> Iterable[Any]:
+    return Iterated(batches, "E304", f"the loader {reference}")
 
 
 def _with_rows(batch: Any, wanted: Wanted) -> Any:

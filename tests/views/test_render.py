@@ -150,3 +150,14 @@ def test_an_internal_error_is_one_line_unless_debugging(capsys: pytest.CaptureFi
     err = capsys.readouterr().err
     assert err.startswith("internal error: KeyError: 'x'")
     assert err.count("\n") == 1
+
+
+def test_progress_without_a_known_end_counts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "_REPORT", 0.0)
+    with render.progress() as progress:
+        progress("float", 1_000, 0)
+        progress("float", 2_000, 0)
+        progress("quantized", 64, 128)
+    assert capsys.readouterr().err == "float: 1,000\nfloat: 2,000\nquantized: 64/128\n"

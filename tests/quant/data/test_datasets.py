@@ -301,23 +301,31 @@ def test_own_batches_that_do_not_fit_are_refused(body: str, message: str, tmp_pa
     ("example", "given", "message"),
     [
         (
-            "ones(1, 4)",
+            torch.ones(1, 4),
             "ones(8, 4, dtype=torch.uint8)",
             "torch.uint8, and the network takes torch",
         ),
-        ("ones(1, 4)", "ones(8, 4).double()", "torch.float64, and the network takes torch.float32"),
-        ("ones(1, 4).half()", "ones(8, 4)", "torch.float32, and the network takes torch.float16"),
-        ("ones(1, 4).long()", "ones(8, 4)", "torch.float32, and the network takes torch.int64"),
-        ("ones(1, 4).long()", "ones(8, 4, 2).long()", "8x4x2, and the network takes Nx4"),
-        ("ones(1, 4)", "ones(8, 5)", "8x5, and the network takes Nx4"),
-        ("ones(1, 4).long()", "ones(8, 9).int()", ""),  # texts are of any length
+        (
+            torch.ones(1, 4),
+            "ones(8, 4).double()",
+            "torch.float64, and the network takes",
+        ),
+        (
+            torch.ones(1, 4).half(),
+            "ones(8, 4)",
+            "and the network takes torch.float16",
+        ),
+        (torch.ones(1, 4).long(), "ones(8, 4)", "torch.float32, and the network takes torch.int64"),
+        (torch.ones(1, 4).long(), "ones(8, 4, 2).long()", "8x4x2, and the network takes Nx4"),
+        (torch.ones(1, 4), "ones(8, 5)", "8x5, and the network takes Nx4"),
+        (torch.ones(1, 4).long(), "ones(8, 9).int()", ""),  # texts are of any length
     ],
 )
 def test_own_batches_are_held_against_the_networks_example(
-    example: str, given: str, message: str, tmp_path: Path
+    example: Tensor, given: str, message: str, tmp_path: Path
 ) -> None:
     text = loader(tmp_path, f"batches = [torch.{given}]")
-    wanted = Wanted((4,), eval(f"torch.{example}"))
+    wanted = Wanted((4,), example)
     if not message:
         assert load_data(text, ImageFormat.of((4,)), 2, wanted=wanted).tensors().shape == (8, 9)
         return
@@ -431,7 +439,7 @@ def test_an_example_of_what_holds_none_says_why(body: str, message: str, tmp_pat
 
 @pytest.mark.parametrize(
     ("mask", "message"),
-    [("float()", ""), ("double()", "torch.float64, and the network takes torch.float32")],
+    [("float()", ""), ("double()", "torch.float64, and the network takes")],
 )
 def test_inputs_by_keyword_are_held_against_those_of_the_example(
     mask: str, message: str, tmp_path: Path
@@ -483,3 +491,12 @@ def test_a_fingerprint_is_of_names_and_numbers_too(tmp_path: Path) -> None:
         place = loader(folder, f"batches = [{batch}]")
         found.add(load_data(place, ImageFormat.of((4,)), 2, wanted=Wanted((4,))).fingerprint)
     assert len(found) == len(batches)
+
+
+def test_what_has_been_given_is_followed(tmp_path: Path) -> None:
+    heard: list[tuple[str, int, int]] = []
+    place = loader(tmp_path, "batches = [torch.ones(70, 3, 8, 8), torch.ones(5, 3, 8, 8)]")
+    data = load_data(place, TINY, 2)
+    given = list(data.followed("float", lambda *told: heard.append(told)))
+    assert [len(batch) for batch in given] == [64, 6, 5]
+    assert heard == [("float", 64, 0), ("float", 70, 0), ("float", 75, 0)]
