@@ -14,6 +14,7 @@ import click
 
 from emqlang.cli.options import given
 from emqlang.grammar.diagnostics import Diagnostic, EmqError
+from emqlang.quant.bits.allocation import find_allocation
 from emqlang.quant.export import FORMATS, is_checkpoint
 
 if TYPE_CHECKING:
@@ -162,6 +163,11 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         ),
     ),
     "export": (
+        Rule(
+            f"{NETWORK} calib_images test requantize",
+            "beside bits by measured scores: they need no network",
+            lambda words: find_allocation(words.values["source"]) is None,
+        ),
         Rule(
             "calib_images",
             "beside a checkpoint, which is quantized already",

@@ -278,7 +278,7 @@ def sweep(scores: str | Path | Rows, options: MeasuredOptions, over: str | None)
     Complete up to 20,000 points; beyond that, the best choices of 40 evenly spaced budgets.
     """
     problem = MeasuredProblem.of(scores, options)
-    name = over or next(iter(options.limits), "avg-bits")
+    name = over or next(iter(options.limits), "size")
     if others := [limit for limit in options.limits if limit != name]:
         message = f"a front over {name} cannot keep --{others[0]} as well"
         raise error("E403", message, f"draw it over {others[0]}")

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from io import StringIO
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -161,12 +162,10 @@ def _read(path: str | Path) -> _Table:
     if path.suffix == ".json":
         record = read_json(text, "E321", "the file of scores", str(path))
         return _Table.of(str(path), typed(record, list[Any], "E321", "the scores", str(path)))
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines, rows = list[int](), list[list[str]]()
     first = text.split("\n", 1)[0]
-    reader = csv.reader(
-        text.splitlines(keepends=True), strict=True, delimiter=max(",;\t", key=first.count)
-    )
+    reader = csv.reader(StringIO(text), strict=True, delimiter=max(",;\t", key=first.count))
     last = 0
     try:
         for row in reader:

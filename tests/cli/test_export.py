@@ -162,6 +162,9 @@ def test_chosen_by_measured_scores(emq: Emq, tmp_path: Path) -> None:
     assert done["model"] is None and done["held"][0].startswith("the bits of 3 layers")
     types = [line.split("=")[1] for line in out.read_text().splitlines()]
     assert types == ["Q4_K", "Q4_K", "Q6_K"]
+    words = ("export", str(bits), "--to", "modelopt", "-o", str(tmp_path / "m"), "--requantize")
+    refused = emq(*words, "--model", "resnet18")
+    assert refused.status == 2 and refused.err.count("they need no network") == 2
     refused = emq("export", str(bits), "--to", "safetensors", "-o", str(tmp_path / "x.safetensors"))
     assert refused.status == 2 and "without a network" in refused.err
 
