@@ -30,16 +30,18 @@ def variation(steady: bool, model: nn.Module, example: Any, forward: Forward) ->
 
 @torch.no_grad()
 def _independent(model: nn.Module, example: Any, forward: Forward) -> bool:
-    """Whether the first row of the example is answered alike alone and beside others.
+    """Whether the first row of the example is answered alike alone and beside another.
 
     What cannot be run, or has no scores for each row, tells nothing.
     """
     if listed(example):  # images of any size
         return True
     row = slice_rows(example, 0, 1)
-    found = [_first_answer(model, batch, forward) for batch in (row, _beside(row, torch.clone))]
     other = _first_answer(model, _beside(row, _other), forward)
-    return other is None or all(_alike(each, other) for each in found if each is not None)
+    alone = _first_answer(model, row, forward)
+    if alone is None:  # as of a norm over the batch
+        alone = _first_answer(model, _beside(row, torch.clone), forward)
+    return alone is None or other is None or _alike(alone, other)
 
 
 def _beside(row: Any, made: Callable[[Tensor], Tensor]) -> Any:
