@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emqlang.api import assign, collect, costs, evaluate, load_quantized, quantize, score
+    from emqlang.api import collect, costs, evaluate, load_quantized, quantize, score
+    from emqlang.api.bits import assign
     from emqlang.api.measured import assign_scores
     from emqlang.grammar.canonical.form import key
     from emqlang.grammar.diagnostics import EmqError, EmqWarning
@@ -54,13 +55,14 @@ if (checkout := Path(__file__).parents[1]).joinpath("grammar", "emq.lark").is_fi
 _HOMES = {
     "EmqError": "grammar.diagnostics",
     "EmqWarning": "grammar.diagnostics",
+    "assign": "api.bits",
     "assign_scores": "api.measured",
     "key": "grammar.canonical.form",
     "load": "quant.networks.network",
     "load_file": "grammar.files",
     "load_recipe": "quant.ptq.recipe",
     "parse": "grammar.program",
-    **dict.fromkeys(("assign", "collect", "costs", "evaluate"), "api"),
+    **dict.fromkeys(("collect", "costs", "evaluate"), "api"),
     **dict.fromkeys(("load_quantized", "quantize", "score"), "api"),
 }
 assert sorted(_HOMES) == sorted(__all__)

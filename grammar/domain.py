@@ -2,6 +2,7 @@
 
     #: menu 2,3,4
     #: images 256
+    #: draws 4
     #: rounding nearest
     #: tables resnet18-fmnist-all, vgg-fmnist-all
 
@@ -28,6 +29,7 @@ FORMS: Final = {
         "weight bits or pairs, as 2,3,4 or W2A8,W4A8",
     ),
     "images": (r"[1-9][0-9]{0,8}", "a number of images, as 256"),
+    "draws": (r"[1-9][0-9]{0,5}", "a number of labels drawn for each image, as 4"),
     "rounding": ("|".join(ROUNDINGS), f"one of {', '.join(ROUNDINGS)}"),
     "tables": (rf"{_NAME}(,\s*{_NAME})*", "names of tables, as my_table, other_table:all"),
 }
@@ -39,12 +41,14 @@ class Domain:
 
     menu      '2,3,4', or pairs
     images    that statistics were taken on; 0 where not said
+    draws     labels drawn for each of them; 0 where not said
     rounding  of the tables
     tables    names of those whose search rows it has seen; 'NAME:all' for all rows
     """
 
     menu: str = ""
     images: int = 0
+    draws: int = 0
     rounding: str = ""
     tables: tuple[str, ...] = ()
 
@@ -54,8 +58,8 @@ class Domain:
     @property
     def lines(self) -> list[str]:
         """As a file has them."""
-        images = str(self.images) if self.images else ""
-        values = (self.menu, images, self.rounding, ", ".join(self.tables))
+        counts = [str(count or "") for count in (self.images, self.draws)]
+        values = (self.menu, *counts, self.rounding, ", ".join(self.tables))
         pairs = zip(FORMS, values, strict=True)
         return [f"#{MARK} {word} {value}" for word, value in pairs if value]
 
@@ -86,8 +90,8 @@ def read_domain(
         mistakes.append(passage.diagnostic("E101", message, span, help=tuple(help)))
     names = tuple(re.split(r",\s*", values["tables"])) if "tables" in values else ()
     menu = re.sub(r"\s", "", values.get("menu", ""))
-    images, rounding = int(values.get("images", 0)), values.get("rounding", "")
-    return Domain(menu, images, rounding, names), mistakes
+    images, draws = (int(values.get(word, 0)) for word in ("images", "draws"))
+    return Domain(menu, images, draws, values.get("rounding", ""), names), mistakes
 
 
 def _problem(word: str, value: str, values: dict[str, str]) -> tuple[str, ...] | None:

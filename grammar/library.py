@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error, nearest
 from emqlang.grammar.expr import Expr
@@ -23,6 +24,9 @@ SHELVES = (
     "across_layers",
     "evolved",
 )  # the files of the library, in this order
+# By which bits are chosen where no proxy is named: of weights, and of weights and activations.
+RECOMMENDED: Final = {"weights": "fisher_length", "pairs": "fisher_length_pairs"}
+REASON: Final = "it sees in each image how the errors of all layers meet"  # why these
 _FILE = re.compile(r"(.+\.emq)(?::(\w+))?")
 
 
@@ -90,6 +94,11 @@ def find(word: str) -> tuple[Program, ...]:
 def find_one(word: str) -> Program:
     """The proxy that a word means; of a file with several, the last. Raises EmqError."""
     return find(word)[-1]
+
+
+def recommended(pairs: bool) -> Program:
+    """The proxy to choose bits by where none is named; `pairs` of a menu of activations, too."""
+    return LIBRARY[RECOMMENDED["pairs" if pairs else "weights"]]
 
 
 def find_all(words: Iterable[str], names: Iterable[str] = ()) -> tuple[Program, ...]:

@@ -13,8 +13,6 @@ is a Python warning, `EmqWarning`.
 from __future__ import annotations
 
 import dataclasses
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,9 @@ from torch.nn.parameter import is_lazy
 
 from emqlang.api import arguments
 from emqlang.api.arguments import CALIBRATION
+from emqlang.api.notices import warn
 from emqlang.grammar import library
-from emqlang.grammar.diagnostics import Diagnostic, EmqWarning, error
+from emqlang.grammar.diagnostics import error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import Budget
 from emqlang.quant.data.datasets import Dataset, load_data
@@ -48,7 +47,6 @@ from emqlang.scores.pipeline import Scores
 from emqlang.tasks.claims import believed
 from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.evaluate import completed
-from emqlang.tasks.objective import objective
 from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
@@ -61,10 +59,10 @@ def collect(
     data: Data | None = None,
     *,
     forward: Forward | None = None,
-    loss: str | Callable[[Any, Any], Tensor] = "label",
+    loss: str | Callable[[Any, Any], Tensor] | None = None,
     bits: str | int | Sequence[int] = "2,3,4",
     menu: str | Sequence[str] | None = None,
-    images: int = 64,
+    images: int | None = None,
     label_draws: int | None = None,
     hessian_samples: int = 32,
     device: str = "auto",
@@ -72,19 +70,21 @@ def collect(
 ) -> Workbench:
     """The network made ready for its statistics, each of which is taken when first needed.
 
-    data    its first `images` images are used; a name as `--data` takes it; None for a network with
+    data    its first images are used; a name as `--data` takes it; None for a network with
             its own, or if no proxy reads images. Your own network is recorded on the first rows,
             and on up to 1,024 more while it does not use all of its layers
-    loss    'label', 'self' for labels drawn from the network's own softmax, or a function
+    loss    'label', which is the default, 'self' for labels drawn from the network's own softmax,
+            or a function
+    images  None for 64, and for bits as many as the proxy's entry in the library says
     label_draws
             labels drawn from the softmax for each image, for `shift` and its like; None for the
-            loss's own
+            loss's own, and for bits, where no loss is given, what the proxy's entry says
     bits    weight bits to choose from, '2,3,4' or [2, 3, 4]; `menu` instead gives pairs such as
             'W2A8,W4A8'
     Raises E301 to E309, E401, E403.
     """
     arguments.network(model)
-    arguments.check(forward=forward, loss=loss, images=images, device=device, seed=seed)
+    arguments.check(forward=forward, loss=loss, stat_images=images, device=device, seed=seed)
     arguments.check(hessian_samples=hessian_samples, label_draws=label_draws)
     options = WorkbenchOptions(
         model=model if isinstance(model, str) else "resnet18-fmnist",
@@ -107,7 +107,7 @@ def collect(
         network = _ready(model, arguments.first(data), forward, data)
         statistics = Workbench(options, network=network, data=_stream(data))
     if network is not None:
-        _warn(statistics.new(network.warnings))
+        warn(statistics.new(network.warnings))
     return statistics
 
 
@@ -148,68 +148,6 @@ def costs(
     return {budget.quantity.name: budget for budget in problem.measures()}
 
 
-def assign(
-    proxy: str | Program | Scores,
-    statistics: Workbench,
-    *,
-    size: str | int | None = None,
-    bops: str | int | None = None,
-    latency: str | int | None = None,
-    avg_bits: str | float | None = None,
-    latency_table: str | Path | None = None,
-    fix: str | Mapping[str, int] = "",
-    accounting: str = "full",
-    act_bits: int = 8,
-    method: str = "exact",
-    samples: int = 50_000,
-    seed: int = 0,
-    hold_unmeasured: bool = False,
-) -> Recipe:
-    """The bits with the greatest score within every budget, as a recipe.
-
-    `recipe.solver` says what they score, whether that is proven `optimal` or the `best found`, and,
-    as `uniform`, what the widest single choice for all within the budgets does; None without any.
-
-    Budgets are written as on the command line, size='4.5MiB', bops='72G', latency='3ms',
-    avg_bits=3, or are numbers of bytes, bit operations and nanoseconds. `fix` is '0=8', or
-    {'0': 8}. `method` is 'exact', or 'sample' for the paper's. `recipe.bits` maps layers to weight
-    bits. Raises E403 without a budget, E404 for a bad one, E405 where the budgets cannot be met,
-    naming the least each can be, E402 for `fix`, E501 for scores that are not finite, E409 for
-    groups that the scores say nothing of: `hold_unmeasured` gives those the most bits of the menu.
-    """
-    if not isinstance(proxy, Scores):
-        arguments.check(proxy=proxy)
-    arguments.check(statistics=statistics, accounting=accounting)
-    arguments.check(act_bits=act_bits, method=method, samples=samples, seed=seed)
-    arguments.check(hold_unmeasured=hold_unmeasured)
-    constraints = Constraints(
-        size=arguments.amount("size", size),
-        bops=arguments.amount("bops", bops),
-        latency=arguments.amount("latency", latency),
-        avg_bits=arguments.amount("avg-bits", avg_bits),
-        latency_table=None if latency_table is None else str(latency_table),
-        fix=arguments.fixed(fix),
-        accounting=accounting,
-        act_bits=act_bits,
-        method=method,
-        samples=samples,
-        seed=seed,
-        hold_unmeasured=hold_unmeasured,
-    )
-    if not constraints.limits:
-        help = "give size, bops, latency or avg_bits"
-        raise error("E403", "there is no budget", help)
-    problem = Problem.of(statistics.network, statistics.choices, constraints)
-    if isinstance(proxy, Scores):
-        program, table = None, proxy
-    else:
-        program = library.find_one(proxy) if isinstance(proxy, str) else proxy
-        (table,) = _scored(statistics.with_choices(problem.menu), [program])
-    found = objective(problem, table)
-    _warn(found.problem.warnings)
-    return found.problem.recipe(found.solve(), program, found.uniform())
-
-
 def quantize(
     model: Model,
     recipe: Recipe | str | Path,
@@ -241,9 +179,9 @@ def quantize(
         how = replace(how, images=max(1, count))
         network = _ready(model, arguments.first(data), forward, data)
     recipe, unlike = believed(recipe, network, guarded=made)
-    _warn((*network.warnings, *unlike))
+    warn((*network.warnings, *unlike))
     quantized = quantization.quantize(network, recipe, data, how, progress=progress)
-    _warn(quantized.diagnostics)
+    warn(quantized.diagnostics)
     return quantized
 
 
@@ -270,7 +208,7 @@ def evaluate(
             raise error("E303", f"'{data}' fits a network by name", "give the batches themselves")
         data = _named(data, _ready(model, None, forward), "test", None)
     if isinstance(model, Network):
-        _warn(model.warnings)
+        warn(model.warnings)
     module, other = _module(model), None if reference is None else _module(reference)
     signature = model.signature if isinstance(model, Network) else Signature.of(module)
     if forward is not None:
@@ -305,7 +243,7 @@ def load_quantized(
         network = _ready(model, batch, forward, given)
     quantized = from_file(path, network)
     recipe, unlike = believed(quantized.recipe, network, guarded=True)
-    _warn((*network.warnings, *quantized.diagnostics, *unlike))
+    warn((*network.warnings, *quantized.diagnostics, *unlike))
     return dataclasses.replace(quantized, recipe=recipe)
 
 
@@ -314,18 +252,8 @@ def _scored(
 ) -> list[Scores]:
     """The programs' tables; what is to be known of them is warned of."""
     found = evaluate_programs(statistics, programs, tied=tied)
-    _warn(found.diagnostics)
+    warn(found.diagnostics)
     return [scored.table for scored in found.scored]
-
-
-def _warn(diagnostics: Iterable[Diagnostic]) -> None:
-    """Warnings of Python, each once, laid at the line that called the package."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
-        level, frame = level + 1, frame.f_back
-    for each in dict.fromkeys(diagnostics):
-        if not each.is_error:
-            warnings.warn(EmqWarning.of(each), stacklevel=level)
 
 
 def _recipe(recipe: Any) -> Recipe:

@@ -25,6 +25,7 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.user_code import Iterated
+from emqlang.tasks.problem import Constraints
 from emqlang.tasks.workbench import Workbench
 
 Check = tuple[Callable[[Any], bool], str]  # whether a value is allowed, and what is
@@ -43,6 +44,11 @@ def check(**values: Any) -> None:
 def _whole(least: int, most: float = inf) -> Check:
     wanted = f"a whole number, {least} or more" if most == inf else f"one of {least} to {most}"
     return lambda value: _is_whole(value) and least <= value <= most, wanted
+
+
+def _or_none(check: Check) -> Check:
+    allowed, wanted = check
+    return lambda value: value is None or allowed(value), wanted
 
 
 def _one_of(*words: str) -> Check:
@@ -71,15 +77,20 @@ CHECKS: Final[Mapping[str, Check]] = {
     "hessian_samples": _whole(2),
     "hold_unmeasured": _FLAG,
     "images": _whole(1),
-    "label_draws": (lambda value: value is None or (_is_whole(value) and value > 0), "1 or more"),
-    "loss": (lambda value: isinstance(value, str) or callable(value), "'label', or a function"),
+    "label_draws": _or_none(_whole(1)),
+    "loss": (
+        lambda value: value is None or isinstance(value, str) or callable(value),
+        "'label', or a function",
+    ),
     "method": _one_of("exact", "sample"),
     "metric": _function("outputs and batch"),
     "partial": _FLAG,
+    "polish": _whole(0),
     "progress": _function("progress"),
     "proxy": (lambda value: isinstance(value, str | Program), "a text or a program"),
     "samples": _whole(1),
     "seed": _whole(0),
+    "stat_images": _or_none(_whole(1)),
     "statistics": (lambda value: isinstance(value, Workbench), "what emq.collect returns"),
     "tie": _TEXT,
 }
@@ -120,6 +131,15 @@ def amount(name: str, value: Any) -> str | None:
     if name == "avg-bits" and not number.is_integer():
         return repr(number)
     return _EXACT[name].format(int(value) if isinstance(value, int) else int(number))
+
+
+def constraints(**given: Any) -> Constraints:
+    """Fields of `Constraints`, with budgets and layers as `assign` takes them. Raises E403."""
+    table, budgets = given.pop("latency_table"), ("size", "bops", "latency", "avg_bits")
+    given |= {name: amount(name.replace("_", "-"), given[name]) for name in budgets}
+    given["fix"] = fixed(given["fix"])
+    check(**{name: given[name] for name in given.keys() & CHECKS.keys()})
+    return Constraints(**given, latency_table=None if table is None else str(table))
 
 
 def _is_finite(value: Any) -> bool:

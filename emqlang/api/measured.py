@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 from emqlang.api import arguments
-from emqlang.grammar.diagnostics import EmqWarning
+from emqlang.api.notices import warn
 from emqlang.quant.bits.allocation import Allocation
 from emqlang.quant.bits.measured import Rows
 from emqlang.tasks.measured import MeasuredOptions, choose
@@ -53,6 +52,5 @@ def assign_scores(
             act_bits=act_bits,
         ),
     )
-    for warning in bits.diagnostics:
-        warnings.warn(EmqWarning.of(warning), stacklevel=2)
+    warn(bits.diagnostics)
     return bits.recipe

@@ -11,8 +11,8 @@ from emqlang.cli.base import cached, declare
 from emqlang.cli.numbers import POSITIVE, Share
 from emqlang.cli.options import FILE, Expression, budgets, calib_images, network, pick, shown
 from emqlang.cli.outputs import output
+from emqlang.cli.recommendation import proxy
 from emqlang.cli.uses import check_statistics
-from emqlang.grammar import library
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @declare(
     "assign",
-    "emqlang assign fisher_form --avg-bits 3",
+    "emqlang assign --avg-bits 3",
     "emqlang assign hawq_v2 --size 0.3MiB --fix 'conv1=8,fc=8' --out recipe.json",
-    "emqlang assign fisher_form --max-drop 1%",
+    "emqlang assign --max-drop 1%",
     "emqlang assign --scores measured.csv --avg-bits 4.5 --tie 'blk.{}.attn_[qkv]'",
     kept=cached,
 )
-@click.argument("word", metavar="EXPR", type=Expression(), required=False)
+@click.argument("word", metavar="[EXPR]", type=Expression(), required=False)
 @budgets
 @click.option(
     "--sweep", is_flag=True, help="Print the complete Pareto front of the score over one quantity."
@@ -104,15 +104,16 @@ def command(
 
     For a sum over layers that is proven; a program that does not separate is searched.
 
-    EXPR is a text, a library name, file.emq:name, or - for stdin.
+    EXPR is a text, a library name, file.emq:name, or - for stdin; without one, and without
+    --config, it is the recommended proxy, which the output names.
     """
-    if [word, config, scores].count(None) != 2:
+    if [word, config, scores].count(None) < 2:
         ctx.fail("give an EXPR, bits with --config, or measured --scores")
     if scores is not None:
         from emqlang.tasks.measured import MeasuredOptions
 
         return _measured(scores, pick(MeasuredOptions, options), over, out, sweep)
-    program = None if word is None else library.find_one(word)
+    program = None if config is not None else proxy(word, options)
     calibrates = not (max_drop is polish is None) or out is not None  # a recipe names the images
     check_statistics(ctx, [program] if program else [], calibrates=calibrates)
     from emqlang.tasks.assign import Chooser, Sweep

@@ -207,14 +207,14 @@ label_draws = count(
 )
 
 measuring = stack(
-    count("--stat-images", default=64, help="Images that statistics are taken on."),
+    count(
+        "--stat-images", help="Images for statistics.  [default: as a proxy's entry says, or 64]"
+    ),
     click.option(
         "--loss",
         metavar="WHICH",
-        default="label",
-        show_default=True,
-        help="label: on the data's labels; self: on labels drawn from what the network answers; or "
-        "file.py:function of (outputs, batch), the mean over the rows or a number for each.",
+        help="label (the default): on the data's labels; self: on labels drawn from what the network "
+        "answers; or file.py:function of (outputs, batch), the mean over rows or a number for each.",
     ),
     label_draws,
     count("--hessian-samples", default=32, help="Probes for hess and hess_trace."),

@@ -26,8 +26,8 @@ from emqlang.cli.options import (
 )
 from emqlang.cli.options import network as network_options
 from emqlang.cli.outputs import output
+from emqlang.cli.recommendation import proxy
 from emqlang.cli.uses import check_statistics
-from emqlang.grammar import library
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
@@ -63,7 +63,7 @@ def _said(path: Path | None, options: WorkbenchOptions, named: Container[str]) -
 
 @declare(
     "quantize",
-    "emqlang quantize fisher_form --avg-bits 3",
+    "emqlang quantize --avg-bits 3",
     "emqlang quantize --recipe recipe.json --rounding brecq --iters 1000 --out quantized",
     "emqlang quantize --config 4 --rounding adaround --iters 500",
     kept=_kept,
@@ -123,12 +123,13 @@ def command(
 ) -> Comparison:
     """Quantize a network after training, and say what that costs.
 
-    The bits come from a recipe, from a configuration, or from a proxy, EXPR, and a budget. A recipe
-    names its network, weights and images too, for where the options do not.
+    The bits come from a recipe, from a configuration, or from a budget and a proxy: EXPR, or else
+    the recommended one, which the output names. A recipe names its network, weights and images too,
+    for where the options do not.
     """
-    if sum(source is not None for source in (word, recipe_path, config)) != 1:
+    if [word, recipe_path, config].count(None) < 2:
         ctx.fail("give one of --recipe, --config, and an EXPR with a budget")
-    program = None if word is None else library.find_one(word)
+    program = proxy(word, options) if recipe_path is None and config is None else None
     check_statistics(ctx, [program] if program else [], calibrates=True)
     from emqlang.quant.ptq.recipe import load_recipe
     from emqlang.quant.ptq.splits import Splits

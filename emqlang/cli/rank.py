@@ -13,7 +13,6 @@ from emqlang.cli.options import (
     choice,
     count,
     expressions,
-    given,
     ground_truth,
     library_proxies,
     measuring,
@@ -98,7 +97,6 @@ def command(
         plots.check(plot)
         if len(tables) > 1:
             ctx.fail("--plot is of one table")
-    options["own_images"] = "stat_images" not in given(ctx)
     terms, measurement = pick(RankOptions, options), pick(WorkbenchOptions, options)
     with render.progress() as progress:
         result = rank(programs, tables, terms, measurement, progress)

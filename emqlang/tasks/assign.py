@@ -12,18 +12,16 @@ from emqlang.grammar.diagnostics import EXIT_NO, EXIT_OK, Diagnostic, error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.configuration import read_configuration
 from emqlang.quant.bits.solver import Assignment
-from emqlang.quant.networks.batches import take
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
 from emqlang.quant.ptq.evaluate import Evaluation, Quality, predict
 from emqlang.quant.ptq.evaluate import evaluate as measure
 from emqlang.quant.ptq.margin import most
 from emqlang.quant.ptq.recipe import Origin, Recipe
-from emqlang.quant.ptq.splits import Splits, calibration_images
-from emqlang.quant.ptq.trials import Trials
+from emqlang.quant.ptq.splits import Splits
 from emqlang.tasks.eval import evaluate
 from emqlang.tasks.objective import Objective, objective
-from emqlang.tasks.polish import Polish
+from emqlang.tasks.polish import Polish, trials
 from emqlang.tasks.polish import polish as polishing
 from emqlang.tasks.problem import Constraints, Front, Problem, Uniform
 from emqlang.tasks.quantize import Quantization, QuantizeOptions
@@ -195,18 +193,13 @@ class Chooser:
         E303 and E304 for images that do not do.
         """
         self.check_budgets(*help)
-        trials = self._trials(options or QuantizeOptions()) if polish else None
+        images, act_bits = (options or QuantizeOptions()).calib_images, self.constraints.act_bits
+        measured = trials(self._workbench, act_bits, images) if polish else None
         found, data, warnings = self._scored(program)
         best, gained, origin = found.solve(), None, self.options.origin
-        if trials is not None:
-            best, gained = polishing(found, best, trials, polish, self.progress)
+        if measured is not None:
+            best, gained = polishing(found, best, measured, polish, self.progress)
         return Bits(found.problem, program, best, found.uniform(), gained, data, warnings, origin)
-
-    def _trials(self, options: QuantizeOptions) -> Trials:
-        given, images = self.options, options.calib_images
-        data = calibration_images(self.network, given.data, given.seed, images)
-        act_bits = self.constraints.act_bits
-        return Trials(self.network, take(data, images), act_bits)
 
     def sweep(self, program: Program, over: str | None) -> Sweep:
         """The front over one quantity, up to its limit if it has one. Raises E403, E405, E501."""
@@ -292,7 +285,7 @@ class Chooser:
 
     def _scored(self, program: Program) -> tuple[Objective, str, tuple[Diagnostic, ...]]:
         """What a proxy says of the problem, the images it was measured on, and every warning."""
-        evaluation = evaluate(self.workbench, [program])
+        evaluation = evaluate(self.workbench.fitted(program.domain), [program])
         found = objective(self.problem, evaluation.scored[0].table)
         warnings = (*program.warnings, *evaluation.diagnostics, *found.problem.warnings)
         return found, evaluation.data, warnings

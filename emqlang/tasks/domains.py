@@ -7,25 +7,28 @@ from pathlib import Path
 
 from emqlang.evolve.settings import EvaluationOptions
 from emqlang.grammar.diagnostics import Diagnostic, EmqError
-from emqlang.grammar.domain import ROUNDINGS, Domain
+from emqlang.grammar.domain import ROUNDINGS, UNSAID, Domain
 from emqlang.grammar.expr import inputs
+from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import parse_bits, parse_menu
 from emqlang.quant.tables.exchange import IMPORTED
 from emqlang.quant.tables.spec import Spec
 from emqlang.quant.tables.table import Table, load
-from emqlang.tasks.workbench import Workbench, needs_data
+from emqlang.tasks.workbench import Workbench, WorkbenchOptions, needs_data
 
 
 def workbenches(bench: Workbench, programs: Sequence[Program]) -> list[Workbench]:
-    """For each program one with as many images as it was made for, where the data has as many."""
-    known = {0: bench, bench.options.stat_images: bench}
+    """For each program one with the images and label draws that it was made for, where the options
+    leave that open and the data has as many."""
+    known = {bench.options: bench}
     found = []
     for program in programs:
-        count = program.domain.images if reads_images(program) else 0
-        if count not in known:
-            known[count] = _with_images(bench, count)
-        found.append(known[count])
+        domain = program.domain if reads_images(program) else UNSAID
+        options = bench.options.fitted(domain)
+        if options not in known:
+            known[options] = bench.fitted(domain)
+        found.append(known[options])
     return found
 
 
@@ -34,13 +37,20 @@ def reads_images(program: Program) -> bool:
     return needs_data(inputs(program.canonical))
 
 
-def _with_images(bench: Workbench, count: int) -> Workbench:
-    other = bench.with_images(count)
-    try:
-        other.data  # noqa: B018  loads them
-    except EmqError:  # too few, or what the other workbench says as well
-        return bench
-    return other
+def cost(program: Program) -> Cost:
+    """The class of the most expensive statistic that it reads."""
+    costs = [INPUTS[name].cost for name in inputs(program.canonical)]
+    return max(costs, key=tuple(Cost).index, default=Cost.FREE)
+
+
+def effort(program: Program, options: WorkbenchOptions) -> str:
+    """What its statistics cost, in words."""
+    taken, draws = options.fitted(program.domain), ""
+    if not reads_images(program):
+        return "no images"
+    if taken.label_draws:
+        draws = f", {taken.label_draws} labels drawn for each"
+    return f"{cost(program)} on {taken.images:,} images{draws}"
 
 
 def outside(
@@ -51,10 +61,15 @@ def outside(
     menu = {str(choice) for choice in table.spec.choices()} if known else set()
     ways: dict[str, list[str]] = {}
     for program, bench in zip(programs, benches, strict=True):
-        domain, images = program.domain, bench.options.stat_images
-        if domain.images and reads_images(program) and domain.images != images:
-            way = f"statistics of {domain.images:,} images, and these are of {images:,}"
-            ways.setdefault(way, []).append(program.name or program.text)
+        domain, options = program.domain, bench.options
+        counts = (
+            ("images", domain.images, options.images),
+            ("label draws", domain.draws, options.label_draws or 0),
+        )
+        for what, made_for, taken in counts if reads_images(program) else ():
+            if made_for not in (0, taken):
+                way = f"statistics of {made_for:,} {what}, and these are of {taken:,}"
+                ways.setdefault(way, []).append(program.name or program.text)
         if domain.menu and not menu <= _menu(domain.menu):
             way = f"a menu of {domain.menu}, and the table's is {table.spec.menu}"
             ways.setdefault(way, []).append(program.name or program.text)
@@ -82,6 +97,7 @@ def searched_on(options: EvaluationOptions) -> Domain:
     return Domain(
         menu=menus.pop() if len(menus) == 1 else "",
         images=options.stat_images,
+        draws=options.label_draws or 0,
         rounding=roundings.pop() if len(roundings) == 1 and roundings <= {*ROUNDINGS} else "",
         tables=tuple(f"{name}{rows}" for name in names),
     )

@@ -12,9 +12,11 @@ from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.search import exchanges
 from emqlang.quant.bits.solver import Assignment
 from emqlang.quant.progress import Progress
+from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.ptq.trials import Trials
 from emqlang.tasks.objective import Objective
 from emqlang.tasks.problem import POLISHED
+from emqlang.tasks.workbench import Workbench
 
 ROUND: Final = 16  # candidates that start together
 RUNGS: Final = ((1 / 8, 8), (1 / 4, 4), (1 / 2, 2), (1.0, 1))  # share of images, how many go on
@@ -38,6 +40,11 @@ class Polish:
     measure: str
     before: float
     after: float
+
+
+def trials(workbench: Workbench, act_bits: int, images: int = Procedure().images) -> Trials:
+    """The workbench's network on as many calibration images. Raises E303, E304."""
+    return Trials(workbench.network, workbench.calibration(images), act_bits)
 
 
 def polish(

@@ -10,7 +10,7 @@ import numpy as np
 
 from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, Diagnostic, error, nearest
 from emqlang.grammar.expr import inputs
-from emqlang.grammar.inputs import INPUTS, Cost
+from emqlang.grammar.inputs import Cost
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program
 from emqlang.quant.progress import Progress
@@ -29,12 +29,11 @@ from emqlang.scores.correlation import (
     precision,
 )
 from emqlang.scores.pipeline import score
-from emqlang.tasks.domains import outside, reads_images, workbenches
+from emqlang.tasks.domains import cost, outside, reads_images, workbenches
 from emqlang.tasks.truth import regrets, stratified, truth_of
 from emqlang.tasks.workbench import ACTIVATION, Workbench, WorkbenchOptions
 
 SHELF = "baselines"  # the library's file of proxies that are in every ranking
-COSTS = tuple(Cost)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,6 @@ class RankOptions:
     protocol  'rows': all of them, with bootstrap intervals; 'paper': mean and deviation of five
               draws of 50
     against   the name of the proxy to which all are compared
-    own_images  take each proxy's statistics on as many images as its entry says it was made for
     """
 
     split: str = "all"
@@ -59,7 +57,6 @@ class RankOptions:
     against: str = ""
     draws: int = DRAWS
     seed: int = 0
-    own_images: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +174,7 @@ def rank_on(
     if options.stratify:
         rows, strata = stratified(rows)
     bench.check_menu(programs)
-    benches = workbenches(bench, programs) if options.own_images else [bench] * len(programs)
+    benches = workbenches(bench, programs)
     statistics = _statistics(programs, benches)
     groups, tied = bench.network.collection.groups, bench.options.tied
     kept, problems = list[_Scored](), list[Diagnostic]()
@@ -263,10 +260,10 @@ def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> l
             partial=float(partials[i]),
             regret=float(lost[i]),
             difference=None if differences is None else differences[:, :, i],
-            cost=_cost(one.program),
+            cost=cost(one.program),
             seconds=one.seconds,
             scores=one.scores,
-            images=one.bench.options.stat_images if reads_images(one.program) else None,
+            images=one.bench.options.images if reads_images(one.program) else None,
             seen=one.program.domain.has_seen(table.name, options.split),
         )
         for i, one in enumerate(kept)
@@ -288,9 +285,3 @@ def _reference(programs: Sequence[Program], name: str) -> int | None:
         message = f"'{name}' is not among the proxies that are ranked"
         raise error("E102", message, *nearest(name, names))
     return names.index(name)
-
-
-def _cost(program: Program) -> Cost:
-    """The class of the most expensive statistic that is read."""
-    costs = [INPUTS[name].cost for name in inputs(program.canonical)]
-    return max(costs, key=COSTS.index, default=Cost.FREE)

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
 from emqlang.compiler.cache import Cache
-from emqlang.grammar.diagnostics import Diagnostic, error
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
+from emqlang.grammar.domain import Domain
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
 from emqlang.quant.data.loader import Wanted
+from emqlang.quant.networks.batches import first_rows, held, take
 from emqlang.quant.networks.network import Network, load
 from emqlang.quant.networks.signature import load_forward
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.ptq.recipe import Origin
+from emqlang.quant.ptq.splits import calibration_images
 from emqlang.quant.statistics import collect_statistics
 from emqlang.quant.statistics.cache import default_root
 from emqlang.quant.statistics.options import Loss, StatisticsOptions
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 ACTIVATION = 2  # the bit of `Expr.axes` that says a value depends on activation bits
 DEFAULT_BITS = "2,3,4"
+IMAGES: Final = 64  # that statistics are taken on, where nothing else is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,9 @@ class WorkbenchOptions:
     test   images to test on, which tell the shape of an image where `data` does not
     input  the shape of an image, as 1x28x28, where nothing else tells it
     forward  how the network is given a batch, as `file.py:function`
-    loss     'label', 'self', a function, or one as `file.py:function`
+    stat_images  as many as a proxy's entry says, or IMAGES, where not given
+    loss     'label', which is the default, 'self', a function, or one as `file.py:function`
+    label_draws  as a proxy's entry says, or none, where neither they nor a loss are given
     """
 
     model: str = "resnet18-fmnist"
@@ -53,13 +59,25 @@ class WorkbenchOptions:
     test: str | None = None
     input: str | None = None
     forward: str | None = None
-    stat_images: int = 64
-    loss: str | Loss = "label"
+    stat_images: int | None = None
+    loss: str | Loss | None = None
     label_draws: int | None = None
     hessian_samples: int = 32
     device: str = "auto"
     tied: str = "auto"
     cache: bool = True
+
+    @property
+    def images(self) -> int:
+        """That statistics are taken on."""
+        return self.stat_images or IMAGES
+
+    def fitted(self, domain: Domain) -> WorkbenchOptions:
+        """With the images and label draws that a proxy was made for, where these say nothing."""
+        images, draws = self.stat_images or domain.images or None, self.label_draws
+        if draws is None and self.loss is None:
+            draws = domain.draws or None
+        return replace(self, stat_images=images, label_draws=draws)
 
     def choices(self) -> tuple[Choice, ...]:
         """The menu. Raises E401, and E403 if bits and a menu are given."""
@@ -91,7 +109,7 @@ class WorkbenchOptions:
         """A loss of the user's own, or the word for one of ours. Raises E301, E403."""
         if isinstance(self.loss, str) and ":" in self.loss:
             return load_function(self.loss, "loss(outputs, batch), a scalar")
-        return self.loss
+        return self.loss or "label"
 
 
 class Workbench:
@@ -152,7 +170,7 @@ class Workbench:
         if not text:
             return None
         images = spec.images if spec else ImageFormat.of(self.network.input_shape)
-        count, classes = options.stat_images, self.network.classes
+        count, classes = options.images, self.network.classes
         return load_data(
             text,
             images,
@@ -182,22 +200,35 @@ class Workbench:
         self._statistics = held
         return held
 
+    def calibration(self, images: int) -> list[Any]:
+        """As many images to calibrate on, in batches; of batches that were given, up to as many."""
+        if self._data is not None:
+            return held(first_rows(self._data, images))
+        data = calibration_images(self.network, self.options.data, self.options.seed, images)
+        return take(data, images)
+
     def with_choices(self, choices: Sequence[Choice]) -> Workbench:
         """The same network and data with another menu."""
-        if tuple(choices) == self.choices:
+        return self if tuple(choices) == self.choices else self._with(self.options, choices)
+
+    def fitted(self, domain: Domain) -> Workbench:
+        """The same network with statistics as a proxy's entry says, where the options do not.
+
+        Where the data has fewer images than that, there are as many as without an entry.
+        """
+        options = self.options.fitted(domain)
+        if options == self.options:
             return self
-        other = Workbench(
-            self.options, self.progress, network=self.network, data=self.data, choices=choices
-        )
-        other._reported = self._reported
+        other = self._with(options, self.choices)
+        try:
+            other.data  # noqa: B018  loads them
+        except EmqError:  # too few, or what is said of fewer as well
+            return self._with(replace(options, stat_images=self.options.stat_images), self.choices)
         return other
 
-    def with_images(self, count: int) -> Workbench:
-        """The same network with statistics of as many images. What data there are may be fewer."""
-        if count == self.options.stat_images or self._data is not None:
-            return self
-        options = replace(self.options, stat_images=count)
-        other = Workbench(options, self.progress, network=self.network, choices=self.choices)
+    def _with(self, options: WorkbenchOptions, choices: Sequence[Choice]) -> Workbench:
+        network, data = self.network, self._data
+        other = Workbench(options, self.progress, network=network, data=data, choices=choices)
         other._reported = self._reported
         return other
 
@@ -223,7 +254,7 @@ class Workbench:
     def _collect(self, names: Sequence[str]) -> Statistics:
         options = self.options
         statistics = StatisticsOptions(
-            images=options.stat_images,
+            images=options.images,
             loss=options.loss_function(),
             label_draws=options.label_draws,
             hessian_samples=options.hessian_samples,

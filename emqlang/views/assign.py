@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from emqlang.grammar.program import Program
+from emqlang.grammar.text.printer import show
 from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.search import FOUND
 from emqlang.quant.bits.solver import Assignment
@@ -25,7 +26,7 @@ def bits_screen(bits: Bits) -> None:
     score = f"{assignment.score:.6g}, {_status(assignment)}, {assignment.seconds * 1e3:.1f} ms"
     render.fields(
         [
-            ("proxy", bits.program.text if bits.program else "none: the bits are given"),
+            ("proxy", _named(bits.program) if bits.program else "none: the bits are given"),
             *_amounts(problem, assignment),
             ("score", score if bits.program else ""),
             ("polish", "" if bits.polish is None else _gained(bits.polish)),
@@ -58,7 +59,7 @@ def sweep_screen(sweep: Sweep) -> None:
     front = f"{len(points):,} undominated assignments"
     if not sweep.complete:
         front = f"{front}, the best found: not proven"
-    render.fields([("proxy", sweep.program.text), ("front", front)])
+    render.fields([("proxy", _named(sweep.program)), ("front", front)])
     render.text()
     columns = [
         Column(_unit(sweep.front), "right"),
@@ -234,9 +235,19 @@ def _uniform_record(problem: Problem, uniform: Uniform) -> dict[str, Any]:
     }
 
 
-def _proxy_record(program: Program) -> dict[str, str]:
+def _named(program: Program) -> str:
+    """A program of a file by its name too, since its text may use names of that file."""
+    return f"{program.name}: {show(program.elaborated)}" if program.name else program.text
+
+
+def _proxy_record(program: Program) -> dict[str, Any]:
     proxy = proxy_of(program)
-    return {"text": program.text, "elaborated": proxy.text, "key": proxy.key}
+    return {
+        "name": program.name or None,
+        "text": program.text,
+        "elaborated": proxy.text,
+        "key": proxy.key,
+    }
 
 
 def _unit(front: Front) -> str:

@@ -120,7 +120,7 @@ def rows_at(batch: Any, places: Tensor) -> Any:
 
 def take(data: Iterable[Any], images: int | None) -> list[Any]:
     """The first rows of the data as batches, everything if None. Raises E304 if there are fewer."""
-    batches = held(_first(data, images))
+    batches = held(first_rows(data, images))
     available = sum(map(rows, batches))
     if available < (images or 1):
         message = "the data has no images"
@@ -204,7 +204,7 @@ def _seed(batch: Any, seed: int) -> int:
     return seed
 
 
-def _first(data: Iterable[Any], images: int | None) -> Iterator[Any]:
+def first_rows(data: Iterable[Any], images: int | None) -> Iterator[Any]:
     left = images
     for batch in data:
         size = rows(batch)

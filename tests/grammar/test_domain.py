@@ -13,6 +13,7 @@ ENTRY = """\
 ## Found somewhere.
 #: menu 2, 3,4
 #: images 256
+#: draws 4
 ## Of two tables.
 #: rounding nearest
 #: tables a-b, c_d:all
@@ -24,7 +25,7 @@ plain = numel
 def test_an_entry_says_what_its_proxy_was_made_for() -> None:
     file = load_text(ENTRY)
     found = file["found"]
-    assert found.domain == Domain("2,3,4", 256, "nearest", ("a-b", "c_d:all"))
+    assert found.domain == Domain("2,3,4", 256, 4, "nearest", ("a-b", "c_d:all"))
     assert found.description == "Found somewhere. Of two tables." and found.domain
     assert file["plain"].domain == UNSAID and not file["plain"].domain
     assert fmt(ENTRY) == ENTRY
@@ -76,5 +77,7 @@ def test_words_of_quantization_are_those_of_recipes() -> None:
 def test_what_was_searched_says_so() -> None:
     for name in LIBRARY:
         domain = LIBRARY[name].domain
-        assert bool(domain) == (LIBRARY.shelf(name) == "evolved")
-        assert not domain or (domain.images and domain.tables and domain.menu and domain.rounding)
+        assert bool(domain) == (LIBRARY.shelf(name) in ("evolved", "across_layers"))
+        assert bool(domain.tables) == (LIBRARY.shelf(name) == "evolved")
+        assert not domain or (domain.images and domain.rounding)
+        assert not domain.tables or domain.menu
