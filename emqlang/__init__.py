@@ -3,11 +3,12 @@
     import emqlang as emq
 
     statistics = emq.collect(model, batches)
-    recipe = emq.assign("fisher_form", statistics, avg_bits=3)
+    recipe = emq.assign(statistics, avg_bits=3)
     quantized = emq.quantize(model, recipe, batches)
 
-`fisher_form` is the rise of the loss to second order, by the layers' whole Fisher matrices. The
-paper's formula, Eq. 5 of EMQ, is `emq` in the library: it needs no images, and ranks bits worse.
+Bits are chosen by the proxy that is named, as `emq.assign("fisher_form", statistics, ...)`, or else
+by `fisher_length`, which sees in each image how the errors of all layers meet. The paper's formula,
+Eq. 5 of EMQ, is `emq` in the library: it needs no images, and ranks bits worse.
 
 Names are imported when they are first used, so that `import emqlang` costs nothing.
 """

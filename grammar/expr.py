@@ -116,7 +116,7 @@ def apply(op: str, *args: Expr, exponent: float | None = None) -> Expr:
         x, y = args
         level = x.level | y.level
         if level == levels.MIXED:
-            level = level_of(op, x.level, y.level)
+            level = level_of(op, x.level, y.level, kinds=(x.kind, y.kind))
         kind = kinds.get((x.kind, y.kind)) or kind_of(op, x.kind, y.kind, level=level)
         digest = blake2b(code + x.digest + y.digest, digest_size=16).digest()
         sign, axes, size = signs_of[x.sign][y.sign], x.axes | y.axes, x.size + y.size + 1

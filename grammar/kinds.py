@@ -39,8 +39,8 @@ def kind_of(op: str, *kinds: Kind, level: Level = levels.LAYER) -> Kind:
     return kind
 
 
-def level_of(op: str, *of: Level) -> Level:
-    """The level of op's result on values of these. Raises KindError."""
+def level_of(op: str, *of: Level, kinds: tuple[Kind, ...] = ()) -> Level:
+    """The level of op's result on values of these levels and kinds. Raises KindError."""
     if op == "total":
         if of[0] != levels.CONFIGURATION:
             return levels.CONFIGURATION
@@ -49,8 +49,10 @@ def level_of(op: str, *of: Level) -> Level:
     level = of[0] | of[-1]
     if level == levels.MIXED:
         message = f"'{OPS[op].infix}' cannot combine layer with configuration values"
-        help = "put it inside total(...)"
-        raise KindError("E201", message, help, operand=of.index(levels.LAYER))
+        place = of.index(levels.LAYER)
+        adds_up = kinds[place : place + 1] in KINDS["total"]
+        help = "put it inside total(...)" if adds_up else "reduce it inside total(mean(...))"
+        raise KindError("E201", message, help, operand=place)
     return level
 
 
