@@ -213,8 +213,8 @@ measuring = stack(
     click.option(
         "--loss",
         metavar="WHICH",
-        help="label (the default): on the data's labels; self: on labels drawn from what the network "
-        "answers; or file.py:function of (outputs, batch), the mean over rows or a number for each.",
+        help="label (default): on the data's labels; self: on labels drawn from what the network "
+        "answers; or file.py:function of (outputs, batch), the mean over rows, or one for each.",
     ),
     label_draws,
     count("--hessian-samples", default=32, help="Probes for hess and hess_trace."),
