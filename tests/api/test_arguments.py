@@ -127,7 +127,8 @@ def test_few_images_calibrate_unless_a_number_is_said(statistics: Workbench) -> 
         (lambda s, r: emq.score("numel", network()), "E403"),
         (lambda s, r: emq.score(emq.score("numel", s), s), "E403"),
         (lambda s, r: emq.score("numel", s, tied="x"), "E403"),
-        (lambda s, r: emq.assign(None, s, avg_bits=3), "E403"),
+        (lambda s, r: emq.assign(3, s, avg_bits=3), "E403"),
+        (lambda s, r: emq.assign(avg_bits=3), "E403"),
         (lambda s, r: emq.assign(["numel"], s, avg_bits=3), "E403"),
         (lambda s, r: emq.assign("numel", None, avg_bits=3), "E403"),
         *(
@@ -147,7 +148,7 @@ def test_few_images_calibrate_unless_a_number_is_said(statistics: Workbench) -> 
         *(
             (lambda s, r, bad=bad: emq.collect(network(), batches(), **bad), "E403")
             for bad in (
-                {"loss": None},
+                {"loss": 3},
                 {"images": "64"},
                 {"images": 0},
                 {"hessian_samples": 1},
