@@ -190,6 +190,7 @@ def test_a_proxy_has_as_many_images_as_it_was_made_for(
     assert own["mine"]["made_for"] == {
         "menu": "2,3,4",
         "images": 32,
+        "draws": 0,
         "rounding": "nearest",
         "tables": ["own"],
     }
