@@ -14,6 +14,7 @@ scores, `kl_div` for the least threshold that the scores of the layers keep to.
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -39,7 +40,8 @@ def form(bits: int) -> dict[str, Any]:
 
 def scored(bench: Workbench, method: str) -> dict[str, Any]:
     """ModelOpt's scores of every format in every group, from which any average is solved."""
-    few, every = (one.data for one in (bench, bench.with_images(CALIBRATION)))
+    options = replace(bench.options, stat_images=CALIBRATION)
+    few, every = bench.data, Workbench(options, network=bench.network).data
     assert few is not None and every is not None
     scoring = list(few.batches(BATCH))
     batches = [*scoring, *every.batches(BATCH)]
