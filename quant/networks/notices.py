@@ -11,10 +11,11 @@ from emqlang.quant.networks.layers import Collection
 
 SHOWN: Final = 5  # names listed in one warning
 # What a network's answers change with: the message, and what that means for figures.
-VARIES: Final = {
+VARIES: Final[Mapping[str, tuple[str, ...]]] = {
     "W614": (
         "the network gives another answer each time: it draws random numbers or has a state",
         "what it draws is the same for the same batch; figures hold for what was drawn",
+        "a state of its own is not put back: with one, another run may give other figures",
     ),
     "W619": (
         "what the network answers for a row depends on the other rows of the batch",
@@ -56,8 +57,8 @@ def notices(
             f"{listed(collection.unreached)}",
         )
     if varies:
-        message, help = VARIES[varies]
-        yield Diagnostic(varies, message, help=(help,))
+        message, *help = VARIES[varies]
+        yield Diagnostic(varies, message, help=tuple(help))
 
 
 def _in_float(collection: Collection, sizes: Mapping[str, int]) -> str:
