@@ -34,7 +34,8 @@ class Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """(N, patches, width) to (N, heads, patches, width of a head)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        count, patches, width = x.shape
+        return x.reshape(count, patches, self.heads, width // self.heads).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -96,4 +97,5 @@ def _initialise(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             nn.init.xavier_uniform_(module.weight.flatten(1))
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

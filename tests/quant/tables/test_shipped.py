@@ -21,7 +21,7 @@ KINDS = {
     "resnet18-fmnist-s1": ("all", "inner"),
     "vgg-fmnist": ("all", "inner", "edge"),
     "mobilenetv2-fmnist": ("all", "inner", "edge"),
-    "vit-fmnist": ("all",),
+    "vit-fmnist": ("all", "edge"),
 }
 
 
