@@ -103,12 +103,11 @@ def info_screen(info: Info) -> None:
     """What a table is, its ceilings, and how much each layer's own bits decide."""
     render.fields(_about(info.table))
     render.text()
-    columns = [
-        Column("ceiling", style="bold"),
-        *(Column(title, "right") for title in (*TOPS, "rows")),
-        Column("what it is", folds=True),
-    ]
-    render.table(columns, [(c.name, *_tops(c), str(c.rows), c.what) for c in info.ceilings])
+    titles = (*TOPS, "rows")
+    columns = [Column("ceiling", style="bold"), *(Column(title, "right") for title in titles)]
+    render.table(columns, [(c.name, *_tops(c), str(c.rows)) for c in info.ceilings])
+    render.text()
+    render.fields([(c.name, c.what) for c in info.ceilings])
     render.text()
     render.table(
         [Column("its own bits", style="bold"), Column("Spearman", "right")], list(_own_bits(info))
@@ -161,7 +160,9 @@ def card(info: Info) -> str:
         lines.append(f"- **composition**: {compared} {rho}; {moved}")
     lines += ["", "## Ceilings", "", f"| | {' | '.join(TOPS)} | rows | what it is |"]
     lines += ["|---|" + "---:|" * (len(TOPS) + 1) + "---|"]
-    lines += [f"| {c.name} | {' | '.join(_tops(c))} | {c.rows} | {c.what} |" for c in info.ceilings]
+    for c in info.ceilings:
+        tops = " | ".join(map(" ".join, _tops(c)))
+        lines.append(f"| {c.name} | {tops} | {c.rows} | {c.what} |")
     lines += ["", "## Spearman of each layer's own bits with the accuracy", ""]
     lines += ["| layer | |", "|---|---:|"]
     lines += [f"| {name} | {value} |" for name, value in _own_bits(info)]
@@ -229,9 +230,10 @@ def _facts(table: Table) -> dict[str, Any]:
     return {"name": table.name, "rows": len(table), "facts": dict(table.facts)}
 
 
-def _tops(ceiling: Ceiling) -> list[str]:
+def _tops(ceiling: Ceiling) -> list[tuple[str, str]]:
+    """Each correlation, and its interval."""
     values = zip(ceiling.rho, ceiling.low, ceiling.high, strict=True)
-    return [f"{rho:.3f} {span(low, high)}" for rho, low, high in values]
+    return [(f"{rho:.3f}", span(low, high)) for rho, low, high in values]
 
 
 def _own_bits(info: Info) -> Iterator[tuple[str, str]]:
