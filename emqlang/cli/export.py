@@ -11,6 +11,7 @@ from emqlang.cli.base import declare
 from emqlang.cli.options import (
     Words,
     calib_images,
+    count,
     export_formats,
     given,
     network_only,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @declare(
     "export",
     "emqlang export quantized --to safetensors -o weights.safetensors",
+    "emqlang export quantized --to onnx -o network.onnx",
     "emqlang export recipe.json --to json -o bits.json",
     "emqlang export bits.json --to gguf -o types.txt",
 )
@@ -56,6 +58,10 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Round to the format's own grid where it has not ours, and say what that costs.",
 )
+@click.option(
+    "--int2", is_flag=True, help="Hold weights of 2 bits in UINT2, if the runtime loads that."
+)
+@count("--images", default=64, help="Images that outputs are compared on, to verify them.")
 @calib_images
 @test_images
 @network_only

@@ -173,7 +173,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
             "beside a checkpoint, which is quantized already",
             lambda words: not is_checkpoint(words.values["source"]),
         ),
-        *map(_format_reads, ("partial", "requantize", "verify", "test")),
+        *map(_format_reads, ("partial", "requantize", "int2", "verify", "images", "test")),
     ),
     "evolve": (
         _excludes(OF_A_RUN, "resume", why="the run has its own"),

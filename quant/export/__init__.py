@@ -83,6 +83,14 @@ FORMATS: Final[Mapping[str, Format]] = {
     "autoround": _configuration("AutoRound: layer_config", "autoround"),
     "gptqmodel": _configuration("GPTQModel: QuantizeConfig", "gptqmodel"),
     "gguf": _configuration("llama-quantize: a file of tensor types", "llama"),
+    "onnx": Format(
+        "a graph with QuantizeLinear and DequantizeLinear on the recipe's edges",
+        "onnx:write",
+        ("onnx", "onnxscript", "onnxruntime"),
+        "onnx",
+        options=("verify", "int2", "images", "test"),
+    ),
+    "torch": Format("a program of torch.export, in float32", "torch:write", options=("verify",)),
     "nncf": Format(
         "not written",
         refusal=(

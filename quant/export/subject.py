@@ -24,12 +24,14 @@ class Settings:
     requantize  round to the format's own grid where it has not ours
     int2        hold 2 bits in INT2
     verify      read again and run what was written
+    images      that outputs are compared on
     """
 
     partial: bool = False
     requantize: bool = False
     int2: bool = False
     verify: bool = True
+    images: int = 64
 
 
 @dataclass(frozen=True)

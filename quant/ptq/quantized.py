@@ -91,6 +91,15 @@ class Quantized:
         with writing(path):
             sealed.write(path, *self.stored())
 
+    def rebuilt(
+        self, network: Network, quantizers: Mapping[str, Callable[[Tensor], Tensor]]
+    ) -> nn.Module:
+        """A copy of the float network with these weights, and with other quantizers, by site."""
+        module = copied(network.module).requires_grad_(False)
+        _restore(module, self.module.state_dict(), partial(error, "E302"))
+        attach(module, network.collection.layers, [site for site, _ in self.inputs], quantizers)
+        return module.eval()
+
     def stored(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The tensors and the metadata of a checkpoint."""
         weights: Iterable[Any] = (self.module.get_submodule(name).weight for name in self.weights)

@@ -80,8 +80,8 @@ USED = {
 }
 # a command line, and the options that it does not use
 REFUSED = {
-    "export r.json --to json -o b.json --no-verify --partial --test x": "--no-verify --partial "
-    "--test",
+    "export r.json --to json -o b.json --no-verify --int2": "--no-verify --int2",
+    "export r.json --to csv -o b.json --partial --images 9": "--partial --images",
     "export q.safetensors --to safetensors -o x.safetensors --calib-images 9": "--calib-images",
     "assign w --max-drop 1% --sweep --avg-bits 3": "--max-drop",
     "assign w --sweep --out r.json": "--out",
