@@ -26,9 +26,9 @@ def programs(listed: Programs, heldout: Mapping[int, HeldOut] | None = None) -> 
         Column("program", "right", "dim"),
         Column("nodes", "right"),
         Column("fitness", "right"),
-        *(Column(f"@{ratio:.0%}", "right") for ratio in RATIOS),
+        *(Column(f"@{ratio:.0%}", "right", optional=True) for ratio in RATIOS),
         *([Column("held out", "right"), Column("regret", "right")] if unseen else []),
-        Column("statistics", style="dim"),
+        Column("statistics", style="dim", optional=True),
         Column("", folds=True),
     ]
     render.table(columns, [_row(entry, unseen) for entry in listed.entries])

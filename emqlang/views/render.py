@@ -173,6 +173,9 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
         text(f"\nhidden (terminal too narrow): {', '.join(hidden)}")
 
 
+_FOLDED = 20  # of a column that folds, no less where others may give way
+
+
 def _fitting(
     columns: Sequence[Column], rows: list[Sequence[Cell]]
 ) -> tuple[list[Column], list[list[Cell]], list[str]]:
@@ -181,6 +184,8 @@ def _fitting(
     for row in rows:
         lines = [(cell,) if isinstance(cell, str) else cell for cell in row]
         widths = [max(most, *map(len, cell)) for most, cell in zip(widths, lines, strict=True)]
+    pairs = zip(widths, columns, strict=True)
+    widths = [min(most, _FOLDED) if column.folds else most for most, column in pairs]
     kept = list(range(len(columns)))
     for i in reversed(range(len(columns))):
         if sum(widths[j] + _GAP for j in kept) - _GAP > width() and columns[i].optional:
