@@ -243,7 +243,7 @@ def test_an_impossible_budget_says_what_is_possible(emq: Emq) -> None:
 
 
 def test_usage(emq: Emq) -> None:
-    assert emq("assign", "--avg-bits", "3").status == 2
+    assert emq("assign").status == 2
     assert emq("assign", FREE, "--config", "4").status == 2
     assert emq("assign", FREE, "--sweep", "--max-drop", "1%").status == 2
     assert emq("assign", FREE, "--max-drop", "lots").status == 2
