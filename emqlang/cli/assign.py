@@ -9,9 +9,18 @@ import click
 
 from emqlang.cli.base import cached, declare
 from emqlang.cli.numbers import POSITIVE, Share
-from emqlang.cli.options import FILE, Expression, budgets, calib_images, network, pick, shown
+from emqlang.cli.options import (
+    FILE,
+    Expression,
+    budgets,
+    calib_images,
+    network,
+    pick,
+    shown,
+)
 from emqlang.cli.outputs import output
 from emqlang.cli.recommendation import proxy
+from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.uses import check_statistics
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
@@ -85,6 +94,7 @@ if TYPE_CHECKING:
 @click.option("--test", metavar="WHAT", help="Validation images of --max-drop, as --data.")
 @output("--out", Output(), "Write the recipe, or the choices of --scores, here.")
 @network
+@statistics_rounding
 @shown("assign", "measured", csv=True)
 @click.pass_context
 def command(

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emqlang.cli.base import cached, declare
-from emqlang.cli.options import expressions, library_proxies, network, pick, shown
+from emqlang.cli.options import (
+    calib_images,
+    expressions,
+    library_proxies,
+    network,
+    pick,
+    shown,
+)
+from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
 from emqlang.views import render
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
     help="One choice per group, as 4,4,2,... or W4A8,W2A8,...: print its score.",
 )
 @network
+@statistics_rounding
+@calib_images
 @shown("eval", csv=True)
 @click.pass_context
 def command(

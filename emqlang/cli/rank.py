@@ -10,6 +10,7 @@ import click
 from emqlang.cli.base import cached, declare
 from emqlang.cli.numbers import SEED
 from emqlang.cli.options import (
+    calib_images,
     choice,
     count,
     expressions,
@@ -21,6 +22,7 @@ from emqlang.cli.options import (
     shown,
     tables,
 )
+from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
 from emqlang.views import render
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the resamples.")
 @plot_file
 @measuring
+@statistics_rounding
+@calib_images
 @shown("rank", csv=True)
 @click.pass_context
 def command(

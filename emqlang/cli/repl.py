@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import network
+from emqlang.cli.options import calib_images, network
+from emqlang.cli.rounding import statistics_rounding
 
 
 @declare(
@@ -18,6 +19,8 @@ from emqlang.cli.options import network
     "echo 'mean(abs(w))' | emqlang repl",
 )
 @network
+@statistics_rounding
+@calib_images
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Try expressions on a network that stays loaded.

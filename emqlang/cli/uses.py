@@ -80,9 +80,20 @@ OF_A_RUN: Final = (
     "tables split by combine algorithm seed islands population inputs ops no_choice additive "
     "max_nodes selection structure fitness semantics without stat_images label_draws"
 )
+
+
 LEARNED: Final = Rule(
     "iterations", "with --rounding nearest", lambda words: words.values["rounding"] != "nearest"
 )
+
+
+def _is_learned(words: Words) -> bool:
+    """Whether statistics see learned rounding."""
+    return bool(words.values.get("stat_rounding", "nearest") != "nearest")
+
+
+STAT_LEARNED: Final = Rule("stat_iterations", LEARNED.reason, _is_learned)
+LEARNED_ON: Final = Rule("calib_images", LEARNED.reason, _is_learned)
 # A menu of pairs chooses the bits of activations.
 FIXED_ACTIVATIONS: Final = Rule(
     "act_bits",
@@ -116,14 +127,23 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         _needs("columns tie partial", "scores"),
         _excludes(
             f"{NETWORK} {CHOSEN} accounting latency_table method samples hold_unmeasured "
-            "max_drop polish test calib_images",
+            "max_drop polish test calib_images stat_rounding stat_iterations",
             "scores",
             why="it needs no network",
         ),
-        _needs("calib_images", "max_drop", "polish"),
+        Rule(
+            "calib_images",
+            "without --max-drop, --polish or learned --rounding",
+            lambda words: words.has("max_drop", "polish") or _is_learned(words),
+        ),
+        STAT_LEARNED,
         _needs("test", "max_drop"),
         _excludes("method", "sweep", "max_drop", why="a front is exact"),
-        _excludes(f"{BUDGET} {CHOSEN} over max_drop polish", "config", why="the bits are given"),
+        _excludes(
+            f"{BUDGET} {CHOSEN} stat_rounding over max_drop polish",
+            "config",
+            why="the bits are given",
+        ),
         Rule(
             "data",
             "beside --config: no image is read",
@@ -199,7 +219,9 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         ),
         SPREAD,
     ),
-    "rank": (_where("draws against", "protocol", "rows"),),
+    "eval": (STAT_LEARNED, LEARNED_ON),
+    "rank": (_where("draws against", "protocol", "rows"), STAT_LEARNED, LEARNED_ON),
+    "repl": (STAT_LEARNED, LEARNED_ON),
     "simplify": (_needs("seconds", "with_sympy"),),
 }
 # option -> the statistics that read it
@@ -209,6 +231,7 @@ READ_BY: Final[Mapping[str, str]] = {
     "loss": "reads the loss",
     "label_draws": "has a value for each image",
     "hessian_samples": "is estimated with probes",
+    "stat_rounding": "sees the errors of weights",
 }
 
 
@@ -231,16 +254,18 @@ def check_statistics(
 ) -> None:
     """Raises E403 for options of statistics that none of these programs reads.
 
-    calibrates  whether the command itself reads the images of --data, or names them in a recipe
+    calibrates  whether the command itself quantizes, or reads the images of --data, or names them
+                in a recipe
     """
     words, expressions = given(context), [program.canonical for program in programs]
-    if calibrates or _tells_shape(Words(context.params, words)):
+    learned = _is_learned(Words(context.params, words))  # on images
+    if calibrates or learned or _tells_shape(Words(context.params, words)):
         words -= {"data"}
     if not expressions or words.isdisjoint(READ_BY):
         return
     from emqlang.grammar.expr import inputs
     from emqlang.grammar.inputs import INPUTS
-    from emqlang.quant.statistics.fingerprint import LOSSES, PROBED, SHIFTS
+    from emqlang.quant.statistics.fingerprint import LOSSES, PROBED, ROUNDED, SHIFTS
 
     on_images = {row.name for row in INPUTS.values() if row.needs_data}
     readers = {
@@ -249,6 +274,7 @@ def check_statistics(
         "loss": LOSSES,
         "label_draws": SHIFTS,
         "hessian_samples": PROBED,
+        "stat_rounding": ROUNDED,
     }
     problems = [
         _refusal(context, name, f"by these proxies: none of their statistics {READ_BY[name]}")

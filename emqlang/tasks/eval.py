@@ -141,7 +141,7 @@ def evaluate(
     warnings = (*network.warnings, *(images.warnings if images else ()), *statistics.warnings)
     return EvalResult(
         network=network,
-        data=images.source if images else "",
+        data=workbench.source(names),
         choices=workbench.choices,
         config=chosen,
         scored=tuple(

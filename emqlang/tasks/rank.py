@@ -188,7 +188,7 @@ def rank_on(
         else:
             message = f"'{program.name or program.text}' has scores that are not finite"
             problems.append(Diagnostic("E501", message))
-    read = [one.bench.data for one in kept if reads_images(one.program)]
+    sources = [one.bench.source(inputs(one.program.canonical)) for one in kept]
     collected = [notice for one in statistics.values() for notice in one.warnings]
     notices = (*bench.network.warnings, *collected, *outside(programs, benches, table))
     return Ranking(
@@ -196,7 +196,7 @@ def rank_on(
         options=options,
         strata=strata,
         standings=tuple(_standings(rows, kept, options) if kept else ()),
-        data="; ".join(dict.fromkeys(images.source for images in read if images)),
+        data="; ".join(dict.fromkeys(filter(None, sources))),
         notices=tuple(dict.fromkeys(notices)),
         problems=tuple(problems),
     )

@@ -22,10 +22,11 @@ from emqlang.quant.networks.batches import first_rows, held, take
 from emqlang.quant.networks.network import Network, load
 from emqlang.quant.networks.signature import load_forward
 from emqlang.quant.progress import Progress, silent
-from emqlang.quant.ptq.recipe import Origin
+from emqlang.quant.ptq.recipe import Origin, Procedure
 from emqlang.quant.ptq.splits import calibration_images
 from emqlang.quant.statistics import collect_statistics
 from emqlang.quant.statistics.cache import default_root
+from emqlang.quant.statistics.fingerprint import ROUNDED
 from emqlang.quant.statistics.options import Loss, StatisticsOptions
 from emqlang.quant.statistics.table import Statistics
 from emqlang.quant.user_code import load_function
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 ACTIVATION = 2  # the bit of `Expr.axes` that says a value depends on activation bits
 DEFAULT_BITS = "2,3,4"
 IMAGES: Final = 64  # that statistics are taken on, where nothing else is said
+ITERATIONS: Final = 1_000  # of learned rounding in statistics, for each layer at each width
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ class WorkbenchOptions:
     stat_images  as many as a proxy's entry says, or IMAGES, where not given
     loss     'label', which is the default, 'self', a function, or one as `file.py:function`
     label_draws  as a proxy's entry says, or none, where neither they nor a loss are given
+    stat_rounding, stat_iterations, calib_images
+             how weights are rounded in statistics of quantization errors, and on how many images
+             of the data that is learned
     """
 
     model: str = "resnet18-fmnist"
@@ -63,6 +68,9 @@ class WorkbenchOptions:
     loss: str | Loss | None = None
     label_draws: int | None = None
     hessian_samples: int = 32
+    stat_rounding: str = "nearest"
+    stat_iterations: int = ITERATIONS
+    calib_images: int = 1024
     device: str = "auto"
     tied: str = "auto"
     cache: bool = True
@@ -104,6 +112,11 @@ class WorkbenchOptions:
         """What a recipe says of where the network came from."""
         given = self.weights or "", self.data or "", self.input or ""
         return Origin(*given, self.seed, self.forward or UNSET)
+
+    @property
+    def procedure(self) -> Procedure:
+        """How weights are rounded in statistics."""
+        return Procedure(self.stat_rounding, self.calib_images, self.stat_iterations)
 
     def loss_function(self) -> str | Loss:
         """A loss of the user's own, or the word for one of ours. Raises E301, E403."""
@@ -181,6 +194,16 @@ class Workbench:
             wanted=Wanted(self.network.input_shape, self.network.example, self.network.signature),
         )
 
+    @cached_property
+    def learned_on(self) -> Dataset | None:
+        """The images that rounding is learned on; None where there are none."""
+        network, options = self.network, self.options
+        if self._data is not None:
+            return self._data
+        if not (options.data or (network.spec and network.spec.data)):
+            return None
+        return calibration_images(network, options.data, options.seed, options.calib_images)
+
     def statistics(self, names: Iterable[str]) -> Statistics:
         """At least the named statistics; only those that are new are collected. Raises EmqError."""
         held = self._statistics
@@ -206,6 +229,16 @@ class Workbench:
             return held(first_rows(self._data, images))
         data = calibration_images(self.network, self.options.data, self.options.seed, images)
         return take(data, images)
+
+    def source(self, names: Iterable[str]) -> str:
+        """What these statistics are taken on, in words; empty if on nothing."""
+        names, options, parts = set(names), self.options, list[str]()
+        if needs_data(names) and self.data:
+            parts.append(self.data.source)
+        if options.procedure.learned and names & ROUNDED and self.learned_on:
+            how = f"{options.stat_rounding} rounding, {options.stat_iterations:,} iterations"
+            parts.append(f"{how} on {self.learned_on.source}")
+        return "; ".join(parts)
 
     def with_choices(self, choices: Sequence[Choice]) -> Workbench:
         """The same network and data with another menu."""
@@ -259,12 +292,20 @@ class Workbench:
             label_draws=options.label_draws,
             hessian_samples=options.hessian_samples,
             seed=options.seed,
+            procedure=options.procedure,
             device=_device(options.device),
             cache=default_root() if options.cache else None,
         )
         data = self.data if needs_data(names) else None
+        learned = options.procedure.learned
         return collect_statistics(
-            self.network, names, self.choices, data, statistics, self.progress
+            self.network,
+            names,
+            self.choices,
+            data,
+            statistics,
+            self.progress,
+            self.learned_on if learned else None,
         )
 
 

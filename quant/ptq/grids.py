@@ -43,11 +43,15 @@ class Grid:
         """2^bits: codes lie below it."""
         return 1 << self.bits
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of codes: uint8, or int32 for more than 8 bits."""
+        return torch.uint8 if self.bits <= 8 else torch.int32
+
     def codes(self, rows: Tensor) -> Tensor:
-        """The nearest codes of weights (C, fan_in): uint8, or int32 for more than 8 bits."""
+        """The nearest codes of weights (C, fan_in)."""
         steps = rows.float().div(self.scale[:, None]).round_().add_(self.zero_point[:, None])
-        codes = steps.clamp_(self.lowest, self.levels - 1)
-        return codes.to(torch.uint8 if self.bits <= 8 else torch.int32)
+        return steps.clamp_(self.lowest, self.levels - 1).to(self.dtype)
 
     def values(self, codes: Tensor) -> Tensor:
         """The float32 weights that codes (C, fan_in) stand for."""

@@ -69,7 +69,7 @@ class RoundingProgress:
 
 
 Report = Callable[[RoundingProgress], None]
-Codes = Mapping[str, Tensor]  # layer -> integers in [0, levels - 1], uint8 (C_out, fan_in)
+Codes = Mapping[str, Tensor]  # layer -> integers in [0, levels - 1] (C_out, fan_in)
 
 
 class Finished:
@@ -96,7 +96,7 @@ class SoftRounding:
     """The rounding of one unit's weights while it is learned; all of them in one flat vector."""
 
     def __init__(self, layers: Sequence[Layer], grids: Mapping[str, Grid], rate: float) -> None:
-        self.layers = layers
+        self.layers, self.grids = layers, grids
         rows = [layer.rows(layer.weight.detach()) for layer in layers]
         paired = [(grids[layer.name], row) for layer, row in zip(layers, rows, strict=True)]
         self.scale = _flat(grid.scale[:, None].expand_as(row) for grid, row in paired)
@@ -141,7 +141,7 @@ class SoftRounding:
         flat = (self.floor + (self.alpha.detach() >= 0)).clamp_(self.lowest, self.top)
         parts = torch.split(flat, [layer.numel for layer in self.layers])
         return {
-            layer.name: part.reshape(layer.channels_out, layer.fan_in).to(torch.uint8)
+            layer.name: part.view(layer.channels_out, layer.fan_in).to(self.grids[layer.name].dtype)
             for layer, part in zip(self.layers, parts, strict=True)
         }
 

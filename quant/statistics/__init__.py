@@ -9,9 +9,8 @@ from typing import Final
 
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.grammar.inputs import INPUTS
-from emqlang.quant.bits.menu import Choice
+from emqlang.quant.bits.menu import Choice, weight_widths
 from emqlang.quant.data.datasets import Dataset
-from emqlang.quant.data.loader import Wanted, check_inputs
 from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.notices import listed
 from emqlang.quant.networks.rows import Rows
@@ -36,7 +35,9 @@ from emqlang.quant.statistics.activations import (
 from emqlang.quant.statistics.cache import Cache
 from emqlang.quant.statistics.gradients import Fisher, FisherError, Gradient
 from emqlang.quant.statistics.image_pass import Observer, show_images
+from emqlang.quant.statistics.images import rows_of
 from emqlang.quant.statistics.options import StatisticsOptions
+from emqlang.quant.statistics.rounding import rounding_of
 from emqlang.quant.statistics.squared_inputs import SquaredInputs
 from emqlang.quant.statistics.subject import Subject
 from emqlang.quant.statistics.table import Measured, Statistics
@@ -95,9 +96,12 @@ def collect_statistics(
     data: Dataset | None = None,
     options: StatisticsOptions | None = None,
     progress: Progress = silent,
+    calibration: Dataset | None = None,
 ) -> Statistics:
     """The named statistics and no others; `data` is not read if none of them needs it.
 
+    calibration  what rounding is learned on, where the options say that it is learned; by default
+                 the same data
     Raises E303 for statistics that need data where there is none, E304 for data that does not do,
     E308, E312, E403.
     """
@@ -105,20 +109,25 @@ def collect_statistics(
     wanted = frozenset(names)
     needing = sorted(name for name in wanted if INPUTS[name].needs_data)
     images = _take(data, options.images, network, needing)
-    subject = Subject(network, tuple(menu), images, options, progress)
+    network_key = fingerprint.of_network(network)
+    cache, widths = _cache(network, options, network_key), weight_widths(menu)
+    rounding = rounding_of(network, options, widths, calibration or data, cache, progress)
+    subject = Subject(network, tuple(menu), images, options, progress, rounding)
     of_loss = fingerprint.LOSSES - (fingerprint.SHIFTS if options.label_draws else frozenset())
     if options.loss == "label" and wanted & of_loss:
         subject.check_labels()  # before anything is measured
-    network_key, images_key = fingerprint.of_network(network), fingerprint.of_images(subject)
-    own = callable(options.loss) or network.signature.own is not None
-    root = None if own else options.cache
-    older = network.spec is not None  # every layer of a network of ours is measured
-    cache = None if root is None else Cache(root, network_key, older)
+    images_key = fingerprint.of_images(images, network)
     measured: dict[str, Measured] = {}
     for part in PASSES:
         names = wanted & part.names
         measured |= _obtain(subject, part, names, cache if part.cached else None, images_key)
     return _table(subject, measured, fingerprint.of_all(subject, network_key, images_key), cache)
+
+
+def _cache(network: Network, options: StatisticsOptions, network_key: str) -> Cache | None:
+    own = callable(options.loss) or network.signature.own is not None
+    older = network.spec is not None  # every layer of a network of ours is measured
+    return None if own or options.cache is None else Cache(options.cache, network_key, older)
 
 
 def _take(data: Dataset | None, count: int, network: Network, needing: Sequence[str]) -> Rows:
@@ -130,10 +139,7 @@ def _take(data: Dataset | None, count: int, network: Network, needing: Sequence[
         raise error(
             "E303", f"{', '.join(needing)} must be measured on images, and there are none", *help
         )
-    rows = Rows.of(data.batches(), count)
-    wanted = Wanted(network.input_shape, network.example, network.signature)
-    for number, batch in enumerate(rows.batches):
-        check_inputs(batch, wanted, f"batch {number} of {data.name}")
+    rows = rows_of(data, count, network)
     if not len(rows):
         raise error("E304", f"{data.name} has no images")
     return rows

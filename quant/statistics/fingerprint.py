@@ -19,6 +19,7 @@ from emqlang.quant.bits.menu import act_widths, weight_widths
 from emqlang.quant.networks.batches import dense, labels_of
 from emqlang.quant.networks.nested import structure, tensors
 from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.rows import Rows
 from emqlang.quant.statistics.subject import Subject
 
 # Statistics of a loss, those with numbers drawn by the seed, and those with probes.
@@ -28,6 +29,12 @@ LOSSES = HESSIAN | SHIFTS | {"grad", "fisher", "fisher_qerr", "grad_act", "fishe
 SEEDED = HESSIAN | {"act", "grad_act", "act_qerr", "out_mse", "kl", "loss_inc"}
 SEEDED |= SHIFTS - {"shift"}
 PROBED = HESSIAN - {"hess_eig"}
+# Those that see the errors of quantized weights.
+ROUNDED = frozenset(
+    name
+    for name, row in INPUTS.items()
+    if row.axis in (Axis.WEIGHT_BITS, Axis.CHOICE) and name != "bits"
+)
 
 
 def digest(*facts: Any) -> str:
@@ -50,13 +57,13 @@ def of_network(network: Network) -> str:
     return digest(*module, code, layers, groups, collection.macs, collection.act_numel)
 
 
-def of_images(subject: Subject) -> str:
+def of_images(images: Rows, network: Network) -> str:
     """Of the images as the network meets them."""
-    signature = subject.network.signature
-    if not len(subject.images):
-        return _of_tensor(torch.empty(0, *subject.network.input_shape))
+    signature = network.signature
+    if not len(images):
+        return _of_tensor(torch.empty(0, *network.input_shape))
     part = signature.parts if signature.own is None else lambda batch: batch
-    return _of_parts(subject, part) or ""
+    return _of_parts(images, part) or ""
 
 
 def of_statistic(subject: Subject, name: str, images: str) -> str:
@@ -90,6 +97,8 @@ def _facts(subject: Subject, name: str, images: str) -> Iterator[Any]:
     axis = INPUTS[name].axis
     if axis in (Axis.WEIGHT_BITS, Axis.CHOICE):
         yield astuple(options.quantizer)
+    if name in ROUNDED:
+        yield from subject.rounding.facts
     yield {
         Axis.NONE: None,
         Axis.WEIGHT_BITS: weight_widths(subject.menu),
@@ -105,12 +114,12 @@ def _labels(subject: Subject) -> Iterator[Any]:
     if loss == "self":
         yield subject.options.seed
     else:
-        yield _of_parts(subject, lambda batch: labels_of(batch, signature))
+        yield _of_parts(subject.images, lambda batch: labels_of(batch, signature))
 
 
-def _of_parts(subject: Subject, part: Callable[[Any], Any]) -> str | None:
+def _of_parts(rows: Rows, part: Callable[[Any], Any]) -> str | None:
     """Of this part of all rows; None where there is none."""
-    parts = [part(batch) for *_, batch in subject.images.chunks(max(1, len(subject.images)))]
+    parts = [part(batch) for *_, batch in rows.chunks(max(1, len(rows)))]
     keys = [[_of_tensor(leaf) for leaf in tensors(each)] for each in parts]
     if len(keys) == 1 and len(keys[0]) == 1:
         return keys[0][0]

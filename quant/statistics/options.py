@@ -12,10 +12,15 @@ from torch import Tensor
 
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.ptq.grids import WeightQuantizer
+from emqlang.quant.ptq.recipe import Procedure
 
 LOSSES: Final = ("label", "self")
 # The network's scores and a batch of images and labels to the mean loss over the images.
 Loss = Callable[[Tensor, tuple[Tensor, Tensor | None]], Tensor]
+
+NEAREST: Final = Procedure()
+# Those that round a layer alike whatever the other layers' bits are.
+ROUNDINGS: Final = ("nearest", "adaround")
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,11 @@ class StatisticsOptions:
     label_draws      labels drawn from the network's own softmax for each image, where a statistic
                      has a value for each; None for the label of the loss
     hessian_samples  probes of Hutchinson's estimates, 2 or more
-    seed             of probes, sampled positions and drawn labels
+    seed             of probes, sampled positions, drawn labels, and what is learned
+    procedure        how weights are rounded in statistics of quantization errors: to the nearest
+                     value, or by 'adaround', learned on so many images of the data
     cache            the cache's root folder; None neither reads nor writes one
-    Raises E403 for a number of images or a loss that cannot be.
+    Raises E403 for a number of images, a loss or a rounding that cannot be.
     """
 
     images: int = 64
@@ -39,6 +46,7 @@ class StatisticsOptions:
     hessian_samples: int = 32
     seed: int = 0
     quantizer: WeightQuantizer = field(default_factory=WeightQuantizer)
+    procedure: Procedure = NEAREST
     device: torch.device | str = "cpu"
     cache: Path | None = None
 
@@ -52,3 +60,9 @@ class StatisticsOptions:
             raise error(
                 "E403", f"there is no loss '{self.loss}'", *nearest(self.loss, LOSSES), kinds
             )
+        if self.procedure.rounding == "brecq":
+            message = "brecq rounds the layers of a block together, and statistics are of one layer"
+            raise error("E403", message, "take --rounding adaround, or nearest")
+        if self.procedure.rounding not in ROUNDINGS:
+            help = (*nearest(self.procedure.rounding, ROUNDINGS), f"one of {', '.join(ROUNDINGS)}")
+            raise error("E403", f"there is no rounding '{self.procedure.rounding}'", *help)

@@ -53,11 +53,9 @@ def weight_error(subject: Subject, index: int, bits: int) -> Tensor:
 
 
 def quantized_weight(subject: Subject, index: int, bits: int) -> Tensor:
-    """A layer's weight on the grid of the quantizer in use, in the weight's shape."""
+    """A layer's weight on its grid, by the rounding in use, in the weight's shape."""
     layer = subject.layers[index]
-    rows = layer.rows(layer.weight.detach())
-    grid = subject.options.quantizer.fit(rows, bits)
-    return layer.unrows(grid.values(grid.codes(rows)))
+    return layer.unrows(subject.rounding.values(layer, bits))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -44,11 +44,23 @@ class Shown:
         return self.stop - self.start
 
 
+class Rounding(Protocol):
+    """Where quantized weights come from."""
+
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        """What they depend on beside the network, the width and the grids."""
+
+    def values(self, layer: Layer, bits: int) -> Tensor:
+        """The weight (C_out, fan_in) of a layer of the network, or of its copy on a device."""
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A network on a device, with a menu and the rows of the user's batches that it is shown.
 
-    images  on the CPU; none where no statistic needs them
+    images    on the CPU; none where no statistic needs them
+    rounding  where quantized weights come from
     """
 
     network: Network
@@ -56,6 +68,7 @@ class Subject:
     images: Rows
     options: StatisticsOptions
     progress: Progress
+    rounding: Rounding
 
     @cached_property
     def device(self) -> torch.device:

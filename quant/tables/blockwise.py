@@ -15,14 +15,11 @@ from torch import Tensor
 
 from emqlang.quant.bits.exact import Bools
 from emqlang.quant.bits.menu import Choice, weight_widths
-from emqlang.quant.networks.batches import chunks, slice_rows
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
-from emqlang.quant.ptq.grids import Grid, WeightQuantizer
-from emqlang.quant.ptq.quantized import blank, install
-from emqlang.quant.ptq.reach import EXAMPLES
-from emqlang.quant.ptq.rounding import BATCH, Codes, Finished, Reconstruction
-from emqlang.quant.ptq.units import find_units
+from emqlang.quant.ptq.grids import WeightQuantizer
+from emqlang.quant.ptq.rounding import Codes
+from emqlang.quant.ptq.unit_rounding import UnitRounding
 from emqlang.quant.tables.spec import Spec
 
 
@@ -39,14 +36,11 @@ class Blockwise:
         calibration: Sequence[Tensor],
         known: Mapping[tuple[str, str], Codes],
     ) -> None:
-        self.network, self.spec, self.calibration, self.known = network, spec, calibration, known
-        self.layers = {layer.name: layer for layer in network.collection.layers}
-        example, blocks = slice_rows(calibration[0], 0, EXAMPLES), spec.rounding == "brecq"
-        layers, forward = network.collection.layers, network.forward
-        units = find_units(blank(network), layers, [example], forward, blocks=blocks)
-        self.units = {unit.name: unit for unit in units}
-        self._unit_of = {name: unit for unit in units for name in unit.layers}
-        self._grids: dict[tuple[str, int], Grid] = {}
+        self.network, self.known = network, known
+        quantizer = WeightQuantizer(spec.range)
+        self.rounding = UnitRounding(network, calibration, spec.procedure, quantizer, spec.seed)
+        self.units = self.rounding.units
+        self._unit_of = {name: unit for unit in self.units.values() for name in unit.layers}
 
     def combinations(self, menu: Sequence[Choice], allowed: Bools) -> Iterator[tuple[str, str]]:
         """Every unit with every combination of what its groups may take."""
@@ -62,29 +56,12 @@ class Blockwise:
 
     def learn(self, unit: str, combination: str) -> Codes:
         """The integers of a unit's layers, learned on one thread from the spec's seed."""
-        names = self.units[unit].layers
-        bits = dict(zip(names, map(int, combination.split(",")), strict=True))
-        grids = {name: self._grid(name, width) for name, width in bits.items()}
-        original, copy = blank(self.network), blank(self.network)
-        for name, grid in grids.items():
-            rows = self.layers[name].rows(self.layers[name].weight.detach())
-            install(copy, self.layers[name], grid.values(grid.codes(rows)))
-        layers = {name: self.layers[name] for name in names}
-        small, spec, forward = chunks(self.calibration, BATCH), self.spec, self.network.forward
-        job = Reconstruction(
-            original, copy, layers, grids, small, forward, spec.procedure, spec.seed
-        )
-        return job.run([self.units[unit]], Finished(), lambda progress: None)
-
-    def _grid(self, name: str, bits: int) -> Grid:
-        if (name, bits) not in self._grids:
-            layer, quantizer = self.layers[name], WeightQuantizer(self.spec.range)
-            self._grids[name, bits] = quantizer.fit(layer.rows(layer.weight.detach()), bits)
-        return self._grids[name, bits]
+        return self.rounding.learn(unit, list(map(int, combination.split(","))))
 
     def _combination(self, layer: Layer, choices: Sequence[Choice]) -> tuple[str, str]:
         unit = self._unit_of[layer.name]
-        widths = [choices[self.layers[name].index].weight_bits for name in unit.layers]
+        layers = [self.rounding.layers[name] for name in unit.layers]
+        widths = [choices[layer.index].weight_bits for layer in layers]
         return unit.name, ",".join(map(str, widths))
 
     def key(self, layer: Layer, choices: Sequence[Choice]) -> Hashable:
@@ -92,7 +69,8 @@ class Blockwise:
 
     def values(self, layer: Layer, choices: Sequence[Choice]) -> Tensor:
         codes = self.known[self._combination(layer, choices)]
-        return self._grid(layer.name, choices[layer.index].weight_bits).values(codes[layer.name])
+        grid = self.rounding.grid(layer.name, choices[layer.index].weight_bits)
+        return grid.values(codes[layer.name])
 
 
 def _free(menu: Sequence[Choice], allowed: NDArray[np.bool_]) -> Iterator[Choice]:

@@ -182,5 +182,4 @@ def measure(
 
 def learn(spec: Spec, unit: str, combination: str) -> tuple[str, str, Codes]:
     """The task of one unit under one combination of its choices."""
-    with one_thread():
-        return unit, combination, row_builder(spec).blockwise.learn(unit, combination)
+    return unit, combination, row_builder(spec).blockwise.learn(unit, combination)

@@ -77,7 +77,7 @@ TABLE = Output(finished=(), replaced=("",))
     "--composed",
     is_flag=True,
     help="Learn each unit once for every combination of its choices and compose rows of them; "
-    "24 rows are also learned in sequence, for comparison.",
+    "a few rows (24 of brecq, 6 of adaround) are also learned in sequence, for comparison.",
 )
 @ranges
 @calib_images

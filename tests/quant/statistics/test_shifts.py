@@ -19,6 +19,7 @@ from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.sites import replacing
 from emqlang.quant.statistics.options import StatisticsOptions
 from emqlang.quant.statistics.quantization_errors import find_inputs
+from emqlang.quant.statistics.rounding import Nearest
 from emqlang.quant.statistics.subject import Subject as Collected
 
 Subject = tuple[Network, Tensor, Tensor]
@@ -106,7 +107,8 @@ def test_act_shift_is_the_slope_along_the_error_of_the_input(subject: Subject) -
     found = collect(network, ["act_shift"], values, labels, menu="W4A4,W4A2")
     shift = by_image(found, "act_shift")[..., 0]
     rows = Rows.of([(values, labels)])
-    collected = Collected(network, found.choices, rows, StatisticsOptions(), lambda *_: None)
+    options, nearest = StatisticsOptions(), Nearest(WeightQuantizer())
+    collected = Collected(network, found.choices, rows, options, lambda *_: None, nearest)
     grids = find_inputs(collected).grids
     for layer in network.collection.layers:
         for row, bits in enumerate((4, 2)):
