@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,13 @@ from typing import Any
 import pytest
 import torch
 from commands import Emq
+from places import ROOT
+from safetensors.torch import load_file
 
 import emqlang as emq_api
 from emqlang.quant import sealed
+from emqlang.quant.data.images import FASHION_MNIST
+from emqlang.quant.models import EMBEDDED
 from emqlang.quant.networks.network import load
 from emqlang.quant.ptq.quantized import Quantized, load_quantized
 
@@ -33,6 +39,35 @@ def checkpoint(emq: Emq, folder: Path) -> Path:
         done = emq("quantize", "--config", config, *WORDS, "--out", str(folder))
         assert done.status == 0, done.err
     return folder
+
+
+@pytest.mark.slow
+def test_the_pages_script_runs_what_the_command_wrote(
+    emq: Emq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The way of README: assign, quantize, export, and onnxruntime on its own."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    for line in (
+        "assign bit_sum --avg-bits 3 --out recipe.json",
+        "quantize --recipe recipe.json --out quantized --no-check --calib-images 64",
+        "export quantized --to onnx -o network.onnx --images 16",
+    ):
+        done = emq(*line.split())
+        assert done.status == 0, done.err
+    data = load_file(EMBEDDED / "fashion-mnist.safetensors")
+    images = FASHION_MNIST.normalise(data["test_images"][:1000, None])
+    with torch.no_grad():
+        answers = original(tmp_path / "quantized").module(images).argmax(1)
+    page = (ROOT / "docs" / "export.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    capsys.readouterr()
+    (tmp_path / "run.py").write_text(code)
+    runpy.run_path("run.py")
+    share = float(capsys.readouterr().out.split("%")[0]) / 100
+    ours = (answers == data["test_labels"][:1000]).float().mean().item()
+    assert ours > 0.8 and share == pytest.approx(ours, abs=0.005)
 
 
 def exported(emq: Emq, *words: str, status: int = 0) -> dict[str, Any]:
