@@ -37,9 +37,13 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "vit": ("vit-fmnist",),
 }
 KINDS: Final = ("all", "inner", "edge")
+# Second derivatives take longer to collect than all other statistics together.
+_SPACE: Final = SearchSettings(
+    inputs=tuple(name for name in default_inputs() if not name.startswith("hess")), max_nodes=16
+)
 SPACES: Final[Mapping[str, SearchSettings]] = {
-    "": SearchSettings(),
-    ", additive": SearchSettings(additive=True, inputs=default_inputs()),
+    "": _SPACE,
+    ", additive": replace(_SPACE, additive=True),
 }
 FORMULAS: Final = (
     *("fisher_cross", "fisher_root", "fisher_log", "fisher_length", "fisher_whole", "fisher_form"),
