@@ -12,13 +12,13 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from emqlang.compiler.cache import Cache
 from emqlang.compiler.statistics import Statistics
 from emqlang.grammar.expr import Expr
 from emqlang.scores.correlation import RATIOS, Array, correlation, count, parts
 from emqlang.scores.pipeline import Scores, score, tabulate
+from emqlang.scores.ranks import ranks
 from emqlang.scores.table import Group, ScoreTable, totals
 
 Ints = NDArray[np.int64]
@@ -61,7 +61,7 @@ class Benchmark:
         each = parts(self.strata, len(self.truth))
         orders = [rows[np.argsort(-self.truth[rows], kind="stable")] for rows in each]
         tops = [[order[: count(ratio, len(order))] for order in orders] for ratio in RATIOS]
-        return [[(best, rankdata(self.truth[best])) for best in rows] for rows in tops]
+        return [[(best, ranks(self.truth[best])) for best in rows] for rows in tops]
 
     def totals(self, scores: Array) -> Array:
         """Scores (programs, rows) of all configurations, from S (programs, groups, choices)."""
@@ -84,7 +84,7 @@ class Benchmark:
     def rho(self, totals: Array) -> Array:
         """Spearman's correlation (programs, ratios) over the truly best rows, ranked anew."""
         columns = [
-            [correlation(rankdata(totals[:, rows], axis=-1), ranks) for rows, ranks in each]
+            [correlation(ranks(totals[:, rows]), of_truth) for rows, of_truth in each]
             for each in self._tops
         ]
         means = [one[0] if len(one) == 1 else np.mean(one, axis=0) for one in columns]

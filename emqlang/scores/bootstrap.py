@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -77,14 +79,16 @@ def _correlations(
     proxies, rows = scores.shape
     draws = len(times)
     order = np.argsort(values, axis=-1, kind="stable")
+    truth = np.take_along_axis(values, order, -1)
+    best_first = np.argsort(-values, axis=-1, kind="stable")
     correlations = np.empty((draws, len(ratios), proxies))
     for place, ratio in enumerate(ratios):
         best = count(ratio, rows)
-        top = _Top.of(times, np.argsort(-values, axis=-1, kind="stable"), values, order, best)
+        top = _Top.of(times, best_first, truth, order, best)
         for proxy, row in enumerate(scores):
             if by == "score" and ratio != 1:
-                best_first = np.broadcast_to(np.argsort(-row, kind="stable"), times.shape)
-                top = _Top.of(times, best_first, values, order, best)
+                own = np.broadcast_to(np.argsort(-row, kind="stable"), times.shape)
+                top = _Top.of(times, own, truth, order, best)
             correlations[:, place, proxy] = top.spearman(row)
     return correlations
 
@@ -117,31 +121,49 @@ class _Top:
     def of(cls, times: Array, best_first: Rows, truth: Array, order: Rows, best: int) -> _Top:
         """The `best` of rows drawn so many `times`; `order` sorts the truth upwards.
 
-        All arrays are (draws, rows).
+        All arrays are (draws, rows); `truth` is in that order.
         """
         weights = _best(times, best_first, best)
-        ranks = _ranks(weights, order, np.take_along_axis(truth, order, -1)) - (best + 1) / 2
+        ranks = _ranks(weights, order, truth) - (best + 1) / 2
         deviation, rows = weights * ranks, np.flatnonzero(weights.any(0))
         return cls(rows, weights.T[rows], deviation.T[rows], (deviation * ranks).sum(-1), best)
 
     def spearman(self, scores: Array) -> Array:
-        """Spearman's correlation (draws,) of scores (rows,) with the truth; 0 for a constant."""
+        """Spearman's correlation (draws,) of scores (rows,) with the truth; 0 for a constant.
+
+        A row's rank is how many rows count up to it less half of those that share it, and
+        deviations from the mean rank add up to 0.
+        """
         scores = scores[self.rows]
         order = np.argsort(scores, kind="stable")
-        times, deviation = (
-            _merge(each[order], scores[order]) for each in (self.weights, self.deviation)
-        )
-        ranks = times.cumsum(0) - (times + self.best) / 2
-        covariance = np.einsum("rd,rd->d", ranks, deviation)
-        scale = np.sqrt(self.spread * np.einsum("rd,rd,rd->d", times, ranks, ranks))
+        starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+        tied = len(starts) < len(scores)
+        times, deviation = self.weights[order], self.deviation[order]
+        if tied:
+            times, deviation = (np.add.reduceat(x, starts) for x in (times, deviation))
+        shared, cubes = _sharing(times, deviation) if tied else self._alone
+        covariance = np.einsum("rd,rd->d", _running_sum(times), deviation) - shared / 2
+        scale = np.sqrt(self.spread * (self.best**3 - cubes) / 12)
         result: Array = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 1e-9)
         return result
 
+    @cached_property
+    def _alone(self) -> tuple[Array, Array]:
+        """What `_sharing` is of rows whose scores all differ."""
+        return _sharing(self.weights, self.deviation)
 
-def _merge(lines: Array, values: Array) -> Array:
-    """Sums of the lines (values, ..) of equal values, which ascend and share their average rank."""
-    starts = np.flatnonzero(np.diff(values, prepend=-np.inf))
-    return lines if len(starts) == len(lines) else np.add.reduceat(lines, starts)
+
+def _sharing(times: Array, deviation: Array) -> tuple[Array, Array]:
+    """Sums (draws,) over ranks that as many `times` share: of deviations shared, and of cubes."""
+    cubes = np.einsum("rd,rd,rd->d", times, times, times)
+    return np.einsum("rd,rd->d", times, deviation), cubes
+
+
+def _running_sum(lines: Array) -> Array:
+    """Of lines, in place: several times as fast as `cumsum` along the first axis."""
+    for before, line in pairwise(lines):
+        line += before
+    return lines
 
 
 def _best(times: Array, order: Rows, best: int) -> Array:

@@ -17,9 +17,9 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau, rankdata
 
 from emqlang.grammar.diagnostics import error
+from emqlang.scores.ranks import ranks
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -53,13 +53,17 @@ class Truth:
         times = np.empty((draws, images), np.float32)
         for line in times:  # several times as fast as `Generator.multinomial`
             line[:] = np.bincount(generator.integers(images, size=images), minlength=images)
-        shares: Array = (times @ self.right.T.astype(np.float32) / images).astype(np.float64)
+        always = self.right.all(axis=0)
+        told = self.right.any(axis=0) & ~always  # images that tell rows apart
+        counts = times[:, told] @ self.right[:, told].T.astype(np.float32)
+        counts += times[:, always].sum(-1, keepdims=True)
+        shares: Array = counts.astype(np.float64) / images
         return shares
 
 
 def spearman(scores: Array, truth: Array) -> Array:
     """Spearman's rank correlation of each row of scores (..., n) with the truth (n,)."""
-    return correlation(rankdata(scores, axis=-1), rankdata(truth))
+    return correlation(ranks(scores), ranks(truth))
 
 
 def correlation(a: Array, b: Array) -> Array:
@@ -105,12 +109,6 @@ def at_top(scores: Array, truth: Array, ratio: float, by: By = "truth") -> Array
     )
 
 
-def kendall(scores: Array, truth: Array) -> Array:
-    """Kendall's tau-b (proxies,)."""
-    taus = np.array([kendalltau(row, truth).statistic for row in scores])
-    return np.where(np.isnan(taus), 0.0, taus)
-
-
 def precision(scores: Array, truth: Array, ratio: float) -> Array:
     """The share (proxies,) of the truly best rows that a proxy counts among its best as many."""
     best = set(top(truth, ratio).tolist())
@@ -119,10 +117,8 @@ def precision(scores: Array, truth: Array, ratio: float) -> Array:
 
 def partial(scores: Array, truth: Array, held: Array) -> Array:
     """Spearman (proxies,) with what the ranks of `held` (rows,) explain taken out of both sides."""
-    ranks = rankdata(held)
-    return correlation(
-        _residual(rankdata(scores, axis=-1), ranks), _residual(rankdata(truth), ranks)
-    )
+    base = ranks(held)
+    return correlation(_residual(ranks(scores), base), _residual(ranks(truth), base))
 
 
 def _residual(a: Array, b: Array) -> Array:

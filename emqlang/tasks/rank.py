@@ -22,13 +22,13 @@ from emqlang.scores.correlation import (
     Array,
     By,
     at_top,
-    kendall,
     paper_protocol,
     partial,
     parts,
     precision,
 )
 from emqlang.scores.pipeline import score
+from emqlang.scores.ranks import kendall_tau
 from emqlang.tasks.domains import cost, outside, reads_images, workbenches
 from emqlang.tasks.truth import regrets, stratified, truth_of
 from emqlang.tasks.workbench import ACTIVATION, Workbench, WorkbenchOptions
@@ -245,7 +245,7 @@ def _standings(table: Table, kept: Sequence[_Scored], options: RankOptions) -> l
         boot = bootstrap(scores, truth, generator, options.draws, RATIOS, options.topk_by, strata)
         low, high = boot.interval()
         differences = None if reference is None else boot.difference(reference)
-    taus = _mean([kendall(scores[:, r], values[r]) for r in each])
+    taus = _mean([kendall_tau(scores[:, r], values[r]) for r in each])
     shares = _mean([precision(scores[:, r], values[r], RATIOS[0]) for r in each])
     partials = _mean([partial(scores[:, r], values[r], size[r]) for r in each])
     lost = regrets(table, scores)

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.bits.exact import Ints
 from emqlang.quant.tables.table import Rerun, Table
 from emqlang.scores.bootstrap import bootstrap, percentiles
 from emqlang.scores.correlation import RATIOS, Array, Truth, at_top, parts, spearman
+from emqlang.scores.ranks import ranks
 from emqlang.scores.regret import regret, size_budgets
 
 SPLITS = 200  # of the images into halves
@@ -168,7 +168,7 @@ def additive_ceiling(table: Table, generator: np.random.Generator) -> Ceiling:
     """
     truth = Truth(table.accuracy, table.right)
     regression = f"{FOLDS}-fold cross-validated ridge regression on ranks"
-    scores = cross_validated(one_hot(table), rankdata(table.accuracy), generator)
+    scores = cross_validated(one_hot(table), ranks(table.accuracy), generator)
     what = f"a fitted score for each layer and choice, {regression}"
     return _ceiling(ADDITIVE, what, scores, truth, generator, table.strata)
 

@@ -38,11 +38,7 @@ def test_spearman_is_scipys_with_average_ties(rng: np.random.Generator) -> None:
 
 
 def test_a_constant_ranks_nothing() -> None:
-    truth = np.arange(10.0)
-    assert (
-        correlation.spearman(np.ones((1, 10)), truth) == 0
-        and correlation.kendall(np.ones((1, 10)), truth) == 0
-    )
+    assert correlation.spearman(np.ones((1, 10)), np.arange(10.0)) == 0
 
 
 def test_the_top_is_ranked_anew() -> None:

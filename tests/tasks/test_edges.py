@@ -14,7 +14,8 @@ from emqlang.cli import run
 from emqlang.grammar import LIBRARY
 from emqlang.quant.tables.table import Table, load
 from emqlang.scores.bootstrap import bootstrap
-from emqlang.scores.correlation import RATIOS, Truth, at_top, kendall, partial, precision
+from emqlang.scores.correlation import RATIOS, Truth, at_top, partial, precision
+from emqlang.scores.ranks import kendall_tau
 from emqlang.scores.regret import regret
 from emqlang.tasks.rank import Ranking, RankOptions, rank_on
 from emqlang.tasks.truth import own_correlation
@@ -72,7 +73,7 @@ def test_figures_are_means_over_budgets(edge: Path) -> None:
         for place, ratio in enumerate(RATIOS):
             expected = np.mean([at_top(scores, truth, ratio) for scores, truth, _ in each])
             assert one.rho[place] == pytest.approx(expected)
-        assert one.tau == pytest.approx(np.mean([kendall(s, t) for s, t, _ in each]))
+        assert one.tau == pytest.approx(np.mean([kendall_tau(s, t) for s, t, _ in each]))
         assert one.precision == pytest.approx(np.mean([precision(s, t, 0.2) for s, t, _ in each]))
         assert one.partial == pytest.approx(np.mean([partial(s, t, z) for s, t, z in each]))
         limits = np.array(table.budgets, float)
