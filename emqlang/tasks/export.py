@@ -77,7 +77,8 @@ def export(
         return quantize(network, recipe, data, procedure)
 
     def images() -> Dataset:
-        return test_images(network, options.data, options.test, options.seed)
+        labelled = "requantize" in chosen.options  # then accuracies are compared
+        return test_images(network, options.data, options.test, options.seed, labelled=labelled)
 
     subject, written = Subject(network, recipe, make, images), list[Export]()
     with writing(path):

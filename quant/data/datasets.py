@@ -128,10 +128,10 @@ def load_data(
     images     what the network takes; it has so many `classes`
     count      images drawn with the seed, as `option` says; None takes all, in order. Of noise:N,
                N decides
-    net        labels noise with the classes that it predicts
+    net        labels noise with the classes that it predicts; without it noise has no labels
     wanted     what of batches the network is given, if more is known than the shape
-    Raises E301 for a folder, module or file that is not there, E303 for noise without a network,
-    E304 for images that do not fit or are too few, E403 for a bad text.
+    Raises E301 for a folder, module or file that is not there, E304 for images that do not fit or
+    are too few, E403 for a bad text.
     """
     wanted = wanted or Wanted(images.shape)
     kind = wanted.precision
@@ -204,19 +204,23 @@ def _noise(
     number = _noise_images(text)
     if number * prod(images.shape) > MOST_NOISE:
         raise error("E403", f"{number:,} images of {images.size} do not fit into memory", NOISE)
-    if net is None:
-        raise error("E303", "noise is labelled by a network, and there is none here")
     values = torch.randn(number, *images.shape, generator=torch.Generator().manual_seed(seed))
-    device = next((p.device for p in net.parameters()), values.device)
     values = values.to(kind)
+    labels = None if net is None else _predicted(net, values)
+    source = f"noise: {number} standard normal images"
+    source += " with the network's own labels" * (net is not None)
+    return _in_memory(text, source, Rows.of([(values, labels)]), noise=True)
+
+
+def _predicted(net: nn.Module, values: Tensor) -> Tensor | None:
+    """The classes that a network sees in images; None if it answers no classes."""
+    device = next((p.device for p in net.parameters()), values.device)
     with torch.no_grad(), foreign("E308", "the network's forward", seed=0):
         given = [(net(part.to(device)), len(part)) for part in torch.split(values, 64)]
     answers = [answer(outputs, size) for outputs, size in given]
-    labels = None
-    if all(each.has_classes for each in answers):
-        labels = torch.cat([each.scores.argmax(-1).cpu() for each in answers])
-    source = f"noise: {number} standard normal images with the network's own labels"
-    return _in_memory(text, source, Rows.of([(values, labels)]), noise=True)
+    if not all(each.has_classes for each in answers):
+        return None
+    return torch.cat([each.scores.argmax(-1).cpu() for each in answers])
 
 
 def _noise_images(text: str) -> int:

@@ -25,6 +25,7 @@ from onnxscript import optimizer
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
+from emqlang.quant.export.onnx_bias import keep_exact
 from emqlang.quant.export.onnx_check import CODES, compare
 from emqlang.quant.export.onnx_weights import held_in, hold
 from emqlang.quant.export.program import converting, trace
@@ -68,6 +69,7 @@ def build(subject: Subject, *, int2: bool = False) -> ModelProto:
             hold(model.graph, network.module, layer, weight, int2=int2)
     with converting(network):
         model = optimizer.optimize(model)
+        keep_exact(model.graph)
         _finish(model, subject, int2)
         onnx.checker.check_model(model)
     return model
@@ -154,11 +156,14 @@ def _name_dimensions(values: Sequence[ValueInfoProto]) -> None:
 
 def _held(subject: Subject, int2: bool) -> Iterator[str]:
     """How many weights and inputs of which bits lie in which type."""
-    widths = Counter(weight.grid.bits for weight in subject.quantized.weights.values())
-    types = sorted({held_in(bits, int2) for bits in widths})
-    for width in types:
-        inside = sorted(bits for bits in widths if held_in(bits, int2) == width)
-        each = ", ".join(f"{widths[bits]} of {bits} bits" for bits in inside)
+    weights, held = subject.quantized.weights, Counter[tuple[int, int]]()
+    for layer in subject.network.collection.layers:
+        if layer.name in weights:
+            bits = weights[layer.name].grid.bits
+            held[held_in(layer, bits, int2), bits] += 1
+    for width in sorted({width for width, _ in held}):
+        inside = sorted(bits for type, bits in held if type == width)
+        each = ", ".join(f"{held[width, bits]} of {bits} bits" for bits in inside)
         yield f"weights in UINT{width}: {each}"
     inputs = Counter(grid.bits for _, grid in subject.quantized.inputs)
     each = ", ".join(f"{count} of {bits} bits" for bits, count in sorted(inputs.items()))

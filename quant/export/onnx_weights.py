@@ -35,8 +35,10 @@ class _Form:
     after: tuple[NodeProto, ...] = ()
 
 
-def held_in(bits: int, int2: bool) -> int:
-    """Bits of the type that holds integers of so many: 8, 4, or 2 where that is wanted."""
+def held_in(layer: Layer, bits: int, int2: bool) -> int:
+    """Bits of the type that holds a layer's integers of so many: 8, 4, or 2 where that is wanted
+    and the runtime loads it, which for matrices it does not."""
+    int2 = int2 and layer.type != "Linear"
     return next(width for width in TYPES if width >= bits and (int2 or width > 2))
 
 
@@ -46,7 +48,7 @@ def hold(
     """Puts integers in the place of a layer's weight. Raises E411 where the graph lacks it."""
     initializer = _initializer(graph, module, layer)
     graph.initializer.remove(initializer)
-    name, bits = initializer.name, held_in(weight.grid.bits, int2)
+    name, bits = initializer.name, held_in(layer, weight.grid.bits, int2)
     form = _form(graph, layer, weight.codes, name)
     zero_point = weight.grid.zero_point
     parts = [

@@ -62,9 +62,15 @@ def calibration_images(network: Network, data: str | None, seed: int, images: in
     return _named(network, _given(network, data, "--data"), "calibration", seed, images)
 
 
-def test_images(network: Network, data: str | None, test: str | None, seed: int) -> Dataset:
-    """The images to test on, as `Splits.of` finds them; `data` is read if there is no `test`."""
-    return _named(network, test or _given(network, data, "--data or --test"), "test", seed)
+def test_images(
+    network: Network, data: str | None, test: str | None, seed: int, *, labelled: bool = True
+) -> Dataset:
+    """The images to test on, as `Splits.of` finds them; `data` is read if there is no `test`.
+
+    labelled  whether noise is, by the network
+    """
+    text = test or _given(network, data, "--data or --test")
+    return _named(network, text, "test", seed, labelled=labelled)
 
 
 def _half(data: Dataset, seed: int, place: int) -> Dataset:
@@ -104,6 +110,7 @@ def _named(
     seed: int,
     count: int | None = None,
     option: str = "--calib-images",
+    labelled: bool = True,
 ) -> Dataset:
     form = network.spec.images if network.spec else ImageFormat.of(network.input_shape)
     return load_data(
@@ -113,7 +120,7 @@ def _named(
         count=count,
         split=split,
         seed=seed,
-        net=network.module,
+        net=network.module if labelled else None,
         wanted=Wanted(network.input_shape, network.example, network.signature),
         option=option,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import attention
@@ -25,12 +27,22 @@ from emqlang.quant.ptq.recipe import (
 KINDS = (networks.Chain, networks.Shared, networks.Sequence1d, attention.Decoder)
 
 
-def subject(kind: type[nn.Module]) -> Subject:
-    """Weights at 2 to 8 bits and inputs at 4 to 8, in turn."""
+class Bare(nn.Sequential):
+    """No layer has a bias, and each lies between two quantizers."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 6, 3, bias=False), nn.ReLU(), nn.Conv2d(6, 6, 3, bias=False), nn.ReLU(),
+            nn.Flatten(), nn.Linear(96, 8, bias=False), nn.ReLU(), nn.Linear(8, 5, bias=False),
+        )  # fmt: skip
+
+
+def subject(kind: type[nn.Module], widths: Sequence[int | None] = range(2, 9)) -> Subject:
+    """Weights at these widths and inputs at 4 to 8 bits, in turn."""
     network, data = ready(kind), batches(kind, count=4)
     layers = {
-        layer.name: LayerRecipe(weight_scheme(2 + index % 7), input_scheme(4 + index % 5))
-        for index, layer in enumerate(network.collection.layers)
+        layer.name: LayerRecipe(bits and weight_scheme(bits), input_scheme(4 + index % 5))
+        for index, (layer, bits) in enumerate(zip(network.collection.layers, cycle(widths)))
     }
     recipe = Recipe(identity(network), layers)
     quantized = quantize(network, recipe, data, Procedure(images=32))
@@ -48,9 +60,24 @@ def test_onnxruntime_has_our_integers_on_every_edge(kind: type[nn.Module], tmp_p
     off, on = found["off"], found["on"]
     assert (off["largest"], off["agreement"]) == (0, 1.0) and off["count"] > 0
     assert on["largest"] <= 1 and on["agreement"] >= 0.99
+    assert on["apart"] <= on["count"] / 1000  # biases are not rounded to the step of the sums
     again = tmp_path / "again.onnx"
     find_format("onnx").write(given, again, Settings(verify=False))
     assert again.read_bytes() == out.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [2, None])
+def test_onnxruntime_leaves_weights_as_they_are(bits: int | None, tmp_path: Path) -> None:
+    """It does not load UINT2 in the ops that it would make, and would round float to 8 bits."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    given = subject(Bare, [bits])
+    done = find_format("onnx").write(given, tmp_path / "network.onnx", Settings(int2=True))
+    held = ["weights in UINT2: 2 of 2 bits", "weights in UINT4: 2 of 2 bits"] if bits else []
+    assert [line for line in done.held if line.startswith("weights")] == held
+    for found in done.figures["optimizations"].values():
+        assert (found["apart"], found["agreement"]) == (0, 1.0) and found["count"] > 0
 
 
 @pytest.mark.slow
