@@ -47,8 +47,8 @@ MEANING = {
     "fisher_root": "-mean((total(square(shift)) * square(total(shift))) ** 0.25)",
     "fisher_cross": "-mean(1 - exp(-(total(square(shift)) + square(total(shift))) / 2))",
     "fisher_length": "-mean(sqrt(total(square(shift)) + square(total(shift))))",
-    "fisher_length_pairs": "-mean(sqrt(total(square(shift) + square(act_shift)) + "
-    "square(total(shift + act_shift))))",
+    "fisher_length_pairs": "-mean(sqrt(total(square(shift)) + square(total(shift)))) - "
+    "mean(sqrt(total(square(act_shift)) + square(total(act_shift))))",
     "evolved": "sqrt((fisher_qerr + (fisher_act * fisher_qerr * (bits * bits + 0.66) + "
     "(macs - var(log(act)) * exp(fisher_qerr * orm)))) ** 2.7)",
     "evolved_short": "-(fisher_qerr * log(fan_in)) ** 1.3",
