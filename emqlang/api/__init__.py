@@ -48,7 +48,7 @@ from emqlang.tasks.claims import believed
 from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.evaluate import completed
 from emqlang.tasks.problem import Constraints, Problem
-from emqlang.tasks.workbench import Workbench, WorkbenchOptions
+from emqlang.tasks.workbench import ITERATIONS, Workbench, WorkbenchOptions
 
 Model = nn.Module | Network | str
 Data = Iterable[Any] | str
@@ -65,6 +65,9 @@ def collect(
     images: int | None = None,
     label_draws: int | None = None,
     hessian_samples: int = 32,
+    rounding: str = "nearest",
+    iterations: int = ITERATIONS,
+    calib_images: int = CALIBRATION,
     device: str = "auto",
     seed: int = 0,
 ) -> Workbench:
@@ -81,11 +84,16 @@ def collect(
             loss's own, and for bits, where no loss is given, what the proxy's entry says
     bits    weight bits to choose from, '2,3,4' or [2, 3, 4]; `menu` instead gives pairs such as
             'W2A8,W4A8'
+    rounding
+            of weights in statistics of quantization errors: 'nearest', or 'adaround', which is
+            learned in so many `iterations` for each layer at each width, on up to `calib_images`
+            of the data's first images; 'brecq' rounds layers together, and is none of a layer
     Raises E301 to E309, E401, E403.
     """
     arguments.network(model)
     arguments.check(forward=forward, loss=loss, stat_images=images, device=device, seed=seed)
     arguments.check(hessian_samples=hessian_samples, label_draws=label_draws)
+    arguments.check(rounding=rounding, iterations=iterations, calib_images=calib_images)
     options = WorkbenchOptions(
         model=model if isinstance(model, str) else "resnet18-fmnist",
         data=data if isinstance(data, str) else None,
@@ -95,10 +103,20 @@ def collect(
         stat_images=images,
         label_draws=label_draws,
         hessian_samples=hessian_samples,
+        stat_rounding=rounding,
+        stat_iterations=iterations,
+        calib_images=calib_images,
         device=device,
         seed=seed,
         cache=False,
     )
+    return _workbench(options, model, data, forward)
+
+
+def _workbench(
+    options: WorkbenchOptions, model: Model, data: Data | None, forward: Forward | None
+) -> Workbench:
+    """The network made ready, with its data; what is to be known of it is warned of."""
     if data is None or isinstance(data, str):
         network = None if isinstance(model, str) else _ready(model, None, forward, data or "")
         statistics = Workbench(options, network=network)

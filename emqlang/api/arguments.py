@@ -24,6 +24,7 @@ from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Procedure
+from emqlang.quant.statistics.options import ROUNDINGS
 from emqlang.quant.user_code import Iterated
 from emqlang.tasks.problem import Constraints
 from emqlang.tasks.workbench import Workbench
@@ -71,12 +72,14 @@ _TEXT: Final[Check] = (lambda value: isinstance(value, str), "a text")
 CHECKS: Final[Mapping[str, Check]] = {
     "accounting": _one_of("full", "weights", "emq"),
     "act_bits": _whole(2, 8),
+    "calib_images": _whole(1),
     "columns": _TEXT,
     "device": (_is_device, "'auto', 'cpu' or 'cuda'"),
     "forward": _function("model and batch"),
     "hessian_samples": _whole(2),
     "hold_unmeasured": _FLAG,
     "images": _whole(1),
+    "iterations": _whole(1),
     "label_draws": _or_none(_whole(1)),
     "loss": (
         lambda value: value is None or isinstance(value, str) or callable(value),
@@ -88,6 +91,10 @@ CHECKS: Final[Mapping[str, Check]] = {
     "polish": _whole(0),
     "progress": _function("progress"),
     "proxy": (lambda value: isinstance(value, str | Program), "a text or a program"),
+    "rounding": (
+        lambda value: value in ROUNDINGS,
+        f"one of {', '.join(ROUNDINGS)}: statistics are of one layer, and brecq rounds several",
+    ),
     "samples": _whole(1),
     "seed": _whole(0),
     "stat_images": _or_none(_whole(1)),
