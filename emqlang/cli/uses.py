@@ -119,6 +119,23 @@ EXPERIMENTS_OWN: Final = Rule(
         and (words.values["name"] != "layerwise" or len(words.values["tables"]) == 1)
     ),
 )
+
+
+def _reads_images(words: Words) -> bool:
+    """Whether a search of the typed grammar reads values of each image."""
+    from emqlang.grammar.inputs import INPUTS, Kind
+
+    if not words.has("inputs"):
+        return not (words.values["additive"] or words.values["no_choice"])
+    read = (INPUTS[name] for name in words.values["inputs"] if name in INPUTS)
+    return any(row.kind is Kind.IMAGE for row in read)
+
+
+DRAWN: Final = Rule(
+    "label_draws",
+    "by this search: none of its statistics has a value for each image",
+    _reads_images,
+)
 RULES: Final[Mapping[str, Sequence[Rule]]] = {
     "assign": (
         _excludes("max_drop out config polish", "sweep", why="it prints a front"),
@@ -200,6 +217,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         _excludes("out", "resume", why="the run has its own folder"),
         _where("structure fitness semantics without", "algorithm", "emq"),
         _where("max_nodes selection ops no_choice additive label_draws", "algorithm", "grammar"),
+        DRAWN,
         Rule(
             "combine", "with a single --table", lambda words: len(set(words.values["tables"])) > 1
         ),

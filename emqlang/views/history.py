@@ -70,9 +70,10 @@ def write_emq(path: Path, ledger: Ledger, listed: Programs) -> None:
     """The programs as a `.emq` file, each with its fitness, its origin and what it is made for."""
     facts, options = ledger.facts, ledger.options
     made_for = searched_on(options).lines
+    draws = f" with {options.label_draws} labels drawn for each" if options.label_draws else ""
     lines = [
         f"# Found by `{facts['command']}`, seed {ledger.settings.seed},",
-        f"# on {', '.join(options.tables)}; statistics of {options.stat_images} images.",
+        f"# on {', '.join(options.tables)}; statistics of {options.stat_images} images{draws}.",
     ]
     for entry in listed.entries:
         pairs = zip(RATIOS, _tops(entry), strict=True)

@@ -124,6 +124,9 @@ REFUSED = {
         "--max-nodes --selection --ops --no-choice"
     ),
     "evolve --combine least": "--combine",
+    "evolve --additive --label-draws 4": "--label-draws",
+    "evolve --no-choice --label-draws 4": "--label-draws",
+    "evolve --inputs w,fisher_qerr --label-draws 4": "--label-draws",
     "experiment --seeds 3 --plot a.svg --json": "--seeds --plot --json",
     "experiment truth --table vgg-fmnist-all": "--table",
     "experiment layerwise --table vgg-fmnist-all --table resnet18-fmnist-all": "--table",
@@ -155,6 +158,8 @@ ACCEPTED = (
     "evolve --inputs w --max-nodes 3 --seed 9 --selection pareto --no-choice --ops log",
     "evolve --algorithm emq --without osp --structure dag --semantics paper --seed 1",
     "evolve --table a --table b --combine least",
+    "evolve --label-draws 4 --max-nodes 9",
+    "evolve --additive --inputs shift,bits --label-draws 4",
     "experiment table3 --seeds 3 --plot a.svg --json --table a --table b",
     "experiment layerwise --table vgg-fmnist-all",
     "assign --config 4 --data noise:8 --model my.py:build",

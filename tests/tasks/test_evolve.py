@@ -108,8 +108,10 @@ def test_programs_that_do_not_separate_are_searched_and_written(
     assert joint and emq("top", str(folder), "--count", "99", "--emq", str(winners)).status == 0
     for words in (("lineage", str(joint[0]["number"])), ("why", joint[0]["text"])):
         assert emq(words[0], str(folder), words[1]).status == 0
-    where = ("--table", str(table), "--split", "search", "--stat-images", "8", "--draws", "20")
-    ranked = emq("rank", str(winners), *where, "--label-draws", "2", "--json")
+    said = winners.read_text()
+    assert "statistics of 8 images with 2 labels drawn for each" in said and "#: draws 2" in said
+    where = ("--table", str(table), "--split", "search", "--draws", "20")
+    ranked = emq("rank", str(winners), *where, "--json")
     figures = {p["name"]: p["rho"] for p in json.loads(ranked.out)["tables"][0]["proxies"]}
     for one in joint:
         assert figures[f"evolved_{one['number']}"] == pytest.approx(one["rho"], abs=1e-9)
