@@ -1,7 +1,7 @@
 """How scores across layers rank the shipped tables, and what they cost where they choose.
 
 emqlang rank fisher_cross ... --stat-images 256 --label-draws 4 --json > standings.json
-python studies/across_layers.py standings.json    # writes the CSV file
+python studies/across_layers.py standings.json    # its tables' lines in the CSV file, anew
 python studies/across_layers.py                   # the tables of docs/results.md, from it
 """
 
@@ -21,6 +21,7 @@ from table1 import short
 from emqlang.grammar.library import LIBRARY
 
 BASELINES = [name for name in LIBRARY if LIBRARY.shelf(name) == "baselines"]
+NAME = "across_layers"
 OTHERS = {*BASELINES} - {"bit_sum"}  # are in every ranking, and left out here
 
 
@@ -80,8 +81,10 @@ def main() -> None:
     standings = parser.parse_args().standings
     if standings:
         read = [json.loads(path.read_text()) for path in standings]
-        save("across_layers", chain.from_iterable(map(rows, read)))
-    print_tables(load("across_layers"))
+        new = list(chain.from_iterable(map(rows, read)))
+        ranked = {row["table"] for row in new}
+        save(NAME, [row for row in load(NAME) if row["table"] not in ranked] + new)
+    print_tables(load(NAME))
 
 
 if __name__ == "__main__":
