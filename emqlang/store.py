@@ -51,7 +51,8 @@ def writing(path: Path) -> Iterator[None]:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Writes beside `path` and renames, so that nobody ever sees half a file; makes folders.
 
-    What is written may be a folder too, where there is none yet.
+    What is written may be a folder too. A folder that is there already is put aside, and removed
+    when the other has its place.
 
     Where `path` is a link, what it points to is written. What others left behind that were killed
     while they wrote the same file is removed.
@@ -65,9 +66,24 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(part)
         if not part.is_dir():
             part.chmod(0o644)  # safetensors leaves its files to the owner alone
-        part.replace(path)
+        if path.is_dir():
+            _exchange(part, path)
+        else:
+            part.replace(path)
     finally:
         _remove(part)
+
+
+def _exchange(part: Path, folder: Path) -> None:
+    """Puts `part` in a folder's place, and removes the folder; it comes back if that fails."""
+    aside = part.with_suffix(".replaced")
+    folder.replace(aside)
+    try:
+        part.replace(folder)
+    except BaseException:
+        aside.replace(folder)
+        raise
+    _remove(aside)
 
 
 def _remove(part: Path) -> None:

@@ -1,15 +1,30 @@
-"""JSON into types: what does not fit is one error that names the field."""
+"""Types as JSON, and JSON into types: what does not fit is one error that names the field."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from emqlang.grammar.diagnostics import error
+from emqlang.store import as_path, write_text, writing
 
 T = TypeVar("T")
+
+
+class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A record that is a file of its own."""
+
+    def as_json(self) -> str:
+        return json.dumps(msgspec.to_builtins(self), indent=2, allow_nan=False) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Raises E301 where the file cannot be written."""
+        path = as_path(path)
+        with writing(path):
+            write_text(path, self.as_json())
 
 
 def read_json(text: str, code: str, name: str, path: str = "") -> Any:

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from emqlang.tasks.export import Exported
 
 
+THERE = "there is something already"
+
+
+def _is_ours(folder: Path) -> bool:
+    from emqlang.quant.export import is_export
+
+    return is_export(folder)
+
+
 @declare(
     "export",
     "emqlang export quantized --to safetensors -o weights.safetensors",
@@ -43,7 +52,7 @@ if TYPE_CHECKING:
     required=True,
     help=f"One of {', '.join(export_formats())}.",
 )
-@output("--out -o", Output(), "What is written.", required=True)
+@output("--out -o", Output(said=THERE, ours=_is_ours), "What is written.", required=True)
 @click.option(
     "--no-verify",
     "verify",
@@ -81,7 +90,7 @@ def command(
     CHECKPOINT is a folder that `quantize` wrote, or the model.safetensors in it. Of a RECIPE, the
     weights are rounded to the nearest value, where the format has weights. The network, its weights
     and its images are those that it was made with, where the options do not name others. BITS are
-    those of `assign --scores --out`, for configurations of other quantizers.
+    those of `assign --scores --out`, for csv, json and configurations of other quantizers.
     """
     from emqlang.quant.export.subject import Settings
     from emqlang.tasks.export import export

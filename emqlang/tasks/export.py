@@ -59,7 +59,7 @@ def export(
     chosen = find_format(format)
     write = chosen.write
     if (allocation := find_allocation(source)) is not None:
-        if not chosen.bits_only:
+        if not chosen.bits:
             message = f"{format} holds numbers, and {source} has bits without a network"
             raise error("E411", message, "give a recipe or a checkpoint")
         return _allocated(source, allocation, chosen, format, path, settings)

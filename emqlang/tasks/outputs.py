@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ class Output:
     said      what is there already, for the message
     hint      what to do besides --force
     made      whether the place is made; if not, one that is not there is left to the command
+    ours      for a place that is a file or a folder: whether a folder is one that --force replaces
     """
 
     folder: bool = False
@@ -40,6 +41,7 @@ class Output:
     said: str = "there is a file already"
     hint: str = ""
     made: bool = True
+    ours: Callable[[Path], bool] | None = None
 
     @contextmanager
     def claimed(self, path: Path, *, force: bool = False) -> Iterator[None]:
@@ -71,7 +73,11 @@ class Output:
             raise unwritable(path, reason) from reason
         if self.folder and not is_folder(path):
             raise error("E301", "nothing can be written there: it is not a folder", path=str(path))
-        if not self.folder and not is_file(path):
+        if self.ours is not None and is_folder(path):
+            if not self.ours(path):
+                message = "nothing is written over a folder that no export has made"
+                raise error("E301", message, path=str(path))
+        elif not self.folder and not is_file(path):
             raise error("E301", "nothing can be written there: it is not a file", path=str(path))
 
 

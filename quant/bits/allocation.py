@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from msgspec import Struct, field, to_builtins
+from msgspec import Struct, field
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.records import read_json, typed
-from emqlang.store import as_path, write_text, writing
+from emqlang.quant.records import Saved, read_json, typed
 
 SCHEMA = "emqlang-allocation"
 SCHEMA_VERSION = 1
@@ -44,7 +43,7 @@ class Solution(Struct, frozen=True, forbid_unknown_fields=True):
     uniform: UniformChoice | None = None
 
 
-class Allocation(Struct, frozen=True, forbid_unknown_fields=True):
+class Allocation(Saved, frozen=True, forbid_unknown_fields=True):
     """Which choice every layer gets.
 
     scores    the file of measured scores, or '' for rows that were given in Python
@@ -72,15 +71,6 @@ class Allocation(Struct, frozen=True, forbid_unknown_fields=True):
     def bits(self) -> dict[str, float]:
         """Layer -> bits per weight."""
         return {name: layer.bits for name, layer in self.layers.items()}
-
-    def as_json(self) -> str:
-        return json.dumps(to_builtins(self), indent=2, allow_nan=False) + "\n"
-
-    def save(self, path: str | Path) -> None:
-        """Raises E301 where the file cannot be written."""
-        path = as_path(path)
-        with writing(path):
-            write_text(path, self.as_json())
 
 
 def find_allocation(path: Path) -> Allocation | None:

@@ -4,7 +4,7 @@ A row's writer is a function in a module of this folder, which is imported when 
 
     write(subject: Subject, path: Path, settings: Settings) -> Export
 
-where a format that holds bits alone also takes an Allocation for the subject.
+where a format that needs no numbers also takes an Allocation for the subject.
 
 It writes `path`, a file that is not there yet; where it raises, nothing is left behind. It verifies
 what it has written before it returns, where the settings want that and a runtime is there.
@@ -12,6 +12,7 @@ what it has written before it returns, where the settings want that and a runtim
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -38,7 +39,7 @@ class Format:
     extra     of pyproject.toml, which has them
     refusal   why the format is not written, and what to do instead
     options   of Settings that it reads
-    bits_only whether it holds bits and no numbers: then it takes an allocation, without a network
+    bits      whether bits are enough for it: then it takes an allocation, without a network
     """
 
     title: str
@@ -47,7 +48,7 @@ class Format:
     extra: str = ""
     refusal: tuple[str, str] = ("", "")
     options: tuple[str, ...] = ()
-    bits_only: bool = False
+    bits: bool = False
 
     @property
     def write(self) -> Writer:
@@ -62,7 +63,7 @@ _MEASURED = ("requantize", "test")  # options of configurations whose grid is co
 
 def _configuration(title: str, function: str, *options: str) -> Format:
     writer = f"configurations:{function}"
-    return Format(title, writer, options=("partial", *options), bits_only=True)
+    return Format(title, writer, options=("partial", *options), bits=True)
 
 
 FORMATS: Final[Mapping[str, Format]] = {
@@ -71,8 +72,10 @@ FORMATS: Final[Mapping[str, Format]] = {
         "safetensors:write",
         options=("verify",),
     ),
-    "json": Format("bits, scales and zero points by layer", "lists:write_json"),
-    "csv": Format("bits, scales and zero points, a row for each channel", "lists:write_csv"),
+    "json": Format("bits, scales and zero points by layer", "lists:write_json", bits=True),
+    "csv": Format(
+        "bits, scales and zero points, a row for each channel", "lists:write_csv", bits=True
+    ),
     "compressed-tensors": Format(
         "a checkpoint folder of compressed-tensors, pack-quantized",
         "compressed:write",
@@ -123,3 +126,14 @@ def find_format(name: str) -> Format:
 def is_checkpoint(path: Path) -> bool:
     """Whether this is a quantized network, a file or its folder, and not a recipe."""
     return is_folder(path) or path.suffix == ".safetensors"
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder is as `--to compressed-tensors` writes it, and holds nothing else."""
+    try:
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        names = {place.name for place in folder.iterdir()}
+    except (OSError, ValueError, RecursionError):
+        return False
+    written = isinstance(record, dict) and record.keys() == {"quantization_config"}
+    return written and names == {"config.json", "model.safetensors"}

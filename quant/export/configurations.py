@@ -61,8 +61,8 @@ class Target:
             return f"{entry.bits} bits: {self.title} has {', '.join(map(str, self.widths))}"
         if any(side % self.sides for side in entry.shape):
             return f"{self.title} skips weights of which a side is no multiple of {self.sides}"
-        if entry.group and entry.columns % entry.group:
-            return f"groups of {entry.group} do not divide its {entry.columns} columns"
+        if entry.group and entry.numel % entry.group:
+            return f"groups of {entry.group} do not divide its {entry.numel:,} weights"
         return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from emqlang.quant.bits.allocation import Allocation
+from emqlang.quant.bits.allocation import AllocatedLayer, Allocation
 from emqlang.quant.export.subject import Subject
 
 # 4, W4, int4, and with groups 4g128, W4-g128
@@ -22,6 +22,7 @@ class Entry:
     act_bits  of its input; None for float
     type      of the layer, 'Linear'; '' where there is no network
     shape     of its weight; () where there is no network
+    numel     how many weights it has
     """
 
     name: str
@@ -31,6 +32,7 @@ class Entry:
     act_bits: int | None = None
     type: str = ""
     shape: tuple[int, ...] = ()
+    numel: int = 0
 
     @property
     def columns(self) -> int:
@@ -41,7 +43,7 @@ class Entry:
 def entries(source: Subject | Allocation) -> list[Entry]:
     """The layers in their order."""
     if isinstance(source, Allocation):
-        return [_chosen(name, layer.choice, layer.bits) for name, layer in source.layers.items()]
+        return [_chosen(name, layer) for name, layer in source.layers.items()]
     found = []
     for layer in source.network.collection.layers:
         scheme = source.recipe.layers[layer.name]
@@ -49,12 +51,13 @@ def entries(source: Subject | Allocation) -> list[Entry]:
         inputs = None if scheme.input is None else scheme.input.num_bits
         choice = "" if bits is None else f"W{bits}"
         shape = tuple(layer.weight.shape)
-        found.append(Entry(layer.name, choice, bits, None, inputs, layer.type, shape))
+        numel = layer.numel
+        found.append(Entry(layer.name, choice, bits, None, inputs, layer.type, shape, numel))
     return found
 
 
-def _chosen(name: str, choice: str, bits: float) -> Entry:
-    match = _WIDTH.fullmatch(choice)
-    if match is not None:
-        return Entry(name, choice, int(match[1]), int(match[2]) if match[2] else None)
-    return Entry(name, choice, int(bits) if bits.is_integer() else None)
+def _chosen(name: str, layer: AllocatedLayer) -> Entry:
+    bits, group = int(layer.bits) if layer.bits.is_integer() else None, None
+    if match := _WIDTH.fullmatch(layer.choice):
+        bits, group = int(match[1]), int(match[2]) if match[2] else None
+    return Entry(name, layer.choice, bits, group, numel=layer.numel)

@@ -1,4 +1,7 @@
-"""Bits, scales and zero points as JSON or CSV, for everything that reads neither of the others."""
+"""Bits, scales and zero points as JSON or CSV, for everything that reads neither of the others.
+
+Of an allocation, which has no network: choices, bits and numbers of weights.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +11,57 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from emqlang.quant.bits.allocation import Allocation
 from emqlang.quant.export.subject import Export, Settings, Subject
 from emqlang.quant.ptq.grids import ActivationGrid
 
 SCHEMA = "emqlang.bits/1"
-COLUMNS = ("layer", "tensor", "channel", "bits", "scale", "zero_point")
+COLUMNS: tuple[str, ...] = ("layer", "tensor", "channel", "bits", "scale", "zero_point")
+CHOSEN = ("choice", "bits", "numel")  # of an allocation's layer
 
 
-def write_json(subject: Subject, path: Path, settings: Settings) -> Export:
+def write_json(source: Subject | Allocation, path: Path, settings: Settings) -> Export:
     """Layer -> bits, scales and zero points of its weight and its input; null is float."""
-    network, inputs = subject.network, _inputs(subject)
-    layers = {
+    model: dict[str, str] | None = None
+    layers: dict[str, Any] = {}
+    if isinstance(source, Allocation):
+        for name, layer in source.layers.items():
+            layers[name] = {field: getattr(layer, field) for field in CHOSEN}
+    else:
+        network, layers = source.network, _layers(source)
+        model = {"name": network.name, "weights_sha256": network.weights_sha256}
+    record = {"schema": SCHEMA, "model": model, "layers": layers}
+    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return Export((f"{len(layers)} layers",))
+
+
+def write_csv(source: Subject | Allocation, path: Path, settings: Settings) -> Export:
+    """A row for every output channel of a weight, and one for an input, whose channel is empty; of
+    an allocation, a row for every layer."""
+    if isinstance(source, Allocation):
+        columns: tuple[str, ...] = ("layer", *CHOSEN)
+        rows: list[tuple[Any, ...]] = [
+            (n, *(getattr(row, f) for f in CHOSEN)) for n, row in source.layers.items()
+        ]
+    else:
+        columns, rows = COLUMNS, list(_rows(source))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([columns, *rows])
+    return Export((f"{len({row[0] for row in rows})} layers, {len(rows):,} rows",))
+
+
+def _layers(subject: Subject) -> dict[str, Any]:
+    inputs = _inputs(subject)
+    return {
         layer.name: {
             "type": layer.type,
             "shape": layer.shape,
             "weight": _weight(subject, layer.name),
             "input": _input(inputs.get(layer.name)),
         }
-        for layer in network.collection.layers
+        for layer in subject.network.collection.layers
     }
-    model = {"name": network.name, "weights_sha256": network.weights_sha256}
-    record = {"schema": SCHEMA, "model": model, "layers": layers}
-    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return Export((f"{len(layers)} layers",))
-
-
-def write_csv(subject: Subject, path: Path, settings: Settings) -> Export:
-    """A row for every output channel of a weight, and one for an input, whose channel is empty."""
-    rows = list(_rows(subject))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([COLUMNS, *rows])
-    return Export((f"{len({row[0] for row in rows})} layers, {len(rows):,} rows",))
 
 
 def _rows(subject: Subject) -> Iterator[tuple[Any, ...]]:

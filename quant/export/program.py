@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +23,9 @@ from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq.quantized import Quantized
 
 Quantizers = Mapping[str, Callable[[Tensor], Tensor]]  # by site
+_COLOUR = re.compile(r"\x1b\[\d*m")
+_RAISED = "The following call raised this error:"  # in what torch.export says
+_LINE = re.compile(r'File "([^"]+)", line (\d+), in .*\n(.*)')
 EXAMPLE = 2  # rows that are traced: 1 would be taken for a constant
 
 
@@ -76,19 +82,28 @@ def trace(network: Network, quantized: Quantized, quantizers: Quantizers) -> Exp
 @contextmanager
 def converting(network: Network) -> Iterator[None]:
     """Turns what a converter raises into E411; what it says by the way is not shown."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     except EmqError:
         raise
     except Exception as reason:  # torch has no class for all that it cannot convert
-        kind, said = type(network.module).__name__, " ".join(str(reason).split())[:200]
-        message = f"the forward of {kind} cannot be converted: {type(reason).__name__}: {said}"
+        message = f"the forward of {type(network.module).__name__} cannot be converted"
         help = "replace the operation that it names; --to safetensors needs no forward"
-        raise error("E411", message, help) from reason
+        raise error("E411", f"{message}: {_said(reason)}", help) from reason
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)
+
+
+def _said(reason: BaseException) -> str:
+    """The first cause in a line: where in the user's code, if it says so, and the operation."""
+    while reason.__cause__ is not None:
+        reason = reason.__cause__
+    text, _, place = _COLOUR.sub("", str(reason)).partition(_RAISED)
+    said = " ".join(text.split())[:200]
+    match = _LINE.search(place)
+    where = f"{Path(match[1]).name}, line {match[2]}, `{match[3].strip()[:80]}`: " if match else ""
+    return f"{where}{type(reason).__name__}: {said}"

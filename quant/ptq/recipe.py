@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType, field, to_builtins
+from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from emqlang.grammar.diagnostics import error, nearest
-from emqlang.quant.records import read_json, typed
-from emqlang.store import as_path, write_text, writing
+from emqlang.quant.records import Saved, read_json, typed
+from emqlang.store import as_path
 
 SCHEMA = "emqlang-recipe"
 SCHEMA_VERSION = 1
@@ -171,7 +171,7 @@ class Origin(Struct, frozen=True, forbid_unknown_fields=True):
     forward: str | UnsetType = UNSET
 
 
-class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+class Recipe(Saved, frozen=True, forbid_unknown_fields=True):
     """Which bits every layer of a network gets.
 
     budget     quantity -> limit as written ('size' -> '4.5MiB')
@@ -213,15 +213,6 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         """Layer -> weight bits, of the layers that are quantized."""
         weights = {name: entry.weight for name, entry in self.layers.items()}
         return {name: scheme.num_bits for name, scheme in weights.items() if scheme is not None}
-
-    def as_json(self) -> str:
-        return json.dumps(to_builtins(self), indent=2, allow_nan=False) + "\n"
-
-    def save(self, path: str | Path) -> None:
-        """Raises E301 where the file cannot be written."""
-        path = as_path(path)
-        with writing(path):
-            write_text(path, self.as_json())
 
 
 def weight_scheme(bits: int, *, observer: str = "mse", symmetric: bool = False) -> Scheme:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from commands import Emq
@@ -186,13 +187,19 @@ def test_configurations_of_quantizers_with_a_grid_of_their_own(
     assert refused.status == 2 and "does not hold 21 layers" in refused.err
 
 
-def test_chosen_by_measured_scores(emq: Emq, tmp_path: Path) -> None:
+@pytest.fixture
+def allocated(emq: Emq, tmp_path: Path) -> Path:
+    """Types of three tensors, chosen by measured scores."""
     scores, bits = tmp_path / "scores.csv", tmp_path / "bits.json"
     rows = [f"blk.{i}.attn_q,4096,Q{b}_K,{b + 0.5},{-i / b}\n" for i in range(3) for b in (4, 6)]
     scores.write_text("name,numel,choice,bits,score\n" + "".join(rows))
     words = ("assign", "--scores", str(scores), "--avg-bits", "5.5", "--out", str(bits))
     assert emq(*words).status == 0
-    out = tmp_path / "types.txt"
+    return bits
+
+
+def test_chosen_by_measured_scores(emq: Emq, allocated: Path, tmp_path: Path) -> None:
+    out, bits = tmp_path / "types.txt", allocated
     done = exported(emq, str(bits), "--to", "gguf", "-o", str(out))
     assert done["model"] is None and done["held"][0].startswith("the bits of 3 layers")
     types = [line.split("=")[1] for line in out.read_text().splitlines()]
@@ -202,6 +209,79 @@ def test_chosen_by_measured_scores(emq: Emq, tmp_path: Path) -> None:
     assert refused.status == 2 and refused.err.count("they need no network") == 2
     refused = emq("export", str(bits), "--to", "safetensors", "-o", str(tmp_path / "x.safetensors"))
     assert refused.status == 2 and "without a network" in refused.err
+
+
+def test_bits_by_measured_scores_as_json_and_csv(emq: Emq, allocated: Path, tmp_path: Path) -> None:
+    for format in ("csv", "json"):
+        exported(emq, str(allocated), "--to", format, "-o", str(tmp_path / format))
+    record = json.loads((tmp_path / "json").read_text())
+    assert record["model"] is None
+    assert record["layers"]["blk.0.attn_q"] == {"choice": "Q4_K", "bits": 4.5, "numel": 4096}
+    rows = list(csv.DictReader((tmp_path / "csv").open()))
+    assert [row["choice"] for row in rows] == ["Q4_K", "Q4_K", "Q6_K"]
+    assert list(rows[0]) == ["layer", "choice", "bits", "numel"]
+
+
+def test_groups_and_widths_that_do_not_fit_are_all_named(emq: Emq, tmp_path: Path) -> None:
+    layers = {name: {"choice": "4g128", "bits": 4.0, "numel": 100} for name in ("a", "b")}
+    layers["c"] = {"choice": "W5", "bits": 5.0, "numel": 128}
+    bits = {"schema": "emqlang-allocation", "schema_version": 1, "layers": layers}
+    (tmp_path / "bits.json").write_text(json.dumps(bits))
+    words = ("export", str(tmp_path / "bits.json"), "--to", "gptqmodel", "-o", str(tmp_path / "c"))
+    refused = emq(*words)
+    assert refused.status == 2 and "'a', 'b': groups of 128 do not divide" in refused.err
+    assert "'c': 5 bits: GPTQModel has 2, 3, 4, 8" in refused.err and not (tmp_path / "c").exists()
+
+
+def test_a_file_that_runs_otherwise_is_not_left(
+    emq: Emq, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from emqlang.quant.export import onnx as writer
+
+    build = writer.build
+
+    def wrong(*args: Any, **settings: Any) -> Any:
+        model = build(*args, **settings)
+        (scale,) = [each for each in model.graph.initializer if each.name == "fc.input_scale"]
+        scale.raw_data = np.float32(2 * np.frombuffer(scale.raw_data, np.float32)[0]).tobytes()
+        return model
+
+    monkeypatch.setattr(writer, "build", wrong)
+    done = emq("export", str(checkpoint), "--to", "onnx", "-o", str(tmp_path / "x.onnx"))
+    assert done.status == 1 and "E504" in done.err and "the input of 'fc' is up to" in done.err
+    assert not list(tmp_path.glob("*x.onnx*"))
+
+
+FORWARDS = [
+    ("self[1](torch.special.bessel_j0(self[0](x)).mean((2, 3)))", "bessel_j0"),
+    ("self[1](self[0](x if x.sum() > 0 else -x).mean((2, 3)))", "own.py, line 4"),
+]
+
+
+@pytest.mark.parametrize(("forward", "named"), FORWARDS)
+def test_what_cannot_be_converted_is_named(
+    emq: Emq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forward: str, named: str
+) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        f"        return {forward}\n"
+        "def build():\n"
+        "    return Net(torch.nn.Conv2d(4, 4, 1), torch.nn.Linear(4, 9)).eval()\n"
+    )
+    model = ("--model", "own.py:build", "--input", "4x4x4", "--data", "noise:32")
+    words = ("--config", "5,5", "--no-check", "--calib-images", "32", "--out", "net")
+    assert emq("quantize", *words, *model).status == 0
+    refused = emq("export", "net", "--to", "onnx", "-o", "net.onnx")
+    assert refused.status == 2 and "E411" in refused.err and named in refused.err
+    assert "--to safetensors needs no forward" in refused.err and "\x1b" not in refused.err
+    assert len(refused.err.splitlines()) <= 4 and not Path("net.onnx").exists()
 
 
 def test_a_folder_for_compressed_tensors(
@@ -238,3 +318,14 @@ def test_a_folder_for_compressed_tensors(
     config = json.loads(Path("folder/config.json").read_text())["quantization_config"]
     (group,) = config["config_groups"].values()
     assert group["targets"] == ["2"] and group["weights"]["num_bits"] == 5
+    again = ("export", "net", *words, "folder", "--partial", "--no-verify")
+    refused = emq(*again)
+    assert refused.status == 3 and "E317" in refused.err
+    Path("folder/model.safetensors").write_bytes(b"")
+    assert emq(*again, "--force").status == 0
+    assert [file.stat().st_size for file in Path("folder").iterdir()] == sizes
+    Path("folder/mine").write_text("")
+    refused = emq(*again, "--force")
+    assert refused.status == 3 and "a folder that no export has made" in refused.err
+    assert Path("folder/mine").exists()
+    assert {place.name for place in Path().iterdir() if place.is_dir()} >= {"folder", "net"}

@@ -34,6 +34,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("bench", "import", "no.csv", *MODEL, "--out"),
     ("bench", "export", "no-table", "--out"),
     ("bench", "card", "no-table", "--out"),
+    ("export", "no-recipe.json", "--to", "json", "-o"),
 )
 GOES_ON = {"build", "import", "evolve", "experiment", "quantize"}
 
