@@ -233,13 +233,15 @@ class Chooser:
         trials = self._bisect(sweep.front, quantization, max_drop, counts[1])
         chosen = min((t for t in trials if t.enough), key=lambda t: t.cost, default=None)
         bits = final = None
+        missed: tuple[Diagnostic, ...] = ()
         if chosen is not None:
             origin = self.options.origin
             fitting = [beside for cost, beside in sweep.uniform if cost <= chosen.cost]
             beside = fitting[-1] if fitting else None
             problem, best = sweep.problem, chosen.assignment
             bits = Bits(problem, program, best, beside, data=sweep.data, origin=origin)
-            module = quantization.quantize(bits.recipe).module
+            quantized = quantization.quantize(bits.recipe)
+            module, missed = quantized.module, quantized.diagnostics
             after = measure(module, reported.test, reference=reference, signature=signature)
             final = Outcome(after, after.quality(reference.evaluate()))
         return Walk(
@@ -252,7 +254,7 @@ class Chooser:
             chosen,
             bits,
             final,
-            (*sweep.diagnostics, *splits.warnings),
+            (*sweep.diagnostics, *splits.warnings, *missed),
         )
 
     def _bisect(

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from msgspec import UNSET
 from msgspec.structs import replace
 from torch import nn
 
-from emqlang.grammar.diagnostics import Diagnostic, error, nearest
+from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.networks.batches import chunks, join, slice_rows, take
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
@@ -18,7 +19,14 @@ from emqlang.quant.ptq.bias import correct_biases
 from emqlang.quant.ptq.calibrate import calibrate
 from emqlang.quant.ptq.fidelity import compare_layers
 from emqlang.quant.ptq.grids import ActivationGrid, Grid, WeightQuantizer
-from emqlang.quant.ptq.quantized import Quantized, QuantizedWeight, blank, identity, install
+from emqlang.quant.ptq.quantized import (
+    Quantized,
+    QuantizedWeight,
+    blank,
+    identity,
+    install,
+    unreached,
+)
 from emqlang.quant.ptq.reach import Reach, reach
 from emqlang.quant.ptq.recipe import ROUNDINGS, LayerRecipe, Procedure, Recipe, check_fits
 from emqlang.quant.ptq.rounding import (
@@ -36,7 +44,6 @@ from emqlang.quant.ptq.units import find_units
 
 NEAREST = Procedure()
 COMPARED = 64  # images by which layers are compared with float
-SHOWN = 5  # layers named in one warning
 MEANS = 256  # images whose mean outputs correct the biases
 
 
@@ -95,12 +102,12 @@ def quantize(
         once = [layer for layer in layers if layer.name not in reached.routed]
         correct_biases(original, module, once, join(batches, MEANS), forward)
 
-    written = _written(recipe, sites, procedure)
+    written = _written(recipe, sites, procedure, reached.unreached)
     compared = slice_rows(batches[0], 0, COMPARED)
     report = compare_layers(original, module, layers, written, compared, forward, reached.routed)
     weights = {name: QuantizedWeight(code, grids[name]) for name, code in codes.items()}
     placed = [(site, inputs[site.name]) for site in sites]
-    return Quantized(module, written, weights, placed, report, _warnings(recipe, written, reached))
+    return Quantized(module, written, weights, placed, report, unreached(written))
 
 
 def _check_rounding(procedure: Procedure) -> None:
@@ -142,7 +149,9 @@ def _inputs(
     return [site for site in sites if site.name in grids], grids
 
 
-def _written(recipe: Recipe, sites: Sequence[Site], procedure: Procedure) -> Recipe:
+def _written(
+    recipe: Recipe, sites: Sequence[Site], procedure: Procedure, unreached: Sequence[str]
+) -> Recipe:
     """The recipe with what was done, and with the bits of the network's own input.
 
     Inputs that no calibration row reached stay in float; what the bits cost is then not known.
@@ -155,22 +164,8 @@ def _written(recipe: Recipe, sites: Sequence[Site], procedure: Procedure) -> Rec
         )
         for name, entry in recipe.layers.items()
     }
-    written = replace(recipe, layers=layers, procedure=procedure.recorded())
-    changed = any(recipe.layers[name].input and not layers[name].input for name in layers)
-    return replace(written, achieved={}, budget={}, solver=None) if changed else written
-
-
-def _warnings(recipe: Recipe, written: Recipe, reached: Reach) -> tuple[Diagnostic, ...]:
-    """W615 for layers that no calibration image reached."""
-    before, after = recipe.layers, written.layers
-    dropped = {name for name in before if before[name].input and not after[name].input}
-    names = [name for name in recipe.layers if name in dropped.union(reached.unreached)]
-    if not names:
-        return ()
-    listed = ", ".join(f"'{name}'" for name in names[:SHOWN])
-    others = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    message = (
-        f"no calibration image reaches {listed}{others}: "
-        "the weights are rounded to the nearest value, and the inputs stay in float"
-    )
-    return (Diagnostic("W615", message, help=("give more images, or such as reach these layers",)),)
+    dropped = {name for name in layers if recipe.layers[name].input and not layers[name].input}
+    missed = tuple(name for name in layers if name in dropped.union(unreached))
+    done = procedure.recorded()
+    written = replace(recipe, layers=layers, procedure=done, unreached=missed or UNSET)
+    return replace(written, achieved={}, budget={}, solver=None) if dropped else written

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from msgspec import Struct, to_builtins
+from msgspec import UNSET, Struct, to_builtins
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
@@ -24,6 +24,7 @@ from emqlang.quant.networks.batches import run
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.notices import listed
 from emqlang.quant.networks.plain import copied
 from emqlang.quant.ptq.fidelity import LayerReport
 from emqlang.quant.ptq.grids import ActivationGrid, Grid
@@ -68,7 +69,7 @@ class Quantized:
     inputs   the activation quantizers and where they sit
     report   one row per layer; empty for a network that was loaded
     diagnostics  W615 for layers that no calibration image reached; of a network that was loaded,
-                 W610 for a checkpoint of an older version, which has no digest
+                 W610 too for a checkpoint of an older version, which has no digest
     """
 
     module: nn.Module
@@ -211,7 +212,18 @@ def load_quantized(path: str | Path, network: Network) -> Quantized:
             install(module, layer, weights[layer.name].values)
     inputs = _inputs(metadata["inputs"], str(path))
     attach(module, layers, [site for site, _ in inputs], {site.name: grid for site, grid in inputs})
-    return Quantized(module, recipe, weights, inputs, diagnostics=diagnostics)
+    return Quantized(module, recipe, weights, inputs, (), (*diagnostics, *unreached(recipe)))
+
+
+def unreached(recipe: Recipe) -> tuple[Diagnostic, ...]:
+    """W615 for layers that no calibration image reached, as the recipe says."""
+    if recipe.unreached is UNSET:
+        return ()
+    message = (
+        f"no calibration image reaches {listed(recipe.unreached)}: "
+        "the weights are rounded to the nearest value, and the inputs stay in float"
+    )
+    return (Diagnostic("W615", message, help=("give more images, or such as reach these layers",)),)
 
 
 def _weight(

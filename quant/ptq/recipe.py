@@ -179,6 +179,7 @@ class Recipe(Saved, frozen=True, forbid_unknown_fields=True):
     fixed      groups whose bits were given, which average bits leave out
     held       group -> why nothing could be measured, so that it got the most bits of the menu
     procedure  how the network was quantized; None until it is
+    unreached  layers that no calibration image reached when it was quantized
     origin     what `emqlang evaluate` finds the network by; None where it was given in Python
     versions   package -> version
     """
@@ -193,6 +194,7 @@ class Recipe(Saved, frozen=True, forbid_unknown_fields=True):
     fixed: tuple[str, ...] | UnsetType = UNSET
     held: Mapping[str, str] | UnsetType = UNSET
     procedure: Procedure | None = None
+    unreached: tuple[str, ...] | UnsetType = UNSET
     origin: Origin | None = None
     placement: str = PLACEMENTS[0]
     seed: int = 0
@@ -286,7 +288,8 @@ def check_fits(
             f"and this is {model.name} with weights {this}",
             "give the network and weights it was made for, or make a recipe for this one",
         )
-    for name in recipe.layers:
+    unreached = () if recipe.unreached is UNSET else recipe.unreached
+    for name in (*recipe.layers, *unreached):
         if name not in layers:
             message = f"the recipe has a layer '{name}', which the network lacks"
             if why := why_none(name):

@@ -295,5 +295,19 @@ def test_a_mixture_of_experts_is_quantized(emq: Emq, tmp_path: Path) -> None:
     assert done["check"] is not None
     assert "not available" in emq("quantize", *words, "--calib-images", "64").out
     assert emq("evaluate", str(tmp_path / "q")).status == 0
-    named = emq("quantize", *words[:4], "--data", f"{file}:few_routed_rows", "--calib-images", "1")
-    assert named.status == 0 and "W615" in named.err and "and 1 more" not in named.err
+
+
+def test_what_no_image_reached_is_said_wherever_the_checkpoint_is_used(
+    emq: Emq, tmp_path: Path
+) -> None:
+    file, folder = str(Path(__file__).parents[1] / "support" / "kinds.py"), str(tmp_path / "q")
+    words = "--model", f"{file}:experts", "--data", f"{file}:few_routed_rows"
+    named = emq("quantize", "--config", "4", *words, "--calib-images", "1", "--out", folder)
+    assert named.status == 0 and "and 1 more" not in named.err
+    (warning,) = [line for line in named.err.splitlines() if "W615" in line]
+    assert warning in emq("evaluate", folder, "--data", f"{file}:routed_rows").err
+    assert warning in emq("export", folder, "--to", "safetensors", "--out", "w.safetensors").err
+    again = emq("quantize", "--recipe", f"{folder}/recipe.json", "--data", f"{file}:routed_rows",
+                "--calib-images", "64", "--no-check", "--out", str(tmp_path / "whole"))  # fmt: skip
+    assert again.status == 0 and "W615" not in again.err
+    assert "W615" not in emq("evaluate", str(tmp_path / "whole")).err

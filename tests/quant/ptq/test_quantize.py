@@ -346,7 +346,7 @@ def test_what_cannot_be_done_says_so(change: dict[str, Any], message: str, code:
     assert diagnostic.code == code and diagnostic.message.startswith(message)
 
 
-def test_layers_that_no_image_reaches_are_named_and_keep_their_inputs() -> None:
+def test_layers_that_no_image_reaches_are_named_and_keep_their_inputs(tmp_path: Path) -> None:
     network = prepare(Gated().eval(), torch.randn(2, 4))
     found = quantized(network, [torch.randn(16, 4)])
     (warning,) = found.diagnostics
@@ -354,6 +354,9 @@ def test_layers_that_no_image_reaches_are_named_and_keep_their_inputs() -> None:
     entry = found.recipe.layers["seldom"]
     assert entry.weight is not None and entry.input is None
     assert found.module(torch.randn(2, 4)).isfinite().all()
+    assert found.recipe.unreached == ("seldom",)
+    found.save(tmp_path / "q")
+    assert load_quantized(tmp_path / "q", network).diagnostics == (warning,)
 
 
 # what is left alone, and what is the same every time
