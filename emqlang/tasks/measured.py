@@ -26,7 +26,7 @@ from emqlang.quant.bits.measured import (
     read_scores,
 )
 from emqlang.quant.bits.patterns import Groups, fixed, tied
-from emqlang.quant.bits.solver import Assignment, assign, pareto, shortfalls, total
+from emqlang.quant.bits.solver import Assignment, assign, pareto, shortfalls, taken, total
 
 STATES: Final = 20_000  # points beyond which a front is not complete, but of evenly spaced budgets
 POINTS: Final = 40  # of those
@@ -90,10 +90,16 @@ class MeasuredProblem:
         )
         problem = cls(options, measured, groups, given, allowed, _summed(measured, groups, may))
         if problem.budgets and assign(np.zeros(allowed.shape), problem.budgets, allowed) is None:
-            lines = [gap.sentence for gap in shortfalls(problem.budgets, allowed)]
             plural = "s" * (len(problem.budgets) > 1)
-            raise error("E405", f"no choice of bits meets the budget{plural}", *lines)
+            raise error("E405", f"no choice of bits meets the budget{plural}", *problem._why())
         return problem
+
+    def _why(self) -> list[str]:
+        """For every budget, the least it can be; and what is fixed."""
+        lines = [gap.sentence for gap in shortfalls(self.budgets, self.allowed)]
+        fixed = {g: self.layers(g)[0].name for g in sorted(self.fixed)}
+        amounts = taken(self.budgets, self.allowed, fixed)
+        return [*lines, f"--fix takes {amounts}"] if amounts else lines
 
     @property
     def menu(self) -> tuple[str, ...]:

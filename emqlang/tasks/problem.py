@@ -22,7 +22,7 @@ from emqlang.quant.bits.exact import Bools
 from emqlang.quant.bits.fixed import Fixed, allowed, extended, parse_fixed
 from emqlang.quant.bits.menu import Choice, width
 from emqlang.quant.bits.search import FOUND
-from emqlang.quant.bits.solver import Assignment, assign, shortfalls
+from emqlang.quant.bits.solver import NAMED, Assignment, assign, shortfalls, taken
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq import recipe as recipes
 from emqlang.quant.ptq.quantized import identity
@@ -38,7 +38,6 @@ from emqlang.quant.ptq.recipe import (
 
 POLISHED = "polished"  # the status of bits that a measured loss improved
 METHODS = {FOUND: "search", POLISHED: "polish"}  # of statuses that tell the method
-NAMED = 5  # groups that a message names
 LIBRARIES = ("torch", "numpy", "scipy")  # whose versions a recipe records
 
 
@@ -94,11 +93,13 @@ class Uniform:
 class Problem:
     """Constraints on one network: the menu, what each group may take of it, and integer budgets.
 
+    offered  the menu without what only fixed groups may take
     held  groups that get the most bits of the menu since nothing could be measured, and why
     """
 
     network: Network
     constraints: Constraints
+    offered: tuple[Choice, ...]
     menu: tuple[Choice, ...]
     fixed: Fixed
     allowed: Bools
@@ -110,7 +111,7 @@ class Problem:
         """Raises E301, E402, E403, E404, E313; E405 for budgets that cannot be met."""
         fixed = parse_fixed(constraints.fix, network.collection, menu[0].act_bits is not None)
         table = allowed(menu, fixed, len(network.collection.groups))
-        unlimited = cls(network, constraints, extended(menu, fixed), fixed, table)
+        unlimited = cls(network, constraints, tuple(menu), extended(menu, fixed), fixed, table)
         budgets = tuple(unlimited.budget(*limit) for limit in constraints.limits.items())
         problem = replace(unlimited, budgets=budgets)
         if not _feasible(problem):
@@ -257,16 +258,31 @@ class Problem:
         return error("E405", f"no choice of bits meets the {budgets}", *self._why())
 
     def _why(self) -> list[str]:
-        """For every budget, the least it can be; and whether releasing what is fixed would do."""
+        """For every budget, the least it can be; what is fixed or held, and how to release it."""
+        groups = self.network.collection.groups
         lines = [gap.sentence for gap in shortfalls(self.budgets, self.allowed)]
-        if self.fixed:
-            released = allowed(self.menu, {}, len(self.allowed))
-            feasible = assign(np.zeros(released.shape), self.budgets, released) is not None
-            helps = "without --fix there is an assignment"
-            lines.append(helps if feasible else "releasing --fix would not help")
-        if self.held:
+        fixed = {g: groups[g].name for g in sorted(self.fixed)}
+        held = {g: group.name for g, group in enumerate(groups) if group.name in self.held}
+        for option, names in (("--fix", fixed), ("--hold-unmeasured", held)):
+            if names and (amounts := taken(self.budgets, self.allowed, names)):
+                lines.append(f"{option} takes {amounts}")
+        if held:  # without them there is an assignment, or there were no scores yet
+            example = f"{next(iter(self.held))}={min(self.offered, key=width)}"
             lines.append(f"held at the most bits: {_share(self.held, len(self.allowed))}")
+            return [*lines, f"fix some of them at fewer bits: --fix '{example}'"]
+        if fixed:
+            helps = "without --fix there is an assignment"
+            lines.append(helps if self._released() else "releasing --fix would not help")
         return lines
+
+    def _released(self) -> bool:
+        """Whether there is an assignment if nothing is fixed."""
+        free = replace(self.constraints, fix="")
+        try:
+            Problem.of(self.network, self.offered, free)
+        except EmqError:
+            return False
+        return True
 
 
 def _share(reasons: Mapping[str, str], groups: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +21,7 @@ from emqlang.quant.bits.budget import Budget
 from emqlang.quant.bits.exact import Bools, Floats, Ints, Numbers, added
 from emqlang.quant.bits.knapsack import Optimum, front, prove, solve
 
+NAMED: Final = 5  # groups that a message names
 _SAFE: Final = 2**60  # sums of costs below it are made in int64
 _DRAWN: Final = 10**6  # configurations that are drawn at once
 
@@ -156,6 +157,16 @@ def shortfalls(budgets: Sequence[Budget], allowed: Bools) -> list[Shortfall]:
             held = None if optimum is None else budget.cost(optimum.choices)
         result.append(Shortfall(budget, alone, held))
     return result
+
+
+def taken(budgets: Sequence[Budget], allowed: Bools, groups: Mapping[int, str]) -> str:
+    """What these groups, by name, take of the budgets at least; '' if no budget counts them."""
+    least = [sum(int(b.costs[g][allowed[g]].min()) for g in groups) for b in budgets]
+    pairs = zip(budgets, least, strict=True)
+    amounts = [f"{budget.show(cost)} of {budget.quantity.name}" for budget, cost in pairs if cost]
+    names = list(groups.values())
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{' and '.join(amounts)} for {', '.join(names[:NAMED])}{more}" if amounts else ""
 
 
 def _optimum(scores: Floats | Numbers, budgets: Sequence[Budget], allowed: Bools) -> Optimum | None:

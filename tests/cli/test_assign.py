@@ -207,6 +207,17 @@ def test_what_cannot_be_met_is_refused(
     assert assigned(emq, FREE, *arguments, status=status)["errors"][0]["code"] == code
 
 
+def test_what_is_fixed_is_named_where_it_makes_a_budget_impossible(emq: Emq) -> None:
+    words = (FREE, "--bits", "4,8", "--size", "0.4MiB", "--fix", "fc=2,layer4.*=8")
+    (error,) = assigned(emq, *words, status=1)["errors"]
+    assert "--fix takes" in error["help"][1] and "for layer4.0.conv1, layer4.0" in error["help"][1]
+    assert error["help"][-1] == "without --fix there is an assignment"
+    # the menu without --fix has no 2 bits, which would do
+    words = (*words[:3], "--size", "0.343MiB", *words[5:])
+    (error,) = assigned(emq, *words, status=1)["errors"]
+    assert error["help"][-1] == "releasing --fix would not help"
+
+
 @pytest.mark.parametrize(
     "words",
     [

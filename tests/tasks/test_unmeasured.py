@@ -79,7 +79,12 @@ def test_the_budget_holds_for_what_is_held(emq: Emq, halfway: tuple[str, ...]) -
     words = ("assign", "fisher_error", "--avg-bits", "2.5", "--hold-unmeasured", *halfway)
     done = emq(*words, "--json")
     (error,) = json.loads(done.out)["errors"]
-    assert (done.status, error["code"]) == (1, "E405") and "held at the most" in error["help"][-1]
+    assert (done.status, error["code"]) == (1, "E405")
+    assert error["help"][1:] == [
+        "--hold-unmeasured takes 2.462 bits of avg-bits for a",
+        f"held at the most bits: 1 of 2 groups: a ({WHY})",
+        "fix some of them at fewer bits: --fix 'a=W2'",
+    ]
 
 
 def test_a_fixed_group_has_nothing_to_decide(emq: Emq, halfway: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.bits.budget import QUANTITIES, Budget, parse_limit
-from emqlang.quant.bits.solver import assign, pareto, sample, shortfalls
+from emqlang.quant.bits.solver import assign, pareto, sample, shortfalls, taken
 
 
 def budget(costs: np.ndarray, limit: int, base: int = 0, name: str = "size") -> Budget:
@@ -121,6 +121,16 @@ def test_shortfalls_name_the_least_alone_and_with_the_others_held() -> None:
     first, second = shortfalls([size, speed], allowed)
     assert (first.alone, first.held) == (2, 11)
     assert (second.alone, second.held) == (2, 20)
+
+
+def test_what_groups_take_at_least_is_said_of_every_budget_that_counts_them() -> None:
+    allowed = np.array([[False, True], [True, True], [True, True]])
+    size = budget(np.array([[1, 10], [1, 10], [1, 2]]), 5)
+    none = budget(np.array([[0, 0], [0, 0], [1, 2]]), 5, name="bops")
+    said = taken([size, none], allowed, {0: "a", 1: "b"})
+    assert said == f"{size.show(11)} of size for a, b"
+    assert taken([none], allowed, {0: "a"}) == ""
+    assert taken([size], allowed, dict.fromkeys([0], "a") | {1: "b", 2: "c"}).endswith("a, b, c")
 
 
 def test_the_front_holds_every_single_budget_optimum() -> None:
