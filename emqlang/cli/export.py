@@ -70,7 +70,7 @@ def _is_ours(folder: Path) -> bool:
 @click.option(
     "--int2", is_flag=True, help="Hold weights of 2 bits in UINT2, if the runtime loads that."
 )
-@count("--images", default=64, help="Images that outputs are compared on, to verify them.")
+@count("--images", default=64, help="Images that outputs are compared on at most, to verify them.")
 @calib_images
 @test_images
 @network_only

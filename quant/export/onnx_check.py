@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.export.program import fed
 from emqlang.quant.export.subject import Subject
-from emqlang.quant.networks.batches import chunks, pass_through, rows, slice_rows, take
+from emqlang.quant.networks.batches import (
+    chunks,
+    first_rows,
+    pass_through,
+    rows,
+    slice_rows,
+    take,
+)
 from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq.evaluate import Evaluation, evaluate, predict
@@ -104,7 +111,11 @@ def compare(subject: Subject, data: bytes, images: int) -> Found:
     like = pass_through(module, network.example, network.forward)
     model = onnx.load_from_string(data)
     fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 for any number of rows
-    batches = chunks(take(subject.images(), images), fixed or BATCH)
+    given = take(first_rows(subject.images(), images), None)  # of fewer, all
+    batches = [b for b in chunks(given, fixed or BATCH) if rows(b) == fixed or not fixed]
+    if not batches:
+        message = f"the network takes {fixed} images at a time, and the data has fewer"
+        raise error("E304", message, "give more images with --test, or leave it out: --no-verify")
     reference = predict(module, batches, signature=network.signature)
     lines, figures = [_versions()], dict[str, Any]()
     for level in LEVELS:

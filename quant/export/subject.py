@@ -24,7 +24,7 @@ class Settings:
     requantize  round to the format's own grid where it has not ours
     int2        hold 2 bits in INT2
     verify      read again and run what was written
-    images      that outputs are compared on
+    images      that outputs are compared on, at most
     """
 
     partial: bool = False
