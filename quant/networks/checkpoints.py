@@ -23,6 +23,8 @@ WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "state_dict
 DEPTH: Final = 8  # of wrappers in wrappers
 SHOWN: Final = 4  # entries named in one message
 HELP: Final = "save `model.state_dict()` with torch.save, or with safetensors.torch.save_file"
+AGAIN: Final = "fetch or save it again"
+ARCHIVE, PICKLED = b"PK\x03\x04", b"\x80"  # how files of torch.save begin, now and before 1.6
 # What a tensor is rebuilt by; nothing else that a file names is looked up.
 REBUILDERS: Final = frozenset(
     f"_rebuild_{kind}"
@@ -81,12 +83,25 @@ def read(path: Path) -> dict[str, Tensor]:
             content: object = load_file(path)
     else:
         with foreign("E301", "reading this as a checkpoint of torch.save", str(path)):
+            _check_start(path)
             _check_archive(path)
             content = _unpickled(path)
     state = _state_in(content)
     if state is None:
         raise _stateless(content, path)
     return dict(state)
+
+
+def _check_start(path: Path) -> None:
+    """Raises E301 for a file that torch.save cannot have written, or whose end is missing."""
+    with path.open("rb") as file:
+        start = file.read(len(ARCHIVE))
+    if start == ARCHIVE and not is_zipfile(path):
+        raise error("E301", "the file is cut off: its end is missing", AGAIN, path=str(path))
+    if start != ARCHIVE and not start.startswith(PICKLED):
+        message = "the file is empty" if not start else "torch.save did not write this file"
+        named = "weights in safetensors are in a file *.safetensors"
+        raise error("E301", message, AGAIN, named, path=str(path))
 
 
 def _check_archive(path: Path) -> None:
@@ -102,7 +117,7 @@ def _check_archive(path: Path) -> None:
         damaged = archive.testzip()
     if damaged is not None:
         message = f"the file is damaged: the checksum of its part '{damaged}' is wrong"
-        raise error("E301", message, "fetch or save it again", path=str(path))
+        raise error("E301", message, AGAIN, path=str(path))
 
 
 def _unpickled(path: Path) -> object:

@@ -28,6 +28,7 @@ SHOWN: Final = 3  # differences of one kind named in one message
 # What DataParallel, torch.compile, Lightning and training scripts put before all names.
 PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.")
 INSIDE: Final = ("_orig_mod.", "module.")  # what the first two put before the names of a part
+AVERAGES: Final = "n_averaged"  # torch.optim.swa_utils.AveragedModel's count, beside `module.`
 FLOATS: Final = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
@@ -64,13 +65,15 @@ def install(module: nn.Module, state: State, source: str) -> None:
 
 
 def fitting(wanted: Iterable[str], state: State) -> State:
-    """The state dict without the parts of its names that wrappers put there, if that fits better.
+    """The state dict without what wrappers put there, if that fits better: parts of names, a count.
 
     A prefix goes where all names have it; what torch.compile and DataParallel put before the names
     of a part of the network goes anywhere.
     """
     names = set(wanted)
-    best, tried, waiting = state, {tuple(state)}, [state]
+    own = {name: value for name, value in state.items() if name != AVERAGES or name in names}
+    best, tried = state, {tuple(own)}
+    waiting: list[State] = [own]
     while waiting:
         state = waiting.pop(0)
         if len(names ^ state.keys()) < len(names ^ best.keys()):
@@ -153,8 +156,9 @@ def check_finite(state: State, source: str = "") -> None:
     for name, tensor in state.items():
         if oddity := _oddity(tensor):
             raise error("E302", f"weights '{name}' are {oddity}", path=source)
-        values = tensor if tensor.dtype in FLOATS else tensor.float()
-        if tensor.is_floating_point() and not torch.isfinite(values).all():
+        narrow = tensor.is_floating_point() and tensor.dtype not in FLOATS
+        values = tensor.float() if narrow else tensor
+        if not torch.isfinite(values).all():
             raise error("E302", f"weights '{name}' hold values that are not finite", path=source)
 
 

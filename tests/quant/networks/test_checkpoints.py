@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -12,7 +13,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
@@ -167,6 +168,31 @@ def test_an_archive_without_checksums_is_read(state: State, tmp_path: Path) -> N
     finally:
         torch.serialization.set_crc32_options(True)
     assert torch.equal(read(path)["fc.weight"], state["fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data[:-1], "the file is cut off"),
+        (lambda data: data[: len(data) // 2], "the file is cut off"),
+        (lambda data: b"", "the file is empty"),
+        (lambda data: b"version https://git-lfs.github.com/spec/v1\n", "torch.save did not write"),
+        (lambda data: save({"a": torch.ones(2)}), "torch.save did not write"),
+    ],
+)
+def test_what_torch_did_not_write_whole(
+    state: State, tmp_path: Path, change: Callable[[bytes], bytes], message: str
+) -> None:
+    torch.save(state, path := tmp_path / "w.pth")
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(EmqError, match=message) as caught:
+        read(path)
+    assert caught.value.diagnostics[0].help[0] == "fetch or save it again"
+
+
+def test_files_of_older_versions_are_read(state: State, tmp_path: Path) -> None:
+    torch.save(state, path := tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    assert read(path).keys() == state.keys()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -82,6 +82,7 @@ def refusal(module: nn.Module, state: State) -> str:
         prefixed("model.", "model."),
         inside("module."),
         inside("_orig_mod."),
+        lambda state: {"n_averaged": torch.tensor(3), **prefixed("module.")(state)},
         lambda state: prefixed("model.")(inside("_orig_mod.module.")(state)),
     ],
 )
@@ -164,6 +165,13 @@ def test_whole_numbers_stay_whole(value: Tensor) -> None:
 def test_other_widths_of_floating_point_are_taken(dtype: torch.dtype) -> None:
     install(net := Net(), one(torch.full((2, 2), 0.5, dtype=dtype)), "w.pth")
     assert net.head.weight.dtype == torch.float32 and net.head.weight.eq(0.5).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_complex_weights_are_looked_at_whole() -> None:
+    check_finite({"w": torch.ones(2, dtype=torch.complex64)})
+    with pytest.raises(EmqError, match="'w' hold values that are not finite"):
+        check_finite({"w": torch.tensor([complex(1, float("nan"))])})
 
 
 def test_a_module_without_values_is_refused() -> None:
