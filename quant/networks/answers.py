@@ -14,6 +14,7 @@ causal   Labels that are the network's own token ids belong to a language model,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,7 +131,9 @@ def logits_of(outputs: Any) -> Tensor:
 def _parted(outputs: Any) -> tuple[str, Tensor, tuple[Tensor, ...]]:
     """The scores' name and tensor, and the other floating-point tensors. Raises E308."""
     leaves = [(name, leaf) for name, leaf in _named(outputs) if leaf.is_floating_point()]
-    logits = getattr(outputs, "logits", None)  # of any object
+    logits = None
+    with suppress(LookupError):  # of any object, also of a dict whose keys are attributes
+        logits = getattr(outputs, "logits", None)
     if isinstance(logits, Tensor) and logits.is_floating_point():
         leaves.insert(0, ("logits", logits))
     sizable = [leaf for leaf in leaves if leaf[1].ndim] or leaves  # a loss is one number
@@ -146,7 +149,8 @@ def _named(tree: Any, name: str = "", depth: int = DEPTH) -> Iterator[tuple[str,
         yield name, tree
         return
     parts = (children(tree) if depth else None) or {}
-    for key, part in zip(getattr(tree, "_fields", parts), parts.values(), strict=True):
+    named = getattr(type(tree), "_fields", parts) if isinstance(tree, tuple) else parts
+    for key, part in zip(named, parts.values(), strict=True):
         yield from _named(part, key if isinstance(key, str) else name, depth - 1)
 
 

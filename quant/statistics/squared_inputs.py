@@ -87,6 +87,7 @@ class _Products(TorchFunctionMode):
         super().__init__()
         self.observer = observer
         self.layers = {layer.name: layer for layer in observer.subject.layers}
+        self.shapes = {layer.name: layer.shape for layer in observer.subject.layers}
         self.inside: list[Layer] = []
 
     def enter(self, name: str, args: Any, kwargs: Any) -> None:
@@ -104,7 +105,7 @@ class _Products(TorchFunctionMode):
         if self.inside and func in PARAMETERS:
             arguments = dict(zip(PARAMETERS[func], args, strict=False)) | kwargs
             layer = self.inside[-1]
-            if arguments["weight"].shape == layer.weight.shape:
+            if arguments["weight"].shape == self.shapes[layer.name]:
                 self.observer.add(layer, func, arguments)
         return func(*args, **kwargs)
 

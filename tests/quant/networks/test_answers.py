@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -97,9 +98,21 @@ class Output:
     logits: Tensor
 
 
+class ByAttribute(dict[str, Any]):
+    """As many write it: a name that it lacks, such as `_fields`, is None."""
+
+    __getattr__ = dict.get
+
+
+class Strict(dict[str, Any]):
+    __getattr__ = dict.__getitem__
+
+
 def test_scores_are_named_logits_or_the_first_numbers() -> None:
     assert answer(Output(scores(2, 4), scores(2, 3)), 2).scores.shape == (2, 3)
     assert answer((marks(2, 4), scores(2, 3)), 2).scores.shape == (2, 3)
+    for named in (ByAttribute, Strict):
+        assert answer(named(loss=torch.tensor(1.0), logits=scores(2, 3)), 2).scores.shape == (2, 3)
     with pytest.raises(EmqError, match="no scores"):
         answer({"ids": marks(2, 4)}, 2)
 

@@ -100,6 +100,21 @@ def test_by_what_each_weight_contributes(kind: type[nn.Module]) -> None:
         )
 
 
+def test_weights_that_the_forward_makes_of_the_parameters() -> None:
+    class Halved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(3, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            halves = {name: value / 2 for name, value in self.net.named_parameters()}
+            return torch.func.functional_call(self.net, halves, (x,))
+
+    network, values, _ = labelled(Halved(), (3,))
+    found = layer_values(collect(network, ["x2"], values, None), "x2")[0].view(2, 3)
+    torch.testing.assert_close(found, values.square().mean(0).expand(2, 3))
+
+
 def test_a_product_of_its_own_making_is_refused() -> None:
     class Product(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
