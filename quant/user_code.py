@@ -18,6 +18,8 @@ from emqlang.quant.determinism import drawing
 from emqlang.store import is_file
 
 LONGEST: Final = 400  # characters of an exception that are shown
+FED: Final = "say how it is fed: forward(model, batch), or --forward file.py:function"
+OWN_TYPE: Final = "give inputs of the type that the network's weights have"
 IN_PLACE: Final = "gradients pass through here: write `x = x + y` for `x += y`, or clone x first"
 # What torch says -> what to do about it.
 ADVICE: Final = {
@@ -25,6 +27,13 @@ ADVICE: Final = {
     "modified by an inplace operation": IN_PLACE,
     "being modified inplace": IN_PLACE,
     "used in an in-place operation": IN_PLACE,
+    "required positional argument": FED,
+    "positional arguments but": FED,
+    "positional argument but": FED,
+    "unexpected keyword argument": FED,
+    "type should be the same": OWN_TYPE,
+    "(float) should be the same": OWN_TYPE,
+    "must have the same dtype": OWN_TYPE,
     "Inference tensors cannot": "gradients pass through here: leave out torch.inference_mode",
 }
 

@@ -232,7 +232,8 @@ def evaluate(
     if forward is not None:
         signature = dataclasses.replace(signature, own=forward)
     before = [_parameters(each) for each in (module, other)]
-    found = evaluation.evaluate(module, data, metric, reference=other, signature=signature)
+    given = data if isinstance(data, Dataset) else arguments.ending(data)
+    found = evaluation.evaluate(module, given, metric, reference=other, signature=signature)
     if before != [_parameters(each) for each in (module, other)]:
         message = "the network's forward made parameters, at random"
         raise error("E308", message, "run it once, and give it trained weights")

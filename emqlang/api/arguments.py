@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count, islice
 from math import inf, isfinite
 from numbers import Integral
 from typing import Any, Final, SupportsFloat
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import QUANTITIES
-from emqlang.quant.data.loader import without_tensors
+from emqlang.quant.data.loader import LONGEST, endless, without_tensors
 from emqlang.quant.networks.batches import held, rows
-from emqlang.quant.networks.nested import tensors
+from emqlang.quant.networks.nested import structure, tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Procedure
@@ -172,8 +173,55 @@ def batches(data: Any) -> Any:
         message = f"the data is a {type(data).__name__}"
         help = "give a list of batches: tensors, or tuples of inputs and labels"
         raise error("E304", message, help)
-    own = data if isinstance(data, list | tuple) else Iterated(data, "E304", "the data")
-    return held(own) if isinstance(data, Iterator) else own
+    if isinstance(data, list | tuple):
+        return _several(data)
+    own = Iterated(data, "E304", "the data")
+    return _Kept(own) if isinstance(data, Iterator) else own
+
+
+def _several(data: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
+    """Batches, not the tensors of one. Raises E304.
+
+    Those of a list differ at most in their last rows; inputs and labels differ in kind.
+    """
+    if len(data) < 2 or not all(isinstance(part, Tensor) and part.ndim for part in data):
+        return data
+    same_rows = len({len(part) for part in data}) == 1
+    if same_rows and (isinstance(data, tuple) or len({structure(part) for part in data}) > 1):
+        message = f"the data is a {type(data).__name__} of {len(data)} tensors: one batch"
+        raise error("E304", message, "give a list of batches: [batch]")
+    return data
+
+
+class _Kept:
+    """The batches of what can be gone through once: copies of those that were asked for."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._left, self._kept = iter(batches), list[Any]()
+
+    def __iter__(self) -> Iterator[Any]:
+        for number in count():
+            if number == len(self._kept):
+                self._kept += held(islice(self._left, 1))
+            if number == len(self._kept):
+                return
+            yield self._kept[number]
+
+
+def ending(data: Any) -> Iterator[Any]:
+    """The batches, which are all wanted. Raises E304 for more than LONGEST rows without a length.
+
+    A list or a loader has one.
+    """
+    plain = data.iterable if isinstance(data, Iterated) else data
+    left = inf if hasattr(plain, "__len__") else LONGEST
+    for number, batch in enumerate(data):
+        if not tensors(batch):
+            raise without_tensors(batch, f"batch {number} of the data")
+        left -= rows(batch)
+        if left < 0:
+            raise endless("the data")
+        yield batch
 
 
 def first(data: Iterable[Any]) -> Any:
@@ -190,13 +238,13 @@ def calibrating(data: Iterable[Any], images: int | None) -> tuple[Iterable[Any],
     """The data, and how many of its images calibrate: if not said, what there is up to 1,024."""
     if images is not None:
         return data, images
-    taken, count = list[Any](), 0
+    taken, found = list[Any](), 0
     for batch in data:
         taken += held([batch])
-        count += rows(batch)
-        if count >= CALIBRATION:
+        found += rows(batch)
+        if found >= CALIBRATION:
             return taken, CALIBRATION
-    return taken, count
+    return taken, found
 
 
 def procedure(settings: Mapping[str, Any], images: int) -> Procedure:

@@ -77,10 +77,14 @@ def read_batches(reference: str, wanted: Wanted, *, whole: bool = False) -> Iter
         if left is not None:
             left -= rows(batch)
             if left < 0:
-                message = f"{reference} has given {LONGEST:,} rows, and does not end"
-                help = "let it end, or have a length: a list, or an object with __len__"
-                raise error("E304", message, help)
+                raise endless(reference)
         yield batch
+
+
+def endless(what: str) -> EmqError:
+    """E304 for a loader that has given LONGEST rows, and has no length."""
+    message = f"{what} has given {LONGEST:,} rows, and does not end"
+    return error("E304", message, "let it end, or have a length: a list, or an object with __len__")
 
 
 def first_batch(reference: str) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.nested import children, mapped, rebuilt, structure, tensors
+from emqlang.quant.networks.nested import children, leaves, mapped, rebuilt, structure, tensors
 from emqlang.quant.networks.signature import Forward, Signature
 from emqlang.quant.user_code import foreign
 
@@ -65,7 +65,9 @@ def no_labels(batch: Any, signature: Signature) -> str:
     found = signature.labels(batch)
     if found is None:
         return "the data has no labels"
-    return f"the labels are a {type(found).__name__}, not a tensor"
+    numbers = hasattr(type(found), "__array__") or all(isinstance(x, int) for x in leaves(found))
+    makes = ": torch.as_tensor makes one of them" if numbers else ""
+    return f"the labels are a {type(found).__name__}, not a tensor{makes}"
 
 
 def rows(batch: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,7 +158,10 @@ X, Y = tensors()
         ({"x": X, "y": Y}, "the data is a dict"),
         (X, "the data is a Tensor"),
         ([(X.numpy(), Y.numpy())], "holds no tensor of inputs, but a ndarray"),
-        ([(X, Y.tolist())], "the labels are a list, not a tensor"),
+        ([(X, Y.tolist())], "the labels are a list, not a tensor: torch.as_tensor"),
+        ([(X, ["cat"] * 48)], r"the labels are a list, not a tensor\n"),
+        ((X, Y), "the data is a tuple of 2 tensors: one batch"),
+        ([X, Y], "the data is a list of 2 tensors: one batch"),
     ],
 )
 def test_what_is_no_data_says_what_it_is(data: Any, message: str) -> None:
@@ -181,6 +184,38 @@ def test_figures_that_would_be_of_something_else_are_refused(
     with pytest.raises(EmqError) as caught:
         emq.evaluate(Network(), data, metric)
     assert caught.value.diagnostics[0].code == code
+
+
+def endlessly() -> Iterator[Any]:
+    while True:
+        yield X, Y
+
+
+def test_of_data_without_end_what_is_asked_for_is_read() -> None:
+    net = Network()
+    statistics = emq.collect(net, endlessly(), images=48)
+    wanted = emq.score("fisher_error", emq.collect(net, [(X, Y)], images=48))
+    assert (emq.score("fisher_error", statistics).scores == wanted.scores).all()
+    with pytest.raises(EmqError, match="100,000 rows, and does not end"):
+        emq.evaluate(net, endlessly())
+
+
+def test_a_pair_of_ids_and_labels_is_not_two_batches() -> None:
+    ids = torch.randint(0, 9, (8, 4))
+    net = nn.Sequential(nn.Embedding(9, 9), nn.Linear(9, 9)).eval()
+    with pytest.raises(EmqError, match="a tuple of 2 tensors: one batch"):
+        emq.evaluate(net, (ids, ids), reference=net)
+    assert emq.evaluate(net, [ids, ids], reference=net).images == 16
+    assert emq.evaluate(Network(), [X, X[:3]], nothing).images == 51
+
+
+def nothing(outputs: Any, batch: Any) -> float:
+    return 0.0
+
+
+def test_arrays_are_no_batches() -> None:
+    with pytest.raises(EmqError, match="batch 1 of the data holds no tensor of inputs"):
+        emq.evaluate(Network(), [(X, Y), {"x": X.numpy()}])
 
 
 def test_labels_of_some_batches_are_not_those_of_all() -> None:
