@@ -7,13 +7,20 @@ import shutil
 from pathlib import Path
 
 import zoo
+import zoo_built
 import zoo_fed
 import zoo_made
 import zoo_parts
 from entries import MORE, REFUSED, RUNS
 from trials import INTERNAL_ERROR, Attack, Result, Verdict, emqlang
 
-PARTS = (zoo, zoo_fed, zoo_made, zoo_parts)  # which enter their networks in RUNS and REFUSED
+PARTS = (
+    zoo,
+    zoo_built,
+    zoo_fed,
+    zoo_made,
+    zoo_parts,
+)  # which enter their networks in RUNS and REFUSED
 NAMES = (*RUNS, *REFUSED)
 UNSTEADY = "W614"  # the network keeps a state, on which its answers depend
 
