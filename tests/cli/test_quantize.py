@@ -306,7 +306,12 @@ def test_what_no_image_reached_is_said_wherever_the_checkpoint_is_used(
     assert named.status == 0 and "and 1 more" not in named.err
     (warning,) = [line for line in named.err.splitlines() if "W615" in line]
     assert warning in emq("evaluate", folder, "--data", f"{file}:routed_rows").err
-    assert warning in emq("export", folder, "--to", "safetensors", "--out", "w.safetensors").err
+    assert (
+        warning
+        in emq(
+            "export", folder, "--to", "safetensors", "--out", str(tmp_path / "w.safetensors")
+        ).err
+    )
     again = emq("quantize", "--recipe", f"{folder}/recipe.json", "--data", f"{file}:routed_rows",
                 "--calib-images", "64", "--no-check", "--out", str(tmp_path / "whole"))  # fmt: skip
     assert again.status == 0 and "W615" not in again.err
