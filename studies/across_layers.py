@@ -1,7 +1,7 @@
 """How scores across layers rank the shipped tables, and what they cost where they choose.
 
 emqlang rank fisher_cross ... --stat-images 256 --label-draws 4 --json > standings.json
-python studies/across_layers.py standings.json    # its tables' lines in the CSV file, anew
+python studies/across_layers.py standings.json    # its proxies' lines in the CSV file, anew
 python studies/across_layers.py                   # the tables of docs/results.md, from it
 """
 
@@ -46,7 +46,7 @@ def print_tables(found: Sequence[Row]) -> None:
     """Correlations, then regret: a line for each proxy, the best mean first."""
     names = list(dict.fromkeys(row["table"] for row in found))
     proxies: dict[str, list[Row]] = {}
-    for row in found:
+    for row in sorted(found, key=lambda row: names.index(row["table"])):
         proxies.setdefault(row["proxy"], []).append(row)
     tops = ("rho@100", "rho@50", "rho@20")
 
@@ -82,8 +82,9 @@ def main() -> None:
     if standings:
         read = [json.loads(path.read_text()) for path in standings]
         new = list(chain.from_iterable(map(rows, read)))
-        ranked = {row["table"] for row in new}
-        save(NAME, [row for row in load(NAME) if row["table"] not in ranked] + new)
+        ranked = {(row["table"], row["proxy"]) for row in new}
+        kept = [row for row in load(NAME) if (row["table"], row["proxy"]) not in ranked]
+        save(NAME, kept + new)
     print_tables(load(NAME))
 
 

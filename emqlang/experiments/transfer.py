@@ -21,6 +21,7 @@ from emqlang.evolve.typed.space import default_inputs
 from emqlang.experiments.races import Runner, race
 from emqlang.experiments.trial import Result, Task, Trial
 from emqlang.grammar.expr import Expr, inputs
+from emqlang.grammar.inputs import INPUTS, Cost, Kind
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import parse
 from emqlang.quant.tables.shelf import shipped
@@ -37,16 +38,22 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "vit": ("vit-fmnist",),
 }
 KINDS: Final = ("all", "inner", "edge")
-# Second derivatives take longer to collect than all other statistics together.
-_SPACE: Final = SearchSettings(
-    inputs=tuple(name for name in default_inputs() if not name.startswith("hess")), max_nodes=16
-)
-SPACES: Final[Mapping[str, SearchSettings]] = {
-    "": _SPACE,
-    ", additive": replace(_SPACE, additive=True),
-}
+
+
+def space(additive: bool) -> SearchSettings:
+    """What is searched: all statistics, those of N forwards too, but second derivatives, which take
+    longer to collect than all others together."""
+    default = default_inputs(additive=additive)
+    measured = (name for name, row in INPUTS.items() if row.cost is Cost.FORWARDS)
+    also = (name for name in measured if not (additive and INPUTS[name].kind is Kind.IMAGE))
+    inputs = tuple(name for name in (*default, *also) if not name.startswith("hess"))
+    return SearchSettings(inputs=inputs, max_nodes=16, additive=additive)
+
+
+SPACES: Final[Mapping[str, SearchSettings]] = {"": space(False), ", additive": space(True)}
 FORMULAS: Final = (
     *("fisher_cross", "fisher_root", "fisher_log", "fisher_length", "fisher_whole", "fisher_form"),
+    *("shift_spread", "length_spread"),
     *("output_kl", "loss_increase", "hawq_v2", "evolved_four", "evolved", "bit_sum"),
 )
 SHORT: Final = 12  # nodes of a winner that can still be read

@@ -47,6 +47,9 @@ MEANING = {
     "fisher_root": "-mean((total(square(shift)) * square(total(shift))) ** 0.25)",
     "fisher_cross": "-mean(1 - exp(-(total(square(shift)) + square(total(shift))) / 2))",
     "fisher_length": "-mean(sqrt(total(square(shift)) + square(total(shift))))",
+    "shift_spread": "-std(total(loss_shift)) * mean(abs(total(shift)))",
+    "length_spread": "-std(total(loss_shift)) * "
+    "mean(sqrt(total(square(shift)) + square(total(shift))))",
     "fisher_length_pairs": "-mean(sqrt(total(square(shift)) + square(total(shift)))) - "
     "mean(sqrt(total(square(act_shift)) + square(total(act_shift))))",
     "evolved": "sqrt((fisher_qerr + (fisher_act * fisher_qerr * (bits * bits + 0.66) + "
@@ -94,6 +97,8 @@ def test_the_expensive_statistics_serve_the_references_and_what_was_evolved_from
         "output_mse",
         "output_kl",
         "loss_increase",
+        "shift_spread",
+        "length_spread",
         "evolved_forwards",
         "evolved_forwards_short",
         "evolved_four_forwards",
