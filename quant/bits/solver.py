@@ -24,6 +24,7 @@ from emqlang.quant.bits.knapsack import Optimum, front, prove, solve
 NAMED: Final = 5  # groups that a message names
 _SAFE: Final = 2**60  # sums of costs below it are made in int64
 _DRAWN: Final = 10**6  # configurations that are drawn at once
+CLOSE: Final = 1e-3  # a relative gap at which a start for a search is near enough
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def nearly(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> tuple[i
     """The best choices or close to them, without the proof; None if nothing is within budget."""
     if len(budgets) > 1:
         (costs, limits), floats = _stacked(budgets), _scaled(scores, allowed)
-        start = _milp(floats, costs, allowed, limits)
+        start = _milp(floats, costs, allowed, limits, CLOSE)
         if start is not None:
             return _polish(floats, whole_costs(costs), allowed, limits, start)
     optimum = _optimum(scores, budgets, allowed)
@@ -219,9 +220,12 @@ def _scaled(scores: Floats | Numbers, allowed: Bools) -> Floats:
 
 
 def _milp(
-    scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...]
+    scores: Floats, costs: Ints, allowed: Bools, limits: tuple[int, ...], gap: float = 0.0
 ) -> tuple[int, ...] | None:
-    """A feasible choice from HiGHS, scaled so that its tolerances are far below one unit."""
+    """A feasible choice from HiGHS, scaled so that its tolerances are far below one unit.
+
+    gap  relative to the best total, at which it may stop
+    """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     groups, choices = scores.shape
@@ -245,7 +249,7 @@ def _milp(
                 ],
                 integrality=np.ones(groups * choices),
                 bounds=Bounds(0, allowed.ravel().astype(np.float64)),
-                options={"mip_rel_gap": 0.0, "time_limit": 60.0},
+                options={"mip_rel_gap": gap, "time_limit": 60.0},
             )
         if result.x is None:
             return None
