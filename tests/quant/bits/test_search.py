@@ -58,8 +58,8 @@ def problem(seed: int, form: str) -> tuple[Score, list[Budget], Bools]:
 
 
 def test_it_finds_what_brute_force_finds() -> None:
-    """In 99 % of small problems at least; of the first 1,000 of these in all but the few that
-    docs/cli.md states."""
+    """In 99 % of small problems at least; of the first 1,000 of these in as many as docs/cli.md
+    states."""
     missed, count = list[int](), 0
     for seed in range(60):
         score, budgets, allowed = problem(seed, list(FORMS)[seed % len(FORMS)])
