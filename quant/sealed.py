@@ -29,7 +29,9 @@ def digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None 
         digest.update(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        # A single element may have any stride, and clones and reshapes keep it.
+        flat = tensor.reshape(-1).as_strided((tensor.numel(),), (1,))
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

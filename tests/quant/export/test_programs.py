@@ -73,7 +73,10 @@ def test_onnxruntime_leaves_weights_as_they_are(bits: int | None, tmp_path: Path
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     given = subject(Bare, [bits])
-    done = find_format("onnx").write(given, tmp_path / "network.onnx", Settings(int2=True))
+    done = find_format("onnx").write(
+        given, tmp_path / "network.onnx", Settings(int2=True, images=999)
+    )
+    assert done.figures["images"] == sum(map(len, given.images()))  # no more are there
     held = ["weights in UINT2: 2 of 2 bits", "weights in UINT4: 2 of 2 bits"] if bits else []
     assert [line for line in done.held if line.startswith("weights")] == held
     for found in done.figures["optimizations"].values():
