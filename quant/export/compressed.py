@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 from emqlang.grammar.diagnostics import error
 from emqlang.quant import sealed
 from emqlang.quant.export.subject import Export, Settings, Subject, check_ignored, listed
+from emqlang.quant.networks.adapters import projections
 from emqlang.quant.ptq.packing import pack
 from emqlang.quant.ptq.quantized import MODEL, QuantizedWeight
 
@@ -30,9 +31,7 @@ _FUSED: Final = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # by
 
 def write(subject: Subject, path: Path, settings: Settings) -> Export:
     """`config.json` and `model.safetensors`. Raises E411, and E504 if the library reads others."""
-    if subject.network.folded:
-        message = "compressed-tensors fills a network as it is, and batch norms of this are folded"
-        raise error("E411", message, "--to safetensors or onnx holds the folded network")
+    _check_untouched(subject)
     layers = subject.network.collection.layers
     chosen = [each for each in layers if subject.recipe.layers[each.name].weight is not None]
     why = "compressed-tensors quantizes Linear layers alone"
@@ -59,6 +58,18 @@ def write(subject: Subject, path: Path, settings: Settings) -> Export:
     version = __import__(LIBRARY).__version__
     said = f"compressed-tensors {version} decompresses every weight to ours, bit for bit"
     return Export(tuple(held), (said,), ignored=ignored)
+
+
+def _check_untouched(subject: Subject) -> None:
+    """Raises E411 for a network whose modules are not those that the library would fill."""
+    network, reason = subject.network, ""
+    if network.folded:
+        reason = "batch norms of this are folded"
+    elif projections(network.module):
+        reason = "nn.MultiheadAttention of this is split into its layers"
+    if reason:
+        message = f"compressed-tensors fills a network as it is, and {reason}"
+        raise error("E411", message, "--to safetensors or onnx holds the network as it is now")
 
 
 def configuration(weights: Mapping[str, QuantizedWeight]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Target:
     def refusal(self, entry: Entry) -> str:
         """Why it cannot hold a layer's choice; '' if it can."""
         if entry.type and entry.type not in self.types:
-            return f"{self.title} quantizes {' and '.join(self.types)} layers alone"
+            return f"{self.title} quantizes {' and '.join(self.types)} alone, not {entry.type}"
         if entry.bits is None:
             return "the choice is no width in whole bits, as 4, or 4g128 in groups"
         if entry.bits not in self.widths:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from emqlang.quant.bits.allocation import AllocatedLayer, Allocation
 from emqlang.quant.export.subject import Subject
+from emqlang.quant.networks.adapters import projections
 
 # 4, W4, int4, and with groups 4g128, W4-g128
 _WIDTH = re.compile(r"(?:w|int)?([1-9]\d?)(?:-?g([1-9]\d*))?", re.IGNORECASE | re.ASCII)
@@ -20,7 +21,8 @@ class Entry:
     bits      of its integers; None for float, or if the choice is not of whole bits
     group     numbers along a row that share a scale; None for one scale per output channel
     act_bits  of its input; None for float
-    type      of the layer, 'Linear'; '' where there is no network
+    type      of the layer, 'Linear', or of the user's module that it is a part of; '' where there
+              is no network
     shape     of its weight; () where there is no network
     numel     how many weights it has
     """
@@ -44,15 +46,15 @@ def entries(source: Subject | Allocation) -> list[Entry]:
     """The layers in their order."""
     if isinstance(source, Allocation):
         return [_chosen(name, layer) for name, layer in source.layers.items()]
-    found = []
+    found, hidden = [], projections(source.network.module)
     for layer in source.network.collection.layers:
         scheme = source.recipe.layers[layer.name]
         bits = None if scheme.weight is None else scheme.weight.num_bits
         inputs = None if scheme.input is None else scheme.input.num_bits
         choice = "" if bits is None else f"W{bits}"
-        shape = tuple(layer.weight.shape)
-        numel = layer.numel
-        found.append(Entry(layer.name, choice, bits, None, inputs, layer.type, shape, numel))
+        kind = "MultiheadAttention" if layer.name in hidden else layer.type
+        shape, numel = tuple(layer.weight.shape), layer.numel
+        found.append(Entry(layer.name, choice, bits, None, inputs, kind, shape, numel))
     return found
 
 

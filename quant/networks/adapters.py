@@ -138,6 +138,17 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return layer
 
 
+def projections(module: nn.Module) -> frozenset[str]:
+    """Names of layers that an adapted network has in the place of `nn.MultiheadAttention`."""
+    parts = "q_proj", "k_proj", "v_proj", "out_proj"
+    return frozenset(
+        f"{name}.{part}".lstrip(".")
+        for name, each in module.named_modules(remove_duplicate=False)
+        if isinstance(each, Attention)
+        for part in parts
+    )
+
+
 def bare(module: nn.Module) -> nn.Module:
     """The module that torch.compile and DataParallel wrapped.
 

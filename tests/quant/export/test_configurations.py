@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
+import networks
 import pytest
+import torch
+from subjects import recipe_for
+from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.bits.allocation import AllocatedLayer, Allocation, find_allocation
 from emqlang.quant.export import FORMATS
-from emqlang.quant.export.subject import Export, Settings
+from emqlang.quant.export.subject import Export, Settings, Subject
+from emqlang.quant.networks.network import prepare
+from emqlang.quant.ptq.quantize import quantize
+from emqlang.quant.ptq.recipe import Procedure
 
 NAMES = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj", "lm_head")
 
@@ -83,3 +91,30 @@ def test_an_allocation_is_told_from_other_files(tmp_path: Path) -> None:
     file.write_text('{"schema": "emqlang-allocation", "schema_version": 1, "layers": 3}')
     with pytest.raises(EmqError, match="the allocation, layers: expected `object`"):
         find_allocation(file)
+
+
+class Attending(nn.Module):
+    """Its attention's projections are layers only to us."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed: Tensor = self.attention(x, x, x, need_weights=False)[0]
+        return self.head(mixed.mean(1))  # type: ignore[no-any-return]
+
+
+def test_projections_of_attention_are_no_layers_elsewhere(tmp_path: Path) -> None:
+    network = prepare(networks.seeded(Attending), torch.randn(2, 3, 8))
+    recipe = recipe_for(network, 4)
+    data = [torch.randn(8, 3, 8)]
+    made = partial(quantize, network, recipe, data, Procedure(images=8))
+    subject = Subject(network, recipe, made, lambda: data)  # type: ignore[arg-type,return-value]
+    with pytest.raises(EmqError, match=r"'attention.out_proj': GPTQModel .* not Multi"):
+        FORMATS["gptqmodel"].write(subject, tmp_path / "g", Settings())
+    done = FORMATS["gptqmodel"].write(subject, tmp_path / "g", Settings(partial=True))
+    assert len(done.ignored) == 4 and "+:^attention" not in (tmp_path / "g").read_text()
+    with pytest.raises(EmqError, match="MultiheadAttention of this is split"):
+        FORMATS["compressed-tensors"].write(subject, tmp_path / "c", Settings(partial=True))
