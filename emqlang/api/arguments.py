@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import QUANTITIES
-from emqlang.quant.data.loader import LONGEST, endless, without_tensors
+from emqlang.quant.data.loader import LONGEST, check_several, endless, without_tensors
 from emqlang.quant.networks.batches import held, rows
-from emqlang.quant.networks.nested import structure, tensors
+from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import Procedure
@@ -174,23 +174,10 @@ def batches(data: Any) -> Any:
         help = "give a list of batches: tensors, or tuples of inputs and labels"
         raise error("E304", message, help)
     if isinstance(data, list | tuple):
-        return _several(data)
+        check_several(data, "the data")
+        return data
     own = Iterated(data, "E304", "the data")
     return _Kept(own) if isinstance(data, Iterator) else own
-
-
-def _several(data: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
-    """Batches, not the tensors of one. Raises E304.
-
-    Those of a list differ at most in their last rows; inputs and labels differ in kind.
-    """
-    if len(data) < 2 or not all(isinstance(part, Tensor) and part.ndim for part in data):
-        return data
-    same_rows = len({len(part) for part in data}) == 1
-    if same_rows and (isinstance(data, tuple) or len({structure(part) for part in data}) > 1):
-        message = f"the data is a {type(data).__name__} of {len(data)} tensors: one batch"
-        raise error("E304", message, "give a list of batches: [batch]")
-    return data
 
 
 class _Kept:

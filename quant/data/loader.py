@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.networks.batches import held, listed, rows
-from emqlang.quant.networks.nested import children, leaves, mapped, tensors
+from emqlang.quant.networks.nested import children, leaves, mapped, structure, tensors
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.user_code import Iterated, foreign, load_object
 
@@ -81,6 +81,21 @@ def read_batches(reference: str, wanted: Wanted, *, whole: bool = False) -> Iter
         yield batch
 
 
+def check_several(batches: Any, what: str) -> None:
+    """Raises E304 for the tensors of one batch in place of several batches.
+
+    Those of a list differ at most in their last rows; inputs and labels differ in kind.
+    """
+    if not isinstance(batches, list | tuple) or len(batches) < 2:
+        return
+    if not all(isinstance(part, Tensor) and part.ndim for part in batches):
+        return
+    same_rows = len({len(part) for part in batches}) == 1
+    if same_rows and (isinstance(batches, tuple) or len({structure(b) for b in batches}) > 1):
+        message = f"{what} is a {type(batches).__name__} of {len(batches)} tensors: one batch"
+        raise error("E304", message, "give a list of batches: [batch]")
+
+
 def endless(what: str) -> EmqError:
     """E304 for a loader that has given LONGEST rows, and has no length."""
     message = f"{what} has given {LONGEST:,} rows, and does not end"
@@ -111,6 +126,7 @@ def _open(reference: str) -> Iterable[Any]:
         message = f"{reference} returns the same {type(batches).__name__} each time"
         raise error("E304", message, "let it make a new one in every call")
     _RETURNED[reference] = batches
+    check_several(batches, reference)
     return batches
 
 

@@ -282,6 +282,7 @@ def test_own_batches_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "batches = [(torch.ones(1, 3, 8, 8), 0), torch.ones(2, 3, 8, 8)]",
             "lacks labels, unlike those before",
         ),
+        ("batches = torch.ones(2, 3, 8, 8), torch.ones(2)", "a tuple of 2 tensors: one batch"),
         ("batches = []", "there are 0"),
         ("batches = 3", "'int' object is not iterable"),
         (
