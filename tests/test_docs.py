@@ -135,7 +135,14 @@ def test_what_a_script_imports_of_the_package_is_there(script: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["truth.py", "ptq_tables.py", "winner_bits.py --table", "bits.py --table", "across_layers.py"],
+    [
+        "truth.py",
+        "ptq_tables.py",
+        "winner_bits.py --table",
+        "bits.py --table",
+        "across_layers.py",
+        "across_families.py",
+    ],
 )
 def test_the_page_has_the_tables_that_a_study_prints(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
