@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from emqlang.quant.data.fashion_mnist import DEBIAN_DIR, read_fashion_mnist
 from emqlang.quant.data.images import FASHION_MNIST
-from emqlang.quant.models.training import CALIBRATION_IMAGES, DEBIAN_DIR, read_fashion_mnist
+from emqlang.quant.models.training import CALIBRATION_IMAGES
 
 
 def _draw(number: int) -> Callable[[], list[tuple[Tensor, Tensor]]]:

@@ -19,8 +19,8 @@ from rows import RAW, append, raw
 from torch import Tensor, nn
 
 from emqlang.quant.data.datasets import load_data
+from emqlang.quant.data.fashion_mnist import DEBIAN_DIR, read_fashion_mnist
 from emqlang.quant.data.images import FASHION_MNIST
-from emqlang.quant.models.training import DEBIAN_DIR, read_fashion_mnist
 from emqlang.quant.networks.network import Network, load
 
 MODEL = "resnet18-fmnist"

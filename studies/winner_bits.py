@@ -21,7 +21,7 @@ from ptq_task import DRAWS, FOLDER_HELP, calibration, correct, marks_of, record
 from rows import RAW, Row, append, load, raw, save, table
 
 from emqlang.grammar.library import LIBRARY
-from emqlang.quant.models.training import DEBIAN_DIR
+from emqlang.quant.data.fashion_mnist import DEBIAN_DIR
 from emqlang.quant.ptq.quantize import quantize
 from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
-from json import dumps
 from pathlib import Path
 from time import perf_counter
 
-import torch
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from emqlang.quant import sealed
 from emqlang.quant.bits.uniform import uniform_recipe
 from emqlang.quant.networks.network import Network
 from emqlang.quant.progress import Progress
@@ -25,8 +20,7 @@ from emqlang.quant.ptq.quantized import Quantized
 from emqlang.quant.ptq.recipe import LayerRecipe, Procedure, Recipe, Scheme, Uniform
 from emqlang.quant.ptq.rounding import Codes, Finished, RoundingProgress
 from emqlang.quant.ptq.splits import Splits
-
-UNFINISHED = "unfinished.safetensors"  # in the folder of a result
+from emqlang.quant.unfinished import UNFINISHED, Unfinished
 
 
 @dataclass(frozen=True)
@@ -208,33 +202,19 @@ class _InFile(Finished):
     def __init__(
         self, path: Path, recipe: Recipe, options: QuantizeOptions, note: Callable[[str], None]
     ) -> None:
-        self.path, self.note, self.layers = path, note, len(recipe.bits)
+        self.note, self.layers = note, len(recipe.bits)
         decisive = {
             name: v for name, v in asdict(options).items() if name not in {"metric", "uniform"}
         }
-        facts = dumps([recipe.as_json(), decisive, torch.__version__])
-        self.facts = {"of": blake2b(facts.encode(), digest_size=16).hexdigest()}
+        self.file = Unfinished(path, [recipe.as_json(), decisive], note)
 
     def save(self, codes: Codes) -> None:
-        parts = {name: tensor.cpu().contiguous() for name, tensor in codes.items()}
-        sealed.write(self.path, parts, self.facts)
+        self.file.save(codes)
 
     def load(self) -> Codes:
-        try:
-            codes, facts, whole = sealed.read(self.path)
-        except FileNotFoundError:
+        if (found := self.file.load()) is None:
             return {}
-        except (OSError, ValueError) as reason:
-            return self._set_aside(str(reason))
-        if facts != self.facts or not whole:
-            return self._set_aside("it is of other bits, options or versions")
+        codes, _ = found
         done = f"{len(codes):,} of {self.layers:,} layers are rounded"
-        self.note(f"{done} in {self.path}: going on with the others")
+        self.note(f"{done} in {self.file.path}: going on with the others")
         return codes
-
-    def _set_aside(self, reason: str) -> Codes:
-        aside = self.path.with_suffix(".damaged")
-        with suppress(OSError):
-            self.path.replace(aside)
-        self.note(f"what was learned before is not used: {reason}; it is now {aside}")
-        return {}

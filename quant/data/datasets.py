@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import Diagnostic, error
+from emqlang.quant.data.fashion_mnist import DEBIAN_DIR, DEBIAN_PACKAGE, read_fashion_mnist
 from emqlang.quant.data.images import FASHION_MNIST, ImageFormat, read_image, unusable
 from emqlang.quant.data.loader import Wanted, first_batch, read_batches
 from emqlang.quant.models import EMBEDDED
@@ -31,7 +32,7 @@ from emqlang.quant.user_code import foreign
 # A nest of tensors, as the user's loader gives it. Images of ours are a pair: float32 (N, *shape),
 # normalised, and int64 (N,) class numbers or None.
 Batch = Any
-Split = Literal["calibration", "test"]
+Split = Literal["calibration", "training", "test"]
 
 SHIPPED: Final = "fashion-mnist"
 SUFFIXES: Final = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -189,13 +190,28 @@ def _shipped(
     if images.shape != FASHION_MNIST.shape:
         sizes = f"{FASHION_MNIST.size}, and the network takes {images.size}"
         raise error("E304", f"Fashion-MNIST's images are {sizes}")
-    with safe_open(EMBEDDED / f"{SHIPPED}.safetensors", framework="pt") as file:
-        pixels = file.get_tensor(f"{split}_images")
-        labels = file.get_tensor(f"{split}_labels").long()
+    pixels, labels, kinds = _fashion_mnist(split)
     drawn = _draw(len(pixels), count, seed, SHIPPED, option)
-    source = f"Fashion-MNIST, {len(drawn):,} of {len(pixels):,} {split} images"
+    source = f"Fashion-MNIST, {len(drawn):,} of {len(pixels):,} {kinds}"
     batch = images.normalise(pixels[drawn, None]).to(kind), labels[drawn]
     return _in_memory(SHIPPED, source, Rows.of([batch]))
+
+
+def _fashion_mnist(split: Split) -> tuple[Tensor, Tensor, str]:
+    """Pixels uint8 (N, 28, 28), labels int64 (N,), and what the images are called.
+
+    All training images where they are installed; without them, those that are shipped to calibrate.
+    """
+    if split == "training" and os.path.isdir(DEBIAN_DIR):  # noqa: PTH112
+        data = read_fashion_mnist(DEBIAN_DIR)
+        return data.train_images, data.train_labels.long(), "training images"
+    shipped = "calibration" if split == "training" else split
+    with safe_open(EMBEDDED / f"{SHIPPED}.safetensors", framework="pt") as file:
+        pixels, labels = (file.get_tensor(f"{shipped}_{part}") for part in ("images", "labels"))
+    kinds = f"{split} images"
+    if split == "training":
+        kinds += f" that are shipped (all 60,000: Debian's {DEBIAN_PACKAGE})"
+    return pixels, labels.long(), kinds
 
 
 def _noise(

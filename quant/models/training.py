@@ -10,46 +10,31 @@ comes from (seed, epoch) alone.
 from __future__ import annotations
 
 import argparse
-import gzip
-import hashlib
 import json
 import logging
-import math
-import zlib
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.quant.data.fashion_mnist import DEBIAN_DIR, FashionMnist, read_fashion_mnist
 from emqlang.quant.data.images import FASHION_MNIST
 from emqlang.quant.models import MODELS
+from emqlang.quant.qat.schedule import cosine
 from emqlang.quant.user_code import foreign
 from emqlang.store import write_atomically
 
 log = logging.getLogger(__name__)
 
 COMMAND: Final = "python -m emqlang.quant.models.training"
-DEBIAN_DIR: Final = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 CALIBRATION_IMAGES: Final = 1024
 MEMORY_FORMAT: Final = torch.channels_last  # a third faster on a CPU
-
-
-@dataclass(frozen=True, slots=True)
-class FashionMnist:
-    """Images uint8 (N, 28, 28), labels uint8 (N,), and the SHA-256 of all four arrays."""
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +56,7 @@ class Schedule:
 
     def rate_at(self, progress: float) -> float:
         """Learning rate at a share of all steps."""
-        if progress < self.warmup:
-            return self.rate * progress / self.warmup
-        angle = math.pi * (progress - self.warmup) / (1 - self.warmup)
-        return self.rate * (1 + math.cos(angle)) / 2
+        return cosine(self.rate, progress, self.warmup)
 
     def optimizer_of(self, net: nn.Module) -> torch.optim.Optimizer:
         """A fresh one of the network's parameters."""
@@ -93,39 +75,6 @@ class Schedule:
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "vit-fmnist": {"optimizer": "adamw", "rate": 1.5e-3, "decay": 0.05, "shift": 1}
 }
-
-
-def read_fashion_mnist(folder: Path) -> FashionMnist:
-    """The four idx files, gzipped, as Zalando publishes them. A missing or damaged file is E301."""
-    stems = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    paths = [folder / f"{stem}-ubyte.gz" for stem in stems]
-    raw = [_unzip(path) for path in paths]
-    shapes = ((60000, 28, 28), (60000,), (10000, 28, 28), (10000,))
-    train_images, train_labels, test_images, test_labels = map(_decode, paths, raw, shapes)
-    sha256 = hashlib.sha256(b"".join(raw)).hexdigest()
-    return FashionMnist(train_images, train_labels, test_images, test_labels, sha256)
-
-
-def _decode(path: Path, data: bytes, shape: tuple[int, ...]) -> Tensor:
-    """The bytes of an idx file after its header: a magic number, and one length per dimension."""
-    header = np.frombuffer(data[: 4 * (1 + len(shape))], ">u4")
-    expected = [0x800 + len(shape), *shape]
-    if header.tolist() != expected or len(data) != header.nbytes + math.prod(shape):
-        size = "x".join(map(str, shape))
-        raise error("E301", f"this is not an idx file of {size} bytes", path=str(path))
-    values = np.frombuffer(data, np.uint8, offset=header.nbytes)
-    return torch.from_numpy(values.reshape(shape).copy())
-
-
-def _unzip(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as reason:
-        help = (
-            "give the folder of Fashion-MNIST's four .gz files with --data, "
-            "or install Debian's dataset-fashion-mnist"
-        )
-        raise error("E301", f"cannot read this file: {reason}", help, path=str(path)) from reason
 
 
 def augment(images: Tensor, shift: int, generator: torch.Generator) -> Tensor:

@@ -19,12 +19,12 @@ from emqlang.quant.networks.answers import Answer, answer
 from emqlang.quant.networks.batches import labels_of, no_labels, run
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import Layer, readers
+from emqlang.quant.networks.loss import own_loss
 from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.rows import Rows
 from emqlang.quant.progress import Progress
 from emqlang.quant.statistics.options import StatisticsOptions
-from emqlang.quant.user_code import foreign
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,18 +142,10 @@ class Subject:
         own = self.options.loss
         if not callable(own):
             return self._answer(outputs, shown).loss()
-        with foreign("E304", "the loss", seed=0):
-            loss = own(outputs, mapped(torch.clone, shown.batch))
-        if not _are_losses(loss, shown.rows):
-            kind = type(loss).__name__
-            if isinstance(loss, Tensor):
-                kind = f"{str(loss.dtype).removeprefix('torch.')} {tuple(loss.shape)}"
-            help = "it returns a floating-point tensor: the mean over the rows, or one for each row"
-            raise error("E304", f"the loss returned {kind}", help)
+        loss = own_loss(own, outputs, shown.batch, shown.rows)
         if not loss.isfinite().all():
             raise error("E304", "the loss returned a value that is not finite")
-        total: Tensor = loss.mean() * shown.rows
-        return total
+        return loss * shown.rows
 
     def _answer(self, outputs: Any, shown: Shown) -> Answer:
         """What the network answers, beside the labels of the loss."""
@@ -226,12 +218,3 @@ class Subject:
 
         with listening(readers(module or self.module, layers), on_output=keep):
             yield {layer.index: seen[layer.name] for layer in layers}
-
-
-def _are_losses(loss: Any, rows: int) -> bool:
-    """Whether this is one floating-point number, or one for each row."""
-    return (
-        isinstance(loss, Tensor)
-        and loss.is_floating_point()
-        and (loss.numel() == 1 or loss.shape == (rows,))
-    )

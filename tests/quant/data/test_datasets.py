@@ -13,7 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
+from emqlang.quant.data import datasets
 from emqlang.quant.data.datasets import Dataset, example_of, load_data
+from emqlang.quant.data.fashion_mnist import FashionMnist
 from emqlang.quant.data.images import FASHION_MNIST, IMAGENET, ImageFormat, read_image
 from emqlang.quant.data.loader import Wanted
 from emqlang.quant.models import MODELS
@@ -82,6 +84,22 @@ def test_the_shipped_test_set_is_whole_balanced_and_normalised() -> None:
     assert labels.bincount().tolist() == [1000] * 10
     assert abs(images.mean().item()) < 0.01
     assert abs(images.std().item() - 1) < 0.01
+
+
+def test_all_training_images_where_they_are_installed_and_else_those_that_are_shipped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(datasets, "DEBIAN_DIR", tmp_path / "missing")
+    shipped = load_data("fashion-mnist", FASHION_MNIST, 10, split="training")
+    assert shipped.count == 1024 and "dataset-fashion-mnist" in shipped.source
+    images = torch.arange(5, dtype=torch.uint8)[:, None, None].expand(5, 28, 28)
+    labels = torch.arange(5, dtype=torch.uint8)
+    installed = FashionMnist(images, labels, images[:1], labels[:1], "0" * 64)
+    monkeypatch.setattr(datasets, "DEBIAN_DIR", tmp_path)
+    monkeypatch.setattr(datasets, "read_fashion_mnist", lambda folder: installed)
+    whole = load_data("fashion-mnist", FASHION_MNIST, 10, split="training")
+    assert whole.source == "Fashion-MNIST, 5 of 5 training images"
+    assert whole.tensors()[1].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_shipped_images_are_refused_for_another_size_or_too_many() -> None:

@@ -11,15 +11,8 @@ import torch
 from safetensors import safe_open
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.models.training import (
-    FashionMnist,
-    Schedule,
-    augment,
-    main,
-    read_fashion_mnist,
-    train,
-    write_images,
-)
+from emqlang.quant.data.fashion_mnist import FashionMnist, read_fashion_mnist
+from emqlang.quant.models.training import Schedule, augment, main, train, write_images
 
 NAME = "mobilenetv2-fmnist"  # its dropout draws random numbers too
 
