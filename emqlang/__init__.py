@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emqlang.api import collect, costs, evaluate, load_quantized, quantize, score
+    from emqlang.api import collect, costs, evaluate, load_quantized, qat, quantize, score
     from emqlang.api.bits import assign
     from emqlang.api.measured import assign_scores
     from emqlang.grammar.canonical.form import key
@@ -44,6 +44,7 @@ __all__ = [
     "load_quantized",
     "load_recipe",
     "parse",
+    "qat",
     "quantize",
     "score",
 ]
@@ -64,7 +65,7 @@ _HOMES = {
     "load_recipe": "quant.ptq.recipe",
     "parse": "grammar.program",
     **dict.fromkeys(("collect", "costs", "evaluate"), "api"),
-    **dict.fromkeys(("load_quantized", "quantize", "score"), "api"),
+    **dict.fromkeys(("load_quantized", "qat", "quantize", "score"), "api"),
 }
 assert sorted(_HOMES) == sorted(__all__)
 

@@ -96,6 +96,9 @@ CODES: Final = {
     "E319": Code(3, "package missing",
         "The format's writer or verifier needs packages that are not installed; "
         "the help names the extra that has them."),
+    "E320": Code(1, "training diverges",
+        "The loss is not a number, or has been far above the one that training began with for "
+        "some steps: a lower learning rate helps."),
     "E321": Code(3, "measured scores unusable",
         "A file of measured scores has the columns name, numel, choice, bits, score or loss, "
         "and macs and latency where these are known: one row for every layer and choice, "
@@ -195,6 +198,9 @@ CODES: Final = {
         "The network's answer for a row changes with the rows beside it or with how many there are,"
         " as with a norm or an attention over the batch. Statistics show it one row at a time, and "
         "what is measured batch by batch holds for those batches alone."),
+    "W620": Code(0, "folding batch norms moves the outputs",
+        "After `qat --bn train`, the network with its batch norms folded answers otherwise than "
+        "before: what is reported and written is the folded one."),
     "W615": Code(0, "layer that no calibration image reaches",
         "A router, an early exit or the like sent it none of the rows: its weight is rounded to "
         "the nearest value, and its input, of which no range is known, stays in float."),

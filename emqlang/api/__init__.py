@@ -32,23 +32,27 @@ from emqlang.quant.bits.budget import Budget
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import IMAGENET, ImageFormat
 from emqlang.quant.data.loader import Wanted
+from emqlang.quant.export import is_checkpoint
 from emqlang.quant.networks.batches import RECORDED, slice_rows
 from emqlang.quant.networks.network import Network, load, own_shape, prepare_for
 from emqlang.quant.networks.plain import copied
 from emqlang.quant.networks.signature import Forward, Signature
+from emqlang.quant.progress import Progress, silent
 from emqlang.quant.ptq import evaluate as evaluation
 from emqlang.quant.ptq import quantize as quantization
-from emqlang.quant.ptq.quantized import Quantized, read_recipe
+from emqlang.quant.ptq.quantized import Quantized, identity, read_recipe
 from emqlang.quant.ptq.quantized import load_quantized as from_file
-from emqlang.quant.ptq.recipe import Recipe, load_recipe
+from emqlang.quant.ptq.recipe import Procedure, Recipe, check_fits, load_recipe
 from emqlang.quant.ptq.rounding import RoundingProgress
+from emqlang.quant.qat.job import Job
+from emqlang.quant.qat.schedule import Settings, check_preset
 from emqlang.quant.user_code import foreign
 from emqlang.scores.pipeline import Scores
 from emqlang.tasks.claims import believed
 from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.evaluate import completed
 from emqlang.tasks.problem import Constraints, Problem
-from emqlang.tasks.workbench import ITERATIONS, Workbench, WorkbenchOptions
+from emqlang.tasks.workbench import ITERATIONS, Workbench, WorkbenchOptions, device_named
 
 Model = nn.Module | Network | str
 Data = Iterable[Any] | str
@@ -203,6 +207,62 @@ def quantize(
     return quantized
 
 
+def qat(
+    model: Model,
+    start: Quantized | Recipe | str | Path,
+    data: Data,
+    *,
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    distill: float | None = None,
+    temperature: float | None = None,
+    bn: str | None = None,
+    preset: str | None = None,
+    seed: int = 0,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    forward: Forward | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    progress: Progress = silent,
+) -> Quantized:
+    """Train a quantized network: LSQ of weights and steps; the model itself is left as it is.
+
+    start    what `quantize` returned, or a checkpoint's folder or file; or a recipe, whose weights
+             are rounded to the nearest value first
+    data     batches with labels, which are held in memory; a tenth chooses the best epoch
+    epochs   2, unless a preset says otherwise; lr 0.003, which falls as a cosine to 0; batch_size
+             128; preset='paper' 30, 4e-4 and 512
+    distill  share of the float network's answers in the loss, at a temperature of 4; 1 needs no
+             labels
+    bn       'freeze', or 'train': batch norms are put back, trained and folded again
+    loss     instead of the labels' own; `forward` as everywhere
+    out      a folder that the network is written to, and what is learned so far: the same call goes
+             on from it
+    progress called with what is done, the images so far and in all
+    Returns the network of the best epoch; `recipe.training` says how it was trained. Raises E301 to
+    E312, E320 where training diverges, E403.
+    """
+    arguments.network(model)
+    arguments.check(forward=forward, own_loss=loss, device=device, seed=seed, progress=progress)
+    given = {"epochs": epochs, "rate": lr, "batch": batch_size, "norms": bn}
+    settings = Settings.of(preset, seed=seed, distill=distill, temperature=temperature, **given)
+    batches = arguments.batches(data)
+    named = isinstance(batches, str)
+    network = _ready(model, None if named else arguments.first(batches), forward, batches)
+    images = _named(batches, network, "training", None) if named else _stream(batches)
+    job = Job.of(network, images, settings, loss, device_named(device))
+    quantized = _begun(network, start, images)
+    if preset is not None:
+        check_preset(preset, quantized.recipe)
+    kept = None if out is None else job.kept(quantized, out)
+    trained = job.run(quantized, kept, progress)
+    if kept is not None:
+        kept.finish(trained.quantized)
+    warn((*network.warnings, *quantized.diagnostics, *trained.diagnostics))
+    return trained.quantized
+
+
 def evaluate(
     model: Model | Quantized,
     data: Data,
@@ -264,6 +324,22 @@ def load_quantized(
     recipe, unlike = believed(quantized.recipe, network, guarded=True)
     warn((*network.warnings, *quantized.diagnostics, *unlike))
     return dataclasses.replace(quantized, recipe=recipe)
+
+
+def _begun(
+    network: Network, start: Quantized | Recipe | str | Path, images: Iterable[Any]
+) -> Quantized:
+    """The quantized network that training starts from. Raises E301, E302, E310, E311."""
+    if isinstance(start, Quantized):
+        names = [layer.name for layer in network.collection.layers]
+        check_fits(start.recipe, identity(network), names, network.collection.why_none)
+        return start
+    if isinstance(start, str | Path) and is_checkpoint(Path(start)):
+        return from_file(start, network)
+    recipe, unlike = believed(_recipe(start), network, guarded=isinstance(start, Recipe))
+    warn(unlike)
+    calibrating, count = arguments.calibrating(images, None)
+    return quantization.quantize(network, recipe, calibrating, Procedure(images=max(1, count)))
 
 
 def _scored(

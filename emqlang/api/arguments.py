@@ -88,6 +88,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     ),
     "method": _one_of("exact", "sample"),
     "metric": _function("outputs and batch"),
+    "own_loss": _function("outputs and batch"),
     "partial": _FLAG,
     "polish": _whole(0),
     "progress": _function("progress"),

@@ -26,6 +26,7 @@ SECTIONS = {
     "Bits": {
         "assign": "Choose the bits of every layer under a budget.",
         "quantize": "Quantize a network by a recipe, and say what that costs.",
+        "qat": "Train a quantized network, and say what that gains.",
         "evaluate": "Score a network, or a quantized one, on test images.",
         "export": "Write bits or a quantized network as other programs read them.",
     },

@@ -38,10 +38,10 @@ def command(
 ) -> Evaluated:
     """Score a network on test images, or a quantized one, CHECKPOINT, beside it.
 
-    CHECKPOINT is a folder that `quantize` wrote, or the model.safetensors in it. Its network,
-    weights and images are those it was made with, where the options do not name others. Without
-    labels there is agreement with the float network, and the KL divergence from it; of outputs
-    without classes, the error relative to the float network's.
+    CHECKPOINT is a folder that `quantize` or `qat` wrote, or the model.safetensors in it. Its
+    network, weights and images are those it was made with, where the options name no others.
+    Without labels there is agreement with the float network, and the KL divergence from it; of
+    outputs without classes, the error relative to the float network's.
     """
     from emqlang.tasks.evaluate import evaluate
     from emqlang.tasks.workbench import WorkbenchOptions

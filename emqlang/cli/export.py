@@ -87,7 +87,7 @@ def command(
 ) -> Exported:
     """Write bits, or a quantized network, as other programs read them.
 
-    CHECKPOINT is a folder that `quantize` wrote, or the model.safetensors in it. Of a RECIPE, the
+    CHECKPOINT is a folder that `quantize` or `qat` wrote, or its model.safetensors. Of a RECIPE,
     weights are rounded to the nearest value, where the format has weights. The network, its weights
     and its images are those that it was made with, where the options do not name others. BITS are
     those of `assign --scores --out`, for csv, json and configurations of other quantizers.

@@ -21,7 +21,6 @@ from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
 Parameter = click.Parameter | None
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -201,6 +200,7 @@ network_only = stack(
     ),
 )
 
+device = choice("--device", "auto cpu cuda", default="auto", help="Where to compute.")
 label_draws = count(
     "--label-draws",
     help="Labels to draw for each image, for shift and its like, instead of the loss's own.",
@@ -218,7 +218,7 @@ measuring = stack(
     ),
     label_draws,
     count("--hessian-samples", default=32, help="Probes for hess and hess_trace."),
-    choice("--device", "auto cpu cuda", default="auto", help="Where to compute."),
+    device,
     choice(
         "--tied",
         "auto sum main mean",

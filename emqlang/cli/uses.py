@@ -106,6 +106,11 @@ LATENCY: Final = Rule(
     "without --latency, or a front over it",
     lambda words: words.has("latency") or words.values.get("over") == "latency",
 )
+QUANTIZED: Final = Rule(
+    "calib_images",
+    "beside a checkpoint, which is quantized already",
+    lambda words: not is_checkpoint(words.values["source"]),
+)
 SPREAD: Final = Rule(
     "backend",
     "with --backend local and one worker",
@@ -183,6 +188,11 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         LATENCY,
         FIXED_ACTIVATIONS,
     ),
+    "qat": (
+        _needs("temperature", "distill"),
+        Rule("loss", "with --distill 1", lambda words: words.values["distill"] != 1),
+        QUANTIZED,
+    ),
     "bench build": (
         LEARNED,
         Rule("composed", f"{LEARNED.reason}, which is composed anyway", LEARNED.used_if),
@@ -205,11 +215,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
             "beside bits by measured scores: they need no network",
             lambda words: find_allocation(words.values["source"]) is None,
         ),
-        Rule(
-            "calib_images",
-            "beside a checkpoint, which is quantized already",
-            lambda words: not is_checkpoint(words.values["source"]),
-        ),
+        QUANTIZED,
         *map(_format_reads, ("partial", "requantize", "int2", "verify", "images", "test")),
     ),
     "evolve": (

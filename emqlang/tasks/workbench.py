@@ -293,7 +293,7 @@ class Workbench:
             hessian_samples=options.hessian_samples,
             seed=options.seed,
             procedure=options.procedure,
-            device=_device(options.device),
+            device=device_named(options.device),
             cache=default_root() if options.cache else None,
         )
         data = self.data if needs_data(names) else None
@@ -314,7 +314,7 @@ def needs_data(names: Iterable[str]) -> bool:
     return any(INPUTS[name].needs_data for name in names)
 
 
-def _device(name: str) -> str:
+def device_named(name: str) -> str:
     """`auto` is the GPU where there is one. Raises E403 for a GPU that is not there."""
     from torch.cuda import is_available
 

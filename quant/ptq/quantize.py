@@ -167,5 +167,7 @@ def _written(
     dropped = {name for name in layers if recipe.layers[name].input and not layers[name].input}
     missed = tuple(name for name in layers if name in dropped.union(unreached))
     done = procedure.recorded()
-    written = replace(recipe, layers=layers, procedure=done, unreached=missed or UNSET)
+    written = replace(
+        recipe, layers=layers, procedure=done, unreached=missed or UNSET, training=UNSET
+    )
     return replace(written, achieved={}, budget={}, solver=None) if dropped else written

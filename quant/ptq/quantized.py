@@ -97,7 +97,7 @@ class Quantized:
     ) -> nn.Module:
         """A copy of the float network with these weights, and with other quantizers, by site."""
         module = copied(network.module).requires_grad_(False)
-        _restore(module, self.module.state_dict(), partial(error, "E302"))
+        restore(module, self.module.state_dict(), partial(error, "E302"))
         attach(module, network.collection.layers, [site for site, _ in self.inputs], quantizers)
         return module.eval()
 
@@ -206,7 +206,7 @@ def load_quantized(path: str | Path, network: Network) -> Quantized:
         if (scheme := recipe.layers[layer.name].weight) is not None
     }
     module = blank(network)
-    _restore(module, stored, misfit)
+    restore(module, stored, misfit)
     for layer in layers:
         if layer.name in weights:
             install(module, layer, weights[layer.name].values)
@@ -313,7 +313,7 @@ def _no_checkpoint(path: Path) -> EmqError:
 
 
 @torch.no_grad()
-def _restore(
+def restore(
     module: nn.Module, stored: Mapping[str, Tensor], misfit: Callable[[str], EmqError]
 ) -> None:
     """Copy everything that was not quantized into the module, new biases too."""

@@ -158,6 +158,31 @@ class Procedure(Struct, frozen=True, forbid_unknown_fields=True):
         return procedure if self.learned else replace(procedure, iterations=0, fisher=False)
 
 
+class Training(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a quantized network was trained, by SGD with a cosine schedule.
+
+    best         the epoch that was kept: the best on the validation images; 0 is before the first
+    images       trained on; `validation` are others, of the same data
+    rate         of learning, at the start
+    decay        of weights; steps, biases and norms have none
+    distill      share of the float network's answers in the loss, compared at the temperature
+    norms        'freeze': batch norms stayed folded; 'train': trained, and folded at last
+    """
+
+    epochs: int
+    best: int
+    images: int
+    validation: int
+    rate: float
+    batch: int
+    momentum: float
+    decay: float
+    seed: int
+    distill: float
+    temperature: float
+    norms: str
+
+
 class Origin(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the network and its images came from, as options say it; '' if not given.
 
@@ -180,6 +205,7 @@ class Recipe(Saved, frozen=True, forbid_unknown_fields=True):
     held       group -> why nothing could be measured, so that it got the most bits of the menu
     procedure  how the network was quantized; None until it is
     unreached  layers that no calibration image reached when it was quantized
+    training   how often and how it was trained after that, the first time first
     origin     what `emqlang evaluate` finds the network by; None where it was given in Python
     versions   package -> version
     """
@@ -195,6 +221,7 @@ class Recipe(Saved, frozen=True, forbid_unknown_fields=True):
     held: Mapping[str, str] | UnsetType = UNSET
     procedure: Procedure | None = None
     unreached: tuple[str, ...] | UnsetType = UNSET
+    training: tuple[Training, ...] | UnsetType = UNSET
     origin: Origin | None = None
     placement: str = PLACEMENTS[0]
     seed: int = 0

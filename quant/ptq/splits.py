@@ -73,6 +73,14 @@ def test_images(
     return _named(network, text, "test", seed, labelled=labelled)
 
 
+def training_images(
+    network: Network, data: str | None, seed: int, images: int | None = None
+) -> Dataset:
+    """The images to train on: all, or as many as are wanted, drawn with the seed."""
+    named = _given(network, data, "--data")
+    return _named(network, named, "training", seed, images, option="--train-images")
+
+
 def _half(data: Dataset, seed: int, place: int) -> Dataset:
     """Half of the images of every batch, drawn at random; whoever streams them need not hold them.
 

@@ -24,6 +24,7 @@ MODEL = ("--model", "no-such-model")
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("assign", "numel", "--avg-bits", "3", *MODEL, "--out"),
     ("quantize", "--config", "4", *MODEL, "--out"),
+    ("qat", "no.json", "--out"),
     ("front", "no-run", "--emq"),
     ("top", "no-run", "--emq"),
     ("evolve", "--table", "no-table", "--out"),
@@ -36,7 +37,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("bench", "card", "no-table", "--out"),
     ("export", "no-recipe.json", "--to", "json", "-o"),
 )
-GOES_ON = {"build", "import", "evolve", "experiment", "quantize"}
+GOES_ON = {"build", "import", "evolve", "experiment", "qat", "quantize"}
 
 
 @pytest.fixture(autouse=True)

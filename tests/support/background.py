@@ -17,7 +17,9 @@ from pathlib import Path
 from emqlang.cli import run
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["background", "emqlang.tasks.evolve", "emqlang.quant.tables.build"])
+_FORKS.set_forkserver_preload(
+    ["background", "emqlang.tasks.evolve", "emqlang.tasks.qat", "emqlang.quant.tables.build"]
+)
 
 
 def run_until(done: Callable[[], bool], arguments: tuple[str, ...], delay: float = 0) -> None:
