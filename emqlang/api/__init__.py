@@ -17,25 +17,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from msgspec.structs import replace
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import Tensor
 
-from emqlang.api import arguments
+from emqlang.api import arguments, networks
 from emqlang.api.arguments import CALIBRATION
+from emqlang.api.networks import Data, Model
 from emqlang.api.notices import warn
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import error
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import Budget
-from emqlang.quant.data.datasets import Dataset, load_data
-from emqlang.quant.data.images import IMAGENET, ImageFormat
-from emqlang.quant.data.loader import Wanted
+from emqlang.quant.data.datasets import Dataset
 from emqlang.quant.export import is_checkpoint
-from emqlang.quant.networks.batches import RECORDED, slice_rows
-from emqlang.quant.networks.network import Network, load, own_shape, prepare_for
-from emqlang.quant.networks.plain import copied
+from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.signature import Forward, Signature
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.ptq import evaluate as evaluation
@@ -46,16 +41,12 @@ from emqlang.quant.ptq.recipe import Procedure, Recipe, check_fits, load_recipe
 from emqlang.quant.ptq.rounding import RoundingProgress
 from emqlang.quant.qat.job import Job
 from emqlang.quant.qat.schedule import Settings, check_preset
-from emqlang.quant.user_code import foreign
 from emqlang.scores.pipeline import Scores
 from emqlang.tasks.claims import believed
 from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.evaluate import completed
 from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import ITERATIONS, Workbench, WorkbenchOptions, device_named
-
-Model = nn.Module | Network | str
-Data = Iterable[Any] | str
 
 
 def collect(
@@ -122,12 +113,14 @@ def _workbench(
 ) -> Workbench:
     """The network made ready, with its data; what is to be known of it is warned of."""
     if data is None or isinstance(data, str):
-        network = None if isinstance(model, str) else _ready(model, None, forward, data or "")
+        network = (
+            None if isinstance(model, str) else networks.ready(model, None, forward, data or "")
+        )
         statistics = Workbench(options, network=network)
     else:
         data = arguments.batches(data)
-        network = _ready(model, arguments.first(data), forward, data)
-        statistics = Workbench(options, network=network, data=_stream(data))
+        network = networks.ready(model, arguments.first(data), forward, data)
+        statistics = Workbench(options, network=network, data=networks.stream(data))
     if network is not None:
         warn(statistics.new(network.warnings))
     return statistics
@@ -194,12 +187,12 @@ def quantize(
     made, recipe = isinstance(recipe, Recipe), _recipe(recipe)
     arguments.network(model)
     if isinstance(data, str):
-        network = _ready(model, None, forward, data)
-        data = _named(data, network, "calibration", wanted)
+        network = networks.ready(model, None, forward, data)
+        data = networks.named(data, network, "calibration", wanted)
     else:
         data, count = arguments.calibrating(arguments.batches(data), images)
         how = replace(how, images=max(1, count))
-        network = _ready(model, arguments.first(data), forward, data)
+        network = networks.ready(model, arguments.first(data), forward, data)
     recipe, unlike = believed(recipe, network, guarded=made)
     warn((*network.warnings, *unlike))
     quantized = quantization.quantize(network, recipe, data, how, progress=progress)
@@ -249,8 +242,10 @@ def qat(
     settings = Settings.of(preset, seed=seed, distill=distill, temperature=temperature, **given)
     batches = arguments.batches(data)
     named = isinstance(batches, str)
-    network = _ready(model, None if named else arguments.first(batches), forward, batches)
-    images = _named(batches, network, "training", None) if named else _stream(batches)
+    network = networks.ready(model, None if named else arguments.first(batches), forward, batches)
+    images = (
+        networks.named(batches, network, "training", None) if named else networks.stream(batches)
+    )
     job = Job.of(network, images, settings, loss, device_named(device))
     quantized = _begun(network, start, images)
     if preset is not None:
@@ -284,17 +279,20 @@ def evaluate(
     if isinstance(data, str):
         if isinstance(model, Quantized):
             raise error("E303", f"'{data}' fits a network by name", "give the batches themselves")
-        data = _named(data, _ready(model, None, forward), "test", None)
+        data = networks.named(data, networks.ready(model, None, forward), "test", None)
     if isinstance(model, Network):
         warn(model.warnings)
-    module, other = _module(model), None if reference is None else _module(reference)
+    module, other = (
+        networks.module(model),
+        None if reference is None else networks.module(reference),
+    )
     signature = model.signature if isinstance(model, Network) else Signature.of(module)
     if forward is not None:
         signature = dataclasses.replace(signature, own=forward)
-    before = [_parameters(each) for each in (module, other)]
+    before = [networks.parameters(each) for each in (module, other)]
     given = data if isinstance(data, Dataset) else arguments.ending(data)
     found = evaluation.evaluate(module, given, metric, reference=other, signature=signature)
-    if before != [_parameters(each) for each in (module, other)]:
+    if before != [networks.parameters(each) for each in (module, other)]:
         message = "the network's forward made parameters, at random"
         raise error("E308", message, "run it once, and give it trained weights")
     return found
@@ -319,7 +317,7 @@ def load_quantized(
         arguments.network(model)
         given = () if data is None or isinstance(data, str) else arguments.batches(data)
         batch = arguments.first(given) if given != () else None
-        network = _ready(model, batch, forward, given)
+        network = networks.ready(model, batch, forward, given)
     quantized = from_file(path, network)
     recipe, unlike = believed(quantized.recipe, network, guarded=True)
     warn((*network.warnings, *quantized.diagnostics, *unlike))
@@ -358,60 +356,3 @@ def _recipe(recipe: Any) -> Recipe:
         message = f"the recipe is a {type(recipe).__name__}"
         raise error("E310", message, "emq.assign makes one, and emq.load_recipe reads one")
     return recipe
-
-
-def _module(model: Model | Quantized) -> nn.Module:
-    """What is evaluated: a module is taken as it is, in eval mode, and left as it was."""
-    if isinstance(model, Quantized | Network):
-        return model.module
-    if isinstance(model, str):
-        return load(model).module
-    with foreign("E308", f"copying {type(model).__name__}"):
-        return copied(model).eval()
-
-
-def _parameters(module: nn.Module | None) -> list[tuple[str, bool]]:
-    """The names of a module's parameters, and whether they have no values yet."""
-    named = () if module is None else module.named_parameters()
-    return [(name, is_lazy(parameter)) for name, parameter in named]
-
-
-def _named(data: str, network: Network, split: Any, count: int | None) -> Dataset:
-    """The images that a name as `--data` takes it stands for."""
-    images = network.spec.images if network.spec else ImageFormat.of(network.input_shape)
-    return load_data(
-        data,
-        images,
-        network.classes,
-        count=count,
-        split=split,
-        net=network.module,
-        wanted=Wanted(network.input_shape, network.example, network.signature),
-        option="images=",
-    )
-
-
-def _ready(model: Model, batch: Any, forward: Forward | None, data: Data = ()) -> Network:
-    """The network made ready.
-
-    One of your own is recorded on a few rows of a batch, and on more of the data where those do not
-    use every layer.
-    """
-    if isinstance(model, Network):
-        if forward is None or batch is None:
-            return model
-        signature = dataclasses.replace(model.signature, own=forward)
-        example = slice_rows(batch, 0, RECORDED)
-        return dataclasses.replace(model, signature=signature, example=example)
-    if isinstance(model, str):
-        return load(model, data=data)
-    if batch is None:
-        shape = own_shape(model) or IMAGENET.shape
-        batch = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
-    rows = slice_rows(batch, 0, RECORDED)
-    return prepare_for(model, rows, data, signature=Signature.of(model, own=forward))
-
-
-def _stream(data: Iterable[Any]) -> Dataset:
-    """The batches as statistics read them."""
-    return Dataset("the data", "the data given", None, False, lambda: iter(data))

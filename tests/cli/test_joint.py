@@ -16,6 +16,7 @@ from torch import nn
 import emqlang as emq_api
 from emqlang.cli.conversation import Repl
 from emqlang.grammar.diagnostics import EmqError
+from emqlang.grammar.expr import inputs
 from emqlang.grammar.library import LIBRARY
 from emqlang.scores.joint import ConfigurationScore
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
@@ -148,8 +149,12 @@ def test_errors_that_cancel_are_seen(opposite: Workbench, name: str) -> None:
     scores = emq_api.score(name, opposite)
     assert isinstance(scores, ConfigurationScore)
     both, one, other, none = scores.totals(np.array([[0, 0], [0, 1], [1, 0], [1, 1]]))
-    assert one == pytest.approx(other) and one < none <= 0
-    together = {"fisher_whole", "fisher_log", "fisher_root"}
+    # Neither layer is the other as measured: one gives the label what the other takes from it.
+    measured = "loss_shift" in inputs(LIBRARY[name].canonical)
+    assert (
+        one == pytest.approx(other, rel=0.1 if measured else 1e-6) and max(one, other) < none <= 0
+    )
+    together = {"fisher_whole", "fisher_log", "fisher_root", "shift_spread"}
     assert both == pytest.approx(none, abs=1e-3 * -one) if name in together else both < none
     alone = emq_api.score("-mean(square(shift))", opposite)
     assert alone.score([0, 0]) < alone.score([0, 1])
