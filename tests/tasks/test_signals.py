@@ -20,6 +20,14 @@ from emqlang.quant.tables.table import load
 SOON = 2.0  # seconds in which workers end after their parent
 
 
+@pytest.fixture(autouse=True)
+def _hangups_end_what_is_started() -> Iterator[None]:
+    """Under nohup this process ignores SIGHUP, and so would every process that it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def measured(path: Path) -> int:
     if not path.exists():
         return 0
