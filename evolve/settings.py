@@ -26,6 +26,13 @@ AGGREGATIONS = ("mean", "sum", "l2", "max")
 PAPER_INPUTS = ("act", "w", "grad", "grad_synflow", "hess")
 
 
+ADDED = (
+    "stat_rounding",
+    "stat_iterations",
+    "calib_images",
+)  # fields that records of older versions lack
+
+
 @dataclass(frozen=True)
 class _Record:
     """Settings that a ledger keeps as JSON."""
@@ -37,12 +44,16 @@ class _Record:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """What `as_dict` gave. Raises E316 for a record of another version, ValueError for values
-        of other types."""
-        if set(record) != {field.name for field in fields(cls)}:
+        """What `as_dict` gave, also before it had the fields of ADDED: their defaults were meant.
+
+        Raises E316 for a record of another version, ValueError for values of other types.
+        """
+        added = {f.name: f.default for f in fields(cls) if f.name in ADDED}
+        whole = {**added, **record}
+        if set(whole) != {field.name for field in fields(cls)}:
             raise error("E316", "the run was begun by another version", "begin a new one")
         try:
-            return msgspec.convert(record, cls)
+            return msgspec.convert(whole, cls)
         except msgspec.ValidationError as reason:
             raise ValueError(str(reason)) from reason
 
@@ -51,12 +62,15 @@ class _Record:
 class EvaluationOptions(_Record):
     """What candidates are scored on.
 
-    tables       names of shipped tables, or paths
-    split        'search' rows, or 'all'
-    by           ground truth: 'top1' or 'loss'
-    stat_images  images that statistics are taken on
-    label_draws  labels drawn for each of them, for `shift` and its like; None: those of the data
-    cache        whether statistics are read from the cache and written to it
+    tables           names of shipped tables, or paths
+    split            'search' rows, or 'all'
+    by               ground truth: 'top1' or 'loss'
+    stat_images      images that statistics are taken on
+    label_draws      labels drawn for each of them, for `shift` and its like; None: the data's
+    stat_rounding    'nearest', or the learned rounding whose errors statistics see
+    stat_iterations  of learned rounding, for each layer and width
+    calib_images     that rounding is learned on
+    cache            whether statistics are read from the cache and written to it
     """
 
     tables: tuple[str, ...]
@@ -64,6 +78,9 @@ class EvaluationOptions(_Record):
     by: str = "top1"
     stat_images: int = 64
     label_draws: int | None = None
+    stat_rounding: str = "nearest"
+    stat_iterations: int = 1_000
+    calib_images: int = 1_024
     device: str = "auto"
     cache: bool = True
 

@@ -16,6 +16,7 @@ from emqlang.cli.base import declare
 from emqlang.cli.numbers import POSITIVE, SEED, Duration
 from emqlang.cli.options import (
     Listed,
+    calib_images,
     choice,
     count,
     ground_truth,
@@ -28,6 +29,7 @@ from emqlang.cli.options import (
     workers,
 )
 from emqlang.cli.outputs import claim, output
+from emqlang.cli.rounding import statistics_rounding
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
@@ -133,6 +135,8 @@ def _kept(params: Mapping[str, Any]) -> str:
 )
 @count("--stat-images", default=256, help="Images that statistics are taken on.")
 @label_draws
+@statistics_rounding
+@calib_images
 @workers
 @shown("evolve")
 def command(

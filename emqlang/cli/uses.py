@@ -78,7 +78,8 @@ CHOSEN: Final = "bits menu stat_images loss label_draws hessian_samples device t
 NETWORK: Final = "model weights data input forward seed"
 OF_A_RUN: Final = (
     "tables split by combine algorithm seed islands population inputs ops no_choice additive "
-    "max_nodes selection structure fitness semantics without stat_images label_draws"
+    "max_nodes selection structure fitness semantics without stat_images label_draws "
+    "stat_rounding stat_iterations calib_images"
 )
 
 
@@ -140,6 +141,22 @@ DRAWN: Final = Rule(
     "label_draws",
     "by this search: none of its statistics has a value for each image",
     _reads_images,
+)
+
+
+def _reads_errors(words: Words) -> bool:
+    """Whether a search reads what rounding weights does."""
+    from emqlang.quant.statistics.fingerprint import ROUNDED
+
+    if words.has("inputs"):
+        return not ROUNDED.isdisjoint(words.values["inputs"])
+    return words.values["algorithm"] != "emq" and not words.values["no_choice"]
+
+
+ROUNDED_IN_SEARCH: Final = Rule(
+    "stat_rounding",
+    "by this search: none of its statistics sees the errors of weights",
+    _reads_errors,
 )
 RULES: Final[Mapping[str, Sequence[Rule]]] = {
     "assign": (
@@ -224,6 +241,9 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         _where("structure fitness semantics without", "algorithm", "emq"),
         _where("max_nodes selection ops no_choice additive label_draws", "algorithm", "grammar"),
         DRAWN,
+        ROUNDED_IN_SEARCH,
+        STAT_LEARNED,
+        LEARNED_ON,
         Rule(
             "combine", "with a single --table", lambda words: len(set(words.values["tables"])) > 1
         ),

@@ -126,7 +126,8 @@ def _begin(plan: StudyPlan, folder: Path) -> None:
         if not path.exists():
             write_text(path, json.dumps(facts, indent=1) + "\n")
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as reason:
+        known["judged"] = EvaluationOptions.from_dict(known["judged"]).as_dict()
+    except (OSError, ValueError, LookupError, TypeError) as reason:
         raise error("E301", f"the folder cannot be used: {reason}", path=str(folder)) from reason
     changed = [
         f"{name} was {known.get(name)}, and is {now}"

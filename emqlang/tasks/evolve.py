@@ -77,6 +77,9 @@ class TableArena:
         settings = WorkbenchOptions(
             stat_images=options.stat_images,
             label_draws=options.label_draws,
+            stat_rounding=options.stat_rounding,
+            stat_iterations=options.stat_iterations,
+            calib_images=options.calib_images,
             device=options.device,
             cache=options.cache,
         )

@@ -71,6 +71,8 @@ def write_emq(path: Path, ledger: Ledger, listed: Programs) -> None:
     facts, options = ledger.facts, ledger.options
     made_for = searched_on(options).lines
     draws = f" with {options.label_draws} labels drawn for each" if options.label_draws else ""
+    if options.stat_rounding != "nearest":
+        draws += f", of the errors that {options.stat_rounding} leaves"
     lines = [
         f"# Found by `{facts['command']}`, seed {ledger.settings.seed},",
         f"# on {', '.join(options.tables)}; statistics of {options.stat_images} images{draws}.",

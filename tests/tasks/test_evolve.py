@@ -276,6 +276,38 @@ def test_runs_are_not_written_over_and_not_mixed_up(
     assert done.status == 3 and "E316" in done.err
 
 
+def test_a_search_sees_the_errors_that_learned_rounding_leaves(
+    emq: Emq, table: Path, tmp_path: Path
+) -> None:
+    """Its programs read them, a resumed run sees them, too, and its file of winners says so."""
+    words = (*search_options(table)[:-2], "--inputs", "qerr,bits", "--steps", "3")
+    learned, best = (
+        ("--rounding", "adaround", "--iters", "40", "--calib-images", "64"),
+        dict[str, float](),
+    )
+    for name, more in (("near", ()), ("learned", learned)):
+        done = emq("evolve", "--out", str(tmp_path / name), *words, *more)
+        assert done.status == 0, done.err
+        again = json.loads(emq("evolve", "--resume", str(tmp_path / name), "--json").out)
+        assert again["facts"]["judged"]["stat_rounding"] == (more[1] if more else "nearest")
+        best[name] = again["front"][-1]["fitness"]
+    assert best["near"] != best["learned"]
+    where = ("--table", str(table), "--split", "search", "--draws", "20", "--json")
+    for name, more in (("near", ()), ("learned", learned)):
+        winners = tmp_path / f"{name}.emq"
+        assert emq("front", str(tmp_path / name), "--emq", str(winners)).status == 0
+        assert ("the errors that adaround leaves" in winners.read_text()) == bool(more)
+        (ranking,) = json.loads(emq("rank", str(winners), *where, *more).out)["tables"]
+        fitness = [sum(one["rho"]) / 3 for one in ranking["proxies"]]
+        assert any(each == pytest.approx(best[name], abs=1e-9) for each in fitness)
+    for refused, said in (
+        (("--rounding", "adaround", "--inputs", "w,grad"), "--rounding is not used"),
+        (("--iters", "40"), "--iters is not used with --rounding nearest"),
+    ):
+        done = emq("evolve", "--table", str(table), "--out", str(tmp_path / "x"), *refused)
+        assert done.status == 2 and said in done.err
+
+
 def made_old(folder: Path) -> None:
     """The run as the version before digests wrote it."""
     with sqlite3.connect(folder / FILE) as connection:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from commands import Emq
 
-from emqlang.evolve.settings import EvaluationOptions, SearchSettings
+from emqlang.evolve.settings import ADDED, EvaluationOptions, SearchSettings
 from emqlang.experiments import NAMES, layerwise, transfer
 from emqlang.experiments.catalogue import EXPERIMENTS
 from emqlang.experiments.races import Runner
@@ -207,3 +207,19 @@ def test_a_folder_holds_one_experiment(emq: Emq, table: Path, tmp_path: Path) ->
     ):
         done = emq("experiment", *more, "--table", str(table), "--out", str(tmp_path / "x"))
         assert done.status == 3 and "E316" in done.err and "other trials" in done.err
+
+
+def test_a_folder_of_before_statistics_had_a_rounding_goes_on(
+    emq: Emq, table: Path, tmp_path: Path
+) -> None:
+    some = ("--only", "evolution", "--size", "30", "--seeds")
+    before = conducted(emq, "figure4", table, tmp_path / "x", *some, "1")
+    facts = tmp_path / "x" / "experiment.json"
+    record = json.loads(facts.read_text())
+    for name in ADDED:
+        del record["judged"][name]
+    facts.write_text(json.dumps(record))
+    assert conducted(emq, "figure4", table, tmp_path / "x", *some, "2")[:1] == before
+    facts.write_text(json.dumps({**record, "judged": 3}))
+    done = emq("experiment", "figure4", "--table", str(table), "--out", str(tmp_path / "x"))
+    assert done.status == 3 and "E301" in done.err
