@@ -201,6 +201,10 @@ CODES: Final = {
     "W620": Code(0, "folding batch norms moves the outputs",
         "After `qat --bn train`, the network with its batch norms folded answers otherwise than "
         "before: what is reported and written is the folded one."),
+    "W621": Code(0, "several sets of weights in one file",
+        "A checkpoint may hold the trained weights beside their moving average, as `model` and "
+        "`model_ema`. --weights FILE:model_ema takes the other ones, FILE:model these "
+        "without a warning."),
     "W615": Code(0, "layer that no calibration image reaches",
         "A router, an early exit or the like sent it none of the rows: its weight is rounded to "
         "the nearest value, and its input, of which no range is known, stays in float."),

@@ -172,7 +172,7 @@ network_only = stack(
     click.option(
         "--weights",
         metavar="WHICH",
-        help="pretrained, random, or a checkpoint's path.  [default: trained ones if available]",
+        help="pretrained, random, PATH or PATH:KEY of a checkpoint.  [default: trained if there]",
     ),
     click.option(
         "--data",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, Final
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from emqlang.grammar.diagnostics import EmqError, error
+from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.quant.user_code import foreign
 from emqlang.store import is_file
 
@@ -24,6 +25,7 @@ DEPTH: Final = 8  # of wrappers in wrappers
 SHOWN: Final = 4  # entries named in one message
 HELP: Final = "save `model.state_dict()` with torch.save, or with safetensors.torch.save_file"
 AGAIN: Final = "fetch or save it again"
+Keys = tuple[str, ...]
 ARCHIVE, PICKLED = b"PK\x03\x04", b"\x80"  # how files of torch.save begin, now and before 1.6
 # What a tensor is rebuilt by; nothing else that a file names is looked up.
 REBUILDERS: Final = frozenset(
@@ -39,6 +41,19 @@ REBUILDERS: Final = frozenset(
         "meta_tensor_no_storage",
     )
 )
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state dict that a file holds.
+
+    place   the keys on the way to it, joined by dots; '' where the file is the state dict
+    beside  the file's other state dicts by their places, such as a moving average
+    """
+
+    state: dict[str, Tensor]
+    place: str = ""
+    beside: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 class Inert:
@@ -73,9 +88,19 @@ class _Unpickler(pickle.Unpickler):
         return type(name, (Inert,), {"__module__": module})
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors, or from torch.save: its own, or the one that is wrapped in
-    what a training script saves. No code of the file is run. Raises E301."""
+def parted(text: str) -> tuple[Path, str]:
+    """A file, and the place in it that `file:place` names."""
+    path, _, place = text.rpartition(":")
+    return (Path(path), place) if path and not is_file(Path(text)) else (Path(text), "")
+
+
+def read(path: Path, place: str = "") -> Saved:
+    """A state dict from safetensors, or from torch.save: its own, or one that is wrapped in what a
+    training script saves. No code of the file is run.
+
+    place  where the state dict is; by default under the first of WRAPPERS, or the only one there
+    Raises E301.
+    """
     if not is_file(path):
         raise error("E301", "there is no such file", path=str(path))
     if path.suffix == ".safetensors":
@@ -86,10 +111,12 @@ def read(path: Path) -> dict[str, Tensor]:
             _check_start(path)
             _check_archive(path)
             content = _unpickled(path)
-    state = _state_in(content)
-    if state is None:
+    states = dict(_states_in(content))
+    if not states:
         raise _stateless(content, path)
-    return dict(state)
+    keys = _chosen(states, place, path)
+    beside = {".".join(other): state for other, state in states.items() if other != keys}
+    return Saved(dict(states[keys]), ".".join(keys), beside)
 
 
 def _check_start(path: Path) -> None:
@@ -132,17 +159,40 @@ def _load(file: IO[bytes], **settings: Any) -> Any:
     return _Unpickler(file, **settings).load()
 
 
-def _state_in(content: object, depth: int = DEPTH) -> Mapping[str, Tensor] | None:
-    """The state dict in what a file holds: itself, under one of WRAPPERS, or the only one there."""
-    if not isinstance(content, Mapping) or not depth:
-        return None
+def _states_in(content: object, keys: Keys = ()) -> Iterator[tuple[Keys, Mapping[str, Tensor]]]:
+    """Every state dict in what a file holds, with the keys on the way to it."""
+    if not isinstance(content, Mapping) or len(keys) > DEPTH:
+        return
     if _is_state(content):
-        return content
-    for key in WRAPPERS:
-        if (state := _state_in(content.get(key), depth - 1)) is not None:
-            return state
-    states = [value for value in content.values() if _is_state(value)]
-    return states[0] if len(states) == 1 else None
+        yield keys, content
+        return
+    for key, part in content.items():
+        if isinstance(key, str):
+            yield from _states_in(part, (*keys, key))
+
+
+def _chosen(states: Mapping[Keys, object], place: str, path: Path) -> Keys:
+    """The state dict at a place; without one the first under WRAPPERS, else the only one that lies
+    least deep. Raises E301."""
+    places = {".".join(keys): keys for keys in states}
+    if place in places:
+        return places[place]
+    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    listed = f"{', '.join(map(repr, [*places][:SHOWN]))}{more}"
+    if place:
+        help = (*nearest(place, places), f"it holds {listed}" if states.keys() != {()} else "")
+        message = f"the file has no state dict '{place}'"
+        raise error("E301", message, *filter(None, help), path=str(path))
+    wrapped = [keys for keys in states if all(key in WRAPPERS for key in keys)]
+    if wrapped:
+        return min(wrapped, key=lambda keys: [WRAPPERS.index(key) for key in keys])
+    depth = min(map(len, states))
+    first, *rest = (keys for keys in states if len(keys) == depth)
+    if rest:
+        help = (f"say which: --weights {path.name}:{'.'.join(first)}",)
+        message = f"the file holds {len(states)} state dicts: {listed}"
+        raise error("E301", message, *help, path=str(path))
+    return first
 
 
 def _is_state(content: object) -> bool:

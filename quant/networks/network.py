@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import index
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -21,7 +20,6 @@ from emqlang.quant.data.loader import Wanted
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt, bare
 from emqlang.quant.networks.batches import RECORDED, rows, run, slice_rows
-from emqlang.quant.networks.checkpoints import read
 from emqlang.quant.networks.folding import fold, same
 from emqlang.quant.networks.independence import variation
 from emqlang.quant.networks.layers import Collection, collect
@@ -30,7 +28,7 @@ from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.networks.notices import listed, notices
 from emqlang.quant.networks.plain import leaves
 from emqlang.quant.networks.signature import Forward, Signature
-from emqlang.quant.networks.weights import check_finite, install, pretrained, sha256
+from emqlang.quant.networks.weights import check_finite, factory_weights, sha256, spec_weights
 from emqlang.quant.user_code import foreign, load_object
 
 LAZY_SEED: Final = 0
@@ -50,7 +48,7 @@ class Network:
     answer_sha256    of what the network returned for the example before anything was folded
     folded           batch norm -> the layer it was folded into; `unfolded` ones stay
     spec             of a built-in network
-    warnings         W603, W605, W606, W608, W614, W619
+    warnings         W603, W605, W606, W608, W614, W619, W621
     example          the batch that the network was traced with
     signature        which parts of a batch are its inputs and labels, and how they are fed
     """
@@ -91,8 +89,9 @@ def load(
     A factory takes no arguments. It returns a module, or a module and an example batch; without
     one, an image of the module's own `input_shape` stands in for it, or a few rows of the data.
 
-    weights  'pretrained', 'random' or a path; by default what is shipped with the network or what
-             its factory gives, else official weights if available, else random ones, with W603
+    weights  'pretrained', 'random', a path, or path:place of a state dict in the file; by default
+             what is shipped with the network or what its factory gives, else official weights if
+             available, else random ones, with W603
     data     what it will be given, batches or as `load_data` takes it: an example where a factory
              gives none, and rows that may use what the example does not
     input    the shape of an image, as 1x28x28, where the network itself does not say
@@ -105,19 +104,18 @@ def load(
     spec = MODELS.get(text)
     if spec is None:
         module, example = _made_by(text, seed)
-        label = _factory_weights(module, weights, seed)
+        label, notes = factory_weights(module, weights, seed)
     else:
         module, example = spec.build(seed), _noise(spec.images.shape, seed)
-        label = _spec_weights(module, spec, weights, seed)
+        label, notes = spec_weights(module, spec, weights, seed)
     if example is not None and input:
         says = "the network has images of its own" if spec else "the factory gives an example"
         raise error("E403", f"--input is not used: {says}", "leave it out")
+    known: Any = {"name": text, "weights": label, "notes": notes}
     if example is not None:
         signature = Signature.of(module, example, own=forward)
-        return prepare_for(
-            module, example, data, name=text, weights=label, spec=spec, signature=signature
-        )
-    signature = Signature.of(module, own=forward)
+        return prepare_for(module, example, data, **known, spec=spec, signature=signature)
+    known["signature"] = signature = Signature.of(module, own=forward)
     shape = (parse_shape(input) if input else None) or own_shape(module)
     batch = None
     if shape is None and isinstance(data, str):
@@ -126,10 +124,10 @@ def load(
         shape = batch
     elif batch is not None:
         few = slice_rows(batch, 0, RECORDED)
-        return prepare_for(module, few, data, name=text, weights=label, signature=signature)
+        return prepare_for(module, few, data, **known)
     try:
         image = _noise(shape or IMAGENET.shape, seed)
-        return prepare_for(module, image, data, name=text, weights=label, signature=signature)
+        return prepare_for(module, image, data, **known)
     except EmqError as failure:
         if shape:
             raise
@@ -187,6 +185,7 @@ def prepare(
     *,
     name: str = "",
     weights: str = "given",
+    notes: Sequence[Diagnostic] = (),
     spec: ModelSpec | None = None,
     signature: Signature | None = None,
     forward: Forward | None = None,
@@ -200,7 +199,7 @@ def prepare(
     tied     lists of layers that share one choice, the main one first; default the module's own
              `tied_layers`, if any
     more     gives batches to look at where the example does not reach every layer
-    weights  a label for outputs
+    weights  a label for outputs; `notes` are warnings of them
     Raises E302 for weights that are not finite, E306, E308, E309.
     """
     module = bare(module)
@@ -208,21 +207,20 @@ def prepare(
     forward = signature.forward
     model, weights = _copied(module, example, forward, weights)
     digest, parameters = _digest(model), sum(part.numel() for part in model.parameters())
-    model = adapt(model)
-    check_finite(dict(model.named_parameters()))
+    check_finite(dict((model := adapt(model)).named_parameters()))
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     traces, telling = look(model, example, more, forward)
     if _has_grown(model, sizes, weights):
-        known: Any = {"name": name, "spec": spec, "signature": signature, "tied": tied}
-        grown = _run_once(module, example, forward)
-        return prepare(grown, example, weights=MADE, more=more, **known)
+        known: Any = {"name": name, "spec": spec, "signature": signature, "notes": notes}
+        module = _run_once(module, example, forward)
+        return prepare(module, example, weights=MADE, tied=tied, more=more, **known)
     collection = collect(model, traces, tied)
     before = (outputs := partial(_outputs, model, telling, forward))()
     varies = variation(same(before, lambda: outputs(seed=1)), model, example, forward)
     folded, reasons = fold(model, collection.layers, traces, before, outputs)
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    kind, result = type(module).__name__, traces[0].result
+    result, kind = traces[0].result, type(module).__name__
     images, logits = _first(example, "the example"), _first(result, f"what {kind} returns")
     return Network(
         name=name or kind,
@@ -237,7 +235,7 @@ def prepare(
         folded=folded,
         unfolded=tuple(reasons),
         spec=spec,
-        warnings=tuple(notices(weights, collection, reasons, sizes, varies)),
+        warnings=(*notes, *notices(weights, collection, reasons, sizes, varies)),
         example=example,
         signature=signature,
     )
@@ -339,49 +337,3 @@ def _made_by(text: str, seed: int) -> tuple[nn.Module, Any]:
         if not isinstance(module, nn.Module):
             raise error("E305", f"{text} returned {type(module).__name__}, not a torch.nn.Module")
     return bare(module), example
-
-
-def _spec_weights(module: nn.Module, spec: ModelSpec, weights: str | None, seed: int) -> str:
-    """Put the wanted weights into a newly built network; returns their label."""
-    embedded = spec.embedded_path
-    if weights is None and embedded is not None and embedded.is_file():
-        install(module, read(embedded), str(embedded))
-        return "embedded"
-    if weights == "random":
-        return f"random, seed {seed}"
-    if weights not in (None, "pretrained"):
-        return _file_weights(module, weights)
-    try:
-        if not spec.checkpoint:
-            message = f"there are no official weights of '{spec.name}'"
-            raise error("E307", message, "leave --weights out, or give a path")
-        install(module, pretrained(spec.url, spec.checkpoint), spec.checkpoint)
-        return "pretrained"
-    except EmqError as failure:
-        if weights is None and failure.diagnostics[0].code == "E307":
-            return f"random, seed {seed}"
-        raise
-
-
-def _factory_weights(module: nn.Module, weights: str | None, seed: int) -> str:
-    if weights is None:
-        return "factory"
-    if weights == "pretrained":
-        raise error(
-            "E307",
-            "only built-in networks have official weights",
-            "let the factory load them, or give --weights PATH",
-        )
-    if weights != "random":
-        return _file_weights(module, weights)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for part in module.modules():
-            if callable(reset := getattr(part, "reset_parameters", None)):
-                reset()
-    return f"random, seed {seed}"
-
-
-def _file_weights(module: nn.Module, path: str) -> str:
-    install(module, read(Path(path)), path)
-    return path

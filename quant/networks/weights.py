@@ -18,10 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from emqlang.grammar.diagnostics import error
-from emqlang.quant.networks.checkpoints import read
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
+from emqlang.quant.models import ModelSpec
+from emqlang.quant.networks.checkpoints import parted, read
+from emqlang.quant.networks.notices import listed
 from emqlang.quant.user_code import foreign
 
+Loaded = tuple[str, tuple[Diagnostic, ...]]  # a label for weights, and what to know of them
 State = Mapping[str, Tensor]
 TIMEOUT: Final = 3.0  # seconds without an answer
 SHOWN: Final = 3  # differences of one kind named in one message
@@ -170,7 +173,7 @@ def pretrained(url: str, file_name: str) -> dict[str, Tensor]:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file_name
     if not cached.is_file():
         _download(url, cached)
-    return read(cached)
+    return read(cached).state
 
 
 def _download(url: str, to: Path) -> None:
@@ -216,3 +219,66 @@ def _socket_timeout() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+def spec_weights(module: nn.Module, spec: ModelSpec, weights: str | None, seed: int) -> Loaded:
+    """Put the wanted weights into a newly built network."""
+    embedded = spec.embedded_path
+    if weights is None and embedded is not None and embedded.is_file():
+        install(module, read(embedded).state, str(embedded))
+        return "embedded", ()
+    if weights == "random":
+        return f"random, seed {seed}", ()
+    if weights not in (None, "pretrained"):
+        return _file_weights(module, weights)
+    try:
+        if not spec.checkpoint:
+            message = f"there are no official weights of '{spec.name}'"
+            raise error("E307", message, "leave --weights out, or give a path")
+        install(module, pretrained(spec.url, spec.checkpoint), spec.checkpoint)
+        return "pretrained", ()
+    except EmqError as failure:
+        if weights is None and failure.diagnostics[0].code == "E307":
+            return f"random, seed {seed}", ()
+        raise
+
+
+def factory_weights(module: nn.Module, weights: str | None, seed: int) -> Loaded:
+    """Leave what the factory gave, or put other weights into its network."""
+    if weights is None:
+        return "factory", ()
+    if weights == "pretrained":
+        raise error(
+            "E307",
+            "only built-in networks have official weights",
+            "let the factory load them, or give --weights PATH",
+        )
+    if weights != "random":
+        return _file_weights(module, weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in module.modules():
+            if callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
+    return f"random, seed {seed}", ()
+
+
+def _file_weights(module: nn.Module, text: str) -> Loaded:
+    path, place = parted(text)
+    saved = read(path, place)
+    install(module, saved.state, text)
+    others = [other for other, state in saved.beside.items() if _rivals(saved.state, state)]
+    if place or not others:
+        return text, ()
+    message = f"the weights are those under '{saved.place}'; {path.name} has others too: "
+    help = f"take these with --weights {path.name}:{others[0]}"
+    return text, (Diagnostic("W621", message + listed(others), help=(help,), path=text),)
+
+
+def _rivals(state: State, other: State) -> bool:
+    """Whether another state dict of a file looks as if it were of the same network, and differs."""
+    other = fitting(state, other)
+    shared = [name for name in state if name in other and state[name].shape == other[name].shape]
+    return 2 * len(shared) > len(state) and not all(
+        torch.equal(state[name], other[name].to(state[name].dtype)) for name in shared
+    )

@@ -17,7 +17,9 @@ from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.networks.checkpoints import read
+from emqlang.quant.networks.checkpoints import parted
+from emqlang.quant.networks.checkpoints import read as read_saved
+from emqlang.quant.networks.network import load
 
 State = dict[str, Tensor]
 
@@ -45,6 +47,10 @@ def state() -> State:
 def saved(content: Any, path: Path, **settings: Any) -> Path:
     torch.save(content, path, **settings)
     return path
+
+
+def read(path: Path) -> State:
+    return read_saved(path).state
 
 
 def refusal(path: Path) -> str:
@@ -103,6 +109,75 @@ def test_the_trained_weights_are_taken_before_their_average(state: State, tmp_pa
     assert torch.equal(read(path)["fc.weight"], state["fc.weight"])
 
 
+@pytest.mark.parametrize("place", ["ema", "trainer.ema", "state_dict.module", "a.b.c"])
+def test_a_state_dict_is_found_at_its_place(state: State, place: str, tmp_path: Path) -> None:
+    content: Any = {name: tensor + 1 for name, tensor in state.items()}
+    for key in reversed(place.split(".")):
+        content = {key: content, "model": state, "epoch": 3}
+    path = saved(content, tmp_path / "w.pth")
+    found = read_saved(*parted(f"{path}:{place}"))
+    assert torch.equal(found.state["fc.weight"], state["fc.weight"] + 1)
+    assert found.place == place and "model" in found.beside
+
+
+def test_a_place_that_is_not_there(state: State, tmp_path: Path) -> None:
+    path = saved({"model": state, "model_ema": state}, tmp_path / "w.pth")
+    with pytest.raises(EmqError, match="no state dict 'model_emma'") as caught:
+        read_saved(*parted(f"{path}:model_emma"))
+    help = caught.value.diagnostics[0].help
+    assert "model_ema" in help[0] and help[1] == "it holds 'model', 'model_ema'"
+    with pytest.raises(EmqError, match="no such file"):
+        read_saved(*parted(f"{tmp_path / 'other.pth'}:model"))
+
+
+def test_of_several_state_dicts_one_is_to_be_named(state: State, tmp_path: Path) -> None:
+    path = saved({"a": state, "b": state}, tmp_path / "w.pth")
+    with pytest.raises(EmqError, match="holds 2 state dicts: 'a', 'b'") as caught:
+        read(path)
+    assert caught.value.diagnostics[0].help == ("say which: --weights w.pth:a",)
+
+
+def test_a_colon_in_a_file_name(state: State, tmp_path: Path) -> None:
+    path = saved(state, tmp_path / "12:30.pth")
+    assert parted(str(path)) == (path, "")
+    assert parted(f"{path}:ema") == (path, "ema")
+
+
+FACTORY = """
+import torch
+def build():
+    return torch.nn.Sequential(torch.nn.Linear(3, 2)), torch.zeros(1, 3)
+"""
+
+
+@pytest.mark.parametrize("keys", ["model model_ema", "state_dict ema_state_dict", "net ema.module"])
+def test_of_two_sets_of_weights_it_is_said_which_was_taken(keys: str, tmp_path: Path) -> None:
+    """Other tools' users loaded the one and thought of the other."""
+    (tmp_path / "f.py").write_text(FACTORY)
+    first, second = keys.split()
+    weights = {"0.weight": torch.ones(2, 3), "0.bias": torch.zeros(2)}
+    average = {f"module.{name}": tensor + 1 for name, tensor in weights.items()}
+    content: Any = {"n_averaged": torch.tensor(3), **average}
+    for key in reversed(second.split(".")):
+        content = {key: content}
+    path = saved({first: weights, "epoch": 3, **content}, tmp_path / "w.pth")
+    network = load(f"{tmp_path}/f.py:build", str(path))
+    assert torch.equal(network.module.state_dict()["0.weight"], weights["0.weight"])
+    (warning,) = (each for each in network.warnings if each.code == "W621")
+    assert f"under '{first}'" in warning.message and f"'{second}'" in warning.message
+    other = load(f"{tmp_path}/f.py:build", warning.help[0].split()[-1].replace("w.pth", str(path)))
+    assert torch.equal(other.module.state_dict()["0.weight"], weights["0.weight"] + 1)
+    assert "W621" not in {each.code for each in other.warnings}
+
+
+def test_what_is_no_other_set_of_weights_is_not_named(tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(FACTORY)
+    weights = {"0.weight": torch.ones(2, 3), "0.bias": torch.zeros(2)}
+    content = {"state_dict": weights, "criterion": {"weight": torch.ones(2)}, "model": weights}
+    network = load(f"{tmp_path}/f.py:build", str(saved(content, tmp_path / "w.pth")))
+    assert "W621" not in {each.code for each in network.warnings}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -113,7 +188,6 @@ def test_the_trained_weights_are_taken_before_their_average(state: State, tmp_pa
         ({"state_dict": {}}, "'state_dict' (dict)"),
         ({0: torch.zeros(2)}, "0 (Tensor)"),
         ({"w": torch.zeros(2), "epoch": 3}, "'epoch' (int) beside tensors"),
-        ({"a": {"w": torch.zeros(2)}, "b": {"w": torch.zeros(2)}}, "'a' (dict), 'b' (dict)"),
         (Shouts(), "a pickled object of class __builtin__.print"),
     ],
 )
