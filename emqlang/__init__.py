@@ -60,7 +60,7 @@ _HOMES = {
     "assign": "api.bits",
     "assign_scores": "api.measured",
     "key": "grammar.canonical.form",
-    "load": "quant.networks.network",
+    "load": "api.networks",
     "load_file": "grammar.files",
     "load_recipe": "quant.ptq.recipe",
     "parse": "grammar.program",

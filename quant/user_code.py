@@ -18,7 +18,7 @@ from emqlang.quant.determinism import drawing
 from emqlang.store import is_file
 
 LONGEST: Final = 400  # characters of an exception that are shown
-FED: Final = "say how it is fed: forward(model, batch), or --forward file.py:function"
+FED: Final = "say how it is fed: --forward file.py:function of (model, batch)"
 OWN_TYPE: Final = "give inputs of the type that the network's weights have"
 IN_PLACE: Final = "gradients pass through here: write `x = x + y` for `x += y`, or clone x first"
 # What torch says -> what to do about it.

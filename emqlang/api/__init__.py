@@ -24,6 +24,7 @@ from emqlang.api import arguments, networks
 from emqlang.api.arguments import CALIBRATION
 from emqlang.api.networks import Data, Model
 from emqlang.api.notices import warn
+from emqlang.api.words import in_python
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import error
 from emqlang.grammar.program import Program
@@ -49,6 +50,7 @@ from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import ITERATIONS, Workbench, WorkbenchOptions, device_named
 
 
+@in_python
 def collect(
     model: Model,
     data: Data | None = None,
@@ -126,6 +128,7 @@ def _workbench(
     return statistics
 
 
+@in_python
 def score(
     proxy: str | Program | Sequence[str | Program], statistics: Workbench, tied: str = "auto"
 ) -> Any:
@@ -149,6 +152,7 @@ def score(
     return tables[0] if proxies is not proxy and len(tables) == 1 else tables
 
 
+@in_python
 def costs(
     statistics: Workbench, *, accounting: str = "full", act_bits: int = 8
 ) -> Mapping[str, Budget]:
@@ -163,6 +167,7 @@ def costs(
     return {budget.quantity.name: budget for budget in problem.measures()}
 
 
+@in_python
 def quantize(
     model: Model,
     recipe: Recipe | str | Path,
@@ -200,6 +205,7 @@ def quantize(
     return quantized
 
 
+@in_python
 def qat(
     model: Model,
     start: Quantized | Recipe | str | Path,
@@ -258,6 +264,7 @@ def qat(
     return trained.quantized
 
 
+@in_python
 def evaluate(
     model: Model | Quantized,
     data: Data,
@@ -298,6 +305,7 @@ def evaluate(
     return found
 
 
+@in_python
 def load_quantized(
     path: str | Path,
     model: Model | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from emqlang.api import arguments
 from emqlang.api.notices import warn
+from emqlang.api.words import in_python
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import error
 from emqlang.grammar.program import Program
@@ -21,6 +22,7 @@ from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import Workbench
 
 
+@in_python
 def assign(
     proxy: str | Program | Scores | Workbench | None = None,
     statistics: Workbench | None = None,

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from emqlang.api import arguments
 from emqlang.api.notices import warn
+from emqlang.api.words import in_python
 from emqlang.quant.bits.allocation import Allocation
 from emqlang.quant.bits.measured import Rows
 from emqlang.tasks.measured import MeasuredOptions, choose
 
 
+@in_python
 def assign_scores(
     scores: str | Path | Rows,
     *,

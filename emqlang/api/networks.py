@@ -10,11 +10,13 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from emqlang.api.words import in_python
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import IMAGENET, ImageFormat
 from emqlang.quant.data.loader import Wanted
+from emqlang.quant.networks import network as networks
 from emqlang.quant.networks.batches import RECORDED, slice_rows
-from emqlang.quant.networks.network import Network, load, own_shape, prepare_for
+from emqlang.quant.networks.network import Network, own_shape, prepare_for
 from emqlang.quant.networks.plain import copied
 from emqlang.quant.networks.signature import Forward, Signature
 from emqlang.quant.ptq.quantized import Quantized
@@ -22,6 +24,7 @@ from emqlang.quant.user_code import foreign
 
 Model = nn.Module | Network | str
 Data = Iterable[Any] | str
+load = in_python(networks.load)
 
 
 def module(model: Model | Quantized) -> nn.Module:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 
+from emqlang.api.words import translated
 from emqlang.grammar.diagnostics import Diagnostic, EmqWarning
 
 HERE = __name__.rpartition(".")[0]
@@ -18,4 +19,4 @@ def warn(diagnostics: Iterable[Diagnostic]) -> None:
         level, frame = level + 1, frame.f_back
     for each in dict.fromkeys(diagnostics):
         if not each.is_error:
-            warnings.warn(EmqWarning.of(each), stacklevel=level)
+            warnings.warn(EmqWarning.of(translated(each)), stacklevel=level)

@@ -214,7 +214,7 @@ def _check_fit(leaf: Tensor, shape: tuple[int, ...], kind: torch.dtype | None, w
         raise error("E304", message, f"convert them in the loader: .to({kind})", FORWARD)
 
 
-FORWARD = "say how a batch is fed: --forward file.py:function, forward=function in Python"
+FORWARD = "say how a batch is fed: --forward file.py:function"
 
 
 def _check_labels(batch: Any, signature: Signature, where: str) -> bool:

@@ -155,7 +155,7 @@ class Signature:
             "E304",
             f"a batch holds {given}, and the network's forward takes {wanted}",
             "name them as its parameters are named, or say how a batch is fed: "
-            "--forward file.py:function, forward=function in Python",
+            "--forward file.py:function",
         )
 
     def _takes(self, parts: Mapping[Any, Any]) -> bool:

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy, kl_div
 from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.networks.answers import IGNORED, Answer, answer
 from emqlang.quant.networks.batches import labels_of, no_labels, pass_through, rows
+from emqlang.quant.networks.label_values import LabelValues
 from emqlang.quant.networks.nested import mapped
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq.errors import Errors
@@ -94,10 +95,11 @@ class Evaluation:
             return f"labels of {images}"
         if self.loss is not None:
             return f"labels of {images}, which are numbers"
+        why = "no labels" if self.metric is None else f"labels that only {self.metric_name} reads"
         if self.agreement is not None:
-            return f"no labels: agreement with the float network on {images}"
+            return f"{why}: agreement with the float network on {images}"
         if self.relative_error is not None:
-            return f"no labels and no classes: error against the float network on {images}"
+            return f"{why} and no classes: error against the float network on {images}"
         return f"{self.metric_name} on {images}"
 
     @property
@@ -272,6 +274,7 @@ class _Tally:
         self.ignored = False  # whether there are labels, of which none counts
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
+        self.values = LabelValues()
         self.scores_alike = True  # in shape with the reference's
         self.errors = Errors()
         self.drops: list[Tensor] = []
@@ -319,6 +322,7 @@ class _Tally:
         labels, scores = said.labels, said.scores
         assert labels is not None
         if not said.has_classes:
+            self.values.add(labels)
             self.loss_name = SQUARED_ERROR
             self.add("loss", (scores - labels).double().square().sum(), labels.numel())
             return
@@ -350,6 +354,11 @@ class _Tally:
         self.drops.append(shares.cpu())
 
     def evaluation(self) -> Evaluation:
+        """The figures. Raises E304 for labels that name classes as values, but beside a metric."""
+        if self.metric_name is None:
+            self.values.check()
+        elif self.values.problem is not None:
+            del self.counts["loss"]
         names = "accuracy", "loss", "agreement", "kl", "metric"
         means = {name: self.mean(name) for name in names}
         if not self.scores_alike:  # of some batches only

@@ -13,6 +13,7 @@ from torch.nn.functional import kl_div
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.networks.answers import Answer, answer
 from emqlang.quant.networks.batches import labels_of, no_labels, rows
+from emqlang.quant.networks.label_values import LabelValues
 from emqlang.quant.networks.loss import Own, own_loss
 from emqlang.quant.networks.signature import Signature
 from emqlang.quant.ptq.evaluate import incomparable
@@ -46,16 +47,22 @@ class Objective:
         return torch.stack([part.float() for part in parts]).sum()
 
     def check(self, batches: Iterable[Any]) -> None:
-        """Raises E303 where there is nothing to learn from: a batch without labels."""
+        """Raises E303 where there is nothing to learn from: a batch without labels.
+
+        E304 for floating-point labels that name classes.
+        """
         if self.share == 1 or self.own is not None:
             return
+        values = LabelValues()
         for batch in batches:
+            values.add(labels_of(batch, self.signature))
             if labels_of(batch, self.signature) is None:
                 help = (
-                    "learn from the float network's answers: --distill 1, distill=1 in Python",
+                    "learn from the float network's answers: --distill 1",
                     "or say what is to be small: --loss file.py:function",
                 )
                 raise error("E303", no_labels(batch, self.signature), *help)
+        values.check()
 
     def correct(self, outputs: Any, batch: Any) -> tuple[int, int]:
         """How many labels of classes have the largest score, and of how many."""

@@ -18,6 +18,7 @@ from emqlang.quant.determinism import generator
 from emqlang.quant.networks.answers import Answer, answer
 from emqlang.quant.networks.batches import labels_of, no_labels, run
 from emqlang.quant.networks.hooks import listening
+from emqlang.quant.networks.label_values import LabelValues
 from emqlang.quant.networks.layers import Layer, readers
 from emqlang.quant.networks.loss import own_loss
 from emqlang.quant.networks.nested import mapped, tensors
@@ -99,15 +100,17 @@ class Subject:
         return [max(1, size) for size in self.network.collection.act_numel]
 
     def check_labels(self) -> None:
-        """Raises E304 where the loss needs labels and some batch has none."""
-        signature = self.network.signature
+        """Raises E304 where the loss needs labels and some batch has none that it takes."""
+        signature, values = self.network.signature, LabelValues()
         for batch in self.images.batches:
+            values.add(labels_of(batch, signature))
             if labels_of(batch, signature) is None:
                 help = (
                     "take the network's own: --loss self",
                     "or say what is to be small: --loss file.py:function",
                 )
                 raise error("E304", no_labels(batch, signature), *help)
+        values.check()
 
     @cached_property
     def _drawn(self) -> list[Tensor]:
