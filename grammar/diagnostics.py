@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from textwrap import TextWrapper
 from typing import Any, Literal
 
 from emqlang.grammar.codes import CODES
@@ -83,11 +84,15 @@ class Diagnostic:
             record["file"] = self.path
         return record
 
-    def render(self, paint: Paint = lambda role, text: text) -> str:
-        """rustc's layout; `paint` may colour each part by its role."""
+    def render(self, paint: Paint = lambda role, text: text, width: int = 1000) -> str:
+        """rustc's layout; `paint` may colour each part by its role.
+
+        width  at which sentences are broken between words; the source's lines stay whole
+        """
         severity = "error" if self.is_error else "warning"
         head = paint("severity", f"{severity}[{self.code}]")
-        lines = [head + paint("message", f": {_printable(self.message)}")]
+        message = _folded(_printable(self.message), width, len(severity) + len(self.code) + 4)
+        lines = [head + paint("message", f": {message}")]
         if self.source and self.span:
             number, column = self.source.place(self.span.start)
             start, end = column - 1, column - 1 + self.span.end - self.span.start
@@ -104,7 +109,8 @@ class Diagnostic:
             ]
         elif self.path:
             lines.append(paint("gutter", " -->") + f" {_printable(self.path)}")
-        help = (paint("help", "help:") + f" {_printable(line)}" for line in self.help)
+        sentences = (_folded(_printable(line), width, len("help: ")) for line in self.help)
+        help = (paint("help", "help:") + f" {sentence}" for sentence in sentences)
         return "\n".join((*lines, *help))
 
 
@@ -182,6 +188,20 @@ def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
 def _printable(text: str) -> str:
     """A text in which nothing steers a terminal, nor would break an encoding."""
     return "".join(c if c.isprintable() or c in "\t\n" else "\ufffd" for c in text)
+
+
+def _folded(text: str, width: int, taken: int) -> str:
+    """Sentences broken between words, behind as many characters in the first line."""
+    if len(text) + taken <= width:
+        return text
+    wrapper = TextWrapper(
+        width,
+        initial_indent=" " * taken,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrapper.fill(text)[taken:]
 
 
 def _excerpt(line: str, start: int, end: int) -> tuple[str, str, str]:

@@ -38,10 +38,13 @@ LINES, FUNCTION_LINES = 400, 60
 SHARED = {
     "tasks": {
         "claims",
+        "comparison",
         "domains",
         "edges",
         "heldout",
+        "judge",
         "measured",
+        "neighbours",
         "objective",
         "outputs",
         "polish",
@@ -50,11 +53,11 @@ SHARED = {
         "workbench",
         "workers",
     },
-    "views": {"render", "plots", "history", "measured"},
+    "views": {"exploration", "grid", "render", "plots", "history", "measured"},
 }
 # command -> where its work is done, or that it has none
 NO_TASK = {
-    "repl": "line by line, as eval",
+    "repl": "line by line, as eval, rank and assign; tasks/comparison, tasks/neighbours",
     "models": "quant/models",
     "cache": "quant/statistics/cache",
     "front": "evolve/history",
@@ -74,7 +77,7 @@ NO_TASK = {
 }
 # command -> where it is shown instead
 NO_VIEW = {
-    "repl": "as eval, show and explain",
+    "repl": "views/exploration, and as eval, rank, assign, show and explain",
     "cache": "three fields",
     "front": "views/history",
     "top": "views/history",

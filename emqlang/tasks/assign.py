@@ -148,10 +148,15 @@ class Chooser:
     """One network under constraints, for which bits are chosen."""
 
     def __init__(
-        self, options: WorkbenchOptions, constraints: Constraints, progress: Progress
+        self,
+        options: WorkbenchOptions,
+        constraints: Constraints,
+        progress: Progress,
+        workbench: Workbench | None = None,
     ) -> None:
+        """`workbench`, where given, has the network that the options name loaded already."""
         self.options, self.constraints, self.progress = options, constraints, progress
-        self._workbench = Workbench(options, progress)
+        self._workbench = workbench or Workbench(options, progress)
 
     @property
     def network(self) -> Network:

@@ -84,17 +84,25 @@ class TableArena:
             cache=options.cache,
         )
         bench = Workbench.of_table(table, settings, progress)
-        rows, collection = table.split(options.split), bench.network.collection
-        return Benchmark(
-            name=table.name,
-            statistics=bench.statistics(self.inputs),
-            groups=collection.groups,
-            choices=rows.choices,
-            truth=truth_of(rows, options.by).values,
-            strata=rows.strata,
-            shapes=tuple(layer.shape for layer in collection.layers),
-            tied=settings.tied,
-        )
+        return benchmark_of(table.split(options.split), bench, self.inputs, options.by)
+
+
+def benchmark_of(rows: Table, bench: Workbench, inputs: Sequence[str], by: str) -> Benchmark:
+    """Rows of a table as a search reads them, with these statistics of the table's network.
+
+    Raises E406 if it has no such ground truth, and what collecting statistics raises.
+    """
+    collection = bench.network.collection
+    return Benchmark(
+        name=rows.name,
+        statistics=bench.statistics(inputs),
+        groups=collection.groups,
+        choices=rows.choices,
+        truth=truth_of(rows, by).values,
+        strata=rows.strata,
+        shapes=tuple(layer.shape for layer in collection.layers),
+        tied=bench.options.tied,
+    )
 
 
 def _sharing(benchmarks: Sequence[Benchmark]) -> list[Benchmark]:

@@ -148,6 +148,7 @@ class Workbench:
         self._network, self._data = network, data
         self._statistics: Statistics | None = None
         self._reported: set[Diagnostic] = set()
+        self._fitted: dict[WorkbenchOptions, Workbench] = {}
 
     @classmethod
     def of_table(
@@ -252,6 +253,11 @@ class Workbench:
         options = self.options.fitted(domain)
         if options == self.options:
             return self
+        if options not in self._fitted:
+            self._fitted[options] = self._fitting(options)
+        return self._fitted[options]
+
+    def _fitting(self, options: WorkbenchOptions) -> Workbench:
         other = self._with(options, self.choices)
         try:
             other.data  # noqa: B018  loads them
@@ -277,6 +283,12 @@ class Workbench:
                     "and the menu chooses activation bits",
                     "multiply by act_bits, or give --bits instead of --menu",
                 )
+
+    def report_to(self, progress: Progress) -> None:
+        """From now on, progress goes there."""
+        self.progress = progress
+        for other in self._fitted.values():
+            other.report_to(progress)
 
     def new(self, notices: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """Those warnings that have not been given before."""

@@ -14,7 +14,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, TextIO
@@ -22,26 +21,17 @@ from typing import Any, Literal, NamedTuple, TextIO
 import click
 
 from emqlang.grammar.diagnostics import Diagnostic, Paint
+from emqlang.views.grid import Cell as Cell
+from emqlang.views.grid import Column as Column
+from emqlang.views.grid import fitting
 
 _TICK, _REPORT = 0.1, 10.0  # seconds between two signs of progress, on a terminal and elsewhere
 _BAR = 24  # characters of a progress bar
-_GAP = 3  # characters between two columns
+_NARROW = 24  # characters of values that two columns leave at least
 _LABEL = 60  # the widest label of a tree that moves the column of remarks
 _HUE = {True: "red", False: "yellow"}  # of errors, and of warnings
 
 Csv = tuple[Sequence[str], Iterable[Sequence[object]]]  # header, rows
-Cell = str | tuple[str, str]  # a text, or one with a dim remark below it
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A table's column; to fit the terminal its cells may be folded, or it may be left out."""
-
-    title: str
-    justify: Literal["left", "right"] = "left"
-    style: str = ""
-    folds: bool = False
-    optional: bool = False
 
 
 class View(NamedTuple):
@@ -80,9 +70,9 @@ def coloured(stream: TextIO) -> bool:
     return stream.isatty() if wanted is None else wanted
 
 
-def width() -> int:
+def width(stream: TextIO | None = None) -> int:
     """Columns of stdout: the terminal's, or enough for any line where there is none."""
-    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+    if (stream or sys.stdout).isatty() or "COLUMNS" in os.environ:
         return shutil.get_terminal_size().columns
     return 1000
 
@@ -99,7 +89,8 @@ def raw(chunk: str) -> None:
 
 def note(line: str) -> None:
     """A line about the work, not of the data: stderr, dim."""
-    sys.stderr.write(_styled(sys.stderr, line, dim=True) + "\n")
+    lines = "\n".join(_wrapped(line, width(sys.stderr)))
+    sys.stderr.write(_styled(sys.stderr, lines, dim=True) + "\n")
 
 
 def heading(title: str, detail: str = "") -> None:
@@ -112,11 +103,22 @@ def fields(pairs: Iterable[tuple[str, str]]) -> None:
     """Names and values in two columns on stdout; empty values are left out, long ones wrapped."""
     rows = [(name, value) for name, value in pairs if value]
     indent = max((len(name) for name, _ in rows), default=0) + 2
+    if width() - indent < _NARROW:
+        _below(rows)
+        return
     for name, value in rows:
         head, *rest = _wrapped(value, width() - indent)
         text(_styled(sys.stdout, name.ljust(indent), fg="cyan") + head)
         for line in rest:
             text(" " * indent + line)
+
+
+def _below(rows: Iterable[tuple[str, str]]) -> None:
+    """Names, and values below them, where there is no room for two columns."""
+    for name, value in rows:
+        text(_styled(sys.stdout, name, fg="cyan"))
+        for line in _wrapped(value, width() - 2):
+            text(f"  {line}")
 
 
 def json_object(value: dict[str, Any]) -> None:
@@ -141,21 +143,35 @@ def _nulled(value: Any) -> Any:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
-    """A table within the terminal's width; optional columns give way, the last one first."""
+    """A table within the terminal's width, in blocks if it does not fit (views/grid.py)."""
+    rows = list(rows)
+    grid = fitting(columns, rows, width())
+    for number, block in enumerate(grid.blocks):
+        if number:
+            text()
+        _block([columns[i] for i in block], [[row[i] for i in block] for row in rows], grid.first)
+    if grid.hidden:
+        text()
+        for line in _wrapped(f"hidden (terminal too narrow): {', '.join(grid.hidden)}", width()):
+            text(line)
+
+
+def _block(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], first: int) -> None:
+    """Columns side by side, the first one no wider than that."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    columns, rows, hidden = _fitting(columns, list(rows))
     grid = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    for column in columns:
+    for i, column in enumerate(columns):
         grid.add_column(
             column.title,
             justify=column.justify,
             style=column.style,
-            no_wrap=not column.folds,
+            no_wrap=not column.folds and i > 0,
             overflow="fold",
+            max_width=None if i or column.folds else first,
         )
     for row in rows:
         pairs = ((cell, "") if isinstance(cell, str) else cell for cell in row)
@@ -169,34 +185,12 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
     with console.capture() as capture:
         console.print(grid)
     raw("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
-    if hidden:
-        text(f"\nhidden (terminal too narrow): {', '.join(hidden)}")
-
-
-_FOLDED = 20  # of a column that folds, no less where others may give way
-
-
-def _fitting(
-    columns: Sequence[Column], rows: list[Sequence[Cell]]
-) -> tuple[list[Column], list[list[Cell]], list[str]]:
-    """Columns and rows without the optional columns that do not fit, and the titles of those."""
-    widths = [len(column.title) for column in columns]
-    for row in rows:
-        lines = [(cell,) if isinstance(cell, str) else cell for cell in row]
-        widths = [max(most, *map(len, cell)) for most, cell in zip(widths, lines, strict=True)]
-    pairs = zip(widths, columns, strict=True)
-    widths = [min(most, _FOLDED) if column.folds else most for most, column in pairs]
-    kept = list(range(len(columns)))
-    for i in reversed(range(len(columns))):
-        if sum(widths[j] + _GAP for j in kept) - _GAP > width() and columns[i].optional:
-            kept.remove(i)
-    hidden = [column.title for i, column in enumerate(columns) if i not in kept]
-    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], hidden
 
 
 def diagnostics(records: Iterable[Diagnostic]) -> None:
     """Errors and warnings in rustc's layout on stderr, a blank line between two."""
-    blocks = [record.render(_painter(record)) + "\n" for record in records]
+    columns = width(sys.stderr)
+    blocks = [record.render(_painter(record), columns) + "\n" for record in records]
     sys.stderr.write("\n".join(blocks))
 
 
@@ -317,6 +311,6 @@ def _wrapped(value: str, columns: int) -> list[str]:
     from textwrap import wrap
 
     lines = [
-        wrap(line, max(columns, 20), break_on_hyphens=False) or [""] for line in value.split("\n")
+        wrap(line, max(columns, 16), break_on_hyphens=False) or [""] for line in value.split("\n")
     ]
     return [part for line in lines for part in line]

@@ -9,6 +9,7 @@ import json
 import shlex
 import sys
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from own_network import own
 
 from emqlang.cli import uses
 from emqlang.grammar.diagnostics import EmqError
+from emqlang.tasks.workbench import WorkbenchOptions
 
 __all__ = ["own"]  # a fixture
 
@@ -29,7 +31,7 @@ TABLE = {"name", "partial"}
 # command -> what it uses whenever it is given; statistics' options are refused by `READ_BY`
 USED = {
     "eval": {"config", "proxies", "device", "tied", "cache", *NETWORK, *MENU} - {"data"},
-    "repl": {"device", "tied", "cache", *NETWORK, *MENU, *uses.READ_BY},
+    "repl": {"table", "device", "tied", "cache", *NETWORK, *MENU, *uses.READ_BY},
     "models": set(),
     "cache": set(),
     "assign": {
@@ -277,6 +279,7 @@ WHOLE: dict[str, set[str]] = {
         *("additive", "selection", "structure", "fitness", "semantics", "without", "combine"),
     },
     "bench rerun": {"seed", "data", "calib_images"},
+    "repl": {field.name for field in fields(WorkbenchOptions)},
 }
 
 

@@ -139,10 +139,55 @@ def test_optional_columns_give_way_to_a_narrow_terminal_and_are_named(
     assert lines[0].split() == heads and lines[2].split()[0] == "a_long_name"
     left_out = [name for name in ("tau", "ms") if name not in heads]
     assert (
-        lines[-1] == f"hidden (terminal too narrow): {', '.join(left_out)}"
+        " ".join(lines[4:]) == f"hidden (terminal too narrow): {', '.join(left_out)}"
         if left_out
         else len(lines) == 3
     ), lines
+
+
+@pytest.mark.parametrize("width", [18, 26, 40, 80])
+def test_no_digit_and_no_name_is_cut_at_any_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit side by side goes below, each block with the first column."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = [render.Column("name"), *(render.Column(top, "right") for top in ("@20%", "@50%"))]
+    rows = [("layer4.0.conv2", "-1.2345e-05", "0.8652"), ("fc", "0.5", ".41–1.00")]
+    render.table(columns, rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= width for line in lines)
+    shown = " ".join(lines)
+    for row in rows:
+        assert all(cell in shown for cell in row[1:])
+    firsts = "".join(line.split("   ")[0].strip() for line in lines[2:])
+    assert firsts.startswith("layer4.0.conv2")
+    assert ("name" in lines[0]) and sum(line.startswith("name") for line in lines) == (
+        1 if width >= 40 else 2
+    )
+
+
+def test_names_and_values_are_below_each_other_where_there_is_no_room(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    render.fields([("a name of some length", "and a value that is longer than that by far")])
+    head, *values = capsys.readouterr().out.splitlines()
+    assert head == "a name of some length"
+    assert " ".join(value.strip() for value in values).startswith("and a value")
+    assert all(len(value) <= 40 and value.startswith("  ") for value in values)
+
+
+def test_messages_are_broken_between_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line of a source stays whole, for the caret below it."""
+    sentence = "the score falls as bits rise in 18 of 18 groups: conv1, layer1.0.conv1 and more"
+    monkeypatch.setenv("COLUMNS", "44")
+    render.diagnostics([Diagnostic("W602", sentence, help=(sentence,))])
+    render.note(sentence)
+    lines = capsys.readouterr().err.splitlines()
+    assert max(map(len, lines)) <= 44 and lines[0].startswith("warning[W602]: the score")
+    assert " ".join(line.strip() for line in lines).count(sentence) == 3
 
 
 def test_an_internal_error_is_one_line_unless_debugging(capsys: pytest.CaptureFixture[str]) -> None:
