@@ -57,21 +57,16 @@ def tabulate(
     groups: Sequence[Group],
     tied: str = "auto",
     cache: Cache | None = None,
-    threads: int | None = None,
-    unmeasured: Unmeasured | None = None,
 ) -> list[ScoreTable]:
     """Score tables of proxies that separate; the arguments are those of `score`.
 
     Raises E410 for one that does not, and what `score` raises.
     """
-    tables: list[ScoreTable] = []
     programs = [parse(proxy) if isinstance(proxy, str) else proxy for proxy in proxies]
     for program in programs:
         check_separable(program)
-    for scores in score(programs, statistics, groups, tied, cache, threads, unmeasured):
-        assert isinstance(scores, ScoreTable)
-        tables.append(scores)
-    return tables
+    found = score(programs, statistics, groups, tied, cache)
+    return [scores for scores in found if isinstance(scores, ScoreTable)]
 
 
 def check_separable(proxy: Program | Expr) -> None:

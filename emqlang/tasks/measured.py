@@ -15,7 +15,7 @@ import numpy as np
 from emqlang import __version__
 from emqlang.grammar.diagnostics import EXIT_OK, Diagnostic, error
 from emqlang.quant.bits.allocation import AllocatedLayer, Allocation, Solution, UniformChoice
-from emqlang.quant.bits.budget import QUANTITIES, Budget, parse_limit
+from emqlang.quant.bits.budget import QUANTITIES, Budget, Limits, parse_limit
 from emqlang.quant.bits.exact import Bools, Floats, added
 from emqlang.quant.bits.measured import (
     MeasuredLayer,
@@ -35,10 +35,9 @@ _PER: Final = {"size": 2**20, "bops": 10**9, "latency": 10**6}  # smallest units
 
 
 @dataclass(frozen=True)
-class MeasuredOptions:
+class MeasuredOptions(Limits):
     """What the choices must satisfy, as the command line's options.
 
-    size, bops, latency, avg_bits  limits, as '4.5MiB', '72G', '3ms', '4.5'
     fix       `output=Q8_0,blk.0.*=Q6_K`
     tie       `blk.{}.attn_[qkv]`: layers that share a choice
     columns   `name=tensor,loss=kld`: a foreign layout's names
@@ -46,21 +45,11 @@ class MeasuredOptions:
     act_bits  of every layer's input, for bit operations
     """
 
-    size: str | None = None
-    bops: str | None = None
-    latency: str | None = None
-    avg_bits: str | None = None
     fix: str = ""
     tie: str = ""
     columns: str = ""
     partial: bool = False
     act_bits: int = 8
-
-    @property
-    def limits(self) -> dict[str, str]:
-        """Quantity -> limit, for every quantity that is limited."""
-        limits = {name: getattr(self, name.replace("-", "_")) for name in QUANTITIES}
-        return {name: text for name, text in limits.items() if text is not None}
 
 
 @dataclass(frozen=True)

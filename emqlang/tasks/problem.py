@@ -17,7 +17,7 @@ from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
 from emqlang.grammar.program import Program
 from emqlang.grammar.text.printer import show
 from emqlang.quant.bits import costs
-from emqlang.quant.bits.budget import QUANTITIES, Budget, parse_limit
+from emqlang.quant.bits.budget import QUANTITIES, Budget, Limits, parse_limit
 from emqlang.quant.bits.exact import Bools
 from emqlang.quant.bits.fixed import Fixed, allowed, extended, parse_fixed
 from emqlang.quant.bits.menu import Choice, width
@@ -42,21 +42,16 @@ LIBRARIES = ("torch", "numpy", "scipy")  # whose versions a recipe records
 
 
 @dataclass(frozen=True)
-class Constraints:
+class Constraints(Limits):
     """What the bits must satisfy, and how they are searched, as the command line's options.
 
-    size, bops, latency, avg_bits  limits, as '4.5MiB', '72G', '3ms', '3'
-    latency_table                  the CSV of per-layer times, if latency is limited
-    fix                            `conv1=8,fc=8`
-    act_bits                       of every layer's input where the menu does not choose them
-    samples                        how many random configurations `method='sample'` draws
-    hold_unmeasured                whether groups that the scores say nothing of get the most bits
+    latency_table    the CSV of per-layer times, if latency is limited
+    fix              `conv1=8,fc=8`
+    act_bits         of every layer's input where the menu does not choose them
+    samples          how many random configurations `method='sample'` draws
+    hold_unmeasured  whether groups that the scores say nothing of get the most bits
     """
 
-    size: str | None = None
-    bops: str | None = None
-    latency: str | None = None
-    avg_bits: str | None = None
     latency_table: str | None = None
     fix: str = ""
     accounting: str = "full"
@@ -65,12 +60,6 @@ class Constraints:
     samples: int = 50_000
     seed: int = 0
     hold_unmeasured: bool = False
-
-    @property
-    def limits(self) -> dict[str, str]:
-        """Quantity -> limit, for every quantity that is limited."""
-        limits = {name: getattr(self, name.replace("-", "_")) for name in QUANTITIES}
-        return {name: text for name, text in limits.items() if text is not None}
 
 
 @dataclass(frozen=True)

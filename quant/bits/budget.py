@@ -51,6 +51,22 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {quantity.name: quantity for quantit
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What is limited, as it is written: '4.5MiB', '72G', '3ms', '3'."""
+
+    size: str | None = None
+    bops: str | None = None
+    latency: str | None = None
+    avg_bits: str | None = None
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """Quantity -> limit, for every quantity that is limited."""
+        limits = {name: getattr(self, name.replace("-", "_")) for name in QUANTITIES}
+        return {name: text for name, text in limits.items() if text is not None}
+
+
+@dataclass(frozen=True)
 class Budget:
     """A limit on one quantity of a network.
 

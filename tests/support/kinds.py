@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 BATCHES, ROWS = 2, 32
 
@@ -44,8 +45,8 @@ def encoder() -> nn.Module:
 
 
 def sentences() -> Iterator[dict[str, Tensor]]:
-    for generator in generators():
-        ids = torch.randint(0, 50, (ROWS, 7), generator=generator)
+    for generator, length in zip(generators(), (7, 9), strict=True):
+        ids = torch.randint(0, 50, (ROWS, length), generator=generator)
         mask = torch.ones_like(ids)
         mask[:, 5:] = 0
         yield {"input_ids": ids, "attention_mask": mask, "labels": ids[:, 0] % 3}
@@ -84,6 +85,16 @@ def labelled_scenes() -> Iterator[dict[str, Tensor]]:
         yield {**batch, "labels": batch["image"].argmax(1)}
 
 
+def both(outputs: Any, batch: Any) -> Tensor:
+    """The loss of a detector's two outputs, which are given exactly as they were returned."""
+    assert set(outputs) == {"boxes", "classes"} and set(batch) == {"image", "scale", "labels"}
+    return cross_entropy(outputs["classes"], batch["labels"]) + outputs["boxes"].abs().mean()
+
+
+def look(model: nn.Module, batch: Any) -> Any:
+    return model(batch["image"], batch["scale"])
+
+
 class Tabular(nn.Module):
     """Numbers and a category. (N, 4), (N,) to (N, 2)"""
 
@@ -98,8 +109,12 @@ class Tabular(nn.Module):
         return logits
 
 
+def bare_tabular() -> nn.Module:
+    return seeded(Tabular)
+
+
 def tabular() -> tuple[nn.Module, Any]:
-    return seeded(Tabular), (torch.zeros(2, 4), torch.zeros(2, dtype=torch.long))
+    return bare_tabular(), (torch.zeros(2, 4), torch.zeros(2, dtype=torch.long))
 
 
 def rows() -> Iterator[Any]:
@@ -206,6 +221,48 @@ def few_routed_rows() -> Iterator[Any]:
     return ((x[:1], labels[:1]) for x, labels in list(routed_rows())[:1])
 
 
+class Bytes(nn.Module):
+    """Images as they are stored. (N, 3, H, W) to (N, 3)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.layer(x.float() / 255).relu().mean((2, 3)))
+        return logits
+
+
+def stored() -> nn.Module:
+    return seeded(Bytes)
+
+
+def pixels() -> Iterator[Any]:
+    for generator in generators():
+        x = torch.randint(0, 256, (ROWS, 3, 8, 8), generator=generator).to(torch.uint8)
+        yield x, torch.randint(0, 3, (ROWS,), generator=generator)
+
+
+def _narrow() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def half() -> nn.Module:
+    return seeded(_narrow).half()
+
+
+def double() -> nn.Module:
+    return seeded(_narrow).double()
+
+
+def halves() -> Iterator[Any]:
+    return ((x.half(), (y[:, 0] > 0).long()) for x, y in measured())
+
+
+def doubles() -> Iterator[Any]:
+    return ((x.double(), (y[:, 0] > 0).long()) for x, y in measured())
+
+
 @dataclass(frozen=True)
 class Kind:
     """A network, its batches, and what `evaluate` finds of them.
@@ -222,9 +279,14 @@ class Kind:
 
     @property
     def module(self) -> nn.Module:
-        made = self.model()
-        module: nn.Module = made[0] if isinstance(made, tuple) else made
-        return module
+        return module_of(self.model)
+
+
+def module_of(model: Callable[[], Any]) -> nn.Module:
+    """The module that a factory returns, alone or with an example."""
+    made = model()
+    module: nn.Module = made[0] if isinstance(made, tuple) else made
+    return module
 
 
 def _kind(model: Any, data: Any, measure: str, figures: str, predictions: int) -> Kind:
