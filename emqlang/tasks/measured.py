@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from emqlang import __version__
-from emqlang.grammar.diagnostics import EXIT_OK, Diagnostic, error
+from emqlang.grammar.diagnostics import EXIT_OK, Diagnostic, error, nearest
 from emqlang.quant.bits.allocation import AllocatedLayer, Allocation, Solution, UniformChoice
 from emqlang.quant.bits.budget import QUANTITIES, Budget, Limits, parse_limit
 from emqlang.quant.bits.exact import Bools, Floats, added
@@ -70,7 +70,15 @@ class MeasuredProblem:
         names = [layer.name for layer in measured.layers]
         groups = tied(names, options.tie)
         may = [_common(measured, layers) for layers in groups]
-        given = fixed(names, groups, options.fix, may)
+
+        def choice(group: int, word: str) -> str:
+            if word in may[group]:
+                return word
+            message = f"layer '{names[groups[group][0]]}' has no choice '{word}'"
+            listed = f"it may choose {', '.join(may[group])}"
+            raise error("E402", message, *nearest(word, may[group]), listed)
+
+        given = fixed(names, groups, options.fix, choice, "output=Q8_0")
         allowed = np.array(
             [
                 [choice in row and given.get(g, choice) == choice for choice in measured.menu]

@@ -6,11 +6,13 @@ A pattern is the shell's: `*`, `?`, `[qkv]`; and `{}` is text that must be the s
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase, translate
+from typing import TypeVar
 
 from emqlang.grammar.diagnostics import error, nearest
 
+C = TypeVar("C")
 SHOWN = 8  # names in a help line
 Groups = tuple[tuple[int, ...], ...]  # of layers, by index
 
@@ -44,34 +46,37 @@ def tied(names: Sequence[str], text: str) -> Groups:
 
 
 def fixed(
-    names: Sequence[str], groups: Groups, text: str, options: Sequence[Sequence[str]]
-) -> dict[int, str]:
+    names: Sequence[str],
+    groups: Groups,
+    text: str,
+    choice: Callable[[int, str], C],
+    example: str,
+    why_none: Callable[[str], str] = lambda pattern: "",
+) -> dict[int, C]:
     """Groups whose choice is given: `output=Q8_0,blk.0.*=Q6_K`.
 
-    options  what each group may choose
-    Raises E402 for a pattern that names no layer, a group fixed twice, or what it may not choose.
+    choice    reads the text of a group's choice. Raises E402 for what that may not be
+    why_none  why a pattern names no layer, if that is known
+    Raises E402 for a pattern that names no layer, and for a group fixed twice.
     """
-    given: dict[int, str] = {}
+    given: dict[int, C] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
-        pattern, equals, choice = (part.strip() for part in entry.partition("="))
+        pattern, equals, word = (part.strip() for part in entry.partition("="))
         if not equals or not pattern:
-            raise error("E402", f"'{entry}' fixes nothing", "write --fix 'output=Q8_0'")
+            raise error("E402", f"'{entry}' fixes nothing", f"write --fix '{example}'")
         matching = [
             g
             for g, layers in enumerate(groups)
             if any(fnmatchcase(names[i], pattern) for i in layers)
         ]
         if not matching:
-            close = nearest(pattern, names)
-            raise error("E402", f"'{pattern}' names no layer", *close, _some(names))
+            message = why_none(pattern) or f"'{pattern}' names no layer"
+            raise error("E402", message, *nearest(pattern, names), _some(names))
         for group in matching:
-            name = names[groups[group][0]]
-            if choice not in options[group]:
-                may = f"it may choose {', '.join(options[group])}"
-                message = f"layer '{name}' has no choice '{choice}'"
-                raise error("E402", message, *nearest(choice, options[group]), may)
-            if given.setdefault(group, choice) != choice:
-                raise error("E402", f"layer '{name}' is fixed to {given[group]} and to {choice}")
+            wanted = choice(group, word)
+            if given.setdefault(group, wanted) != wanted:
+                name = names[groups[group][0]]
+                raise error("E402", f"layer '{name}' is fixed to {given[group]} and to {wanted}")
     return given
 
 
@@ -81,4 +86,4 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    return f"layers are {', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")
+    return f"its layers are {', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Emq
+from commands import Emq, record
 from loaders import Quick, quick
 from own_network import own
 
@@ -21,10 +21,7 @@ GROUPS = 18
 
 
 def assigned(emq: Emq, *arguments: str, status: int = 0) -> dict[str, Any]:
-    done = emq("assign", *arguments, "--json")
-    assert done.status == status, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+    return record(emq, "assign", *arguments, status=status)
 
 
 def test_the_object_of_json(emq: Emq) -> None:

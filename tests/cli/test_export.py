@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import Emq
+from commands import Emq, record
 from places import ROOT
 from safetensors.torch import load_file
 
@@ -72,10 +72,7 @@ def test_the_pages_script_runs_what_the_command_wrote(
 
 
 def exported(emq: Emq, *words: str, status: int = 0) -> dict[str, Any]:
-    done = emq("export", *words, "--json")
-    assert done.status == status, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+    return record(emq, "export", *words, status=status)
 
 
 def original(checkpoint: Path) -> Quantized:

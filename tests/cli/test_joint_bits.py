@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Emq
+from commands import Emq, record
 from loaders import Quick, quick
 
 import emqlang
@@ -20,10 +20,7 @@ SUM = "-sum(square(qerr))"
 
 
 def assigned(emq: Emq, *arguments: str, status: int = 0) -> dict[str, Any]:
-    done = emq("assign", *arguments, "--json")
-    assert done.status == status, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+    return record(emq, "assign", *arguments, status=status)
 
 
 def test_many_groups_are_searched(emq: Emq, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import Emq
+from commands import Emq, record
 from hypothesis import given
 from hypothesis import strategies as st
 from places import ROOT
@@ -31,10 +31,7 @@ def written(path: Path, text: str) -> str:
 
 
 def chosen(emq: Emq, *words: str) -> dict[str, Any]:
-    done = emq("assign", "--scores", *words, "--json")
-    assert done.status == 0, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+    return record(emq, "assign", "--scores", *words)
 
 
 def test_the_example_is_solved_and_proven(emq: Emq) -> None:

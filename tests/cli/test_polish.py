@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Emq
+from commands import Emq, record
 from own_network import own
 
 __all__ = ["own"]  # a fixture
@@ -30,10 +30,7 @@ def data():
 
 
 def assigned(emq: Emq, *arguments: str, status: int = 0) -> dict[str, Any]:
-    done = emq("assign", *arguments, "--json")
-    assert done.status == status, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+    return record(emq, "assign", *arguments, status=status)
 
 
 def test_it_loses_less_within_the_same_budget(emq: Emq, tmp_path: Path) -> None:

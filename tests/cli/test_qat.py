@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from background import run_until
-from commands import Emq
+from commands import Emq, record
 
 import emqlang as emq_api
 
@@ -70,10 +70,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emq: Emq) -> Path:
 
 
 def trained(emq: Emq, *words: str) -> dict[str, Any]:
-    done = emq("qat", *words, "--json")
-    assert done.status == 0, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+    return record(emq, "qat", *words)
 
 
 def code(emq: Emq, *words: str) -> str:

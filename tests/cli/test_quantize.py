@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Emq
+from commands import Emq, record
 from loaders import LOADER, Quick, quick
 from own_network import own
 
@@ -15,10 +15,7 @@ __all__ = ["own", "quick"]  # fixtures
 
 
 def quantized(emq: Emq, *arguments: str, status: int = 0) -> dict[str, Any]:
-    done = emq("quantize", *arguments, "--json")
-    assert done.status == status, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+    return record(emq, "quantize", *arguments, status=status)
 
 
 def test_the_checkpoint_scores_what_was_reported(emq: Emq, quick: Quick, tmp_path: Path) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from commands import Emq
+from commands import Emq, record
 from loaders import Quick, quick
 
 import emqlang as emq_api
@@ -15,13 +14,6 @@ import emqlang as emq_api
 __all__ = ["quick"]  # fixtures
 
 FREE = "-sum(square(qerr))"
-
-
-def record(emq: Emq, *words: str, status: int = 0) -> dict[str, Any]:
-    done = emq(*words, "--json")
-    assert done.status == status, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
 
 
 def test_assign_says_what_uniform_bits_score(emq: Emq) -> None:

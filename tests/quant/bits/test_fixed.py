@@ -35,9 +35,9 @@ def test_fixed_choices_join_the_menu_for_their_groups_alone(collection: Collecti
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("conv9=8", "'conv9' names no layer of this network"),
+        ("conv9=8", "'conv9' names no layer"),
         ("conv1", "'conv1' fixes nothing"),
-        ("conv1=8,conv*=4", "group 'conv1' is fixed to W8 and to W4"),
+        ("conv1=8,conv*=4", "layer 'conv1' is fixed to W8 and to W4"),
         ("conv1=eight", "'eight' is not a choice"),
         ("conv1=W4A8", "'W4A8' does not fit the menu"),
         ("conv1=99", "'99' is not a choice"),

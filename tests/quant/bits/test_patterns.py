@@ -30,4 +30,4 @@ def test_braces_stand_for_some_text_and_dots_for_dots() -> None:
 
 def test_a_tied_group_is_fixed_by_any_of_its_layers() -> None:
     groups = tied(NAMES, "blk.{}.attn_[qk]")
-    assert fixed(NAMES, groups, "*.1.attn_k=8", [["4", "8"]] * len(groups)) == {3: "8"}
+    assert fixed(NAMES, groups, "*.1.attn_k=8", lambda group, word: word, "a=8") == {3: "8"}
