@@ -6,6 +6,7 @@ so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -157,3 +158,8 @@ _TABLE = (
 
 INPUTS: Final = {row.name: row for row in _TABLE}
 assert len(INPUTS) == len(_TABLE)
+
+
+def dearest(names: Iterable[str]) -> Cost:
+    """What the most expensive of these statistics costs."""
+    return max((INPUTS[name].cost for name in names), key=tuple(Cost).index, default=Cost.FREE)

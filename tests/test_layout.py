@@ -72,6 +72,7 @@ NO_TASK = {
     "equiv": "grammar/proof/equivalence",
     "ops": "the tables as they are",
     "explain": "the tables as they are",
+    "library": "grammar/library",
     "grammar": "the file as it is",
     "completion": "click's",
 }

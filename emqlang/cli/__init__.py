@@ -50,8 +50,9 @@ SECTIONS = {
         "equiv": "Tell whether two expressions are the same proxy.",
     },
     "Reference": {
+        "library": "List the library's proxies, and what each costs.",
         "ops": "List the ops, the statistics and the paper's names.",
-        "explain": "Explain an error code, an op or a statistic.",
+        "explain": "Explain an error code, an op, a statistic or a proxy.",
         "grammar": "Print the grammar.",
         "completion": "Print the script that completes commands in a shell.",
     },

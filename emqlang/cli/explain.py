@@ -9,9 +9,9 @@ from emqlang.cli.options import Words, shown, topics
 from emqlang.views.explain import Explanation, explain, index
 
 
-@declare("explain", "emqlang explain E102", "emqlang explain log", "emqlang explain grad_synflow")
+@declare("explain", "emqlang explain E102", "emqlang explain log", "emqlang explain fisher_length")
 @click.argument("topic", metavar="[TOPIC]", type=Words("topic", topics), default="")
 @shown("explain")
 def command(topic: str) -> Explanation:
-    """Explain an error code, an op or a statistic; without one, list the codes."""
+    """Explain an error code, an op, a statistic or a proxy; without one, list the codes."""
     return explain(topic) if topic else index()

@@ -113,11 +113,9 @@ def export_formats() -> Iterable[str]:
 
 def topics() -> Iterable[str]:
     """Everything that `explain` explains."""
-    from emqlang.grammar.codes import CODES
-    from emqlang.grammar.inputs import INPUTS
-    from emqlang.grammar.ops import OPS
+    from emqlang.views.explain import TOPICS
 
-    return (*CODES, *OPS, *INPUTS)
+    return TOPICS
 
 
 def stack(*options: Callable[[F], F]) -> Callable[[F], F]:

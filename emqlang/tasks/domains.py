@@ -9,7 +9,7 @@ from emqlang.evolve.settings import EvaluationOptions
 from emqlang.grammar.diagnostics import Diagnostic, EmqError
 from emqlang.grammar.domain import ROUNDINGS, UNSAID, Domain
 from emqlang.grammar.expr import inputs
-from emqlang.grammar.inputs import INPUTS, Cost
+from emqlang.grammar.inputs import Cost, dearest
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import parse_bits, parse_menu
 from emqlang.quant.tables.exchange import IMPORTED
@@ -39,8 +39,7 @@ def reads_images(program: Program) -> bool:
 
 def cost(program: Program) -> Cost:
     """The class of the most expensive statistic that it reads."""
-    costs = [INPUTS[name].cost for name in inputs(program.canonical)]
-    return max(costs, key=tuple(Cost).index, default=Cost.FREE)
+    return dearest(inputs(program.canonical))
 
 
 def effort(program: Program, options: WorkbenchOptions) -> str:

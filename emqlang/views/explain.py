@@ -1,4 +1,4 @@
-"""What an error code, an op or a statistic means."""
+"""What an error code, an op, a statistic or a proxy means."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from emqlang.grammar import signs
 from emqlang.grammar.codes import CODES
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.grammar.inputs import INPUTS, Input, Kind
+from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.ops import CALLS, OPS, Op
 from emqlang.grammar.paper import NAMES
-from emqlang.views import render
+from emqlang.views import library, render
 from emqlang.views.ops import signatures, written
 from emqlang.views.render import View
 
@@ -19,6 +20,9 @@ _VALUES: Final = {
     Kind.WEIGHT: "one for each weight, in the weight's shape",
     Kind.IMAGE: "one for each image and label draw",
 }
+
+
+TOPICS: Final = (*CODES, *OPS, *INPUTS, *LIBRARY)
 
 
 class Explanation(NamedTuple):
@@ -47,7 +51,7 @@ VIEWS: Final = {Explanation: View(screen, record)}
 
 
 def explain(topic: str) -> Explanation:
-    """A code, an op or a statistic, explained. Raises E102 for anything else."""
+    """A code, an op, a statistic or a proxy, explained. Raises E102 for anything else."""
     op = OPS.get(topic) or next((op for op in OPS.values() if op.infix == topic), None)
     if topic.upper() in CODES:
         title, fields = _code(topic.upper())
@@ -55,12 +59,14 @@ def explain(topic: str) -> Explanation:
         title, fields = _op(op)
     elif topic in INPUTS:
         title, fields = _input(INPUTS[topic])
+    elif topic in LIBRARY:
+        title, fields = f"{topic}: proxy of the library", library.fields(LIBRARY[topic])
     else:
         raise error(
             "E102",
             f"nothing is called '{topic}'",
-            *nearest(topic, (*CODES, *CALLS, *INPUTS, *NAMES)),
-            "emqlang ops lists the ops and the statistics",
+            *nearest(topic, (*TOPICS, *CALLS, *NAMES)),
+            "`emqlang ops` lists the ops and the statistics, `emqlang library` the proxies",
         )
     return Explanation(topic, title, fields)
 
@@ -68,7 +74,8 @@ def explain(topic: str) -> Explanation:
 def index() -> Explanation:
     """Every code with its title, and where the other topics are listed."""
     codes = [(code, row.title) for code, row in CODES.items()]
-    return Explanation("", "codes; `emqlang ops` lists the ops and the statistics", codes)
+    others = "`emqlang ops` lists the ops and the statistics, `emqlang library` the proxies"
+    return Explanation("", f"codes; {others}", codes)
 
 
 def _code(code: str) -> tuple[str, list[tuple[str, str]]]:

@@ -79,6 +79,7 @@ USED = {
     "show": {"stage"},
     "simplify": {"trace", "latex", "with_sympy"},
     "equiv": {"seconds"},
+    "library": set(),
     "ops": {"paper"},
     "explain": set(),
     "grammar": set(),
