@@ -9,19 +9,12 @@ import click
 
 from emqlang.cli.base import cached, declare
 from emqlang.cli.numbers import POSITIVE, Share
-from emqlang.cli.options import (
-    FILE,
-    Expression,
-    budgets,
-    calib_images,
-    network,
-    pick,
-    shown,
-)
+from emqlang.cli.options import FILE, budgets, calib_images, network, pick, shown
 from emqlang.cli.outputs import output
 from emqlang.cli.recommendation import proxy
 from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.uses import check_statistics
+from emqlang.cli.words import Expression
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 

@@ -11,8 +11,8 @@ from typing import Any
 import click
 from click.exceptions import Abort, BadParameter, ClickException, Exit, MissingParameter
 
-from emqlang.cli.options import Expression, protect
 from emqlang.cli.outputs import claimed
+from emqlang.cli.words import Expression, protect
 from emqlang.grammar.diagnostics import (
     EXIT_INTERNAL,
     EXIT_USAGE,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import Expression, as_json
+from emqlang.cli.options import as_json
+from emqlang.cli.words import Expression
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.views import render

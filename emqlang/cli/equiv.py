@@ -6,7 +6,8 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.numbers import SECONDS
-from emqlang.cli.options import Expression, shown
+from emqlang.cli.options import shown
+from emqlang.cli.words import Expression
 from emqlang.grammar import library
 from emqlang.grammar.proof.equivalence import Identity
 

@@ -15,14 +15,11 @@ import click
 from emqlang.cli.base import declare
 from emqlang.cli.numbers import POSITIVE, SEED, Duration
 from emqlang.cli.options import (
-    Listed,
     calib_images,
     choice,
     count,
     ground_truth,
-    input_names,
     label_draws,
-    op_names,
     pick,
     shown,
     tables,
@@ -30,6 +27,7 @@ from emqlang.cli.options import (
 )
 from emqlang.cli.outputs import claim, output
 from emqlang.cli.rounding import statistics_rounding
+from emqlang.cli.words import Listed, input_names, op_names
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 

@@ -10,18 +10,9 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.numbers import POSITIVE
-from emqlang.cli.options import (
-    Words,
-    count,
-    experiment_names,
-    label_draws,
-    pick,
-    plot_file,
-    shown,
-    tables,
-    workers,
-)
+from emqlang.cli.options import count, label_draws, pick, plot_file, shown, tables, workers
 from emqlang.cli.outputs import claim
+from emqlang.cli.words import Words, experiment_names
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 

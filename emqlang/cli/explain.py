@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import Words, shown, topics
+from emqlang.cli.options import shown
+from emqlang.cli.words import Words, topics
 from emqlang.views.explain import Explanation, explain, index
 
 

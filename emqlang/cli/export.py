@@ -9,10 +9,8 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import (
-    Words,
     calib_images,
     count,
-    export_formats,
     given,
     network_only,
     pick,
@@ -20,6 +18,7 @@ from emqlang.cli.options import (
     test_images,
 )
 from emqlang.cli.outputs import output
+from emqlang.cli.words import Words, export_formats
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from functools import partial, wraps
 from importlib import import_module
@@ -12,110 +11,17 @@ from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from emqlang.cli.numbers import ACT_BITS, POSITIVE, SEED, WORKERS
 from emqlang.cli.outputs import output
+from emqlang.cli.words import Expression, Words, library_names, model_names, table_names
 from emqlang.grammar.diagnostics import EXIT_OK
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-Parameter = click.Parameter | None
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-
-_LAST_NAME = re.compile(r"\w*$")
-_PROTECTION = "\N{WORD JOINER}"  # before a leading minus, which click would take for an option's
-
-
-def protect(expression: str) -> str:
-    """The expression as click takes it for an argument; the parameter's type undoes it."""
-    return _PROTECTION + expression
-
-
-class Expression(click.types.StringParamType):
-    """A proxy as text, `file.emq:name` or `-`; TAB completes the last name."""
-
-    name = "expr"
-
-    def convert(self, value: Any, param: Parameter, ctx: click.Context | None) -> Any:
-        return super().convert(value, param, ctx).removeprefix(_PROTECTION)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from emqlang.grammar.inputs import INPUTS
-        from emqlang.grammar.ops import CALLS
-
-        stem = _LAST_NAME.search(incomplete)
-        assert stem is not None
-        before = incomplete[: stem.start()]
-        return [
-            CompletionItem(before + name) for name in (*CALLS, *INPUTS) if name.startswith(stem[0])
-        ]
-
-
-class Words(click.types.StringParamType):
-    """One of the words that `known` names, for TAB; the command itself judges the word."""
-
-    def __init__(self, name: str, known: Callable[[], Iterable[str]]) -> None:
-        self.name = name
-        self.known = known
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        return [CompletionItem(word) for word in self.known() if word.startswith(incomplete)]
-
-
-def library_names() -> Iterable[str]:
-    from emqlang.grammar.library import names
-
-    return names()
-
-
-def model_names() -> Iterable[str]:
-    from emqlang.quant.models import MODELS
-
-    return MODELS
-
-
-def input_names() -> Iterable[str]:
-    from emqlang.grammar.inputs import INPUTS
-
-    return INPUTS
-
-
-def op_names() -> Iterable[str]:
-    from emqlang.grammar.ops import OPS
-
-    return OPS
-
-
-def table_names() -> Iterable[str]:
-    from emqlang.quant.tables.shelf import shipped
-
-    return shipped()
-
-
-def experiment_names() -> Iterable[str]:
-    from emqlang.experiments import NAMES
-
-    return NAMES
-
-
-def export_formats() -> Iterable[str]:
-    from emqlang.quant.export import FORMATS
-
-    return FORMATS
-
-
-def topics() -> Iterable[str]:
-    """Everything that `explain` explains."""
-    from emqlang.views.explain import TOPICS
-
-    return TOPICS
 
 
 def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -127,13 +33,6 @@ def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return decorate
-
-
-class Listed(Words):
-    """Several words, separated by commas; the command itself judges them."""
-
-    def convert(self, value: Any, param: Parameter, ctx: click.Context | None) -> Any:
-        return tuple(filter(None, (word.strip() for word in str(value).split(","))))
 
 
 def choice(flag: str, words: str, default: str | None = None, help: str = "") -> Callable[[F], F]:

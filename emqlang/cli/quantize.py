@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from emqlang.cli.base import cached, declare
 from emqlang.cli.options import (
     FILE,
-    Expression,
     budgets,
     calib_images,
     given,
@@ -28,6 +27,7 @@ from emqlang.cli.options import network as network_options
 from emqlang.cli.outputs import output
 from emqlang.cli.recommendation import proxy
 from emqlang.cli.uses import check_statistics
+from emqlang.cli.words import Expression
 from emqlang.tasks.outputs import Output
 from emqlang.views import render
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import Expression, run_folder, shown
+from emqlang.cli.options import run_folder, shown
+from emqlang.cli.words import Expression
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import EXIT_NO
 from emqlang.views import render

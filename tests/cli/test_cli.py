@@ -257,6 +257,39 @@ def test_tab_completes(
     assert expected in {line.partition(",")[2] for line in emq().out.splitlines()}
 
 
+@pytest.mark.parametrize(
+    ("line", "breaks", "offered"),
+    [
+        ("emqlang eval mine.emq:", ' "=:', ["best", "other"]),
+        ("emqlang eval mine.emq:b", ' "=:', ["best"]),
+        ("emqlang eval mine.emq:b", ' "=', ["mine.emq:best"]),
+        ("emqlang eval min", ' "=:', ["min", "min_max", "mine.emq"]),
+        ("emqlang eval none.emq:", ' "=:', []),
+        ('emqlang eval "log(w) + gra', ' "=:', ["log(w) + gram", "log(w) + grad"]),
+        ("emqlang rank --table vgg-fmnist-", ' "=:', ["vgg-fmnist-all"]),
+        ("emqlang lib", ' "=:', ["library"]),
+    ],
+)
+def test_bash_completes_the_line_as_it_was_typed(
+    emq: Emq,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    line: str,
+    breaks: str,
+    offered: list[str],
+) -> None:
+    """Names of a file behind its colon, where bash itself takes words apart at colons, too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.emq").write_text("best = mean(w)\n_own = w\nother = w\n")
+    monkeypatch.setenv("_EMQLANG_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_WORDBREAKS", breaks)
+    found = [line.partition(",")[2] for line in emq().out.splitlines()]
+    assert found[: len(offered)] == offered and bool(found) == bool(offered)
+    monkeypatch.delenv("_EMQLANG_COMPLETE")
+    assert "COMP_LINE" in emq("completion", "bash").out
+
+
 def test_commands_of_reference_answer_without_an_argument(emq: Emq) -> None:
     shown = emq("explain")
     assert shown.status == 0 and all(code in shown.out for code in CODES)

@@ -15,7 +15,8 @@ from commands import Emq
 from places import ROOT
 
 from emqlang.cli import uses
-from emqlang.cli.options import Expression, pick
+from emqlang.cli.options import pick
+from emqlang.cli.words import Expression
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.tasks.assign import Chooser

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.options import Words, shown, table_names
+from emqlang.cli.options import shown
+from emqlang.cli.words import Words, table_names
 
 if TYPE_CHECKING:
     from emqlang.tasks.bench import Verdicts
