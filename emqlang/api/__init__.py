@@ -277,18 +277,18 @@ def evaluate(
 
     Of outputs that are no scores of classes: the mean squared error, and the relative error.
     `metric(outputs, batch)`, if given, is averaged over images; labels then need fit nothing else.
+    Warns where the answers change from run to run, or with the rows beside one, W614 and W619.
     Raises E303 where there is nothing to compare with, E304, E305, E308, E312.
     """
     data = arguments.batches(data)
     arguments.check(metric=metric, forward=forward)
     for network in (model, reference) if reference is not None else (model,):
         arguments.network(network)
+    model = networks.load(model) if isinstance(model, str) else model
     if isinstance(data, str):
         if isinstance(model, Quantized):
             raise error("E303", f"'{data}' fits a network by name", "give the batches themselves")
         data = networks.named(data, networks.ready(model, None, forward), "test", None)
-    if isinstance(model, Network):
-        warn(model.warnings)
     module, other = (
         networks.module(model),
         None if reference is None else networks.module(reference),
@@ -302,6 +302,10 @@ def evaluate(
     if before != [networks.parameters(each) for each in (module, other)]:
         message = "the network's forward made parameters, at random"
         raise error("E308", message, "run it once, and give it trained weights")
+    if isinstance(model, Network):
+        warn(model.warnings)
+    elif not isinstance(model, Quantized):
+        warn(networks.varying(module, arguments.first(data), signature))
     return found
 
 

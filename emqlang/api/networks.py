@@ -11,11 +11,15 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from emqlang.api.words import in_python
+from emqlang.grammar.diagnostics import Diagnostic
 from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import IMAGENET, ImageFormat
 from emqlang.quant.data.loader import Wanted
 from emqlang.quant.networks import network as networks
-from emqlang.quant.networks.batches import RECORDED, slice_rows
+from emqlang.quant.networks import notices
+from emqlang.quant.networks.batches import RECORDED, pass_through, slice_rows
+from emqlang.quant.networks.folding import same
+from emqlang.quant.networks.independence import variation
 from emqlang.quant.networks.network import Network, own_shape, prepare_for
 from emqlang.quant.networks.plain import copied
 from emqlang.quant.networks.signature import Forward, Signature
@@ -35,6 +39,15 @@ def module(model: Model | Quantized) -> nn.Module:
         return load(model).module
     with foreign("E308", f"copying {type(model).__name__}"):
         return copied(model).eval()
+
+
+def varying(module: nn.Module, batch: Any, signature: Signature) -> list[Diagnostic]:
+    """W614 or W619 where the network's answers for some rows of a batch change with something."""
+    rows, forward = slice_rows(batch, 0, RECORDED), signature.forward
+    with torch.no_grad():
+        outputs = pass_through(module, rows, forward)
+        steady = same(outputs, lambda: pass_through(module, rows, forward, seed=1))
+    return list(notices.varying(variation(steady, module, rows, forward)))
 
 
 def parameters(module: nn.Module | None) -> list[tuple[str, bool]]:

@@ -46,12 +46,12 @@ def backward() -> AbstractContextManager[None]:
     return foreign("E308", "the network's backward", seed=0)
 
 
-def pass_through(model: nn.Module, batch: Any, forward: Forward) -> Any:
+def pass_through(model: nn.Module, batch: Any, forward: Forward, seed: int = 0) -> Any:
     """What the network returns for a batch moved to its weights' device. Raises E308 as `run`."""
     home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     if home.type != "cpu":
         batch = mapped(lambda leaf: leaf.to(home), batch)
-    return run(model, batch, forward)
+    return run(model, batch, forward, seed)
 
 
 def labels_of(batch: Any, signature: Signature | None = None) -> Tensor | None:

@@ -11,13 +11,14 @@ from types import SimpleNamespace
 from typing import IO, Any, Final
 from zipfile import ZipFile, is_zipfile
 
+import msgspec
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.quant.user_code import foreign
-from emqlang.store import is_file
+from emqlang.store import is_file, is_folder
 
 # Keys under which training scripts store a state dict, the likeliest first.
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema")
@@ -26,6 +27,8 @@ SHOWN: Final = 4  # entries named in one message
 HELP: Final = "save `model.state_dict()` with torch.save, or with safetensors.torch.save_file"
 AGAIN: Final = "fetch or save it again"
 Keys = tuple[str, ...]
+INDEX: Final = ".safetensors.index.json"
+HEADER: Final = b"\0\0\0{"  # of safetensors: the upper bytes of its length, and its beginning
 ARCHIVE, PICKLED = b"PK\x03\x04", b"\x80"  # how files of torch.save begin, now and before 1.6
 # What a tensor is rebuilt by; nothing else that a file names is looked up.
 REBUILDERS: Final = frozenset(
@@ -102,10 +105,14 @@ def read(path: Path, place: str = "") -> Saved:
     Raises E301.
     """
     if not is_file(path):
-        raise error("E301", "there is no such file", path=str(path))
-    if path.suffix == ".safetensors":
+        folder = isinstance(path, Path) and is_folder(path)
+        message = "this is a folder: name the file in it" if folder else "there is no such file"
+        raise error("E301", message, path=str(path))
+    if path.name.endswith(INDEX):
+        content: object = _shards(path)
+    elif _is_safetensors(path):
         with foreign("E301", "reading this as safetensors", str(path)):
-            content: object = load_file(path)
+            content = load_file(path)
     else:
         with foreign("E301", "reading this as a checkpoint of torch.save", str(path)):
             _check_start(path)
@@ -114,9 +121,54 @@ def read(path: Path, place: str = "") -> Saved:
     states = dict(_states_in(content))
     if not states:
         raise _stateless(content, path)
+    if place and (part := _named_under(states, place)):
+        return Saved(part, place)
     keys = _chosen(states, place, path)
     beside = {".".join(other): state for other, state in states.items() if other != keys}
     return Saved(dict(states[keys]), ".".join(keys), beside)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether it begins as such a file does; of what begins as no known one, its name decides."""
+    with path.open("rb") as file:
+        start = file.read(len(HEADER) + 5)
+    pickled = start.startswith((ARCHIVE, PICKLED))
+    return start[5:] == HEADER or (path.suffix == ".safetensors" and not pickled)
+
+
+def _shards(path: Path) -> dict[str, Tensor]:
+    """The tensors of all files that an index names. Raises E301."""
+    try:
+        places = msgspec.json.decode(path.read_bytes(), type=_Index).weight_map
+    except msgspec.DecodeError as reason:
+        message = f"the file is no index of shards: {reason}"
+        raise error("E301", message, AGAIN, path=str(path)) from reason
+    found: dict[str, Tensor] = {}
+    for name in sorted(set(places.values())):
+        shard = path.parent / name
+        if Path(name).name != name or not is_file(shard):
+            raise error("E301", f"its shard '{name}' is not beside it", path=str(path))
+        with foreign("E301", "reading this as safetensors", str(shard)):
+            found |= load_file(shard)
+    if absent := places.keys() - found.keys():
+        message = f"its shards lack {len(absent)} tensors, such as '{min(absent)}'"
+        raise error("E301", message, AGAIN, path=str(path))
+    return {name: found[name] for name in places}
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+def _named_under(states: Mapping[Keys, Mapping[str, Tensor]], place: str) -> dict[str, Tensor]:
+    """The tensors of a state dict whose names begin with a place that is none of a state dict."""
+    for keys, state in states.items():
+        start = place.removeprefix("".join(f"{key}." for key in keys)) + "."
+        if ".".join(keys) != place and (
+            found := [name for name in state if name.startswith(start)]
+        ):
+            return {name.removeprefix(start): state[name] for name in found}
+    return {}
 
 
 def _check_start(path: Path) -> None:
@@ -148,11 +200,13 @@ def _check_archive(path: Path) -> None:
 
 
 def _unpickled(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # objects of other classes lie beside the weights
-        inert = SimpleNamespace(__name__="inert", Unpickler=_Unpickler, load=_load)
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert)
+    with path.open("rb") as file:  # of a path, torch would read the name
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # objects of other classes lie beside the weights
+            file.seek(0)
+            inert = SimpleNamespace(__name__="inert", Unpickler=_Unpickler, load=_load)
+            return torch.load(file, map_location="cpu", weights_only=False, pickle_module=inert)
 
 
 def _load(file: IO[bytes], **settings: Any) -> Any:

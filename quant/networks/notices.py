@@ -56,9 +56,14 @@ def notices(
             f"layers that were not used for the {rows} looked at, left out: "
             f"{listed(collection.unreached)}",
         )
-    if varies:
-        message, *help = VARIES[varies]
-        yield Diagnostic(varies, message, help=tuple(help))
+    yield from varying(varies)
+
+
+def varying(code: str) -> Iterator[Diagnostic]:
+    """W614 or W619; nothing for no code."""
+    if code:
+        message, *help = VARIES[code]
+        yield Diagnostic(code, message, help=tuple(help))
 
 
 def _in_float(collection: Collection, sizes: Mapping[str, int]) -> str:

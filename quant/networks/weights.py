@@ -28,9 +28,8 @@ Loaded = tuple[str, tuple[Diagnostic, ...]]  # a label for weights, and what to 
 State = Mapping[str, Tensor]
 TIMEOUT: Final = 3.0  # seconds without an answer
 SHOWN: Final = 3  # differences of one kind named in one message
-# What DataParallel, torch.compile, Lightning and training scripts put before all names.
-PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.")
-INSIDE: Final = ("_orig_mod.", "module.")  # what the first two put before the names of a part
+INSIDE: Final = ("_orig_mod.", "module.")  # what wrappers put before the names of a part
+SHARD: Final = re.compile(r"-\d+-of-\d+\.safetensors$")
 AVERAGES: Final = "n_averaged"  # torch.optim.swa_utils.AveragedModel's count, beside `module.`
 FLOATS: Final = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
@@ -55,11 +54,11 @@ def install(module: nn.Module, state: State, source: str) -> None:
     kind = type(module).__name__
     with foreign("E302", f"asking {kind} for its weights", source):
         wanted = {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
-    state = fitting(wanted, state)
+    given, state = state, fitting(wanted, state)
     differences = [_listed(kind) for kind in _differences(wanted, state) if kind]
     if differences:
         message = f"the weights do not fit {kind}: {'; '.join(differences)}"
-        raise error("E302", message, path=source)
+        raise error("E302", message, *_other_names(wanted, given, source), path=source)
     for name, tensor in state.items():
         _check_type(name, tensor, wanted[name], source)
     check_finite({k: tensor.to(wanted[k].dtype) for k, tensor in state.items()}, source)
@@ -70,8 +69,8 @@ def install(module: nn.Module, state: State, source: str) -> None:
 def fitting(wanted: Iterable[str], state: State) -> State:
     """The state dict without what wrappers put there, if that fits better: parts of names, a count.
 
-    A prefix goes where all names have it; what torch.compile and DataParallel put before the names
-    of a part of the network goes anywhere.
+    A first part goes where all names have it; what torch.compile and DataParallel put before the
+    names of a part of the network goes anywhere.
     """
     names = set(wanted)
     own = {name: value for name, value in state.items() if name != AVERAGES or name in names}
@@ -89,12 +88,26 @@ def fitting(wanted: Iterable[str], state: State) -> State:
 
 
 def _renamings(state: State) -> Iterator[State]:
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            yield {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    if len({name.partition(".")[0] for name in state if "." in name}) == 1:
+        yield {name.partition(".")[2]: tensor for name, tensor in state.items()}
     for part in INSIDE:
         pattern = re.compile(rf"(?<![^.]){re.escape(part)}")
         yield {pattern.sub("", name): tensor for name, tensor in state.items()}
+
+
+def _other_names(wanted: State, state: State, source: str) -> Iterator[str]:
+    """How to give the weights, where some of the file's names would fit, or what may be missing."""
+    for part in dict.fromkeys(name.partition(".")[0] for name in state):
+        under = {
+            n.removeprefix(f"{part}."): t for n, t in state.items() if n.startswith(f"{part}.")
+        }
+        if not any(_differences(wanted, fitting(wanted, under))):
+            joint = "." if ":" in Path(source).name else ":"
+            yield f"the weights under '{part}' fit: --weights {source}{joint}{part}"
+    if SHARD.search(source):
+        yield f"this is one shard: give {SHARD.sub('.safetensors.index.json', source)}"
+    if _differences(wanted, fitting(wanted, state))[2]:
+        yield "build the network as it was when they were saved: its classes, its sizes"
 
 
 def _differences(wanted: State, state: State) -> tuple[list[str], list[str], list[str]]:

@@ -227,3 +227,36 @@ def test_labels_of_some_batches_are_not_those_of_all() -> None:
 def test_a_reference_without_weights_is_none(net: nn.Module) -> None:
     with pytest.raises(EmqError, match="made parameters, at random"):
         emq.evaluate(Network(), [(X, Y)], reference=net)
+
+
+class Drops(nn.Module):
+    """Dropout that its code leaves on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(nn.functional.dropout(x, 0.5))
+
+
+class Centres(Drops):
+    """Each row less the mean of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x - x.mean(0))
+
+
+@pytest.mark.parametrize(("network", "code"), [(Drops, "W614"), (Centres, "W619")])
+def test_evaluate_warns_of_what_the_answers_change_with(
+    network: type[nn.Module], code: str
+) -> None:
+    with pytest.warns(emq.EmqWarning, match=code):
+        emq.evaluate(network(), [tensors()])
+
+
+def test_evaluate_of_a_name_warns_as_its_network_does() -> None:
+    random = emq.load("resnet18-fmnist", "random")
+    data = [torch.randn(4, 1, 28, 28)]
+    with pytest.warns(emq.EmqWarning, match="W603"):
+        emq.evaluate(random, data, reference=random)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
@@ -13,13 +14,14 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.networks.checkpoints import parted
 from emqlang.quant.networks.checkpoints import read as read_saved
 from emqlang.quant.networks.network import load
+from emqlang.quant.networks.weights import install
 
 State = dict[str, Tensor]
 
@@ -178,6 +180,70 @@ def test_what_is_no_other_set_of_weights_is_not_named(tmp_path: Path) -> None:
     assert "W621" not in {each.code for each in network.warnings}
 
 
+def test_a_file_is_what_it_holds_whatever_its_name(state: State, tmp_path: Path) -> None:
+    save_file(dict(state), tmp_path / "a.pth")
+    torch.save(state, tmp_path / "b.safetensors")
+    for name in ("a.pth", "b.safetensors"):
+        assert torch.equal(read(tmp_path / name)["fc.weight"], state["fc.weight"])
+
+
+def test_a_model_in_shards(state: State, tmp_path: Path) -> None:
+    names = {key: f"model-0000{i + 1}-of-00002.safetensors" for i, key in enumerate(state)}
+    for key, name in names.items():
+        save_file({key: state[key]}, tmp_path / name)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 32}, "weight_map": names}))
+    found = read(index)
+    assert list(found) == list(state) and all(torch.equal(found[k], state[k]) for k in state)
+    with pytest.raises(EmqError, match="do not fit") as caught:
+        install(Network(), read(tmp_path / names["fc.bias"]), str(tmp_path / names["fc.bias"]))
+    assert caught.value.diagnostics[0].help == (f"this is one shard: give {index}",)
+    (tmp_path / names["fc.bias"]).unlink()
+    assert refusal(index) == f"its shard '{names['fc.bias']}' is not beside it"
+    index.write_text(json.dumps({"weight_map": {"fc.bias": "../elsewhere.safetensors"}}))
+    assert "is not beside it" in refusal(index)
+    index.write_text(json.dumps({"weight_map": {**names, "fc.bias": names["fc.weight"]}}))
+    assert refusal(index) == "its shards lack 1 tensors, such as 'fc.bias'"
+    index.write_text("[]")
+    assert "no index of shards" in refusal(index)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_names_under_a_part_are_taken_where_others_lie_beside_them(
+    state: State, suffix: str, tmp_path: Path
+) -> None:
+    named = {f"model.{name}": tensor for name, tensor in state.items()}
+    average = {f"ema.{name}": tensor + 1 for name, tensor in state.items()}
+    path = tmp_path / f"w{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)({**named, **average}, path)
+    with pytest.raises(EmqError, match="do not fit") as caught:
+        install(Network(), read(path), str(path))
+    helps = caught.value.diagnostics[0].help
+    assert sorted(helps) == [
+        f"the weights under '{part}' fit: --weights {path}:{part}" for part in ("ema", "model")
+    ]
+    found = read_saved(*parted(f"{path}:ema"))
+    assert found.place == "ema" and torch.equal(found.state["fc.bias"], state["fc.bias"] + 1)
+
+
+@pytest.mark.parametrize("part", ["module", "backbone", "student.encoder", "model.module"])
+def test_a_first_part_that_all_names_share_is_dropped(part: str) -> None:
+    network, other = Network(), Network()
+    install(other, {f"{part}.{name}": t for name, t in network.state_dict().items()}, "w.pth")
+    assert torch.equal(other.fc.weight, network.fc.weight)
+
+
+def test_weights_of_another_number_of_classes_say_what_to_do() -> None:
+    state = {"fc.weight": torch.zeros(9, 3), "fc.bias": torch.zeros(9)}
+    with pytest.raises(EmqError, match="must be") as caught:
+        install(Network(), state, "w.pth")
+    assert "its classes" in caught.value.diagnostics[0].help[0]
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == "this is a folder: name the file in it"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -251,7 +317,6 @@ def test_an_archive_without_checksums_is_read(state: State, tmp_path: Path) -> N
         (lambda data: data[: len(data) // 2], "the file is cut off"),
         (lambda data: b"", "the file is empty"),
         (lambda data: b"version https://git-lfs.github.com/spec/v1\n", "torch.save did not write"),
-        (lambda data: save({"a": torch.ones(2)}), "torch.save did not write"),
     ],
 )
 def test_what_torch_did_not_write_whole(
