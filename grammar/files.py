@@ -74,18 +74,22 @@ class Statement:
         return match[1] if match else ""
 
 
-def load_file(path: str | Path) -> EmqFile:
+def load_file(path: str | Path, most: int = MAX_ERRORS) -> EmqFile:
     """Read a file. Raises EmqError: E301, E104, E111, and what `load_text` raises."""
-    return load_text(read_text(path), str(path))
+    return load_text(read_text(path), str(path), most)
 
 
-def load_text(text: str, source_name: str = "<text>") -> EmqFile:
-    """Read the text of a file. Raises EmqError: mistakes of syntax first, then those of meaning."""
+def load_text(text: str, source_name: str = "<text>", most: int = MAX_ERRORS) -> EmqFile:
+    """Read the text of a file.
+
+    Raises EmqError with so many diagnostics at most: mistakes of syntax first, then those of
+    meaning.
+    """
     source = Source(source_name, text)
-    lines = _Lines(source)
+    lines = _Lines(source, most)
     lines.read()
     if lines.errors:
-        raise failure(lines.errors)
+        raise failure(lines.errors, most)
     return EmqFile(source, tuple(lines.programs))
 
 
@@ -178,8 +182,8 @@ def _reserved(passage: Passage, tree: Node) -> Diagnostic | None:
 class _Lines:
     """The lines of a file become programs, as far as they have no mistakes."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, most: int) -> None:
+        self.source, self.most = source, most
         self.errors: list[Diagnostic] = []
         self.programs: list[Program] = []
         self.names: dict[str, Expr | None] = {}
@@ -188,7 +192,7 @@ class _Lines:
 
     @property
     def full(self) -> bool:
-        return len(self.errors) >= MAX_ERRORS
+        return len(self.errors) >= self.most
 
     def read(self) -> None:
         """Syntax of all lines first, so that one line's mistake is not reported in another."""

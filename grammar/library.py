@@ -27,6 +27,7 @@ SHELVES = (
 # By which bits are chosen where no proxy is named: of weights, and of weights and activations.
 RECOMMENDED: Final = {"weights": "fisher_length", "pairs": "fisher_length_pairs"}
 REASON: Final = "it sees in each image how the errors of all layers meet"  # why these
+MOST: Final = 100  # mistakes of one file that are told
 _FILE = re.compile(r"(.+\.emq)(?::(\w+))?")
 
 
@@ -107,10 +108,10 @@ def find_all(words: Iterable[str], names: Iterable[str] = ()) -> tuple[Program, 
 
 
 def diagnose(word: str) -> Sequence[Diagnostic]:
-    """Every error of a file or an expression, or else its warnings."""
+    """Every error of a file, up to MOST, or the first of an expression; or else its warnings."""
     try:
         if _is_file(word):
-            return load_file(word.removeprefix("@")).warnings
+            return load_file(word.removeprefix("@"), MOST).warnings
         return [warning for proxy in find(word) for warning in proxy.warnings]
     except EmqError as mistakes:
         if len(word) < 256 and Path(word).is_dir():

@@ -87,8 +87,7 @@ def complete(
     return Program(text, tree, expr, meant, added, warned, name, description, domain)
 
 
-def failure(errors: Iterable[Diagnostic]) -> EmqError:
-    """The first five errors in the order of the text."""
-    return EmqError(
-        *sorted(errors, key=lambda error: error.span.start if error.span else 0)[:MAX_ERRORS]
-    )
+def failure(errors: Iterable[Diagnostic], most: int = MAX_ERRORS) -> EmqError:
+    """The first errors in the order of the text."""
+    ordered = sorted(errors, key=lambda error: error.span.start if error.span else 0)
+    return EmqError(*ordered[:most])

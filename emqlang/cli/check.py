@@ -29,6 +29,9 @@ def command(ctx: click.Context, /, words: tuple[str, ...], as_json: bool) -> Non
     diagnostics = [diagnostic for word in words for diagnostic in library.diagnose(word)]
     errors = [diagnostic for diagnostic in diagnostics if diagnostic.is_error]
     render.diagnostics(diagnostics)
+    if errors:
+        count = f"{len(errors)} mistake{'s' if len(errors) > 1 else ''}"
+        render.note(count + (" and maybe more" if len(errors) >= library.MOST else ""))
     if as_json:
         records = render.diagnostic_records(diagnostics)
         render.json_object({"schema": "emqlang.check/1", **records})

@@ -40,9 +40,14 @@ _HELP_CHARACTER = {
     "√": "a square root is written sqrt(...)",
     "∑": "a sum is written sum(...)",
     ".": "functions are written around their argument, as mean(w)",
+    ":": "a line of an .emq file binds a name with '=': name = expression",
+    ">": "nothing is compared here: sign(...) is -1, 0 or 1, and relu(x) is the larger of x and 0",
+    "<": "nothing is compared here: sign(...) is -1, 0 or 1, and relu(x) is the larger of x and 0",
+    "%": "a percentage is written as a number, 0.2",
     "'": "names and expressions take no quotes",
     '"': "names and expressions take no quotes",
 }
+_CONDITIONS = {"and", "or", "not", "if", "else", "for", "in", "is", "lambda", "where"}
 _HELP_TOKEN = {
     "EQUALS": "an expression has no '='; a line of an .emq file binds a name: 'name = expression'",
     "COMMA": "a comma only separates the arguments of a function",
@@ -72,6 +77,8 @@ def describe(error: UnexpectedInput, passage: Passage, binding: bool) -> Diagnos
         message = f"expected ')' to close {bracket}"
     elif kind == "RPAR" and not bracket and "PLUS" in accepted:
         message = "this ')' closes nothing"
+    elif text in _CONDITIONS:
+        help = "there are no conditions: a program is one formula of sums, products and functions"
     elif "PLUS" in accepted and kind in ("NAME", "NUMBER", "LPAR"):
         help = "a product is written with *"
     elif bracket and kind == END:

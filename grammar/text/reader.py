@@ -18,7 +18,29 @@ from emqlang.grammar.text.syntax import Form, Node, parts
 MAX_SIZE = 10_000
 MAX_ERRORS = 5
 _INFIX = {op: f"x {infix} {'2' if op == 'pow' else 'y'}" for infix, op in INFIX.items()}
-_WRITTEN = {"neg": "-x", **_INFIX}
+# What people write who know other languages: each as it is written here.
+_ELSEWHERE = {
+    "ln": "log(x)",
+    "log1p": "log(1 + x)",
+    "avg": "mean(x)",
+    "average": "mean(x)",
+    "stdev": "std(x)",
+    "variance": "var(x)",
+    "norm": "l2(x)",
+    "sqr": "square(x)",
+    "tanh": "2 * sigmoid(2 * x) - 1",
+    "W": "w",
+    "weight": "w",
+    "weights": "w",
+    "gradient": "grad",
+    "activation": "act",
+    "activations": "act",
+    "hessian": "hess",
+    "params": "numel",
+    "size": "numel",
+}
+_WRITTEN = {"neg": "-x", **_INFIX, **_ELSEWHERE}
+_TWO = {"max": "relu(x) is max(x, 0)", "min": "-relu(-x) is min(x, 0)"}  # of two values
 _FUNCTIONS = frozenset(CALLS)
 
 
@@ -98,7 +120,7 @@ class Reader:
                 return True
             message = f"'{name}' takes {OPS[name].arity} argument, got {len(operands)}"
             extra = Span(operands[1].span.start, operands[-1].span.end) if operands else node.span
-            self._report("E103", message, extra)
+            self._report("E103", message, extra, "", *filter(None, (_TWO.get(name),)))
         elif name in INPUTS or name in self.names or self.later(name):
             what = "statistic" if name in INPUTS else "name for an expression"
             message = f"'{name}' is a {what} and takes no arguments"

@@ -159,6 +159,17 @@ def test_check_reports_every_mistake_of_a_file_with_its_place(emq: Emq, folder: 
     assert "wrong.emq:2:" in result.err
 
 
+def test_check_tells_all_mistakes_and_how_many_there_are(emq: Emq, tmp_path: Path) -> None:
+    for count, said in ((1, "1 mistake\n"), (12, "12 mistakes\n"), (130, "100 mistakes and maybe")):
+        path = tmp_path / "m.emq"
+        path.write_text("".join(f"a{i} = log(wrong{i})\n" for i in range(count)))
+        done = emq("check", str(path))
+        assert done.status == 1 and done.err.count("error[E102]") == min(count, 100)
+        assert said in done.err
+    path.write_text("a = mean(w)\n")
+    assert "mistake" not in emq("check", str(path)).err
+
+
 def test_check_reads_stdin(emq: Emq) -> None:
     assert emq("check", "-", stdin="a = log(abs(w))\n").status == 0
     assert emq("check", "-", stdin="log(abs(w))").status == 0
