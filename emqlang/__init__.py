@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from emqlang.api import collect, costs, evaluate, load_quantized, qat, quantize, score
     from emqlang.api.bits import assign
+    from emqlang.api.evidence import load_table, rank, tables
     from emqlang.api.measured import assign_scores
+    from emqlang.api.search import front, search
     from emqlang.grammar.canonical.form import key
     from emqlang.grammar.diagnostics import EmqError, EmqWarning
     from emqlang.grammar.files import load_file
@@ -38,15 +40,20 @@ __all__ = [
     "collect",
     "costs",
     "evaluate",
+    "front",
     "key",
     "load",
     "load_file",
     "load_quantized",
     "load_recipe",
+    "load_table",
     "parse",
     "qat",
     "quantize",
+    "rank",
     "score",
+    "search",
+    "tables",
 ]
 
 __version__ = "0.1.0"
@@ -60,6 +67,8 @@ _HOMES = {
     "assign": "api.bits",
     "assign_scores": "api.measured",
     "key": "grammar.canonical.form",
+    **dict.fromkeys(("load_table", "rank", "tables"), "api.evidence"),
+    **dict.fromkeys(("front", "search"), "api.search"),
     "load": "api.networks",
     "load_file": "grammar.files",
     "load_recipe": "quant.ptq.recipe",

@@ -48,6 +48,10 @@ class Programs:
     entries: tuple[Entry, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
 
+    def __repr__(self) -> str:
+        lines = [f"{entry.fitness:.4f}  {entry.text[:60]}" for entry in self.entries]
+        return "\n".join((f"{self.command}: fitness, program", *lines))
+
 
 @dataclass(frozen=True)
 class Lineage:

@@ -42,6 +42,9 @@ class Program:
     description: str = ""
     domain: Domain = UNSAID
 
+    def __repr__(self) -> str:
+        return f"Program({f'{self.name} = ' if self.name else ''}{self.text})"
+
     @cached_property
     def canonical(self) -> Expr:
         """What is evaluated: the canonical form of `elaborated`, whose digest is the key."""

@@ -22,7 +22,7 @@ BELOW = {
     "scores": ("compiler", "grammar"),
     "evolve": ("scores", "compiler", "grammar", "store"),
     "tasks": ("evolve", "scores", "compiler", "quant", "grammar", "store"),
-    "api": ("tasks", "scores", "quant", "grammar"),
+    "api": ("views.notebook", "tasks", "scores", "evolve", "quant", "grammar"),
     "experiments": ("tasks", "evolve", "scores", "compiler", "quant", "grammar", "store"),
     "views": ("experiments", "tasks", "evolve", "scores", "compiler", "quant", "grammar", "store"),
     "cli": ("views", "experiments", "tasks", "evolve", "quant", "grammar", "store"),
@@ -53,7 +53,7 @@ SHARED = {
         "workbench",
         "workers",
     },
-    "views": {"exploration", "grid", "render", "plots", "history", "measured"},
+    "views": {"exploration", "grid", "history", "measured", "notebook", "page", "plots", "render"},
 }
 # command -> where its work is done, or that it has none
 NO_TASK = {

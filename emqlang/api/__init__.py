@@ -20,7 +20,7 @@ from typing import Any
 from msgspec.structs import replace
 from torch import Tensor
 
-from emqlang.api import arguments, networks
+from emqlang.api import arguments, networks, notebooks
 from emqlang.api.arguments import CALIBRATION
 from emqlang.api.networks import Data, Model
 from emqlang.api.notices import warn
@@ -48,6 +48,8 @@ from emqlang.tasks.eval import evaluate as evaluate_programs
 from emqlang.tasks.evaluate import completed
 from emqlang.tasks.problem import Constraints, Problem
 from emqlang.tasks.workbench import ITERATIONS, Workbench, WorkbenchOptions, device_named
+
+notebooks.attach()
 
 
 @in_python

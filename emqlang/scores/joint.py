@@ -49,6 +49,11 @@ class ConfigurationScore:
     broken: NDArray[np.bool_]
     unknown: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        menu = " ".join(map(str, self.choices))
+        groups = f"{len(self.groups)} groups, choices {menu}"
+        return f"ConfigurationScore({groups}, {self.images:,} values for each)"
+
     def score(self, configuration: Sequence[int]) -> float:
         """The score of one column of the menu per group; not finite where there is none."""
         return float(self.totals(np.array([configuration]))[0])

@@ -65,6 +65,10 @@ class ScoreTable:
     of_shape: bool = False
     unknown: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        menu = " ".join(map(str, self.choices))
+        return f"ScoreTable({len(self.groups)} groups, choices {menu})"
+
     @cached_property
     def unmeasured(self) -> Mapping[str, str]:
         """Group -> why its scores mean nothing, for each whose scores read an unknown layer."""

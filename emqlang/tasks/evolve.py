@@ -125,6 +125,10 @@ def _digest(table: Table) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
+# Names that `search_settings` takes.
+SETTINGS = {field.name for field in fields(SearchSettings)} | {"no_choice", "fitness"}
+
+
 def search_settings(options: Mapping[str, Any]) -> SearchSettings:
     """Settings by the names of the options of `emqlang evolve`. Raises E102, E403, E408."""
     names = [field.name for field in fields(SearchSettings)]
@@ -201,6 +205,10 @@ class EvolveResult:
     stopped: bool
     heldout: Mapping[int, HeldOut]
     few: tuple[Diagnostic, ...]
+
+    def __repr__(self) -> str:
+        done = 0 if self.status is None else self.status.evaluated
+        return f"EvolveResult({self.ledger.folder}: {done:,} evaluated)\n{self.front!r}"
 
     @property
     def exit_status(self) -> int:

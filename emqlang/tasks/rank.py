@@ -33,6 +33,7 @@ from emqlang.tasks.domains import cost, outside, reads_images, workbenches
 from emqlang.tasks.truth import regrets, stratified, truth_of
 from emqlang.tasks.workbench import ACTIVATION, Workbench, WorkbenchOptions
 
+LEADERS = 3  # proxies that a ranking in a line names
 SHELF = "baselines"  # the library's file of proxies that are in every ranking
 
 
@@ -119,11 +120,20 @@ class Ranking:
     problems: tuple[Diagnostic, ...]
 
 
+def _leaders(standings: Sequence[Standing]) -> str:
+    """The first few and what they reach over all rows."""
+    return ", ".join(f"{one.name[:24]} {one.rho[-1]:.3f}" for one in standings[:LEADERS])
+
+
 @dataclass(frozen=True, eq=False)
 class RankResult:
     """The rankings on several tables."""
 
     rankings: tuple[Ranking, ...]
+
+    def __repr__(self) -> str:
+        lines = [f"{one.table.name}: {_leaders(one.standings)}" for one in self.rankings]
+        return "\n".join((f"RankResult({len(lines)} tables; the best by mean of the tops)", *lines))
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:

@@ -150,6 +150,16 @@ class Workbench:
         self._reported: set[Diagnostic] = set()
         self._fitted: dict[WorkbenchOptions, Workbench] = {}
 
+    def __repr__(self) -> str:
+        menu = " ".join(map(str, self.choices))
+        known = ", ".join(self.collected) or "none yet"
+        return f"Workbench({self.network.name}, choices {menu}, statistics: {known})"
+
+    @property
+    def collected(self) -> tuple[str, ...]:
+        """The names of the statistics collected so far."""
+        return () if self._statistics is None else tuple(self._statistics.arrays)
+
     @classmethod
     def of_table(
         cls, table: Table, options: WorkbenchOptions, progress: Progress | None = None

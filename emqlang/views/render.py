@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from math import isfinite
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, TextIO
@@ -24,6 +25,7 @@ from emqlang.grammar.diagnostics import Diagnostic, Paint
 from emqlang.views.grid import Cell as Cell
 from emqlang.views.grid import Column as Column
 from emqlang.views.grid import fitting
+from emqlang.views.page import STYLE, Page
 
 _TICK, _REPORT = 0.1, 10.0  # seconds between two signs of progress, on a terminal and elsewhere
 _BAR = 24  # characters of a progress bar
@@ -77,8 +79,30 @@ def width(stream: TextIO | None = None) -> int:
     return 1000
 
 
+_page: ContextVar[Page | None] = ContextVar("page", default=None)
+
+
+@contextmanager
+def onto(page: Page) -> Iterator[Page]:
+    """What is shown goes onto a page, and not to the streams."""
+    token = _page.set(page)
+    try:
+        yield page
+    finally:
+        _page.reset(token)
+
+
+def html(show: Callable[[], None]) -> str:
+    """What a screen shows, as a piece of HTML that brings its style along."""
+    with onto(Page()) as page:
+        show()
+    return f'<div class="emq"><style>{STYLE}</style>{page.html}</div>'
+
+
 def text(line: str = "") -> None:
     """A line of data."""
+    if (page := _page.get()) is not None:
+        return page.line(line)
     sys.stdout.write(line + "\n")
 
 
@@ -89,18 +113,24 @@ def raw(chunk: str) -> None:
 
 def note(line: str) -> None:
     """A line about the work, not of the data: stderr, dim."""
+    if (page := _page.get()) is not None:
+        return page.note(line)
     lines = "\n".join(_wrapped(line, width(sys.stderr)))
     sys.stderr.write(_styled(sys.stderr, lines, dim=True) + "\n")
 
 
 def heading(title: str, detail: str = "") -> None:
     """A bold title on stdout, with a dim remark behind it."""
+    if (page := _page.get()) is not None:
+        return page.heading(title, detail)
     parts = [_styled(sys.stdout, title, bold=True), _styled(sys.stdout, detail, dim=True)]
     text("  ".join(part for part in parts if part))
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
     """Names and values in two columns on stdout; empty values are left out, long ones wrapped."""
+    if (page := _page.get()) is not None:
+        return page.fields(pairs)
     rows = [(name, value) for name, value in pairs if value]
     indent = max((len(name) for name, _ in rows), default=0) + 2
     if width() - indent < _NARROW:
@@ -144,6 +174,8 @@ def _nulled(value: Any) -> Any:
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
     """A table within the terminal's width, in blocks if it does not fit (views/grid.py)."""
+    if (page := _page.get()) is not None:
+        return page.table(columns, rows)
     rows = list(rows)
     grid = fitting(columns, rows, width())
     for number, block in enumerate(grid.blocks):

@@ -82,6 +82,10 @@ class Budget:
     limit: int
     per: int
 
+    def __repr__(self) -> str:
+        groups, choices = self.costs.shape
+        return f"Budget({self.quantity.name}: {groups} groups, {choices} choices)"
+
     def cost(self, choices: tuple[int, ...]) -> int:
         """What a configuration costs, in smallest units."""
         return self.base + sum(int(row[c]) for row, c in zip(self.costs, choices, strict=True))

@@ -79,6 +79,9 @@ class Quantized:
     report: tuple[LayerReport, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Quantized({type(self.module).__name__} by {self.recipe!r})"
+
     def save(self, path: str | Path) -> None:
         """Write a folder as `emqlang quantize` does, or the checkpoint alone: *.safetensors.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,11 @@ class Recipe(Saved, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} '{word}' is unknown: {', '.join(known)}")
         if negative := [name for name, value in self.achieved.items() if not value >= 0]:
             raise ValueError(f"the {negative[0]} that was achieved is less than 0")
+
+    def __repr__(self) -> str:
+        counts = Counter(sorted(self.bits.values()))
+        bits = ", ".join(f"{count} of {width} bits" for width, count in counts.items())
+        return f"Recipe({self.model.name}: {len(self.bits)} layers, {bits})"
 
     @property
     def bits(self) -> dict[str, int]:

@@ -64,6 +64,10 @@ class Table:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        best = f"{self.accuracy.min():.1%} to {self.accuracy.max():.1%}" if len(self) else "empty"
+        return f"Table({self.name}: {len(self)} rows of {len(self.groups)} groups, {best})"
+
     @property
     def spec(self) -> Spec:
         return Spec.from_dict(self.facts["spec"])
