@@ -97,6 +97,4 @@ def command(
 
     workbench, settings = pick(WorkbenchOptions, options), pick(Settings, options)
     with render.progress():
-        exported = export(source, format, out, workbench, settings, given(ctx), calib_images)
-    render.diagnostics(exported.diagnostics)
-    return exported
+        return export(source, format, out, workbench, settings, given(ctx), calib_images)

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant import sealed
-from emqlang.quant.export.subject import Export, Settings, Subject, check_ignored, listed
+from emqlang.quant.export.subject import DIFFERS, Export, Settings, Subject, check_ignored, listed
 from emqlang.quant.networks.adapters import projections
 from emqlang.quant.ptq.packing import pack
 from emqlang.quant.ptq.quantized import MODEL, QuantizedWeight
@@ -157,4 +157,4 @@ def _verify(weights: Mapping[str, QuantizedWeight], path: Path) -> None:
         found = PackedQuantizationCompressor.decompress(parts, scheme)["weight"]
         if not torch.equal(found, weight.values.cpu().view_as(found)):
             message = f"compressed-tensors reads other weights of layer '{name}'"
-            raise error("E504", message, path=str(path))
+            raise error("E504", message, *DIFFERS, path=str(path))

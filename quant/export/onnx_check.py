@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.export.program import fed
-from emqlang.quant.export.subject import Subject
+from emqlang.quant.export.subject import DIFFERS, Subject
 from emqlang.quant.networks.batches import (
     chunks,
     first_rows,
@@ -190,12 +190,12 @@ def _check(level: str, steps: Steps, found: Evaluation) -> None:
     """Raises E504."""
     if steps.largest > STEPS:
         far = f"the input of '{steps.site}' is up to {steps.largest} steps off"
-        raise error("E504", f"with optimizations {level}, {far}")
+        raise error("E504", f"with optimizations {level}, {far}", *DIFFERS)
     agreement, off = found.agreement, found.relative_error
     if (agreement is not None and agreement < AGREEMENT) or (
         agreement is None and off is not None and off > FIDELITY
     ):
-        raise error("E504", f"with optimizations {level}, {_agreement(found)}")
+        raise error("E504", f"with optimizations {level}, {_agreement(found)}", *DIFFERS)
 
 
 def _agreement(found: Evaluation) -> str:

@@ -26,5 +26,6 @@ def write(subject: Subject, path: Path, settings: Settings) -> Export:
     one, two = quantized.module.state_dict(), again.module.state_dict()
     same = one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
     if not same or quantized.inputs != again.inputs:
-        raise error("E504", "the file does not give the same network again", path=str(path))
+        message = "the file does not give the same network again"
+        raise error("E504", message, "write it again, to another disk", path=str(path))
     return Export(held, ("loaded again, the same bit for bit",), figures=figures)

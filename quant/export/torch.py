@@ -8,7 +8,7 @@ import torch
 
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.export.program import converting, fed, trace
-from emqlang.quant.export.subject import Export, Settings, Subject
+from emqlang.quant.export.subject import DIFFERS, Export, Settings, Subject
 from emqlang.quant.networks.nested import tensors
 
 HELD = "weights and inputs on their grids, as float32; as many bytes as the float network"
@@ -28,5 +28,5 @@ def write(subject: Subject, path: Path, settings: Settings) -> Export:
         plain = quantized.rebuilt(network, {site.name: grid for site, grid in quantized.inputs})
         expected = tensors(network.forward(plain, network.example))
     if not all(map(torch.equal, answers, expected)):
-        raise error("E504", "the program that is loaded answers otherwise")
+        raise error("E504", "the program that is loaded answers otherwise", *DIFFERS)
     return Export((HELD,), (f"loaded by torch {torch.__version__}, equal answers",))

@@ -248,6 +248,7 @@ def test_a_file_that_runs_otherwise_is_not_left(
     monkeypatch.setattr(writer, "build", wrong)
     done = emq("export", str(checkpoint), "--to", "onnx", "-o", str(tmp_path / "x.onnx"))
     assert done.status == 1 and "E504" in done.err and "the input of 'fc' is up to" in done.err
+    assert "help: docs/export.md names the versions" in done.err
     assert not list(tmp_path.glob("*x.onnx*"))
 
 
@@ -326,3 +327,31 @@ def test_a_folder_for_compressed_tensors(
     assert refused.status == 3 and "a folder that no export has made" in refused.err
     assert Path("folder/mine").exists()
     assert {place.name for place in Path().iterdir() if place.is_dir()} >= {"folder", "net"}
+
+
+NETWORK = """
+import torch
+from torch import nn
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rows, self.head = nn.GRU(6, 8, batch_first=True), nn.Linear(8, 3)
+    def forward(self, x):
+        return self.head(self.rows(x)[0][:, -1])
+def build():
+    torch.manual_seed(0)
+    return Recurrent(), torch.zeros(1, 4, 6)
+def data():
+    return [torch.randn(32, 4, 6, generator=torch.Generator().manual_seed(0))]
+"""
+
+
+def test_what_stays_in_float_is_said_once(
+    emq: Emq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(NETWORK)
+    words = ("--model", "own.py:build", "--data", "own.py:data", "--calib-images", "32")
+    assert emq("quantize", "--config", "4", *words, "--out", "q").status == 0
+    done = emq("export", "q", "--to", "safetensors", "-o", "x.safetensors")
+    assert done.status == 0 and done.err.count("W605") == 1
