@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from math import isfinite
 from typing import Final
 
@@ -30,18 +31,19 @@ from emqlang.quant.bits.exact import (
     at_most,
     limbs,
     narrow,
-    plus,
     ranks,
     real,
-    rough,
     whole,
-    wide,
 )
 from emqlang.quant.bits.relaxation import relax
+from emqlang.quant.bits.states import States, walk
 
 _SLACK: Final = 1e-12  # of the bounds on states, which are floats
-_STATES: Final = 400_000  # beyond which the program gives up its proof
-_PAIRWISE: Final = 2_000  # up to which states of several budgets are compared pair by pair
+_STATES: Final = 100_000  # beyond which the program gives up its proof
+_FEW: Final = 2_000  # states to go on with where no solution is known
+# What prices of several budgets are tried times, in 32nds: what is left of budgets is worth
+# something else in every state.
+_FACTORS: Final = {2: (32, 0, 20, 48, 80), 3: (32, 0, 64)}
 _DIGITS: Final = 64  # bits of a price
 
 
@@ -55,7 +57,7 @@ class Frontier:
 
     def choices(self, point: int) -> tuple[int, ...]:
         """The choice of every group at one point of the front."""
-        return _walk(self._stages, point)
+        return walk(self._stages, point)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def front(values: Floats, costs: Ints, allowed: Bools, most: int | None = None) 
     problem = _Problem.of(numbers, costs[None].astype(object), allowed)
     states, stages = problem.start(), []
     for g in range(len(values)):
-        states, parents, choices = states.extend(problem, g)
+        states, parents, choices = problem.extended(states, g)
         if most is not None and len(parents) > most:
             return Frontier((), (), ())
         stages.append((parents, choices))
@@ -124,10 +126,7 @@ def prove(
     best = None if start is None else _sum(numbers, start)
     surplus = 0
     if best is not None:
-        reduced = problem.reduced(worth, scale)
-        tops = reduced.max(axis=1)
-        surplus = problem.bound(tops, worth) - (best - problem.floor << scale)
-        kept = problem.kept & (reduced >= (tops - surplus)[:, None])
+        kept, surplus = problem.fixed(worth, scale, best)
         problem = _tightened(numbers, exact, kept, limits)
         assert problem is not None  # the start is still in it
     found, complete = _search(problem, worth, scale, best)
@@ -139,6 +138,22 @@ def prove(
     return Optimum(found, real(_sum(numbers, found), shift), gap, complete)
 
 
+def promising(
+    values: Floats | Numbers,
+    costs: Ints,
+    allowed: Bools,
+    limits: Sequence[int],
+    prices: Sequence[float],
+    start: tuple[int, ...],
+) -> Bools:
+    """The choices that may be in something better than a feasible `start`, or are its own."""
+    numbers, shift = whole(values, allowed)
+    problem = _tightened(numbers, costs.astype(object), allowed, limits)
+    assert problem is not None
+    kept, _ = problem.fixed(*_worth(prices, shift), _sum(numbers, start))
+    return kept
+
+
 def _worth(prices: Sequence[float], shift: int) -> tuple[list[int], int]:
     """Prices of units of cost, as multiples of 2 ** -(shift + scale), and that scale."""
     exact = [Fraction(price) * 2**shift if isfinite(price) else Fraction(0) for price in prices]
@@ -147,6 +162,13 @@ def _worth(prices: Sequence[float], shift: int) -> tuple[list[int], int]:
     ]
     scale = max(0, _DIGITS - min(sizes, default=_DIGITS))
     return [int(price * 2**scale) for price in exact], scale
+
+
+def _rows(worth: Sequence[int]) -> list[list[int]]:
+    """Prices to bound with: as given, and of several budgets others around them."""
+    factors = _FACTORS.get(len(worth), (32,))
+    around = product(factors, repeat=len(worth))
+    return [[p * f >> 5 for p, f in zip(worth, each, strict=True)] for each in around]
 
 
 def _sum(numbers: Numbers, choices: Sequence[int]) -> int:
@@ -192,16 +214,34 @@ class _Problem:
         paid = sum(price * cost for price, cost in zip(worth, self.costs, strict=True))
         return np.where(self.kept, self.values * (1 << scale) - paid, -np.inf)
 
+    def fixed(self, worth: Sequence[int], scale: int, best: int) -> tuple[Bools, int]:
+        """The choices with which a total of `best` may be reached, and how far the bound is off."""
+        kept, least = self.kept, None
+        for row in _rows(worth):
+            reduced = self.reduced(row, scale)
+            tops = reduced.max(axis=1)
+            surplus = self.bound(tops, row) - (best - self.floor << scale)
+            kept = kept & (reduced >= (tops - surplus)[:, None])
+            least = surplus if least is None else min(least, surplus)
+        assert least is not None
+        return kept, least
+
     def bound(self, tops: Numbers, worth: Sequence[int]) -> int:
         """No choices of this problem are worth more, from the floor up."""
         spent = sum(price * room for price, room in zip(worth, self.room, strict=True))
         return int(tops.sum()) + spent
 
-    def start(self) -> _States:
+    def start(self) -> States:
         """No group has chosen yet."""
         largest = [int(cost.max(axis=-1).sum()) for cost in self.costs]
         costs = tuple(np.zeros((limbs(most), 1), np.int64) for most in largest)
-        return _States(costs, np.zeros((limbs(self.most), 1), np.int64))
+        return States(costs, np.zeros((limbs(self.most), 1), np.int64))
+
+    def extended(self, states: States, g: int) -> tuple[States, Ints, Ints]:
+        """The undominated states with one more group: states, parents, choices."""
+        options = np.flatnonzero(self.kept[g])
+        states, parents, places = states.extend(self.costs[:, g, options], self.values[g, options])
+        return states, parents, options[places]
 
     @property
     def most(self) -> int:
@@ -239,18 +279,18 @@ def _search(
     reach = _Reach.of(problem, worth, scale, best)
     states, stages, complete = problem.start(), list[tuple[Ints, Ints]](), True
     for place, g in enumerate(unsettled):
-        states, parents, choices = states.extend(problem, g)
-        alive = np.flatnonzero(reach.alive(states, unsettled[place + 1 :]))
+        states, parents, choices = problem.extended(states, g)
+        alive = reach.alive(states, unsettled[place + 1 :])
         if len(alive) > _STATES:
             if best is not None:
                 return None, False
-            alive, complete = alive[np.argsort(reach.spent(states)[alive])[:_PAIRWISE]], False
+            alive, complete = alive[np.argsort(reach.spent(states)[alive])[:_FEW]], False
         states = states.at(alive)
         stages.append((parents[alive], choices[alive]))
     if not states.values.shape[1]:
         return None, complete
     taken = problem.kept.argmax(axis=1).tolist()
-    last = _walk(tuple(stages), int(ranks(states.values).argmax()))
+    last = walk(tuple(stages), int(ranks(states.values).argmax()))
     for g, choice in zip(unsettled, last, strict=True):
         taken[g] = choice
     return tuple(taken), complete
@@ -260,107 +300,48 @@ def _search(
 class _Reach:
     """What states can still come to, in floats, of which the slack is a hundred roundings.
 
-    Values are in units of the largest total, so that no float is too large.
+    Values are in units of the largest total, so that no float is too large. Every row of prices
+    bounds them, and the least bound counts: what is left of the budgets is worth something else in
+    every state.
     """
 
     room: tuple[int, ...]
-    prices: tuple[float, ...]
-    tops: tuple[int, ...]
+    prices: Floats  # (rows, budgets)
+    tops: Floats  # (rows, groups)
     size: int
-    scale: int
     best: float
 
     @classmethod
     def of(cls, problem: _Problem, worth: Sequence[int], scale: int, best: int | None) -> _Reach:
         size = problem.most.bit_length()
-        tops = problem.reduced(worth, scale).max(axis=1)
-        prices = tuple(real(price, scale + size) for price in worth)
+        rows = _rows(worth)
+        tops = [
+            [real(int(t), scale + size) for t in problem.reduced(row, scale).max(axis=1)]
+            for row in rows
+        ]
+        prices = [[real(price, scale + size) for price in row] for row in rows]
         goal = -np.inf if best is None else real(best - problem.floor, size)
-        return cls(problem.room, prices, tuple(map(int, tops)), size, scale, goal)
+        return cls(problem.room, np.array(prices), np.array(tops), size, goal)
 
-    def alive(self, states: _States, rest: Sequence[int]) -> Bools:
+    def alive(self, states: States, rest: Sequence[int]) -> Ints:
         """Which states are within the limits and may still become as good as the best known."""
         fits = np.all([at_most(c, r) for c, r in zip(states.costs, self.room, strict=True)], axis=0)
+        left = np.flatnonzero(fits)
         if self.best == -np.inf:
-            return np.asarray(fits)
-        more = real(sum(self.tops[g] for g in rest), self.scale + self.size)
-        free = sum(price * float(room) for price, room in zip(self.prices, self.room, strict=True))
-        slack = _SLACK * (1.0 + abs(self.best) + abs(more) + free)
-        paid = [p * approximate(c, 0) for p, c in zip(self.prices, states.costs, strict=True)]
-        reach = approximate(states.values, self.size) - sum(paid) + (more + free)
-        return np.asarray(fits & ~(reach < self.best - slack))  # not a number is alive
+            return left
+        costs = np.stack([approximate(cost, 0) for cost in states.costs])[:, left]
+        values = approximate(states.values, self.size)[left]
+        for prices, tops in zip(self.prices, self.tops, strict=True):
+            more = float(tops[list(rest)].sum())
+            free = float(sum(p * float(room) for p, room in zip(prices, self.room, strict=True)))
+            slack = _SLACK * (1.0 + abs(self.best) + float(np.abs(tops).sum()) + free)
+            reach = values - prices @ costs + (more + free)
+            alive = ~(reach < self.best - slack)  # not a number is alive
+            left, costs, values = left[alive], costs[:, alive], values[alive]
+        return left
 
-    def spent(self, states: _States) -> Floats:
+    def spent(self, states: States) -> Floats:
         """How much of the limits is used, in all."""
         pairs = zip(states.costs, self.room, strict=True)
         used = [approximate(cost, 0) / max(room, 1) for cost, room in pairs]
         return np.asarray(np.sum(used, axis=0))
-
-
-@dataclass(frozen=True)
-class _States:
-    """Totals reached so far, wide: a cost (limbs, n) for every budget, values (limbs, n)."""
-
-    costs: tuple[Ints, ...]
-    values: Ints
-
-    def at(self, places: Ints) -> _States:
-        return _States(tuple(cost[:, places] for cost in self.costs), self.values[:, places])
-
-    def extend(self, problem: _Problem, g: int) -> tuple[_States, Ints, Ints]:
-        """Every state with every option of one more group, without the dominated ones.
-
-        Returns states, parents, choices.
-        """
-        options = np.flatnonzero(problem.kept[g])
-        new = _States(
-            tuple(_sums(x, c[g, options]) for x, c in zip(self.costs, problem.costs, strict=True)),
-            _sums(self.values, problem.values[g, options]),
-        )
-        order = _best(np.stack([ranks(cost) for cost in new.costs]), new.values)
-        parents, option = np.divmod(order, len(options))
-        return new.at(order), parents, options[option]
-
-
-def _sums(totals: Ints, numbers: Numbers) -> Ints:
-    """Every total (limbs, n) with every number."""
-    added = wide(numbers.tolist(), len(totals))
-    return plus(totals[:, :, None], added[:, None, :]).reshape(len(totals), -1)
-
-
-def _best(costs: Ints, values: Ints) -> Ints:
-    """The undominated states by cost: costs (budgets, n), values (limbs, n)."""
-    places = np.arange(values.shape[1])
-    if len(costs) == 1 and len(values) > 1:  # most go by their leading digits alone
-        leading = rough(values)
-        places = np.lexsort((-leading, costs[0]))
-        leading = leading[places]
-        ahead = leading - np.concatenate(([-1.0], np.maximum.accumulate(leading)[:-1]))
-        places = places[ahead >= 0]
-        if (ahead != 0).all():
-            return places
-    exact = ranks(values[:, places])
-    order = np.lexsort((-exact, *costs[::-1, places]))
-    return places[order[_undominated(costs[:, places[order]], exact[order])]]
-
-
-def _undominated(costs: Ints, values: Ints) -> Bools:
-    """Which states, sorted by cost and then by falling value, no earlier state makes pointless."""
-    if len(costs) == 1:
-        before = np.concatenate(([-1], np.maximum.accumulate(values)[:-1]))
-        return np.asarray(values > before)
-    fresh = np.ones(len(values), bool)
-    fresh[1:] = (costs[:, 1:] != costs[:, :-1]).any(axis=0)
-    if len(values) <= _PAIRWISE:
-        cheaper = (costs[:, :, None] <= costs[:, None, :]).all(axis=0) & (values[:, None] >= values)
-        fresh &= ~np.triu(cheaper, 1).any(axis=0)
-    return fresh
-
-
-def _walk(stages: tuple[tuple[Ints, Ints], ...], point: int) -> tuple[int, ...]:
-    """Back from a final state: every stage keeps each state's parent and choice."""
-    taken = []
-    for parents, choices in reversed(stages):
-        taken.append(int(choices[point]))
-        point = int(parents[point])
-    return tuple(reversed(taken))

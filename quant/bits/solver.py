@@ -19,12 +19,13 @@ import numpy as np
 
 from emqlang.quant.bits.budget import Budget
 from emqlang.quant.bits.exact import Bools, Floats, Ints, Numbers, added
-from emqlang.quant.bits.knapsack import Optimum, front, prove, solve
+from emqlang.quant.bits.knapsack import Optimum, front, promising, prove, solve
 
 NAMED: Final = 5  # groups that a message names
 _SAFE: Final = 2**60  # sums of costs below it are made in int64
 _DRAWN: Final = 10**6  # configurations that are drawn at once
 CLOSE: Final = 1e-3  # a relative gap at which a start for a search is near enough
+TIME_LIMIT: Final = 20.0  # seconds of HiGHS, which ends long before on 500 groups of 10 choices
 
 
 @dataclass(frozen=True)
@@ -182,10 +183,36 @@ def _optimum(scores: Floats | Numbers, budgets: Sequence[Budget], allowed: Bools
         start: tuple[int, ...] | None = optimum.choices
     else:
         start = _milp(floats, costs, allowed, limits)
-    if start is not None:
-        start = _polish(floats, whole_costs(costs), allowed, limits, start)
     prices = _prices(floats, costs, allowed, limits)
+    if start is not None:
+        start = _nearer(scores, costs, allowed, limits, prices, start)
     return prove(scores, costs, allowed, limits, prices, start)
+
+
+def _nearer(
+    scores: Floats | Numbers,
+    costs: Ints,
+    allowed: Bools,
+    limits: tuple[int, ...],
+    prices: tuple[float, ...],
+    start: tuple[int, ...],
+) -> tuple[int, ...]:
+    """Better choices than a start, from among those that the prices do not rule out.
+
+    The fewer these are, the nearer to each other are their scores, and the finer is what HiGHS,
+    whose tolerance is absolute, tells apart.
+    """
+    while True:
+        kept = promising(scores, costs, allowed, limits, prices, start)
+        floats = _scaled(scores, kept)
+        found = start
+        if len(limits) > 1:
+            found = _milp(floats, costs, kept, limits) or start
+        found = max(start, found, key=lambda choices: total(scores, choices))
+        found = _polish(floats, whole_costs(costs), kept, limits, found)
+        if not total(scores, found) > total(scores, start):
+            return start
+        start = found
 
 
 def nearly(scores: Floats, budgets: Sequence[Budget], allowed: Bools) -> tuple[int, ...] | None:
@@ -249,7 +276,7 @@ def _milp(
                 ],
                 integrality=np.ones(groups * choices),
                 bounds=Bounds(0, allowed.ravel().astype(np.float64)),
-                options={"mip_rel_gap": gap, "time_limit": 60.0},
+                options={"mip_rel_gap": gap, "time_limit": TIME_LIMIT},
             )
         if result.x is None:
             return None
