@@ -40,6 +40,7 @@ SECTIONS = {
     "Evidence": {
         "bench": "Build, read and exchange benchmark tables.",
         "rank": "Rank proxies by how well they rank a table's configurations.",
+        "report": "Write a page about a search, bits or a table.",
         "experiment": "Do one of the paper's experiments, or of ours.",
     },
     "Programs": {

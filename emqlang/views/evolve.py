@@ -15,9 +15,7 @@ def screen(result: EvolveResult) -> None:
     """What a run found, and what became of all that was proposed."""
     if result.status is None:
         return render.heading("the run has had no step yet")
-    _summary(result.ledger, result.status)
-    render.text()
-    _funnel(result.status)
+    summary(result.ledger, result.status)
     render.text()
     history.programs(result.front, result.heldout)
     render.note(f"resume with: emqlang evolve --resume {result.ledger.folder}")
@@ -53,7 +51,8 @@ def _heldout(result: EvolveResult, number: int) -> dict[str, Any] | None:
     return {"fitness": score.fitness, "rho": list(score.rho), "regret": unseen.regret}
 
 
-def _summary(ledger: Ledger, status: Status) -> None:
+def summary(ledger: Ledger, status: Status) -> None:
+    """How much was done, and what became of it."""
     ((seconds, memory),) = ledger.select("SELECT sum(seconds), max(memory) FROM times")
     programs = f"{status.evaluated:,} programs in {status.step + 1:,} steps"
     fields = [
@@ -62,6 +61,8 @@ def _summary(ledger: Ledger, status: Status) -> None:
         ("memory", f"{memory / 2**30:.2f} GiB at most"),
     ]
     render.fields(fields)
+    render.text()
+    _funnel(status)
 
 
 def _funnel(status: Status) -> None:

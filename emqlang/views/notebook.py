@@ -43,7 +43,8 @@ def _scores(scores: ScoreTable | ConfigurationScore) -> None:
     render.table(columns, zip(names, *texts, strict=True))
 
 
-def _recipe(recipe: Recipe) -> None:
+def recipe(recipe: Recipe) -> None:
+    """What was chosen by what, and each layer's bits."""
     solver = recipe.solver
     score = "" if solver is None or solver.score is None else f"{solver.score:.6g}, {solver.status}"
     budget = ", ".join(f"{name} {text}" for name, text in recipe.budget.items())
@@ -65,7 +66,7 @@ def _recipe(recipe: Recipe) -> None:
 
 
 def _quantized(quantized: Quantized) -> None:
-    _recipe(quantized.recipe)
+    recipe(quantized.recipe)
 
 
 def _program(program: Program) -> None:
@@ -99,7 +100,7 @@ SCREENS: Final[Mapping[type[Any], Callable[[Any], None]]] = {
     Workbench: _workbench,
     ScoreTable: _scores,
     ConfigurationScore: _scores,
-    Recipe: _recipe,
+    Recipe: recipe,
     Quantized: _quantized,
     Program: _program,
     Evaluation: _evaluation,

@@ -80,6 +80,7 @@ USED = {
     "simplify": {"trace", "latex", "with_sympy"},
     "equiv": {"seconds"},
     "library": set(),
+    "report": {"source", "out"},
     "ops": {"paper"},
     "explain": set(),
     "grammar": set(),
