@@ -164,8 +164,19 @@ def _form(node: Expr, operands: list[Expr]) -> Expr:
             return total(operands, signs=signs) if node.op in _SUMS else product(operands, signs)
         form = make(node.op, *operands, exponent=node.exponent, was=node.args[0])
     except ArithmeticError:  # a literal would overflow or vanish
-        return _as_written(node, operands)
+        return _kept_apart(node, operands)
     return literal(0) if form.sign == ZERO else form
+
+
+def _kept_apart(node: Expr, operands: list[Expr]) -> Expr:
+    """As written, without factors of 1: a reduction would add another in every rewriting."""
+    if node.op in _PRODUCTS:
+        pairs = zip(("mul", *_links(node)), operands, strict=True)
+        kept = [(op, operand) for op, operand in pairs if (op, operand) != ("mul", literal(1))]
+        if kept and kept[0][0] == "mul":
+            (_, first), *rest = kept
+            return reduce(lambda form, pair: apply(pair[0], form, pair[1]), rest, first)
+    return _as_written(node, operands)
 
 
 def _members(node: Expr) -> tuple[Expr, ...]:

@@ -275,3 +275,19 @@ OLDER_KEYS = {
 def test_older_keys_are_what_they_were(name: str) -> None:
     """Shipped runs, tables and caches were written before there was a `total`."""
     assert LIBRARY[name].canonical.digest.hex()[:12] == OLDER_KEYS[name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "l1(1e308 * 1e308 * qerr ** 0)",
+        "sum(1e-308 * 1e-308 * w ** 0)",
+        "max(1e308 * 1e308 / w ** 0)",
+        "slogdet(1e308 * 1e308 * gram(w) ** 0)",
+        "1e308 * 1e308 * bits ** 0",
+    ],
+)
+def test_ones_that_a_reduction_adds_do_not_pile_up(text: str) -> None:
+    """Each rewriting added a factor of 1 beside literals that overflow together, without an end."""
+    form = canonical(parse(text).expr)
+    assert canonical(form) == form and len(show(form)) < 60
