@@ -36,10 +36,8 @@ def write(subject: Subject, path: Path, settings: Settings) -> Export:
     chosen = [each for each in layers if subject.recipe.layers[each.name].weight is not None]
     why = "compressed-tensors quantizes Linear layers alone"
     ignored = {layer.name: why for layer in chosen if layer.type != "Linear"}
-    check_ignored("compressed-tensors", ignored, settings)
     names = [layer.name for layer in chosen if layer.name not in ignored]
-    if not names:
-        raise error("E411", f"no layer is left: {why}", "--to safetensors holds the others")
+    check_ignored("compressed-tensors", ignored, len(names), settings)
     weights = {name: subject.quantized.weights[name] for name in names}
     stored = _tensors(subject, weights)
     path.mkdir()

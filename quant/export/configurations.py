@@ -71,10 +71,8 @@ def write(target: Target, source: Subject | Allocation, path: Path, settings: Se
     every = entries(source)
     wanted = [entry for entry in every if target.quantizes(entry)]
     ignored = {entry.name: why for entry in wanted if (why := target.refusal(entry))}
-    check_ignored(target.title, ignored, settings)
     held = [entry for entry in wanted if entry.name not in ignored]
-    if not held:
-        raise error("E411", f"no layer is left that {target.title} holds", "quantize others")
+    check_ignored(target.title, ignored, len(held), settings)
     said, figures = list(_said(target, held)), dict[str, Any]()
     if target.grid is not None and isinstance(source, Subject):
         if not settings.requantize:

@@ -75,13 +75,16 @@ class Export:
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
-def check_ignored(name: str, ignored: Mapping[str, str], settings: Settings) -> None:
-    """Raises E411, naming all reasons, for what a format does not hold, unless --partial."""
-    if not ignored or settings.partial:
-        return
-    count = f"{len(ignored)} layer{'s' * (len(ignored) > 1)}"
-    message = f"{name} does not hold {count}: {'; '.join(by_reason(ignored))}"
-    raise error("E411", message, "--partial leaves them out")
+def check_ignored(name: str, ignored: Mapping[str, str], held: int, settings: Settings) -> None:
+    """Raises E411, naming all reasons, for what a format does not hold, unless --partial leaves it
+    out and something is left."""
+    why = "; ".join(by_reason(ignored))
+    if not held:
+        message = f"no layer is left that {name} holds" + f": {why}" * bool(why)
+        raise error("E411", message, "--to json and --to safetensors hold every layer")
+    if ignored and not settings.partial:
+        count = f"{len(ignored)} layer{'s' * (len(ignored) > 1)}"
+        raise error("E411", f"{name} does not hold {count}: {why}", "--partial leaves them out")
 
 
 def by_reason(ignored: Mapping[str, str]) -> list[str]:
