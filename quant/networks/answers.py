@@ -232,5 +232,17 @@ def _values(labels: Tensor, scores: Tensor) -> Tensor:
 
 def _unfit(labels: Tensor, scores: Tensor) -> EmqError:
     kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (labels, scores)]
-    help = "say what they mean: --loss file.py:function and --metric file.py:function"
-    return error("E304", f"labels {kinds[0]} do not fit outputs {kinds[1]}", help)
+    means = "say what they mean: --loss file.py:function and --metric file.py:function"
+    message = f"labels {kinds[0]} do not fit outputs {kinds[1]}"
+    return error("E304", message, *_fitting(labels, scores), means)
+
+
+def _fitting(labels: Tensor, scores: Tensor) -> Iterator[str]:
+    """What of the labels would fit, where that is plain."""
+    wanted, numbers = scores.shape[:-1], labels.is_floating_point()
+    if labels.ndim > 1 and labels.shape[1] == 1 and labels.squeeze(1).shape == wanted:
+        yield f"class numbers are labels.squeeze(1){'.long()' if numbers else ''}"
+    elif numbers and labels.shape == wanted and bool((labels == labels.round()).all()):
+        yield "class numbers are whole: labels.long()"
+    elif not numbers and labels.shape == scores.shape and bool((labels.sum(-1) == 1).all()):
+        yield "class numbers are labels.argmax(-1)"

@@ -155,3 +155,24 @@ def test_rows_whose_label_does_not_count_have_no_loss() -> None:
     expected = torch.nn.functional.cross_entropy(scores[::2], labels[::2], reduction="sum")
     torch.testing.assert_close(found.loss(), expected)
     assert sum(answer(scores[i, None], 1, labels[i, None]).loss() for i in range(4)) == found.loss()
+
+
+@pytest.mark.parametrize(
+    ("labels", "help"),
+    [
+        (torch.arange(6)[:, None] % 3, "class numbers are labels.squeeze(1)"),
+        (torch.arange(6.0)[:, None] % 3, "class numbers are labels.squeeze(1).long()"),
+        (torch.arange(6.0) % 3, "class numbers are whole: labels.long()"),
+        (
+            torch.eye(3, dtype=torch.long)[torch.arange(6) % 3],
+            "class numbers are labels.argmax(-1)",
+        ),
+        (torch.zeros(6, 3, dtype=torch.long), None),
+        (torch.rand(6), None),
+    ],
+)
+def test_labels_that_would_fit_say_how(labels: Tensor, help: str | None) -> None:
+    with pytest.raises(EmqError, match="do not fit") as caught:
+        answer(torch.randn(6, 3), 6, labels)
+    first, *_ = caught.value.diagnostics[0].help
+    assert first.startswith("say what they mean") if help is None else first == help
