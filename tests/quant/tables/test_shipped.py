@@ -19,7 +19,7 @@ WIDTHS = {"wide": {2, 3, 4, 5, 6, 7, 8}}  # {2, 3, 4} of the others
 KINDS = {
     "resnet18-fmnist": ("all", "inner", "edge", "brecq"),
     "resnet18-fmnist-s1": ("all", "inner"),
-    "vgg-fmnist": ("all", "inner", "edge"),
+    "vgg-fmnist": ("all", "inner", "edge", "wide"),
     "mobilenetv2-fmnist": ("all", "inner", "edge"),
     "vit-fmnist": ("all", "edge"),
 }
