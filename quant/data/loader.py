@@ -225,7 +225,8 @@ def _check_labels(batch: Any, signature: Signature, where: str) -> bool:
     inside = children(labels)
     plain = [x for x in (inside or {0: labels}).values() if isinstance(x, (int, float, str))]
     if plain:
-        raise error("E304", f"the labels of {where} are {_kind(labels)}, not a tensor")
+        help = "make a tensor of class numbers in the loader: torch.as_tensor"
+        raise error("E304", f"the labels of {where} are {_kind(labels)}, not a tensor", help)
     if isinstance(labels, Tensor) and (not labels.ndim or len(labels) != rows(batch)):
         count, size = tuple(labels.shape), rows(batch)
         raise error("E304", f"the labels of {where} have shape {count}, and it has {size} rows")

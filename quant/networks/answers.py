@@ -217,8 +217,11 @@ def _marks(labels: Tensor, scores: Tensor) -> Tensor:
     marks = labels.long()
     counted = marks[marks != IGNORED]
     if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < scores.shape[-1]:
-        span = f"labels from {int(counted.min())} to {int(counted.max())}"
-        raise error("E304", f"{span} leave the classes, 0 to {scores.shape[-1] - 1}")
+        least, most, classes = int(counted.min()), int(counted.max()), scores.shape[-1]
+        message = f"labels from {least} to {most} leave the classes, 0 to {classes - 1}"
+        from_one = ["classes are counted from 0: labels - 1"] * (most == classes and least > 0)
+        others = f"labels of what does not count are {IGNORED}"
+        raise error("E304", message, *from_one, others)
     return marks
 
 

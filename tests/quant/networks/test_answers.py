@@ -176,3 +176,11 @@ def test_labels_that_would_fit_say_how(labels: Tensor, help: str | None) -> None
         answer(torch.randn(6, 3), 6, labels)
     first, *_ = caught.value.diagnostics[0].help
     assert first.startswith("say what they mean") if help is None else first == help
+
+
+@pytest.mark.parametrize(("labels", "helps"), [([1, 3, 2], 2), ([0, 1, 255], 1), ([-1, 0, 2], 1)])
+def test_labels_beyond_the_classes_say_how_they_are_counted(labels: list[int], helps: int) -> None:
+    with pytest.raises(EmqError, match="leave the classes, 0 to 2") as caught:
+        answer(torch.randn(3, 3), 3, torch.tensor(labels))
+    help = caught.value.diagnostics[0].help
+    assert len(help) == helps and help[-1] == "labels of what does not count are -100"
