@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.budget import QUANTITIES
-from emqlang.quant.data.loader import LONGEST, check_several, endless, without_tensors
+from emqlang.quant.data.loader import (
+    LONGEST,
+    check_several,
+    check_workers,
+    endless,
+    without_tensors,
+)
 from emqlang.quant.networks.batches import held, rows
 from emqlang.quant.networks.nested import tensors
 from emqlang.quant.networks.network import Network
@@ -177,6 +183,7 @@ def batches(data: Any) -> Any:
     if isinstance(data, list | tuple):
         check_several(data, "the data")
         return data
+    check_workers(data, "the data")
     own = Iterated(data, "E304", "the data")
     return _Kept(own) if isinstance(data, Iterator) else own
 

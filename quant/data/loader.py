@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.networks.batches import held, listed, rows
@@ -96,6 +98,23 @@ def check_several(batches: Any, what: str) -> None:
         raise error("E304", message, "give a list of batches: [batch]")
 
 
+def check_workers(batches: Any, what: str) -> None:
+    """Raises E304 where each of a loader's workers gives all rows of its IterableDataset.
+
+    Workers give batches by turns, and their datasets are copies.
+    """
+    if not isinstance(batches, DataLoader) or not isinstance(batches.dataset, IterableDataset):
+        return
+    if batches.num_workers < 2:
+        return
+    parts = [tensors(batch) for batch in islice(Iterated(batches, "E304", what), 2)]
+    for first, second in pairwise(parts):
+        if len(first) == len(second) and all(map(torch.equal, first, second)):
+            message = f"{what} gives every row {batches.num_workers} times, once for each worker"
+            help = "let the dataset ask torch.utils.data.get_worker_info() for its part"
+            raise error("E304", message, help, "or take one worker")
+
+
 def endless(what: str) -> EmqError:
     """E304 for a loader that has given LONGEST rows, and has no length."""
     message = f"{what} has given {LONGEST:,} rows, and does not end"
@@ -127,6 +146,7 @@ def _open(reference: str) -> Iterable[Any]:
         raise error("E304", message, "let it make a new one in every call")
     _RETURNED[reference] = batches
     check_several(batches, reference)
+    check_workers(batches, reference)
     return batches
 
 

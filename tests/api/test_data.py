@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.prune import l1_unstructured as l1
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 import emqlang as emq
 from emqlang.grammar.diagnostics import EmqError
@@ -260,3 +261,33 @@ def test_evaluate_of_a_name_warns_as_its_network_does() -> None:
     data = [torch.randn(4, 1, 28, 28)]
     with pytest.warns(emq.EmqWarning, match="W603"):
         emq.evaluate(random, data, reference=random)
+
+
+class Rows(IterableDataset[Any]):
+    """Of which each worker gives all, or its part."""
+
+    def __init__(self, shared: bool) -> None:
+        self.shared = shared
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        start, step = (
+            (0, 1) if worker is None or not self.shared else (worker.id, worker.num_workers)
+        )
+        pairs = list(zip(*tensors(), strict=True))
+        return iter(pairs[start::step])
+
+
+@pytest.mark.parametrize(("shared", "workers"), [(True, 2), (False, 1), (False, 0)])
+def test_rows_of_an_iterable_dataset_count_once(shared: bool, workers: int) -> None:
+    data = DataLoader(Rows(shared), batch_size=8, num_workers=workers)
+    found, plain = emq.evaluate(Network(), data), emq.evaluate(Network(), [tensors()])
+    assert found.images == 48 and found.accuracy == plain.accuracy
+    assert found.loss == pytest.approx(plain.loss)
+
+
+def test_rows_that_every_worker_gives_are_refused() -> None:
+    data = DataLoader(Rows(shared=False), batch_size=8, num_workers=2)
+    with pytest.raises(EmqError, match="gives every row 2 times, once for each worker") as caught:
+        emq.evaluate(Network(), data)
+    assert caught.value.diagnostics[0].code == "E304"
