@@ -9,8 +9,10 @@ from keyword import iskeyword
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.exceptions import Abort, BadParameter, ClickException, Exit, MissingParameter
 
+from emqlang.cli import config
 from emqlang.cli.outputs import claimed
 from emqlang.cli.words import Expression, protect
 from emqlang.grammar.diagnostics import (
@@ -72,7 +74,11 @@ class Command(click.Command):
             ]
         as_json = "--json" in args  # click empties the list
         try:
+            ctx.default_map, ctx.meta[DEFAULTS] = config.defaults(ctx)
             return super().parse_args(ctx, args)
+        except EmqError as failure:
+            render.failure(failure.diagnostics, as_json)
+            ctx.exit(failure.exit_status)
         except MissingParameter:
             raise
         except BadParameter as misuse:
@@ -85,6 +91,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         from emqlang.cli import uses
 
+        self._say_defaults(ctx)
         try:
             uses.check(ctx)
             with claimed(ctx):
@@ -96,6 +103,14 @@ class Command(click.Command):
         except EmqError as failure:
             render.failure(failure.diagnostics, as_json=ctx.params.get("as_json", False))
             ctx.exit(failure.exit_status)
+
+    def _say_defaults(self, ctx: click.Context) -> None:
+        """Which options a file has set: nothing is changed in silence."""
+        source = ctx.get_parameter_source
+        kept = [p for p in self.params if source(p.name or "") is ParameterSource.DEFAULT_MAP]
+        if kept:
+            names = ", ".join(f"{param.opts[0]} {ctx.params[param.name or '']}" for param in kept)
+            render.note(f"{ctx.meta[DEFAULTS]}: {names}")
 
 
 def _is_negative(word: str, known: Container[str]) -> bool:
@@ -180,7 +195,7 @@ def write_lines(formatter: click.HelpFormatter, title: str, lines: tuple[str, ..
             formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
-_DEBUG = "emqlang.debug"
+_DEBUG, DEFAULTS = "emqlang.debug", "emqlang.defaults"
 
 
 def _common() -> list[click.Parameter]:
@@ -192,6 +207,14 @@ def _common() -> list[click.Parameter]:
             is_eager=True,
             callback=_no_colour,
             help="Plain text, as under NO_COLOR.",
+        ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_quiet,
+            help="No notes and no progress on stderr; warnings and errors are told.",
         ),
         click.Option(
             ["--debug"],
@@ -206,6 +229,11 @@ def _common() -> list[click.Parameter]:
 def _no_colour(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         ctx.color = False
+
+
+def _quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[render.QUIET] = True
 
 
 def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -72,6 +72,12 @@ def coloured(stream: TextIO) -> bool:
     return stream.isatty() if wanted is None else wanted
 
 
+def quiet() -> bool:
+    """Whether the running command shall say nothing but results, warnings and errors."""
+    context = click.get_current_context(silent=True)
+    return bool(context is not None and context.meta.get(QUIET))
+
+
 def width(stream: TextIO | None = None) -> int:
     """Columns of stdout: the terminal's, or enough for any line where there is none."""
     if (stream or sys.stdout).isatty() or "COLUMNS" in os.environ:
@@ -79,6 +85,7 @@ def width(stream: TextIO | None = None) -> int:
     return 1000
 
 
+QUIET = "emqlang.quiet"  # where a command keeps that it was told to be
 _page: ContextVar[Page | None] = ContextVar("page", default=None)
 
 
@@ -115,6 +122,8 @@ def note(line: str) -> None:
     """A line about the work, not of the data: stderr, dim."""
     if (page := _page.get()) is not None:
         return page.note(line)
+    if quiet():
+        return
     lines = "\n".join(_wrapped(line, width(sys.stderr)))
     sys.stderr.write(_styled(sys.stderr, lines, dim=True) + "\n")
 
@@ -275,7 +284,8 @@ class _Ticker:
     """A line of progress: called with the work's name, the steps done and in all, 0 if unknown."""
 
     def __init__(self) -> None:
-        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.quiet = quiet()
+        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
         self.last = self.began = perf_counter()
         self.work, self.first = ("", 0), 0
 
@@ -283,7 +293,7 @@ class _Ticker:
         now = perf_counter()
         if (name.split(" ")[0], total) != self.work:
             self.work, self.began, self.first = (name.split(" ")[0], total), now, done
-        if now - self.last < (_TICK if self.live else _REPORT):
+        if self.quiet or now - self.last < (_TICK if self.live else _REPORT):
             return
         self.last = now
         counted = f"{done:,}/{total:,}" if total else f"{done:,}"
