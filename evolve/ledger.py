@@ -101,16 +101,20 @@ class Status:
     median: float
     funnel: Mapping[str, int]
 
-    def line(self, speed: float) -> str:
-        """One line for a progress display; `speed` is in evaluated programs per second."""
+    def line(self, speed: float, text: str = "") -> str:
+        """One line for a progress display.
+
+        speed  in evaluated programs per second
+        text   of the best program
+        """
         proposals = sum(self.funnel.values())
         shares = [
             f"{reason.value.replace('_', ' ')} {self.funnel[reason.value] / proposals:.0%}"
             for reason in Reason
             if reason is not Reason.SCORED and self.funnel.get(reason.value, 0) / proposals >= 0.01
         ]
-        best = f"best {self.best:.4f}, median {self.median:.4f}"
-        return f"{best}, {speed:.0f}/s; {', '.join(shares)}"
+        best = f"best {self.best:.4f}{f': {text}' if text else ''}"
+        return f"{best}; median {self.median:.4f}, {speed:.0f}/s; {', '.join(shares)}"
 
 
 class Ledger(Database):

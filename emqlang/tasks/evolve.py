@@ -14,7 +14,7 @@ import torch
 from emqlang import __version__
 from emqlang.compiler.statistics import Statistics
 from emqlang.evolve.arena import Arena, Benchmark
-from emqlang.evolve.history import Programs, front
+from emqlang.evolve.history import Programs, front, top
 from emqlang.evolve.ledger import Ledger, Status
 from emqlang.evolve.search import Budget, Search
 from emqlang.evolve.settings import EvaluationOptions, SearchSettings, paper_settings
@@ -225,7 +225,7 @@ def advance(search: Search, budget: Budget, progress: Progress) -> EvolveResult:
     if budget == Budget():
         emq = ledger.settings.algorithm == "emq"
         budget = Budget(steps=EMQ_STEPS) if emq else Budget(evals=EVALS)
-    before = ledger.status()
+    before, texts = ledger.status(), dict[float, str]()
 
     def report(status: Status, seconds: float) -> None:
         evaluated = status.evaluated - (before.evaluated if before else 0)
@@ -234,7 +234,10 @@ def advance(search: Search, budget: Budget, progress: Progress) -> EvolveResult:
             done, goal = status.step + 1, budget.steps
         if goal is None:
             done, goal = int(seconds), int(budget.seconds or seconds)
-        progress(status.line(evaluated / max(seconds, 1e-9)), min(done, goal), goal)
+        if status.best not in texts:  # the query reads the whole run
+            texts[status.best] = "".join(one.text for one in top(ledger, 1).entries)
+        line = status.line(evaluated / max(seconds, 1e-9), texts[status.best])
+        progress(line, min(done, goal), goal)
 
     status = search.advance(budget, report)
     best, arena = front(ledger), search.source.open()

@@ -303,10 +303,19 @@ class _Ticker:
         if self.live:
             filled = round(_BAR * done / total) if total else 0
             bar = "━" * filled + "╌" * (_BAR - filled) + "  " if total else ""
-            sys.stderr.write(f"\r\x1b[K{name}  {bar}{counted}")
+            sys.stderr.write(f"\r\x1b[K{_one_line(name, bar, counted)}")
         else:
             sys.stderr.write(f"{name}: {counted}\n")
         sys.stderr.flush()
+
+
+def _one_line(name: str, bar: str, counted: str) -> str:
+    """What fits the terminal: the bar gives way first, then the end of the name."""
+    room = width(sys.stderr) - 1 - len(counted) - 2  # a full line would wrap
+    if len(name) + len(bar) > room:
+        bar = ""
+    short = name if len(name) + len(bar) <= room else f"{name[: max(room - 1, 0)]}…"
+    return f"{short}  {bar}{counted}"
 
 
 def duration(seconds: float) -> str:

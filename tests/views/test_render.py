@@ -206,3 +206,21 @@ def test_progress_without_a_known_end_counts(
         progress("float", 2_000, 0)
         progress("quantized", 64, 128)
     assert capsys.readouterr().err == "float: 1,000\nfloat: 2,000\nquantized: 64/128\n"
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80, 120])
+def test_progress_stays_on_one_line(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(render, "_TICK", 0.0)
+    name = (
+        "best 0.8090: -mean(sqrt(total(square(shift)) + square(total(shift)))); median 0.61, 378/s"
+    )
+    with render.progress() as progress:
+        progress(name, 10, 20_000)
+        progress(name, 1_928, 20_000)
+    lines = terminal.getvalue().split("\r\x1b[K")[1:-1]
+    assert len(lines) == 2 and all(len(line) < columns for line in lines)
+    assert all("/20,000" in line and line.startswith("best 0.80"[: columns - 28]) for line in lines)
+    assert "━" not in lines[-1]
