@@ -133,6 +133,9 @@ CODES: Final = {
     "E411": Code(2, "format cannot hold it",
         "The format has no such width, layer, op or grid, or is not written at all; "
         "the message names what does not fit, and --partial leaves out whole layers."),
+    "E412": Code(2, "no integer form",
+        "Integer arithmetic needs every layer's weights and inputs quantized, operations that have "
+        "an integer form, and accumulators of at most 32 bits; the message names what is not so."),
     # E5: evaluation
     "E501": Code(4, "score not finite",
         "A group's score overflowed or is not a number; it is null in JSON."),
