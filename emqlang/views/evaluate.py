@@ -7,10 +7,10 @@ from math import inf
 from typing import Any, Final
 
 from emqlang.quant.ptq.evaluate import SQUARED_ERROR, Evaluation
-from emqlang.tasks.evaluate import Evaluated
+from emqlang.tasks.evaluate import Evaluated, Integers
 from emqlang.views import render
 from emqlang.views.eval import network
-from emqlang.views.render import View
+from emqlang.views.render import Column, View
 
 FORMATS: Final = {
     "accuracy": "{:.2%}",
@@ -21,13 +21,19 @@ FORMATS: Final = {
     "sqnr": "{:.1f} dB",
     "metric": "{:.6g}",
 }
+_COLUMNS: Final = ("quantized", "in integers")
 TITLES: Final = {"relative_error": "relative error", "sqnr": "output SQNR"}
 
 
 def screen(evaluated: Evaluated) -> None:
     network(evaluated.network)
     what = [("evaluated", _what(evaluated)), ("test", evaluated.test)]
-    render.fields([*what, *figures(evaluated.evaluation)])
+    if evaluated.integers is None:
+        render.fields([*what, *figures(evaluated.evaluation)])
+    else:
+        render.fields([*what, *_arithmetic(evaluated.integers)])
+        render.text()
+        _beside(evaluated.evaluation, evaluated.integers.evaluation)
     if evaluated.evaluation.accuracy is None:
         render.text()
         render.note(evaluated.evaluation.basis)
@@ -40,10 +46,54 @@ def record(evaluated: Evaluated) -> dict[str, Any]:
         "evaluated": _what(evaluated),
         "test": evaluated.test,
         **figures_record(evaluated.evaluation),
+        "integer": None if evaluated.integers is None else _integer_record(evaluated.integers),
     }
 
 
 VIEWS: Final = {Evaluated: View(screen, record)}
+
+
+def _arithmetic(integers: Integers) -> list[tuple[str, str]]:
+    """What the integer network takes."""
+    layers = sum(not each.pooled for each in integers.accumulators)
+    pooled = [each for each in integers.accumulators if each.pooled]
+    widest = f"{integers.widest.bits} bits, in '{integers.widest.name}'"
+    others = "".join(f"; {each.bits} in '{each.name}'" for each in pooled)
+    return [
+        ("layers", f"{layers}, every sum proven to fit 32 bits"),
+        ("widest sum", f"{widest}{others}"),
+        (
+            "time",
+            f"{integers.seconds:.1f} s in integers, for {integers.evaluation.images:,} images",
+        ),
+    ]
+
+
+def _beside(quantized: Evaluation, integer: Evaluation) -> None:
+    """Each against the network before it: the float one, and the quantized one."""
+    columns = [Column("", style="bold"), *(Column(title, "right") for title in _COLUMNS)]
+    ours = dict(figures(integer))
+    rows = [(title, value, ours.get(title, "")) for title, value in figures(quantized)]
+    render.table(columns, rows)
+    render.text()
+    compared = [title for title in ours if title in ("agreement", "kl", *TITLES.values())]
+    render.note(
+        f"{', '.join(compared)}: of the quantized network with the float one, "
+        "of the integer network with the quantized one"
+    )
+
+
+def _integer_record(integers: Integers) -> dict[str, Any]:
+    rows = [
+        {"name": each.name, "bits": each.bits, "pooled": each.pooled}
+        for each in integers.accumulators
+    ]
+    return {
+        **figures_record(integers.evaluation),
+        "accumulators": rows,
+        "widest_bits": integers.widest.bits,
+        "seconds": integers.seconds,
+    }
 
 
 def figures(evaluation: Evaluation) -> list[tuple[str, str]]:

@@ -40,7 +40,7 @@ class Edge:
     def reading(self, grid: Grid) -> bool:
         """Whether its codes are those of a grid as they are."""
         same = (self.step, self.zero) == (grid.step, grid.zero)
-        return same and 0 <= self.low and self.high <= grid.highest
+        return same and self.low >= 0 and self.high <= grid.highest
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class Accumulator:
 
     name: str
     bits: int
+    pooled: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +87,13 @@ class Lowering:
         """Raises E412."""
         check_known(self.nodes, lambda node: node.target in RULES)
         for node in reversed(self.nodes):
-            reading = [user for user in node.users if user in set(calls(node.users)) or is_end(user)]
-            self.wants[node] = Want.all_of(self.want(user) for user in reading)
+            ends = [user for user in node.users if user.op == "output"]
+            self.wants[node] = Want.all_of(map(self.want, [*calls(node.users), *ends]))
         place, grid = self.open()
         for node in calls(self.nodes):
             RULES[node.target].lower(self, node)
         (returned,) = self.nodes[-1].args
-        outputs = [each for each in returned if isinstance(each, Node)]  # type: ignore[union-attr]
+        outputs = [each for each in returned if isinstance(each, Node)]
         if len(outputs) != 1 or outputs[0] not in self.edges:
             message = f"the network returns {len(outputs)} tensors, and integers are made for one"
             raise error("E412", message, "let its forward return the scores alone")
@@ -121,7 +122,9 @@ class Lowering:
         grid = self.wants[node].grid
         if grid is None:
             readers = ", ".join(name_of(user) for user in calls(node.users))
-            message = f"the network's input is not quantized to one grid before it is read: {readers}"
+            message = (
+                f"the network's input is not quantized to one grid before it is read: {readers}"
+            )
             raise error("E412", message, "quantize the activations of its first layers")
         self.edges[node] = Edge(grid.step, grid.zero, 0, grid.highest)
         self.places[node] = 0
@@ -147,13 +150,13 @@ class Lowering:
         self.places[node] = self.places[source]
         self.edges[node] = replace(self.edges[source], grid=grid)
 
-    def note(self, node: Node, low: int, high: int) -> None:
+    def note(self, node: Node, low: int, high: int, *, pooled: bool = False) -> None:
         """An accumulator between these, partial sums included. Raises E412 beyond 32 bits."""
         width, name = bits(low, high), module_of(node) or name_of(node)
         if width > INT32 + 1:
             message = f"the accumulator of '{name}' may take {width} bits, and 32 are there"
             raise error("E412", message, "give the layer's weights or inputs fewer bits")
-        self.accumulators.append(Accumulator(name, width))
+        self.accumulators.append(Accumulator(name, width, pooled))
 
     def rescaled(
         self, node: Node, terms: Sequence[Sequence[Term]], bias: Sequence[Fraction]
@@ -179,14 +182,8 @@ def _reach(terms: Sequence[Term], bias: Fraction) -> tuple[Fraction, Fraction]:
     return low, sum((term.slope * (term.high - term.centre) for term in terms), bias)
 
 
-def is_end(node: Node) -> bool:
-    return node.op == "output"
-
-
 def grid_of(node: Node) -> Grid:
-    scale, zero, highest = (
-        argument(node, name) for name in ("scale", "zero_point", "highest")
-    )
+    scale, zero, highest = (argument(node, name) for name in ("scale", "zero_point", "highest"))
     return Grid(Fraction(scale), int(zero), int(highest))
 
 
@@ -229,8 +226,8 @@ def _products(lowering: Lowering, node: Node) -> None:
 
 
 def _layer_name(lowering: Lowering, node: Node) -> str:
-    weight = argument(node, "weight")
-    name = lowering.names.get(weight.name, "").removeprefix(ROOT).removesuffix(".weight")
+    given: str = lowering.names.get(argument(node, "weight").name, "")
+    name = given.removeprefix(ROOT).removesuffix(".weight")
     if name not in lowering.layers:
         raise no_form(node, "its weight is not that of a layer")
     return name
@@ -287,9 +284,9 @@ def _clamp(low: str | float | None, high: str | float | None) -> Callable[[Lower
             return min(max(whole, -(1 << INT32)), (1 << INT32) - 1)
 
         least, most = code(low, -(1 << INT32)), code(high, (1 << INT32) - 1)
-        kept = [min(max(each, least), most) for each in (edge.low, edge.high)]
+        lowest, highest = (min(max(each, least), most) for each in (edge.low, edge.high))
         operation = operations.Clamp(least, most)
-        lowering.add(node, operation, Edge(edge.step, edge.zero, *kept), source)
+        lowering.add(node, operation, Edge(edge.step, edge.zero, lowest, highest), source)
 
     return lower
 
@@ -308,7 +305,9 @@ def _max_pool(lowering: Lowering, node: Node) -> None:
     source = lowering.source(node)
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     settings = {name: argument(node, name) for name in names}
-    settings = {name: list(v) if isinstance(v, (list, tuple)) else v for name, v in settings.items()}
+    settings = {
+        name: list(v) if isinstance(v, (list, tuple)) else v for name, v in settings.items()
+    }
     settings["stride"] = settings["stride"] or settings["kernel_size"]
     edge = replace(lowering.edges[source], grid=None)
     lowering.add(node, operations.MaxPool(**settings), edge, source)
@@ -331,7 +330,7 @@ def _average(lowering: Lowering, node: Node) -> None:
         raise no_form(node, "it is no average over all of space")
     edge, count = lowering.edges[source], _count(node)
     term = Term(edge.step / count, edge.low * count, edge.high * count, edge.zero * count)
-    lowering.note(node, min(term.low, 0), max(term.high, 0))
+    lowering.note(node, min(term.low, 0), max(term.high, 0), pooled=True)
     rescales, result, form = lowering.rescaled(node, [[term]], [Fraction(0)])
     keep = len(shape(node)) > 2
     rescale = operations.Rescale(rescales, form.low, form.high)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import EmqError, error
 from emqlang.quant.ptq.grids import ActivationGrid
 
 ROOT = "network."  # before the names of the network's own modules
@@ -48,9 +48,7 @@ class Mark(nn.Module):
 def calls(nodes: Any) -> Iterator[Node]:
     """The operations on tensors; sizes of them are none."""
     for node in nodes:
-        if node.op == "call_function" and isinstance(node.meta.get("val"), Tensor):
-            yield node
-        elif node.op == "call_function" and isinstance(node.meta.get("val"), (tuple, list)):
+        if node.op == "call_function" and isinstance(node.meta.get("val"), (Tensor, tuple, list)):
             yield node
 
 
@@ -98,7 +96,7 @@ def check_known(nodes: Any, known: Callable[[Node], bool]) -> None:
         raise error("E412", message, KNOWN)
 
 
-def no_form(node: Node, reason: str) -> Exception:
+def no_form(node: Node, reason: str) -> EmqError:
     """E412 for an operation whose settings have no integer form."""
     return error("E412", f"{name_of(node)} has no integer form: {reason}", KNOWN)
 

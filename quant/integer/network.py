@@ -56,8 +56,9 @@ class IntegerNetwork(nn.Module):
 
     @property
     def widest(self) -> Accumulator:
-        """The accumulator that takes the most bits, the first of them."""
-        return max(self.accumulators, key=lambda each: each.bits)
+        """The layer's accumulator that takes the most bits, the first of them."""
+        layers = [each for each in self.accumulators if not each.pooled]
+        return max(layers, key=lambda each: each.bits)
 
     def encode(self, images: Tensor) -> Tensor:
         """Images to codes, int32, as the quantizer of the input has them."""
