@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from emqlang.quant.export.program import fed, trace
 from emqlang.quant.integer.edges import Edge, Grid
-from emqlang.quant.integer.lowering import Accumulator, lower
+from emqlang.quant.integer.lowering import Accumulator
 from emqlang.quant.integer.marks import Mark
 from emqlang.quant.integer.operations import Graph
+from emqlang.quant.integer.rules import lower
 from emqlang.quant.networks.batches import pass_through
 from emqlang.quant.networks.nested import mapped, tensors
 from emqlang.quant.networks.network import Network

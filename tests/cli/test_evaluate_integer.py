@@ -72,7 +72,7 @@ def test_inputs_in_floating_point_are_refused(emq: Emq, tmp_path: Path) -> None:
     words = ("--recipe", str(edited), "--calib-images", "64", "--no-check")
     done = emq("quantize", *words, "--out", str(tmp_path / "again"))
     assert done.status == 0, done.err
-    done = emq("evaluate", str(tmp_path / "again"), "--integer", "--test", "no/such/folder")
+    done = emq("evaluate", str(tmp_path / "again"), "--integer")
     assert done.status == 2 and "error[E412]: the input of layer '3' is in floating" in done.err
     assert "help: quantize the activations, too" in done.err and not done.out
 
