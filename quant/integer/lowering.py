@@ -128,7 +128,7 @@ class Lowering:
         used = [each for each in inputs if set(calls(each.users))]
         if len(used) != 1:
             message = f"the network reads {len(used)} inputs, and integers are made of one"
-            raise error("E412", message)
+            raise error("E412", message, "`evaluate` without --integer takes any number")
         (node,) = used
         grid = self.wants[node].grid
         if grid is None:
@@ -151,7 +151,7 @@ class Lowering:
     def add(self, node: Node, operation: nn.Module, edge: Edge, *sources: Node) -> None:
         """Append an operation whose result the program calls `node`."""
         if max(-edge.low, edge.high + 1) > 1 << INT32:
-            raise error("E412", f"the codes of {name_of(node)} may take more than 32 bits")
+            raise no_form(node, "its codes may take more than 32 bits")
         self.operations.append(operation)
         self.sources.append(tuple(self.places[each] for each in sources))
         self.places[node], self.edges[node] = len(self.operations), edge
