@@ -9,9 +9,10 @@ Formulas do not depend on a seed: their first trial stands for all.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from rows import table
 from table1 import short
@@ -45,6 +46,25 @@ def cell(values: Sequence[float]) -> str:
     return f"{' / '.join(map(short, values[:3]))}; {values[3]:.2f}"
 
 
+def spreads(
+    found: Mapping[str, Mapping[str, Sequence[Figures]]],
+    searches: Iterable[str],
+    places: Sequence[str],
+) -> Iterator[tuple[str, ...]]:
+    """Of each figure the least and the greatest over the seeds, by place."""
+    for who in searches:
+        for name in FIGURES:
+            runs = ([one[name] for one in found[who][place]] for place in places)
+            cells = (f"{short(min(values))} to {short(max(values))}" for values in runs)
+            yield (f"{who}, {name}", *cells)
+
+
+def winner(runs: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The fitness on the search rows and the text of the run where that is greatest."""
+    best = max(runs, key=lambda one: float(one["fitness"]))
+    return short(best["fitness"]), f"`{best['winner']}`"
+
+
 def main() -> None:
     found, places = trials(), [f"{family} left out" for family in FAMILIES]
     own = {who: [mean(by[place]) for place in places] for who, by in found.items()}
@@ -54,10 +74,11 @@ def main() -> None:
         for who in sorted(own, key=lambda who: -means[who][0])
     )
     print(table(("program", "mean of families", *places, "all families, held out"), lines))
-    wins = (
-        (place, f"`{found['searched'][place][0]['winner']}`") for place in (*places, "all families")
-    )
-    print(table(("search 0", "its winner"), wins))
+    searches = [who for who in found if who.startswith("searched")]
+    everywhere = (*places, "all families")
+    print(table(("least to most of the runs", *everywhere), spreads(found, searches, everywhere)))
+    wins = ((place, *winner(found["searched"][place])) for place in everywhere)
+    print(table(("the run of the best search fitness", "fitness", "its winner"), wins))
 
 
 if __name__ == "__main__":

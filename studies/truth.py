@@ -37,12 +37,14 @@ UNSEEN = {
     "resnet18-fmnist-s1-inner": "all",
     "mobilenetv2-fmnist-inner": "all",
 }
-EVOLVED = tuple(name for name in LIBRARY if LIBRARY.shelf(name) == "evolved")
+EVOLVED = tuple(  # of sums over layers
+    name for name, one in LIBRARY.items() if LIBRARY.shelf(name) == "evolved" and one.separable
+)
 FORWARDS = ("output_mse", "output_kl", "loss_increase")  # the library's, at N forwards
 SAME = "hawq_v2_published"  # its rows are those of `hawq_v2`, as it was called
-LATER = ("across_layers",)  # files of the library that were written after these standings
+# What does not separate came into the library after these standings.
 RIVALS = tuple(
-    name for name in LIBRARY if name not in (*EVOLVED, SAME) and LIBRARY.shelf(name) not in LATER
+    name for name, one in LIBRARY.items() if name not in (*EVOLVED, SAME) and one.separable
 )
 CHEAP = tuple(name for name in RIVALS if name not in FORWARDS)
 TOPS = ("@100", "@50", "@20")

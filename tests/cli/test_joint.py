@@ -14,7 +14,7 @@ from commands import Emq
 from torch import nn
 
 import emqlang as emq_api
-from emqlang.cli.conversation import Repl
+from emqlang.cli.repl.interpreter import Interpreter
 from emqlang.grammar.diagnostics import EmqError
 from emqlang.grammar.expr import inputs
 from emqlang.grammar.library import LIBRARY
@@ -87,7 +87,7 @@ def test_show_says_which_is_which(emq: Emq) -> None:
 
 
 def test_the_repl_scores_whole_configurations(capsys: pytest.CaptureFixture[str]) -> None:
-    talk = Repl(Workbench(WorkbenchOptions(weights="random", cache=False)))
+    talk = Interpreter(Workbench(WorkbenchOptions(weights="random", cache=False)))
     talk.execute(FREE)
     assert "separates" in capsys.readouterr().out
     talk.execute("t = total(numel / bits)")

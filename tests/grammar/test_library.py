@@ -61,6 +61,8 @@ MEANING = {
     "evolved_four": "-(macs * act_qerr / log(1.9 * hess_eig) + fisher_qerr) ** 1.3",
     "evolved_four_forwards": "-(bits ** 3.7 * fisher_qerr * "
     "abs((fisher_qerr / channels_in) ** 1.6 - out_mse))",
+    "evolved_across": "-(mean(sqrt(total(shift))) * 0.48 + "
+    "sqrt(sqrt(std(total(sigmoid(loss_shift) + act_shift)))))",
 }
 
 
@@ -102,6 +104,7 @@ def test_the_expensive_statistics_serve_the_references_and_what_was_evolved_from
         "evolved_forwards",
         "evolved_forwards_short",
         "evolved_four_forwards",
+        "evolved_across",
     }
 
 
