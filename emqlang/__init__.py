@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from emqlang.api import collect, costs, evaluate, load_quantized, qat, quantize, score
     from emqlang.api.bits import assign
     from emqlang.api.evidence import load_table, rank, tables
+    from emqlang.api.integers import integers
     from emqlang.api.measured import assign_scores
     from emqlang.api.search import front, search
     from emqlang.grammar.canonical.form import key
@@ -41,6 +42,7 @@ __all__ = [
     "costs",
     "evaluate",
     "front",
+    "integers",
     "key",
     "load",
     "load_file",
@@ -66,6 +68,7 @@ _HOMES = {
     "EmqWarning": "grammar.diagnostics",
     "assign": "api.bits",
     "assign_scores": "api.measured",
+    "integers": "api.integers",
     "key": "grammar.canonical.form",
     **dict.fromkeys(("load_table", "rank", "tables"), "api.evidence"),
     **dict.fromkeys(("front", "search"), "api.search"),
