@@ -42,6 +42,7 @@ SECTIONS = {
         "rank": "Rank proxies by how well they rank a table's configurations.",
         "report": "Write a page about a search, bits or a table.",
         "experiment": "Do one of the paper's experiments, or of ours.",
+        "plot": "Draw bits as a picture.",
     },
     "Programs": {
         "check": "Report every mistake of files or expressions.",

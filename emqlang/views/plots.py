@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
     from emqlang.experiments.catalogue import Panel
     from emqlang.experiments.study import Study
+    from emqlang.quant.ptq.recipe import Recipe
     from emqlang.tasks.rank import Ranking
 
 SUFFIXES = (".svg", ".png")
 COLUMNS = 4
 PANEL, WIDE = (3.0, 2.6), 5.5  # inches
 POINTS = 300  # of a curve
+# Of Okabe and Ito: told apart by the colour-blind, too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKS = "osD^vPX"
 
 
 def check(path: Path) -> None:
@@ -77,6 +81,39 @@ def scatter(ranking: Ranking, path: Path) -> None:
     bar = figure.colorbar(points, ax=panels.tolist(), fraction=0.03, pad=0.01)
     bar.set_label("size, MiB", fontsize=8)
     bar.ax.tick_params(labelsize=7)
+    save(figure, path)
+
+
+def bits(recipes: Sequence[tuple[str, Recipe]], path: Path) -> None:
+    """Figure 6: the weight bits of every layer, a line for each (name, recipe) of one network.
+
+    Raises E403 for recipes whose layers differ, and as `check` does.
+    """
+    check(path)
+    from matplotlib.figure import Figure
+
+    layers = list(recipes[0][1].bits)
+    for name, recipe in recipes:
+        if not recipe.bits or set(recipe.bits) != set(layers):
+            message = f"'{name}' has other layers than '{recipes[0][0]}', or none"
+            raise error("E403", message, "draw recipes of one network together")
+    figure = Figure(figsize=(max(WIDE, 0.19 * len(layers) + 1.0), 3.6), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, recipe) in enumerate(recipes):
+        values = [recipe.bits[layer] for layer in layers]
+        colour, mark = COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]
+        # what is drawn later is smaller, so that equal bits are seen, too
+        style: dict[str, Any] = {"where": "mid", "markersize": max(3.0, 7.0 - 2 * place)}
+        style |= {"color": colour, "marker": mark, "linewidth": max(0.8, 2.4 - 1.2 * place)}
+        label = f"{name}: mean over layers {np.mean(values):.2f}"
+        axes.step(range(len(layers)), values, label=label, **style)
+    axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize=7)
+    axes.set_yticks(sorted({bits for _, recipe in recipes for bits in recipe.bits.values()}))
+    axes.set_xlim(-0.7, len(layers) - 0.3)
+    axes.set_ylabel("weight bits", fontsize=9)
+    axes.set_title(f"{recipes[0][1].model.name}: bits of {len(layers)} layers", fontsize=10)
+    axes.grid(alpha=0.25)
+    figure.legend(fontsize=8, loc="outside lower center", frameon=False)
     save(figure, path)
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import click
 
 from emqlang import cli
-from emqlang.cli import bench, group
+from emqlang.cli import bench, group, plot
 
 NAMES = tuple(name for section in cli.SECTIONS.values() for name in section)
-BENCH = tuple(f"bench {name}" for section in bench.command.sections.values() for name in section)
-COMMANDS = (*(name for name in NAMES if name != "bench"), *BENCH)
+GROUPS = {"bench": bench.command, "plot": plot.command}
+WITHIN = tuple(
+    f"{within} {name}"
+    for within, command in GROUPS.items()
+    for section in command.sections.values()
+    for name in section
+)
+BENCH = tuple(name for name in WITHIN if name.startswith("bench "))
+COMMANDS = (*(name for name in NAMES if name not in GROUPS), *WITHIN)
 
 
 def command_of(words: str) -> cli.base.Command:

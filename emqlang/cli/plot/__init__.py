@@ -1,0 +1,13 @@
+"""`emqlang plot`: pictures."""
+
+from __future__ import annotations
+
+from emqlang.cli.base import LazyGroup
+
+command = LazyGroup(
+    "plot",
+    package="emqlang.cli.plot",
+    help="Pictures, SVG or PNG.",
+    sections={"Draw": {"bits": "Draw the bits of every layer, for one recipe or several."}},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)

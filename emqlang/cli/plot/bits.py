@@ -1,0 +1,31 @@
+"""`emqlang plot bits`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emqlang.cli.base import declare
+from emqlang.cli.outputs import output
+from emqlang.tasks.outputs import Output
+from emqlang.views import render
+
+
+@declare("bits", "emqlang plot bits low.json high.json --out bits.svg")
+@click.argument(
+    "recipes", metavar="RECIPE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@output("--out -o", Output(), "The picture: SVG or PNG.", required=True)
+def command(recipes: tuple[Path, ...], out: Path) -> None:
+    """Draw the weight bits of every layer (Figure 6), one line for each RECIPE.
+
+    A RECIPE is a file that `assign` or `quantize` wrote. All are of one network.
+    """
+    from emqlang.quant.ptq.recipe import load_recipe
+    from emqlang.views import plots
+
+    plots.check(out)
+    # the folder, too: every `quantize` writes a recipe.json
+    plots.bits([("/".join(path.parts[-2:]), load_recipe(path)) for path in recipes], out)
+    render.note(f"wrote {out}")
