@@ -57,6 +57,7 @@ SHARED = {
 }
 # command -> where its work is done, or that it has none
 NO_TASK = {
+    "plot": "tasks/rank, and recipes as they are",
     "repl": "line by line, as eval, rank and assign; tasks/comparison, tasks/neighbours",
     "models": "quant/models",
     "cache": "quant/statistics/cache",
@@ -78,6 +79,7 @@ NO_TASK = {
 }
 # command -> where it is shown instead
 NO_VIEW = {
+    "plot": "views/plots",
     "repl": "views/exploration, and as eval, rank, assign, show and explain",
     "cache": "three fields",
     "front": "views/history",

@@ -164,6 +164,20 @@ def rank(
     return RankResult(tuple(rankings))
 
 
+def plotted(
+    programs: Sequence[Program],
+    table: str,
+    options: RankOptions,
+    settings: WorkbenchOptions,
+    progress: Progress | None = None,
+) -> Ranking:
+    """Proxies alone, without the baselines. Raises E403 without any, and what `rank` does."""
+    if not programs:
+        raise error("E403", "there is no proxy to draw", "name one: `emqlang library` lists them")
+    rows = load(table)
+    return rank_on(rows, Workbench.of_table(rows, settings, progress), programs, options)
+
+
 def contenders(programs: Sequence[Program], table: Table) -> list[Program]:
     """The proxies to rank: those given and the trivial baselines, or the whole library.
 

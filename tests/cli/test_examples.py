@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from command_line import COMMANDS, command_of
+from command_line import COMMANDS, GROUPS, command_of
 from commands import Emq
 from places import ROOT
 
@@ -61,7 +61,7 @@ def words_of(line: str) -> tuple[str, list[str]]:
     lexer = shlex.shlex(line[line.index("emqlang") :], posix=True, punctuation_chars="<>")
     lexer.whitespace_split = True
     words = list(takewhile(lambda word: word not in "<>", lexer))[1:]
-    name = " ".join(words[:2]) if words[0] == "bench" else words[0]
+    name = " ".join(words[:2]) if words[0] in GROUPS else words[0]
     return name, words[len(name.split()) :]
 
 

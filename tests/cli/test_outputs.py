@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("experiment", "table8", "--table", "no-table", "--out"),
     ("experiment", "table8", "--table", "no-table", "--plot"),
     ("rank", "--table", "no-table", "--plot"),
+    ("plot", "scatter", "emq", "--table", "no-table", "--out"),
     ("bench", "build", *MODEL, "--out"),
     ("bench", "import", "no.csv", *MODEL, "--out"),
     ("bench", "export", "no-table", "--out"),
@@ -51,7 +52,8 @@ def words(command: tuple[str, ...]) -> str:
 
 
 def _options() -> Iterator[tuple[str, click.Option]]:
-    for root in (group, group.get_command(click.Context(group), "bench")):
+    within = [group.get_command(click.Context(group), name) for name in ("bench", "plot")]
+    for root in (group, *within):
         assert isinstance(root, click.Group)
         for name in root.list_commands(click.Context(root)):
             command = root.get_command(click.Context(root), name)

@@ -52,3 +52,18 @@ def test_what_cannot_be_drawn(emq: Emq, recipes: list[str], tmp_path: Path) -> N
         done = emq("plot", "bits", *given, "--out", str(place))
         assert done.status and code in done.err
         assert not out.exists()
+
+
+def test_scores_against_accuracies(emq: Emq, tmp_path: Path) -> None:
+    out = tmp_path / "scatter.svg"
+    done = emq("plot", "scatter", "early_first", "bit_sum", "--out", str(out), "--by", "loss")
+    assert done.status == 0 and str(out) in done.err
+    picture = out.read_text()
+    assert "early_first" in picture and "bit_sum" in picture and "neg_log_numel" not in picture
+    for words, code in (
+        ((), "E403"),
+        (("no_proxy",), "E102"),
+        (("bit_sum", "--table", "nothing"), "E301"),
+    ):
+        done = emq("plot", "scatter", *words, "--out", str(tmp_path / "other.png"))
+        assert done.status and code in done.err and not (tmp_path / "other.png").exists()

@@ -8,6 +8,11 @@ command = LazyGroup(
     "plot",
     package="emqlang.cli.plot",
     help="Pictures, SVG or PNG.",
-    sections={"Draw": {"bits": "Draw the bits of every layer, for one recipe or several."}},
+    sections={
+        "Draw": {
+            "scatter": "Draw scores of proxies against the accuracies of a table.",
+            "bits": "Draw the bits of every layer, for one recipe or several.",
+        }
+    },
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -12,7 +12,11 @@ from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 
-@declare("bits", "emqlang plot bits low.json high.json --out bits.svg")
+@declare(
+    "bits",
+    "emqlang plot bits recipe.json --out bits.png",
+    "emqlang plot bits low.json high.json --out bits.svg",
+)
 @click.argument(
     "recipes", metavar="RECIPE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )

@@ -1,0 +1,51 @@
+"""`emqlang plot scatter`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emqlang.cli.base import cached, declare
+from emqlang.cli.options import expressions, ground_truth
+from emqlang.cli.outputs import output
+from emqlang.cli.words import Words, table_names
+from emqlang.tasks.outputs import Output
+from emqlang.views import render
+
+
+@declare(
+    "scatter",
+    "emqlang plot scatter fisher_length emq --table vgg-fmnist-all --out scatter.svg",
+    "emqlang plot scatter 'mean(abs(w))' --by loss -o scatter.png",
+    kept=cached,
+)
+@expressions
+@click.option(
+    "--table",
+    metavar="TABLE",
+    type=Words("table", table_names),
+    default="resnet18-fmnist-all",
+    show_default=True,
+    help="A benchmark table's name or file.",
+)
+@ground_truth
+@output("--out -o", Output(), "The picture: SVG or PNG.", required=True)
+def command(words: tuple[str, ...], table: str, by: str, out: Path) -> None:
+    """Draw each proxy's score against the accuracy of every row of a table (Figure 3).
+
+    EXPR is a text, a library name, file.emq:name, or - for stdin.
+    """
+    from emqlang.grammar import library
+    from emqlang.tasks.rank import RankOptions, plotted
+    from emqlang.tasks.workbench import WorkbenchOptions
+    from emqlang.views import plots
+
+    plots.check(out)
+    programs = library.find_all(words)
+    render.diagnostics(warning for program in programs for warning in program.warnings)
+    with render.progress() as progress:
+        ranking = plotted(programs, table, RankOptions(by=by), WorkbenchOptions(), progress)
+    render.diagnostics((*ranking.notices, *ranking.problems))
+    plots.scatter(ranking, out)
+    render.note(f"wrote {out}")
