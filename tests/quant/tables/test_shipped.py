@@ -20,7 +20,7 @@ KINDS = {
     "resnet18-fmnist": ("all", "inner", "edge", "brecq"),
     "resnet18-fmnist-s1": ("all", "inner"),
     "vgg-fmnist": ("all", "inner", "edge", "wide"),
-    "mobilenetv2-fmnist": ("all", "inner", "edge"),
+    "mobilenetv2-fmnist": ("all", "inner", "edge", "wide"),
     "vit-fmnist": ("all", "edge"),
 }
 
