@@ -79,8 +79,11 @@ def quiet() -> bool:
 
 
 def width(stream: TextIO | None = None) -> int:
-    """Columns of stdout: the terminal's, or enough for any line where there is none."""
-    if (stream or sys.stdout).isatty() or "COLUMNS" in os.environ:
+    """Columns of a terminal, or enough for any line where there is none; stdout's, or a stream's.
+
+    COLUMNS speaks for stdout alone: messages that go into a file are for programs, too.
+    """
+    if (stream or sys.stdout).isatty() or (stream is None and "COLUMNS" in os.environ):
         return shutil.get_terminal_size().columns
     return 1000
 
@@ -124,8 +127,9 @@ def note(line: str) -> None:
         return page.note(line)
     if quiet():
         return
-    lines = "\n".join(_wrapped(line, width(sys.stderr)))
-    sys.stderr.write(_styled(sys.stderr, lines, dim=True) + "\n")
+    columns = width(sys.stderr)
+    folded = line if len(line) <= columns else "\n".join(_wrapped(line, columns, whole=True))
+    sys.stderr.write(_styled(sys.stderr, folded, dim=True) + "\n")
 
 
 def heading(title: str, detail: str = "") -> None:
@@ -358,10 +362,12 @@ def _stems(depths: Sequence[int]) -> list[str]:
     return stems[::-1]
 
 
-def _wrapped(value: str, columns: int) -> list[str]:
+def _wrapped(value: str, columns: int, *, whole: bool = False) -> list[str]:
+    """Lines of so many characters; words that are longer are broken, or stay whole."""
     from textwrap import wrap
 
     lines = [
-        wrap(line, max(columns, 16), break_on_hyphens=False) or [""] for line in value.split("\n")
+        wrap(line, max(columns, 16), break_on_hyphens=False, break_long_words=not whole) or [""]
+        for line in value.split("\n")
     ]
     return [part for line in lines for part in line]

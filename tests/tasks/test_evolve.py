@@ -288,7 +288,8 @@ def test_a_search_sees_the_errors_that_learned_rounding_leaves(
     for name, more in (("near", ()), ("learned", learned)):
         done = emq("evolve", "--out", str(tmp_path / name), *words, *more)
         assert done.status == 0, done.err
-        again = json.loads(emq("evolve", "--resume", str(tmp_path / name), "--json").out)
+        resumed = ("--resume", str(tmp_path / name), "--steps", "4", "--json")
+        again = json.loads(emq("evolve", *resumed).out)
         assert again["facts"]["judged"]["stat_rounding"] == (more[1] if more else "nearest")
         best[name] = again["front"][-1]["fitness"]
     assert best["near"] != best["learned"]

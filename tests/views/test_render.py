@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+import click
 import pytest
 
 from emqlang.grammar.diagnostics import Diagnostic, Source, Span
@@ -177,17 +178,21 @@ def test_names_and_values_are_below_each_other_where_there_is_no_room(
     assert all(len(value) <= 40 and value.startswith("  ") for value in values)
 
 
-def test_messages_are_broken_between_words(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The line of a source stays whole, for the caret below it."""
+def test_messages_are_broken_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a file they are lines, whatever COLUMNS says; paths stay whole in either."""
     sentence = "the score falls as bits rise in 18 of 18 groups: conv1, layer1.0.conv1 and more"
+    path = f"kept in /a/{'long/' * 12}path"
     monkeypatch.setenv("COLUMNS", "44")
-    render.diagnostics([Diagnostic("W602", sentence, help=(sentence,))])
-    render.note(sentence)
-    lines = capsys.readouterr().err.splitlines()
-    assert max(map(len, lines)) <= 44 and lines[0].startswith("warning[W602]: the score")
-    assert " ".join(line.strip() for line in lines).count(sentence) == 3
+    for stream, most in ((Terminal(), 44), (io.StringIO(), 1000)):
+        monkeypatch.setattr("sys.stderr", stream)
+        render.diagnostics([Diagnostic("W602", sentence, help=(sentence,))])
+        render.note(sentence)
+        lines = click.unstyle(stream.getvalue()).splitlines()
+        assert max(map(len, lines)) <= most and lines[0].startswith("warning[W602]: the score")
+        assert " ".join(line.strip() for line in lines).count(sentence) == 3
+        assert len(lines) == 3 or most < 1000
+        render.note(path)
+        assert path.partition(" in ")[2] in stream.getvalue()
 
 
 def test_an_internal_error_is_one_line_unless_debugging(capsys: pytest.CaptureFixture[str]) -> None:
