@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import networkx as nx
+from places import ROOT
 
 from emqlang.cli import SECTIONS
 
@@ -234,3 +236,15 @@ def test_no_file_and_no_function_is_long() -> None:
                 lengths[f"{name}.{part.name}"] = (length, FUNCTION_LINES)
     long = {name: length for name, (length, most) in lengths.items() if length > most}
     assert not long, long
+
+
+def test_every_package_is_installed() -> None:
+    """What `pyproject.toml` names is what there is."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    named = set(project["tool"]["setuptools"]["packages"])
+    found = set()
+    for room in ("emqlang", "grammar", "quant", "evolve"):
+        for path in (ROOT / room).rglob("__init__.py"):
+            parts = path.parent.relative_to(ROOT).parts
+            found.add(".".join(parts if room == "emqlang" else ("emqlang", *parts)))
+    assert named == found
