@@ -140,7 +140,7 @@ class Problem:
             raise error(
                 "E409",
                 f"nothing tells which bits suit {_share(undecided, len(self.allowed))}",
-                "give them the most bits of the menu: --hold-unmeasured, or hold_unmeasured=True",
+                "give them the most bits of the menu: --hold-unmeasured",
                 f"or fix them, as '{names[0]}=8'; or choose another proxy, or other data",
             )
         table = self.allowed.copy()

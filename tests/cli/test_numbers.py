@@ -62,6 +62,13 @@ def test_a_value_that_does_not_do_is_a_record(emq: Emq, words: tuple[str, ...]) 
     assert emq(*words).err.startswith("error[E403]: ")
 
 
+@pytest.mark.parametrize("option", ["--size", "--avg-bits"])
+def test_limits_are_written_in_digits_of_ours(emq: Emq, option: str) -> None:
+    text = f"{THREE}MiB" if option == "--size" else THREE
+    done = emq("assign", "numel", option, text)
+    assert done.status == 2 and "E404" in done.err
+
+
 def test_numbers_are_read() -> None:
     assert SECONDS.convert("2.5e1", None, None) == 25
     assert Share().convert(" 1 %", None, None) == 0.01

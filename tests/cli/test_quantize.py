@@ -30,6 +30,16 @@ def test_the_checkpoint_scores_what_was_reported(emq: Emq, quick: Quick, tmp_pat
     assert json.loads((tmp_path / "recipe.json").read_text())["procedure"]["rounding"] == "nearest"
 
 
+def test_two_runs_write_the_same_bytes(emq: Emq, quick: Quick, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        quantized(
+            emq, "-sum(square(qerr))", "--avg-bits", "3", *quick, "--out", str(tmp_path / name)
+        )
+    for file in ("model.safetensors", "recipe.json"):
+        one, two = ((tmp_path / name / file).read_bytes() for name in ("one", "two"))
+        assert one == two, file
+
+
 def test_every_layer_is_reported_with_the_proof_of_its_bits(emq: Emq, quick: Quick) -> None:
     layers = quantized(emq, "--config", "3", *quick)["layers"]
     assert len(layers) == 21 and all(layer["distinct"] <= 8 for layer in layers)
@@ -131,12 +141,15 @@ def test_an_interrupted_run_goes_on(
         return round_unit(self, unit, *rest)
 
     monkeypatch.setattr(Reconstruction, "_round", stopping)
-    assert emq("quantize", *arguments, str(tmp_path / "part")).status == 130
+    done = emq("quantize", *arguments, str(tmp_path / "part"))
+    assert done.status == 130 and "the same command goes on" in done.err
     assert [path.name for path in (tmp_path / "part").iterdir()] == ["unfinished.safetensors"]
     monkeypatch.setattr(
         Reconstruction, "_round", lambda *rest: (rounded.append(rest[1].name), round_unit(*rest))[1]
     )
-    again = quantized(emq, *arguments, str(tmp_path / "part"))
+    done = emq("quantize", *arguments, str(tmp_path / "part"), "--json")
+    again = json.loads(done.out)
+    assert "going on" in done.err
     assert again["after"] == whole["after"] and len(rounded) == len(set(rounded)), (
         "nothing is learned twice"
     )
