@@ -34,7 +34,8 @@ class RunReport:
 
     curve     evaluated programs, and the best fitness so far, at each step that raised it
     lineage   of the best program
-    rankings  the run's front beside the recommended proxy, the paper's and the baselines
+    rankings  the run's front beside the recommended proxy, the paper's and the baselines, on rows
+              that it has not seen; None where there are too few to rank
     """
 
     result: EvolveResult
@@ -115,15 +116,24 @@ def run_report(folder: Path, progress: Progress) -> RunReport:
     if status is None or not best.entries:
         return RunReport(_result(ledger, status, best, progress), (), None, None)
     winner = best.entries[-1]
-    programs = [*_programs(best), *(LIBRARY[RECOMMENDED[name]] for name in BESIDE), LIBRARY["emq"]]
-    options, settings = ledger.options, WorkbenchOptions()
-    rankings = rank(programs, options.tables, RankOptions(split="heldout"), settings, progress)
     return RunReport(
         _result(ledger, status, best, progress),
         tuple(_curve(ledger)),
         history.lineage(ledger, winner.number),
-        rankings,
+        _rankings(ledger, best, progress),
     )
+
+
+def _rankings(ledger: Ledger, best: Programs, progress: Progress) -> RankResult | None:
+    """The front and the others on held-out rows; None where a table has too few of them."""
+    programs = [*_programs(best), *(LIBRARY[RECOMMENDED[name]] for name in BESIDE), LIBRARY["emq"]]
+    options, settings = RankOptions(split="heldout"), WorkbenchOptions()
+    try:
+        return rank(programs, ledger.options.tables, options, settings, progress)
+    except EmqError as reason:
+        if any(one.code != "E406" for one in reason.diagnostics):
+            raise
+        return None
 
 
 def _result(

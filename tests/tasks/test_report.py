@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from commands import Emq
+from small_table import options
 
 from emqlang.cli import run
 from emqlang.grammar.library import LIBRARY
@@ -76,6 +77,17 @@ def test_a_run_without_a_step_and_one_that_is_none(emq: Emq, table: Path, tmp_pa
     ):
         done = emq(*words)
         assert done.status == 3 and said in done.err and "Traceback" not in done.err
+
+
+def test_a_run_on_few_rows_is_told_without_ranks(emq: Emq, tmp_path: Path) -> None:
+    """Of so few held-out rows nothing can be ranked; the page says all else."""
+    few, run, page = (str(tmp_path / name) for name in ("few.table", "run", "page.html"))
+    assert emq("bench", "build", "--out", few, *options(tmp_path, 20)).status == 0
+    assert emq("evolve", "--table", few, "--out", run, "--steps", "2", *SMALL).status == 0
+    done = emq("report", run, "-o", page)
+    assert done.status == 0, done.err
+    text = checked(Path(page))
+    assert "The best of each size" in text and "that the search has not seen" not in text
 
 
 def test_bits(emq: Emq, tmp_path: Path) -> None:
