@@ -1,7 +1,7 @@
 """What searches find without a family of networks, on that family.
 
     emqlang experiment transfer --label-draws 4 --size 6000 --out studies/transfer
-    python studies/across_families.py    # the tables of docs/results.md, from the trials
+    python studies/across_families.py    # tables of docs/results/does-a-search-transfer.md
 
 Formulas do not depend on a seed: their first trial stands for all.
 """

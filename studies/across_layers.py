@@ -2,7 +2,7 @@
 
 emqlang rank fisher_cross ... --stat-images 256 --label-draws 4 --json > standings.json
 python studies/across_layers.py standings.json    # its proxies' lines in the CSV file, anew
-python studies/across_layers.py                   # the tables of docs/results.md, from it
+python studies/across_layers.py                   # tables of docs/results/which-proxy-ranks-best.md
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Accuracy of the bits that proxies choose, beside uniform bits and a rival's.
 
     python studies/bits.py            # measures what is missing, then writes the CSV files
-    python studies/bits.py --table    # the tables of docs/results.md, from the CSV files
+    python studies/bits.py --table    # tables of docs/results/which-bits-are-best.md
 
 Statistics are of 256 of the shipped images, or as many as a proxy's entry says, with 4 labels an
 image drawn for the scores across layers. Every configuration is calibrated on each of three draws

@@ -1,7 +1,7 @@
 """Menus of pairs: how the errors of weights and of activations are put together in a score.
 
     python studies/pairs.py            # measures what is missing, then writes the CSV file
-    python studies/pairs.py --table    # the table of docs/results.md, from the CSV file
+    python studies/pairs.py --table    # table of docs/results/weight-and-activation-bits.md
 
 Every weight width of {2, 3, 4} with every activation width of {4, 8}, at three budgets of bit
 operations: those of W3A4, W4A4 and W3A8 everywhere. Statistics are of 256 of the shipped images

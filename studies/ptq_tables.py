@@ -1,4 +1,4 @@
-"""The tables of docs/results.md on post-training quantization.
+"""The tables of docs/results/beside-brevitas.md on post-training quantization.
 
     python studies/ptq_tables.py            # from the CSV files in studies/results
     python studies/ptq_tables.py --raw      # writes those files anew, from the rows in studies/raw

@@ -1,4 +1,4 @@
-"""The rows of a study: raw as they are measured, and the few that docs/results.md is made of.
+"""The rows of a study: raw as they are measured, and the few that docs/results cites.
 
 Raw rows are lines of JSON in `raw/`, which git ignores; a run that was interrupted measures the
 rows that are missing. What a page cites is summed up in a small CSV file in `results/`.

@@ -2,7 +2,7 @@
 
     emqlang experiment truth --out truth --workers 2     # five runs a variant, about 20 minutes
     python studies/truth.py truth                        # ranks them, into CSV files
-    python studies/truth.py                              # the tables of docs/results.md, from those
+    python studies/truth.py                              # tables of docs/results/evolved-proxies.md
 
 The winners are named beforehand: `evolved` and its sisters in the library, chosen by search fitness
 alone. The rival is, on each table, whichever other proxy of the library ranks it best. Statistics

@@ -1,7 +1,7 @@
 """Accuracy of the bits that the evolved proxies assign, less that of the other proxies' bits.
 
     python studies/winner_bits.py            # measures what is missing, then writes the CSV file
-    python studies/winner_bits.py --table    # the table of docs/results.md, from the CSV file
+    python studies/winner_bits.py --table    # table of docs/results/bits-of-evolved-proxies.md
 
 Four networks, 3 bits on average, menu {2, 3, 4}, A8, nearest rounding, statistics of 256 of the
 shipped images. Every configuration is calibrated on each of three draws of 1,024 training images

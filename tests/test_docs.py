@@ -18,10 +18,11 @@ from commands import Emq
 from entered import recording
 from places import ROOT
 
+RESULTS = ROOT / "docs" / "results"
 CARDS = sorted(ROOT.glob("docs/tables/*.md"))
 DOCUMENTS = [
     path
-    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "studies/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/results/*.md", "benchmarks/*.md", "studies/*.md")
     for path in sorted(ROOT.glob(pattern))
 ]
 SCRIPTS = sorted(
@@ -78,16 +79,41 @@ def _path(module: str) -> Path:
     return package / "__init__.py" if (ROOT / package).is_dir() else package.with_suffix(".py")
 
 
-def test_every_file_beside_a_document_and_every_link_exists() -> None:
-    names = re.compile(r"`([\w-]+\.(?:py|md|csv|emq))`|\]\(([^)#:]+)(?:#[^)]*)?\)")
+def test_every_file_beside_a_document_exists() -> None:
+    names = re.compile(r"`([\w-]+\.(?:py|md|csv|emq))`")
     missing = [
         f"{document.relative_to(ROOT)}: {name}"
         for document in DOCUMENTS
-        for name in filter(None, chain.from_iterable(names.findall(document.read_text())))
+        for name in names.findall(document.read_text())
         if name not in EXAMPLES
         if not any((folder / name).exists() for folder in (document.parent, PROXIES))
     ]
     assert not missing
+
+
+def test_every_link_and_its_anchor_exist() -> None:
+    pages = (*DOCUMENTS, *CARDS)
+    assert not list(chain.from_iterable(_broken_links(page) for page in pages))
+
+
+def _broken_links(page: Path) -> Iterator[str]:
+    prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(), flags=re.S | re.M)
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        path, _, anchor = link.partition("#")
+        if re.match(r"\w+:", path):
+            continue
+        target = page.parent / path if path else page
+        if not target.exists():
+            yield f"{page.relative_to(ROOT)}: {link}"
+        elif anchor and anchor not in _anchors(target):
+            yield f"{page.relative_to(ROOT)}: no heading {link}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """Headings as GitHub names them: lower case, no punctuation, a hyphen for every space."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M)
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}
 
 
 def test_the_page_on_scores_across_layers_prints_what_it_says(
@@ -134,24 +160,35 @@ def test_what_a_script_imports_of_the_package_is_there(script: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("command", "page"),
     [
-        "truth.py",
-        "ptq_tables.py",
-        "winner_bits.py --table",
-        "bits.py --table",
-        "across_layers.py",
-        "across_families.py",
+        ("truth.py", "evolved-proxies"),
+        ("ptq_tables.py", "beside-brevitas"),
+        ("winner_bits.py --table", "bits-of-evolved-proxies"),
+        ("bits.py --table", "which-bits-are-best"),
+        ("across_layers.py", "which-proxy-ranks-best"),
+        ("across_families.py", "does-a-search-transfer"),
     ],
 )
 def test_the_page_has_the_tables_that_a_study_prints(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     studies = ROOT / "studies"
     monkeypatch.syspath_prepend(studies)
     monkeypatch.setattr(sys, "argv", command.split())
     runpy.run_path(str(studies / sys.argv[0]), run_name="__main__")
-    page = (ROOT / "docs" / "results.md").read_text().splitlines()
+    shown = (RESULTS / f"{page}.md").read_text().splitlines()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 20
-    assert not [line for line in lines if line not in page]
+    assert not [line for line in lines if line not in shown]
+
+
+def test_the_index_of_results_has_every_page_with_its_question() -> None:
+    index = (ROOT / "docs" / "results.md").read_text()
+    questions = {path: path.read_text().splitlines()[0] for path in RESULTS.glob("*.md")}
+    assert len(questions) > 10
+    assert not [
+        path.name
+        for path, question in questions.items()
+        if f"[{question.removeprefix('# ')}](results/{path.name})" not in index
+    ]
