@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from emqlang.evolve.candidate import COSTS
@@ -77,6 +78,13 @@ _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(-?[0-9]+(?:\.[0-9]+)
 
 
 LARGEST = 2**63 - 1  # that SQLite has
+Curve = tuple[tuple[float, float], ...]  # evaluated programs, the best fitness so far
+_BESTS = """
+SELECT s.evaluated, p.best
+FROM (SELECT step, sum(evaluated) AS evaluated FROM steps GROUP BY step) s
+LEFT JOIN (SELECT step, max(fitness) AS best FROM programs WHERE reason = '' GROUP BY step) p
+ON p.step = s.step ORDER BY s.step
+"""
 
 
 def _entries(ledger: Ledger, clause: str, values: Sequence[Any] = ()) -> Iterator[Entry]:
@@ -168,3 +176,20 @@ def lineage(ledger: Ledger, number: int) -> Lineage:
             generations[current] = depth, program
             stack += [(depth + 1, parent) for parent in reversed(program.parents) if parent > 0]
     return Lineage(tuple(generations.values()), ledger.diagnostics)
+
+
+def curve(ledger: Ledger, size: float = inf) -> Curve:
+    """The best fitness so far after each step that raised it, and at the end; () without any.
+
+    size  evaluated programs after which no step counts, but for the first that found anything
+    """
+    points, evaluated = list[tuple[float, float]](), 0
+    with ledger.decoding():
+        for count, fitness in ledger.select(_BESTS):
+            if points and evaluated + count > size:
+                break
+            evaluated += int(count)
+            if fitness is not None and (not points or fitness > points[-1][1]):
+                points.append((float(evaluated), float(fitness)))
+    last = float(evaluated) if size == inf else size
+    return (*points, (last, points[-1][1])) if points else ()

@@ -55,7 +55,9 @@ SHARED = {
         "workbench",
         "workers",
     },
-    "views": {"exploration", "grid", "history", "measured", "notebook", "page", "plots", "render"},
+    "views": {
+        *("exploration", "figures", "grid", "history", "measured", "notebook", "page", "render"),
+    },
 }
 # command -> where its work is done, or that it has none
 NO_TASK = {
@@ -81,7 +83,7 @@ NO_TASK = {
 }
 # command -> where it is shown instead
 NO_VIEW = {
-    "plot": "views/plots",
+    "plot": "views/figures",
     "repl": "views/exploration, and as eval, rank, assign, show and explain",
     "cache": "three fields",
     "front": "views/history",

@@ -81,17 +81,19 @@ def command(
     from emqlang.evolve.settings import EvaluationOptions
     from emqlang.experiments.study import StudyPlan, conduct
     from emqlang.tasks.workers import Workers
-    from emqlang.views import experiment, plots
+    from emqlang.views import experiment
+    from emqlang.views.figures import canvas
+    from emqlang.views.figures import experiment as figure
 
     if not name:
         experiment.listing()
         ctx.exit()
     if plot is not None:
-        plots.check(plot)
+        canvas.check(plot)
     plan = StudyPlan.of(name, seeds, size, pick(EvaluationOptions, options), only)
     folder = out or Path("experiments") / name
     with claim(TRIALS, folder), render.progress() as progress:
         study = conduct(plan, folder, Workers(workers, backend), progress)
     if plot is not None:
-        plots.panels(study, plot)
+        canvas.save(figure.draw(study), plot)
     return study

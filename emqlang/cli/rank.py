@@ -95,15 +95,15 @@ def command(
     render.diagnostics(warning for program in programs for warning in program.warnings)
     from emqlang.tasks.rank import RankOptions, rank
     from emqlang.tasks.workbench import WorkbenchOptions
-    from emqlang.views import plots
+    from emqlang.views.figures import canvas, scatter
 
     if plot is not None:
-        plots.check(plot)
+        canvas.check(plot)
         if len(tables) > 1:
             ctx.fail("--plot is of one table")
     terms, measurement = pick(RankOptions, options), pick(WorkbenchOptions, options)
     with render.progress() as progress:
         result = rank(programs, tables, terms, measurement, progress)
     if plot is not None:
-        plots.scatter(result.rankings[0], plot)
+        canvas.save(scatter.draw(result.rankings[0]), plot)
     return result

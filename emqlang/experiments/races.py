@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from emqlang.evolve import history
 from emqlang.evolve.emq.tables import bits_fingerprint
-from emqlang.evolve.history import top
-from emqlang.evolve.ledger import FILE, Ledger
+from emqlang.evolve.ledger import FILE
 from emqlang.evolve.reasons import Reason
 from emqlang.evolve.search import Budget, Search
 from emqlang.evolve.settings import EvaluationOptions, SearchSettings
-from emqlang.experiments.trial import Point, Result, Task, Trial
+from emqlang.experiments.trial import Result, Task, Trial
 from emqlang.scores.correlation import PAPER_ROWS
 from emqlang.tasks.evolve import TableArena, begin, resume
 from emqlang.tasks.workers import Workers
@@ -55,8 +55,8 @@ def race(runners: Mapping[str, Runner], trial: Trial) -> Result:
     search = _search(runners[trial.variant], trial)
     search.advance(Budget(evals=trial.size), lambda *_: None)
     ledger = search.ledger
-    curve = tuple(_curve(ledger, trial.size))
-    (best,) = top(ledger, 1).entries
+    curve = history.curve(ledger, trial.size)
+    (best,) = history.top(ledger, 1).entries
     ((seconds, memory),) = ledger.select("SELECT sum(seconds), max(memory) FROM times")
     figures = {
         "fitness": curve[-1][1],
@@ -75,22 +75,6 @@ def _search(runner: Runner, trial: Trial) -> Search:
     settings = replace(runner.settings, seed=trial.seed)
     command = f"a trial of '{trial.variant}', seed {trial.seed}"
     return begin(settings, runner.options(trial.options), trial.folder, command, Workers())
-
-
-def _curve(ledger: Ledger, size: int) -> Iterator[Point]:
-    """The best fitness so far after each step that raised it, and at the end."""
-    query = """SELECT sum(s.evaluated), (
-                   SELECT max(fitness) FROM programs p WHERE p.step = s.step AND p.reason = ''
-               ) FROM steps s GROUP BY s.step ORDER BY s.step"""
-    evaluated, best = 0, float("-inf")
-    for count, fitness in ledger.select(query):
-        evaluated += count
-        if evaluated > size and best > float("-inf"):
-            break
-        if fitness is not None and fitness > best:
-            best = fitness
-            yield float(evaluated), best
-    yield float(size), best
 
 
 def _counts(search: Search) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emqlang.evolve import history
-from emqlang.evolve.history import Lineage, Programs
+from emqlang.evolve.history import Curve, Lineage, Programs
 from emqlang.evolve.ledger import FILE, Ledger, Status
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
 from emqlang.grammar.library import LIBRARY, RECOMMENDED
@@ -25,7 +25,6 @@ from emqlang.tasks.rank import RankOptions, RankResult, rank
 from emqlang.tasks.workbench import WorkbenchOptions
 
 BESIDE = ("weights",)  # which recommended proxies stand beside a run's own
-Point = tuple[int, float]
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class RunReport:
     """
 
     result: EvolveResult
-    curve: tuple[Point, ...]
+    curve: Curve
     lineage: Lineage | None
     rankings: RankResult | None
 
@@ -118,7 +117,7 @@ def run_report(folder: Path, progress: Progress) -> RunReport:
     winner = best.entries[-1]
     return RunReport(
         _result(ledger, status, best, progress),
-        tuple(_curve(ledger)),
+        history.curve(ledger),
         history.lineage(ledger, winner.number),
         _rankings(ledger, best, progress),
     )
@@ -153,18 +152,6 @@ def _programs(best: Programs) -> Sequence[Program]:
         except EmqError:  # genes of the paper's search
             continue
     return found
-
-
-def _curve(ledger: Ledger) -> Sequence[Point]:
-    query = """SELECT sum(s.evaluated), (
-                   SELECT max(fitness) FROM programs p WHERE p.step = s.step AND p.reason = ''
-               ) FROM steps s GROUP BY s.step ORDER BY s.step"""
-    points, evaluated = list[Point](), 0
-    for count, fitness in ledger.select(query):
-        evaluated += count
-        if fitness is not None and (not points or fitness > points[-1][1]):
-            points.append((evaluated, fitness))
-    return [*points, (evaluated, points[-1][1])] if points else []
 
 
 def recipe_report(path: Path) -> RecipeReport:

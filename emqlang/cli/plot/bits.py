@@ -27,9 +27,10 @@ def command(recipes: tuple[Path, ...], out: Path) -> None:
     A RECIPE is a file that `assign` or `quantize` wrote. All are of one network.
     """
     from emqlang.quant.ptq.recipe import load_recipe
-    from emqlang.views import plots
+    from emqlang.views.figures import bits, canvas
 
-    plots.check(out)
+    canvas.check(out)
     # the folder, too: every `quantize` writes a recipe.json
-    plots.bits([("/".join(path.parts[-2:]), load_recipe(path)) for path in recipes], out)
+    named = [("/".join(path.parts[-2:]), load_recipe(path)) for path in recipes]
+    canvas.save(bits.draw(named), out)
     render.note(f"wrote {out}")

@@ -39,13 +39,13 @@ def command(words: tuple[str, ...], table: str, by: str, out: Path) -> None:
     from emqlang.grammar import library
     from emqlang.tasks.rank import RankOptions, plotted
     from emqlang.tasks.workbench import WorkbenchOptions
-    from emqlang.views import plots
+    from emqlang.views.figures import canvas, scatter
 
-    plots.check(out)
+    canvas.check(out)
     programs = library.find_all(words)
     render.diagnostics(warning for program in programs for warning in program.warnings)
     with render.progress() as progress:
         ranking = plotted(programs, table, RankOptions(by=by), WorkbenchOptions(), progress)
     render.diagnostics((*ranking.notices, *ranking.problems))
-    plots.scatter(ranking, out)
+    canvas.save(scatter.draw(ranking), out)
     render.note(f"wrote {out}")

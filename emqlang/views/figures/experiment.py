@@ -1,0 +1,93 @@
+"""An experiment: figures with whiskers, curves with bands, of one deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emqlang.experiments.catalogue import Panel
+from emqlang.experiments.study import Study
+from emqlang.views.figures import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+POINTS = 300  # of a curve
+
+
+def draw(study: Study) -> Figure:
+    """The panels of the experiment side by side. Raises E403."""
+    shown = study.plan.experiment.panels
+    tallest = max(len(panel.variants) for panel in shown)
+    figure = canvas.sheet(canvas.WIDE * len(shown), max(4.0, 0.3 * tallest + 1.6))
+    for axes, panel in zip(
+        figure.subplots(1, len(shown), squeeze=False).ravel(), shown, strict=True
+    ):
+        axes.set_prop_cycle(color=canvas.COLOURS)
+        (_marks if panel.figures else _curves)(study, panel, axes)
+        axes.set_title(panel.title, fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+    return figure
+
+
+def _marks(study: Study, panel: Panel, axes: Axes) -> None:
+    known = {figure.name: figure for figure in study.plan.experiment.figures}
+    variants = [name for name in panel.variants if name in study.results]
+    for name in panel.figures:
+        points = [
+            (*value, place)
+            for place, variant in enumerate(variants)
+            if (value := study.figure(variant, name)) is not None
+        ]
+        means, deviations, places = zip(*points, strict=True) if points else ((), (), ())
+        style: dict[str, Any] = {"fmt": "o", "markersize": 5, "capsize": 3}
+        axes.errorbar(means, places, xerr=deviations, label=known[name].title, **style)
+        if paper := known[name].paper:
+            marks = [(paper[v], place) for place, v in enumerate(variants) if v in paper]
+            published, places = zip(*marks, strict=True) if marks else ((), ())
+            axes.plot(published, places, "kD", fillstyle="none", label="the paper")
+    axes.set_yticks(range(len(variants)), variants)
+    axes.invert_yaxis()
+    if len(panel.figures) > 1 or any(known[name].paper for name in panel.figures):
+        _legend(axes)
+
+
+def _curves(study: Study, panel: Panel, axes: Axes) -> None:
+    """The best fitness so far: the mean over seeds, from where all have one."""
+    grid = np.linspace(0, study.plan.size, POINTS)
+    for variant in panel.variants:
+        curves = [_steps(result.curve, grid) for result in study.results.get(variant, {}).values()]
+        if curves:
+            values = np.array(curves)
+            mean, deviation = values.mean(0), values.std(0)
+            (line,) = axes.plot(grid, mean, linewidth=1.5, label=variant)
+            axes.fill_between(
+                grid,
+                mean - deviation,
+                mean + deviation,
+                alpha=0.15,
+                color=line.get_color(),
+                linewidth=0,
+            )
+    axes.set_xlabel("programs evaluated", fontsize=9)
+    axes.set_ylabel("fitness", fontsize=9)
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Below, where it hides nothing."""
+    if not axes.get_legend_handles_labels()[0]:
+        return
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
+
+
+def _steps(curve: Sequence[tuple[float, float]], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A curve that only rises at its points, on a grid; NaN before the first."""
+    x, y = np.array(curve).T
+    places = np.searchsorted(x, grid, side="right") - 1
+    return np.where(places >= 0, y[places], np.nan)
