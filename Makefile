@@ -6,7 +6,7 @@ FILES := $(shell find emqlang grammar quant evolve -type f -not -name '*.pyc') p
 
 MINUTES ?= 10
 
-.PHONY: demo test fuzz attack check dev bench clean
+.PHONY: demo test fuzz attack check dev docs bench clean
 
 demo: .venv/installed
 	$(BIN)/emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))" --model resnet18
@@ -34,6 +34,10 @@ check: .venv/installed
 dev: .venv/dependencies
 	$(PIP) install -q --no-deps --force-reinstall --config-settings editable_mode=strict -e .
 	rm -f .venv/installed
+
+# The pages of docs/reference, from the tables in the code.
+docs: .venv/installed
+	$(BIN)/python docs/generate.py
 
 bench: .venv/installed
 	$(PIP) install -q -c constraints.txt numexpr pulp

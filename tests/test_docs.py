@@ -22,11 +22,20 @@ RESULTS = ROOT / "docs" / "results"
 CARDS = sorted(ROOT.glob("docs/tables/*.md"))
 DOCUMENTS = [
     path
-    for pattern in ("*.md", "docs/*.md", "docs/results/*.md", "benchmarks/*.md", "studies/*.md")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "docs/results/*.md",
+        "docs/reference/*.md",
+        "benchmarks/*.md",
+        "studies/*.md",
+    )
     for path in sorted(ROOT.glob(pattern))
 ]
 SCRIPTS = sorted(
-    (*ROOT.glob("benchmarks/*.py"), *ROOT.glob("studies/*.py"), *ROOT.glob("examples/*.py"))
+    path
+    for folder in ("benchmarks", "studies", "examples", "docs")
+    for path in ROOT.glob(f"{folder}/*.py")
 )
 FOLDERS = "emqlang|grammar|evolve|quant|tests|docs|benchmarks|studies|examples"
 PROXIES = ROOT / "grammar" / "proxies"
@@ -192,3 +201,11 @@ def test_the_index_of_results_has_every_page_with_its_question() -> None:
         for path, question in questions.items()
         if f"[{question.removeprefix('# ')}](results/{path.name})" not in index
     ]
+
+
+def test_no_page_of_the_reference_is_stale() -> None:
+    """Those that are have to be written anew: `make docs`."""
+    pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
+    folder = ROOT / "docs" / "reference"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(pages)
+    assert not [name for name, page in pages.items() if page() != (folder / name).read_text()]
