@@ -28,11 +28,16 @@ def _kept(params: Mapping[str, Any]) -> str:
     return "finished trials are kept, and the same command goes on from them"
 
 
+def _estimate(trials: int, seconds: float) -> None:
+    render.note(f"{trials:,} trial{'s' * (trials > 1)}, about {render.duration(seconds)}")
+
+
 @declare(
     "experiment",
     "emqlang experiment",
     "emqlang experiment table3 --workers 2 --plot table3.svg",
     "emqlang experiment figure4 --seeds 3 --size 500",
+    "emqlang experiment qat --seeds 1 --only 'resnet18-fmnist W3 A8, fisher_length'",
     "emqlang experiment transfer --label-draws 4 --only 'vgg left out' --seeds 1",
     kept=_kept,
 )
@@ -93,7 +98,7 @@ def command(
     plan = StudyPlan.of(name, seeds, size, pick(EvaluationOptions, options), only)
     folder = out or Path("experiments") / name
     with claim(TRIALS, folder), render.progress() as progress:
-        study = conduct(plan, folder, Workers(workers, backend), progress)
+        study = conduct(plan, folder, Workers(workers, backend), progress, _estimate)
     if plot is not None:
         canvas.save(figure.draw(study), plot)
     return study

@@ -15,13 +15,14 @@ from emqlang.evolve.settings import (
 )
 from emqlang.evolve.typed.space import default_inputs
 from emqlang.evolve.typed.variation import OPERATORS
-from emqlang.experiments import NAMES, layerwise, transfer, validity
+from emqlang.experiments import NAMES, budgets, layerwise, qat, transfer, validity
 from emqlang.experiments.races import Runner, racing, sources
 from emqlang.experiments.trial import Task
 from emqlang.grammar.inputs import INPUTS, Cost
 from emqlang.tasks.evolve import TableArena
 
 SHARE, NUMBER, WHOLE, TIME = "{:.1%}", "{:.3f}", "{:,.0f}", "{:,.2g}"
+ACCURACY = "{:.2%}"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of the plot: figures as marks with whiskers, or without any, curves with bands."""
+    """One part of the plot: figures as marks with whiskers, or without any, curves.
+
+    axes    what the curves are over, and what they are of
+    joined  whether they are points, the same for every seed, joined by lines; or steps, with bands
+    """
 
     title: str
     variants: tuple[str, ...]
     figures: tuple[str, ...] = ()
+    axes: tuple[str, str] = ("programs evaluated", "fitness")
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,10 @@ class Experiment:
 
     size     what one trial does by default, in `unit`s
     sources  of the arenas that the trials of chosen variants share
-    fixed    variants in which nothing is random: they have one trial
+    once     variants that have one trial, since nothing in them is random or one will do
     tables   its own, in words; empty where it takes those that are given
+    images   whether statistics are of as many images as are given
+    minutes  that a trial of this size takes on average, on one core; 0 where that is not known
     """
 
     question: str
@@ -64,8 +73,10 @@ class Experiment:
         lambda options, chosen: ()
     )
     seeds: int = 5
-    fixed: frozenset[str] = frozenset()
+    once: frozenset[str] = frozenset()
     tables: str = ""
+    images: bool = True
+    minutes: float = 0.0
 
 
 additive = partial(SearchSettings, additive=True)  # which all were measured with but the last
@@ -196,6 +207,49 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
         Panel("evolution and random search", (*_DRAWN, *tuple(_FIGURE4)[-2:])),
         Panel("structures", _BUILT),
     ),
+    "figure5": Experiment(
+        "How accurate is a network at the paper's budgets, by the bits of each proxy?",
+        budgets.VARIANTS,
+        budgets.compare,
+        1_024,
+        "calibration images",
+        tuple(
+            Figure(f"{each:g}", f"{each:g} of {budgets.FLOAT}", ACCURACY)
+            for each in budgets.BUDGETS
+        ),
+        (
+            Panel(
+                "resnet18-fmnist, weights quantized, A8",
+                budgets.VARIANTS,
+                axes=("size, MiB", "top-1 accuracy"),
+                joined=True,
+            ),
+        ),
+        seeds=3,
+        tables="resnet18-fmnist, 10,000 test images",
+        images=False,
+        minutes=1.0,
+    ),
+    "qat": Experiment(
+        "What does training quantized win back of what quantizing lost?",
+        tuple(qat.ROWS),
+        qat.training(qat.ROWS),
+        60_000,
+        "training images",
+        (
+            *(Figure(name, name, ACCURACY) for name in ("float", "quantized", "trained")),
+            Figure("recovered", "recovered", "{:.0%}"),
+            Figure("bits", "bits", "{:.2f}"),
+            Figure("MiB", "MiB", "{:.3f}"),
+            Figure("seconds", "seconds", WHOLE),
+        ),
+        (Panel("top-1 accuracy", tuple(qat.ROWS), ("quantized", "trained")),),
+        seeds=3,
+        once=qat.ONCE,
+        tables="10,000 test images",
+        images=False,
+        minutes=4.0,
+    ),
     "layerwise": Experiment(
         "Is a proxy better when it is recomputed on every quantized network?",
         layerwise.VARIANTS,
@@ -255,7 +309,7 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
             ),
         ),
         partial(transfer.sources, transfer.TRANSFERS),
-        fixed=frozenset(name for name, one in transfer.TRANSFERS.items() if not one.runner),
+        once=frozenset(name for name, one in transfer.TRANSFERS.items() if not one.runner),
         tables=transfer.note(transfer.TABLES),
     ),
 }

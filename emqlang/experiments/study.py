@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
+from time import perf_counter
 from typing import Any
 
 from emqlang import __version__
@@ -21,6 +22,7 @@ from emqlang.store import write_text
 from emqlang.tasks.workers import Workers
 
 FACTS = "experiment.json"
+TOOK = "took"  # seconds, in the record of a trial
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,13 @@ class StudyPlan:
             Trial(variant, seed, self.size, self.options, folder / _slug(variant) / str(seed))
             for seed in range(self.seeds)
             for variant in self.variants
-            if seed == 0 or variant not in self.experiment.fixed
+            if seed == 0 or variant not in self.experiment.once
         ]
 
 
 @dataclass(frozen=True)
 class Study:
-    """Results by variant and seed."""
+    """Results by variant and seed, of the plan's trials and of others that its folder has."""
 
     plan: StudyPlan
     results: Mapping[str, Mapping[int, Result]]
@@ -94,11 +96,24 @@ class Study:
         return (mean(values), stdev(values) if len(values) > 1 else 0.0) if values else None
 
 
-def conduct(plan: StudyPlan, folder: Path, workers: Workers, progress: Progress) -> Study:
-    """Runs the trials that the folder does not have. Raises E301, E316, and what trials raise."""
+def conduct(
+    plan: StudyPlan,
+    folder: Path,
+    workers: Workers,
+    progress: Progress,
+    estimate: Callable[[int, float], None] = lambda trials, seconds: None,
+) -> Study:
+    """Runs the trials that the folder does not have; the study has all that it has then.
+
+    estimate  told how many trials are missing, and how many seconds they will take, where trials
+              of the folder or the experiment tell that
+    Raises E301, E316, and what trials raise.
+    """
     _begin(plan, folder)
     trials = plan.trials(folder)
     missing = [trial for trial in trials if not _file(trial).exists()]
+    if missing and (seconds := _seconds(plan, folder)):
+        estimate(len(missing), seconds * len(missing) / workers.count)
     if missing:  # statistics are collected here once, and not by every worker
         for source in plan.experiment.sources(plan.options, plan.variants):
             source.open(progress)
@@ -106,18 +121,33 @@ def conduct(plan: StudyPlan, folder: Path, workers: Workers, progress: Progress)
     for _ in workers.run(perform, [(plan.name, trial) for trial in missing]):
         finished += 1
         progress(f"trials of {plan.name}", finished, len(trials))
-    results: dict[str, dict[int, Result]] = {variant: {} for variant in plan.variants}
-    for trial in trials:
-        record = json.loads(_file(trial).read_text(encoding="utf-8"))
-        results[trial.variant][trial.seed] = Result.from_dict(record)
+    results: dict[str, dict[int, Result]] = {}
+    for trial, record in _finished(plan, folder):
+        results.setdefault(trial.variant, {})[trial.seed] = Result.from_dict(record)
     return Study(plan, results)
 
 
 def perform(name: str, trial: Trial) -> None:
     """Runs one trial and writes its result."""
+    began = perf_counter()
     result = EXPERIMENTS[name].task(trial)
-    record = {"variant": trial.variant, "seed": trial.seed, **result.as_dict()}
+    took = round(perf_counter() - began, 1)
+    record = {"variant": trial.variant, "seed": trial.seed, TOOK: took, **result.as_dict()}
     write_text(_file(trial), json.dumps(record, indent=1) + "\n")
+
+
+def _finished(plan: StudyPlan, folder: Path) -> Iterator[tuple[Trial, dict[str, Any]]]:
+    """The trials of the folder, of every variant, and their records."""
+    for trial in replace(plan, variants=plan.experiment.variants).trials(folder):
+        if _file(trial).exists():
+            yield trial, json.loads(_file(trial).read_text(encoding="utf-8"))
+
+
+def _seconds(plan: StudyPlan, folder: Path) -> float:
+    """That a trial takes: as those of the folder took, or as the experiment says; 0 if unknown."""
+    took = [record[TOOK] for _, record in _finished(plan, folder) if TOOK in record]
+    one = plan.experiment
+    return mean(took) if took else 60 * one.minutes * plan.size / one.size
 
 
 def _begin(plan: StudyPlan, folder: Path) -> None:

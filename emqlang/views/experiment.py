@@ -11,6 +11,7 @@ from emqlang.views import render
 from emqlang.views.render import Column, View
 
 SCHEMA = "emqlang.experiment/1"
+NOT_RUN = "not run"
 
 
 def listing() -> None:
@@ -19,7 +20,7 @@ def listing() -> None:
         (
             name,
             one.question,
-            f"{len(one.variants) - len(one.fixed)} x {one.seeds} x {one.size:,} {one.unit}",
+            f"{len(one.variants) - len(one.once)} x {one.seeds} x {one.size:,} {one.unit}",
         )
         for name, one in EXPERIMENTS.items()
     ]
@@ -58,7 +59,8 @@ def _setting(plan: StudyPlan) -> str:
     seeds = f"mean ± deviation over {plan.seeds} seeds" if plan.seeds > 1 else "one seed"
     tables, options = plan.experiment.tables or ", ".join(plan.options.tables), plan.options
     labels = f" x {options.label_draws} labels" if options.label_draws else ""
-    return f"{size}, {seeds}; {tables}; {options.stat_images} images{labels}"
+    images = f"; {options.stat_images} images{labels}" if plan.experiment.images else ""
+    return f"{size}, {seeds}; {tables}{images}"
 
 
 def _shown(study: Study) -> list[Figure]:
@@ -66,7 +68,7 @@ def _shown(study: Study) -> list[Figure]:
     return [
         figure
         for figure in study.plan.experiment.figures
-        if any(study.figure(variant, figure.name) for variant in study.plan.variants)
+        if any(study.figure(variant, figure.name) for variant in study.results)
     ]
 
 
@@ -78,7 +80,10 @@ def _headings(study: Study) -> list[str]:
 
 
 def _rows(study: Study) -> Iterator[list[str]]:
-    for variant in study.plan.variants:
+    for variant in study.plan.experiment.variants:
+        if variant not in study.results:
+            yield [variant, NOT_RUN, *([""] * (len(_headings(study)) - 2))]
+            continue
         cells = [variant]
         for figure in _shown(study):
             cells.append(_cell(study, variant, figure))

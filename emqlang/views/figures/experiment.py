@@ -28,7 +28,8 @@ def draw(study: Study) -> Figure:
         figure.subplots(1, len(shown), squeeze=False).ravel(), shown, strict=True
     ):
         axes.set_prop_cycle(color=canvas.COLOURS)
-        (_marks if panel.figures else _curves)(study, panel, axes)
+        draw_panel = _marks if panel.figures else _points if panel.joined else _curves
+        draw_panel(study, panel, axes)
         axes.set_title(panel.title, fontsize=10)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
@@ -74,8 +75,26 @@ def _curves(study: Study, panel: Panel, axes: Axes) -> None:
                 color=line.get_color(),
                 linewidth=0,
             )
-    axes.set_xlabel("programs evaluated", fontsize=9)
-    axes.set_ylabel("fitness", fontsize=9)
+    _label(axes, panel)
+
+
+def _points(study: Study, panel: Panel, axes: Axes) -> None:
+    """Points that every seed has, joined: means, with whiskers of one deviation."""
+    for place, variant in enumerate(panel.variants):
+        if curves := [result.curve for result in study.results.get(variant, {}).values()]:
+            x, y = np.array(curves).transpose(2, 0, 1)
+            mark = canvas.MARKS[place % len(canvas.MARKS)]
+            style: dict[str, Any] = {"fmt": f"{mark}-", "markersize": 5, "linewidth": 1.3}
+            axes.errorbar(
+                x.mean(0), y.mean(0), yerr=y.std(0), label=variant, capsize=2, **style
+            )
+    _label(axes, panel)
+
+
+def _label(axes: Axes, panel: Panel) -> None:
+    x, y = panel.axes
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
     _legend(axes)
 
 
