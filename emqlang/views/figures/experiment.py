@@ -85,9 +85,7 @@ def _points(study: Study, panel: Panel, axes: Axes) -> None:
             x, y = np.array(curves).transpose(2, 0, 1)
             mark = canvas.MARKS[place % len(canvas.MARKS)]
             style: dict[str, Any] = {"fmt": f"{mark}-", "markersize": 5, "linewidth": 1.3}
-            axes.errorbar(
-                x.mean(0), y.mean(0), yerr=y.std(0), label=variant, capsize=2, **style
-            )
+            axes.errorbar(x.mean(0), y.mean(0), yerr=y.std(0), label=variant, capsize=2, **style)
     _label(axes, panel)
 
 
