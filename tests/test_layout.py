@@ -61,7 +61,6 @@ SHARED = {
 }
 # command -> where its work is done, or that it has none
 NO_TASK = {
-    "plot": "tasks/rank, and recipes as they are",
     "repl": "line by line, as eval, rank and assign; tasks/comparison, tasks/neighbours",
     "models": "quant/models",
     "cache": "quant/statistics/cache",

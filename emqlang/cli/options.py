@@ -235,6 +235,7 @@ partial_table = click.option(
     "--partial", is_flag=True, help="Accept the rows so far of a table that is still being built."
 )
 
+picture = output("--out -o", Output(), "The picture: SVG or PNG.", required=True)
 plot_file = output("--plot", Output(), "Also write a plot: SVG or PNG.")
 
 run_folder = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))

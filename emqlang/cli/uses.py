@@ -264,6 +264,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         SPREAD,
     ),
     "eval": (STAT_LEARNED, LEARNED_ON),
+    "plot scores": (STAT_LEARNED, LEARNED_ON),
     "rank": (_where("draws against", "protocol", "rows"), STAT_LEARNED, LEARNED_ON),
     "repl": (STAT_LEARNED, LEARNED_ON),
     "simplify": (_needs("seconds", "with_sympy"),),

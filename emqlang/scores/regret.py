@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from emqlang.scores.correlation import Array
 
+Bools = NDArray[np.bool_]
+
 BUDGETS: Final = 17
 # The smallest holds a tenth of the rows, the largest all but a tenth.
 SHARES: Final = np.linspace(0.1, 0.9, BUDGETS)
@@ -33,10 +35,18 @@ def regret(scores: Array, accuracy: Array, size: NDArray[np.number], limits: Arr
     out.
     """
     limits = limits[limits >= size.min()]
-    within = size <= limits[:, None]
-    best = np.where(within, accuracy, -np.inf).max(-1)
-    inside = np.where(within, scores[:, None], -np.inf)
-    preferred = within & (inside == inside.max(-1, keepdims=True))
-    chosen = preferred @ accuracy / preferred.sum(-1)
-    lost: Array = 100 * (best - chosen).mean(-1)
+    best = np.where(size <= limits[:, None], accuracy, -np.inf).max(-1)
+    chosen = preferred(scores, size, limits)
+    lost: Array = 100 * (best - chosen @ accuracy / chosen.sum(-1)).mean(-1)
     return lost
+
+
+def preferred(scores: Array, size: NDArray[np.number], limits: Array) -> Bools:
+    """(proxies, limits, rows): those with the highest score within each limit; several may have it.
+
+    Within a limit below every size there is none.
+    """
+    within = size <= limits[:, None]
+    inside = np.where(within, scores[:, None], -np.inf)
+    chosen: Bools = within & (inside == inside.max(-1, keepdims=True))
+    return chosen

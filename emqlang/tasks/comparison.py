@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emqlang.compiler.statistics import Choice as AnyChoice
 from emqlang.grammar.diagnostics import Diagnostic, EmqError
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import Choice
@@ -81,13 +82,7 @@ def _sensitivity(bench: Workbench, program: Program) -> tuple[Sensitivity, Score
     table = result.scored[0].table
     if (problem := table.problem) is not None:
         raise EmqError(problem)
-    low, high = _ends(result.choices)
-    if isinstance(table, ConfigurationScore):
-        alone = -table.alone()
-        gained = table.alone((low,) * len(result.groups))
-        company = gained[:, [high]] - gained
-    else:
-        alone, company = table.scores[:, [high]] - table.scores, None
+    alone, company = losses(table)
     weights = tuple(sum(result.layers[i].numel for i in group.layers) for group in result.groups)
     return (
         Sensitivity(
@@ -95,6 +90,18 @@ def _sensitivity(bench: Workbench, program: Program) -> tuple[Sensitivity, Score
         ),
         table,
     )
+
+
+def losses(table: Scores) -> tuple[Array, Array | None]:
+    """(groups, choices): what a score loses where one group's bits fall, alone and in company.
+
+    The second is None for a score that separates, to which company makes no difference.
+    """
+    low, high = _ends(table.choices)
+    if not isinstance(table, ConfigurationScore):
+        return table.scores[:, [high]] - table.scores, None
+    gained = table.alone((low,) * len(table.groups))
+    return -table.alone(), gained[:, [high]] - gained
 
 
 def compare(
@@ -125,7 +132,7 @@ def _bits(bench: Workbench, scores: Scores, average: float) -> Sequence[Choice] 
         return None
 
 
-def _ends(choices: Sequence[Choice]) -> tuple[int, int]:
+def _ends(choices: Sequence[AnyChoice]) -> tuple[int, int]:
     """The columns of the fewest and of the most bits."""
     bits = [(choice.weight_bits, choice.act_bits or 0) for choice in choices]
     return bits.index(min(bits)), bits.index(max(bits))

@@ -64,8 +64,12 @@ def truth_of(table: Table, by: str) -> Truth:
 def regrets(table: Table, scores: Array) -> Array:
     """Regret (proxies,) of scores (proxies, rows) within the table's budgets, or those of sizes."""
     size = table.size.astype(np.float64)
-    limits = np.array(table.budgets, np.float64) if table.budgets else size_budgets(size)
-    return regret(scores, table.accuracy, size, limits)
+    return regret(scores, table.accuracy, size, limits(table))
+
+
+def limits(table: Table) -> Array:
+    """The table's budgets in bytes, or else those of its rows' sizes."""
+    return np.array(table.budgets, np.float64) if table.budgets else size_budgets(table.size)
 
 
 def own_correlation(table: Table) -> NDArray[np.float64]:

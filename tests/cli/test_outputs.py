@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("experiment", "table8", "--table", "no-table", "--out"),
     ("experiment", "table8", "--table", "no-table", "--plot"),
     ("rank", "--table", "no-table", "--plot"),
+    ("plot", "scores", "emq", *MODEL, "--out"),
     ("plot", "scatter", "emq", "--table", "no-table", "--out"),
     ("bench", "build", *MODEL, "--out"),
     ("bench", "import", "no.csv", *MODEL, "--out"),

@@ -80,6 +80,7 @@ USED = {
     "simplify": {"trace", "latex", "with_sympy"},
     "equiv": {"seconds"},
     "library": set(),
+    "plot scores": {"out", "device", "tied", "cache", *NETWORK, *MENU, *uses.READ_BY},
     "plot scatter": {"table", "by", "out"},
     "plot bits": {"recipes", "out"},
     "report": {"source", "out"},

@@ -10,6 +10,7 @@ command = LazyGroup(
     help="Pictures, SVG or PNG.",
     sections={
         "Draw": {
+            "scores": "Draw what proxies say of each layer under each choice.",
             "scatter": "Draw scores of proxies against the accuracies of a table.",
             "bits": "Draw the bits of every layer, for one recipe or several.",
         }

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from emqlang.cli.base import declare
-from emqlang.cli.outputs import output
-from emqlang.tasks.outputs import Output
+from emqlang.cli.options import picture
 from emqlang.views import render
 
 
@@ -20,7 +19,7 @@ from emqlang.views import render
 @click.argument(
     "recipes", metavar="RECIPE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@output("--out -o", Output(), "The picture: SVG or PNG.", required=True)
+@picture
 def command(recipes: tuple[Path, ...], out: Path) -> None:
     """Draw the weight bits of every layer (Figure 6), one line for each RECIPE.
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import click
 
 from emqlang.cli.base import cached, declare
-from emqlang.cli.options import expressions, ground_truth
-from emqlang.cli.outputs import output
+from emqlang.cli.options import expressions, ground_truth, picture
 from emqlang.cli.words import Words, table_names
-from emqlang.tasks.outputs import Output
 from emqlang.views import render
 
 
@@ -30,7 +28,7 @@ from emqlang.views import render
     help="A benchmark table's name or file.",
 )
 @ground_truth
-@output("--out -o", Output(), "The picture: SVG or PNG.", required=True)
+@picture
 def command(words: tuple[str, ...], table: str, by: str, out: Path) -> None:
     """Draw each proxy's score against the accuracy of every row of a table (Figure 3).
 

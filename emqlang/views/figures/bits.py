@@ -33,7 +33,7 @@ def draw(recipes: Sequence[tuple[str, Recipe]]) -> Figure:
         thin |= {"linewidth": max(0.8, 2.4 - 1.2 * place), **canvas.style(place)}
         label = canvas.plain(f"{name}: mean over layers {np.mean(values):.2f}")
         axes.step(range(len(names)), values, label=label, **thin)
-    canvas.finish(axes, f"{model}: bits of {len(names)} layers", y="weight bits")
+    canvas.finish(axes, f"{model}: bits of {canvas.count(len(names), 'layer')}", y="weight bits")
     canvas.layers(axes, names)
     axes.set_yticks(sorted({bits for _, recipe in recipes for bits in recipe.bits.values()}))
     canvas.legend(figure, axes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import takewhile
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,8 @@ WIDE, TALLEST, LAYER = 5.5, 100.0, 0.19  # inches; the last one for each layer
 # Of Okabe and Ito: told apart by the colour-blind, too; marks tell them apart in grey.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKS: Final = "osD^vPX"
-GREY: Final = "#9a9a9a"
+GREY: Final = "#6a6a6a"
+LIGHT: Final = "#c4c4c4"
 MOST: Final = 120  # layers that are all named on an axis
 NAME: Final = 34  # characters of a name
 TEXT, SMALL, TITLE = 9, 7, 10  # points
@@ -34,15 +36,21 @@ def check(path: Path) -> None:
     """Raises E403 for a name that says neither SVG nor PNG, or where matplotlib is missing."""
     if path.suffix.lower() not in SUFFIXES:
         raise error("E403", f"'{path.name}' is not a picture", "end the name with .svg or .png")
-    sheet(1, 1)
+    _check_library()
+
+
+def _check_library() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as reason:
+        raise error("E403", "pictures need matplotlib", "pip install 'emqlang[plot]'") from reason
 
 
 def sheet(width: float, height: float) -> Figure:
     """An empty figure, in inches. Raises E403 where matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as reason:
-        raise error("E403", "pictures need matplotlib", "pip install 'emqlang[plot]'") from reason
+    _check_library()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(min(width, TALLEST), min(height, TALLEST)), layout="constrained")
 
 
@@ -81,9 +89,13 @@ def plain(text: str) -> str:
 def short(name: str, most: int = NAME) -> str:
     """A name whose middle gives way where it is long; its ends tell one from another."""
     name = " ".join(name.split())
-    kept = most - 1
-    middle = name if len(name) <= most else f"{name[: kept // 3]}…{name[kept // 3 - kept :]}"
-    return plain(middle)
+    head = (most - 1) // 2
+    return plain(name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}")
+
+
+def count(number: int, what: str) -> str:
+    """`1 layer`, `2 layers`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def style(place: int) -> dict[str, Any]:
@@ -99,12 +111,22 @@ def across(names: Sequence[str]) -> tuple[float, float]:
 
 
 def layers(axes: Axes, names: Sequence[str], *, named: bool = True) -> None:
-    """Layers side by side: their names upright, every k-th one where there are very many."""
+    """Layers side by side: their names upright, every k-th one where there are very many.
+
+    Of names that are too long, what all begin with is left out, since it tells none from another.
+    """
     step = ceil(len(names) / MOST)
     places = range(0, len(names), step)
-    texts = [short(names[i]) for i in places] if named else []
+    start = _common(names) if max(map(len, names)) > NAME and len(names) > 1 else 0
+    texts = [short(names[i][start:]) for i in places] if named else []
     axes.set_xticks(places, texts or [""] * len(places), rotation=90, fontsize=SMALL)
     axes.set_xlim(-0.7, len(names) - 0.3)
+
+
+def _common(names: Sequence[str]) -> int:
+    """Characters of the parts that all dotted names begin with, the dots too."""
+    parts = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return sum(len(part[0]) + 1 for part in takewhile(lambda same: len({*same}) == 1, parts))
 
 
 def finish(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:

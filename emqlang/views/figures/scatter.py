@@ -25,7 +25,7 @@ def draw(ranking: Ranking) -> Figure:
     figure.supxlabel("score of the configuration", fontsize=canvas.TEXT)
     name = "top-1 accuracy, %" if ranking.options.by == "top1" else "loss"
     figure.supylabel(name, fontsize=canvas.TEXT)
-    title = canvas.plain(f"{table.name}: {len(table):,} configurations")
+    title = canvas.plain(f"{table.name}: {canvas.count(len(table), 'configuration')}")
     figure.suptitle(title, fontsize=canvas.TITLE)
     bar = figure.colorbar(points, ax=panels, fraction=0.03, pad=0.01)
     bar.set_label("size, MiB", fontsize=8)
