@@ -9,7 +9,7 @@ import numpy as np
 from synthetic import RESNET18, Synthetic, synthetic
 
 from emqlang.evolve.arena import Arena, Benchmark
-from emqlang.quant.networks.layers import Group
+from emqlang.quant.networks.facts import Group
 from emqlang.scores.pipeline import tabulate
 
 WEIGHTS = ("w", "grad", "grad_synflow", "hess")

@@ -40,6 +40,7 @@ LINES, FUNCTION_LINES = 400, 60
 SHARED = {
     "tasks": {
         "claims",
+        "collected",
         "comparison",
         "domains",
         "edges",

@@ -146,7 +146,7 @@ DRAWN: Final = Rule(
 
 def _reads_errors(words: Words) -> bool:
     """Whether a search reads what rounding weights does."""
-    from emqlang.quant.statistics.fingerprint import ROUNDED
+    from emqlang.quant.statistics.kinds import ROUNDED
 
     if words.has("inputs"):
         return not ROUNDED.isdisjoint(words.values["inputs"])
@@ -310,7 +310,7 @@ def check_statistics(
         return
     from emqlang.grammar.expr import inputs
     from emqlang.grammar.inputs import INPUTS
-    from emqlang.quant.statistics.fingerprint import LOSSES, PROBED, ROUNDED, SHIFTS
+    from emqlang.quant.statistics.kinds import LOSSES, PROBED, ROUNDED, SHIFTS
 
     on_images = {row.name for row in INPUTS.values() if row.needs_data}
     readers = {

@@ -13,7 +13,6 @@ from math import isfinite
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from emqlang.compiler.axes import Axes
@@ -21,7 +20,8 @@ from emqlang.compiler.form import chain
 from emqlang.compiler.kernels import TILE, kernel, narrow, wide
 from emqlang.compiler.lower import End, Step, TileProgram, Value, lower
 from emqlang.compiler.moments import FOLDS, JOINS, Layers
-from emqlang.compiler.statistics import Statistics
+from emqlang.compiler.statistics import Statistics, on_host
+from emqlang.compiler.threads import default_threads
 from emqlang.grammar.inputs import INPUTS, Axis, Kind
 from emqlang.grammar.ops import INPUT
 
@@ -39,7 +39,7 @@ class CpuEngine:
 
     def __init__(self, statistics: Statistics, axes: Axes, threads: int | None = None) -> None:
         self.statistics, self.axes = statistics, axes
-        self.threads = threads or torch.get_num_threads()
+        self.threads = threads or default_threads()
 
     def reduce(
         self, values: Sequence[Value], scalar: Callable[[Value], Array]
@@ -69,8 +69,7 @@ class CpuEngine:
         return np.result_type(np.float32, *(self._array(name).dtype for name in names))
 
     def _array(self, name: str) -> Array:
-        array: Array = self.statistics.array(name).numpy()
-        return array
+        return on_host(self.statistics.array(name))
 
     def _job(
         self,

@@ -44,7 +44,9 @@ class GpuEngine:
         reduced: dict[Value, Array] = {}
         for kind, group in kinds.items():
             program = lower(group, self.axes)
-            layout = _Layout(self.statistics.offsets[kind], self.statistics.device)
+            layout = _Layout(
+                self.statistics.offsets[kind], torch.device(str(self.statistics.device))
+            )
             results = self._execute(program, layout, scalar)
             reduced |= zip(program.reductions, results.cpu().numpy(), strict=True)
         return reduced
@@ -70,7 +72,7 @@ class GpuEngine:
 
     def _input(self, value: Value) -> Tensor:
         name = str(value.node.value)
-        tensor = self.statistics.array(name)
+        tensor = torch.as_tensor(self.statistics.array(name))
         return (tensor if INPUTS[name].axis is Axis.NONE else tensor[value.row]).double()
 
 

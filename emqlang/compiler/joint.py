@@ -22,7 +22,7 @@ from emqlang.compiler.form import REDUCTIONS as PLANNED
 from emqlang.compiler.kernels import TILE, kernel, wide
 from emqlang.compiler.plan import Plan, levels_of
 from emqlang.compiler.run import run
-from emqlang.compiler.statistics import Statistics
+from emqlang.compiler.statistics import Statistics, on_host
 from emqlang.compiler.structured import elementwise
 from emqlang.grammar.expr import Expr, walk
 from emqlang.grammar.inputs import Kind
@@ -116,7 +116,7 @@ class _Images:
     def _input(self, node: Expr, choice: int) -> Array:
         name = str(node.value)
         if name not in self.arrays:
-            self.arrays[name] = self.statistics.array(name).cpu().numpy()
+            self.arrays[name] = on_host(self.statistics.array(name))
         data = self.arrays[name]
         row: Array = data[self.axes.of_choices(node.axes)[choice]] if node.axes else data
         return row.astype(np.float64)

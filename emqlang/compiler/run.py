@@ -14,11 +14,10 @@ from emqlang.compiler.axes import Axes
 from emqlang.compiler.cache import Cache, Key
 from emqlang.compiler.cpu import CpuEngine
 from emqlang.compiler.form import COUNT, is_reduction, is_structured, scalars
-from emqlang.compiler.gpu import GpuEngine
 from emqlang.compiler.kernels import kernel, wide
 from emqlang.compiler.lower import Value
 from emqlang.compiler.plan import Plan
-from emqlang.compiler.statistics import Statistics
+from emqlang.compiler.statistics import Statistics, on_host
 from emqlang.compiler.structured import LayerEngine
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import Kind
@@ -50,10 +49,17 @@ def run(
     """
     axes = Axes(statistics.choices)
     if engine is None:
-        on_cpu = statistics.device.type == "cpu"
-        engine = CpuEngine(statistics, axes, threads) if on_cpu else GpuEngine(statistics, axes)
+        engine = _engine(statistics, axes, threads)
     whole_layers = LayerEngine(statistics, axes, threads)
     return _Run(plan, statistics, axes, engine, whole_layers, cache).programs()
+
+
+def _engine(statistics: Statistics, axes: Axes, threads: int | None) -> Engine:
+    if statistics.device.type == "cpu":
+        return CpuEngine(statistics, axes, threads)
+    from emqlang.compiler.gpu import GpuEngine  # torch takes a second
+
+    return GpuEngine(statistics, axes)
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class _Run:
         if node.op == LITERAL:
             return np.full(layers, node.number)
         if node.op == INPUT:
-            numbers: Array = self.statistics.array(str(node.value)).cpu().numpy()
+            numbers: Array = on_host(self.statistics.array(str(node.value)))
             return numbers[row] if node.axes else numbers
         if node.op == COUNT:
             return self._counts(Kind(str(node.value)))

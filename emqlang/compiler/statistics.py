@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +22,13 @@ class Choice(Protocol):
     def weight_bits(self) -> int: ...
     @property
     def act_bits(self) -> int | None: ...
+
+
+class Device(Protocol):
+    """Where buffers are: torch's device, or what says 'cpu' without it."""
+
+    @property
+    def type(self) -> str: ...
 
 
 class Statistics(Protocol):
@@ -47,10 +57,15 @@ class Statistics(Protocol):
     @property
     def choices(self) -> Sequence[Choice]: ...
     @property
-    def device(self) -> torch.device: ...
-    def array(self, name: str) -> torch.Tensor:
+    def device(self) -> Device: ...
+    def array(self, name: str) -> torch.Tensor | NDArray[Any]:
         """A weight, activation or image statistic, (n,) or (axis length, n).
 
         A layer statistic is float64, (L,) or (axis length, L).
         """
         ...
+
+
+def on_host(values: torch.Tensor | NDArray[Any]) -> NDArray[Any]:
+    """A statistic in main memory; it is not copied if it is there."""
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()

@@ -12,14 +12,14 @@ from itertools import product
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from emqlang.compiler.axes import Axes
 from emqlang.compiler.form import REDUCTIONS, chain
 from emqlang.compiler.kernels import TILE, kernel, wide
 from emqlang.compiler.lower import Value
-from emqlang.compiler.statistics import Statistics
+from emqlang.compiler.statistics import Statistics, on_host
+from emqlang.compiler.threads import default_threads
 from emqlang.grammar.expr import Expr
 from emqlang.grammar.inputs import Kind
 from emqlang.grammar.ops import INPUT, OPS, Class
@@ -35,7 +35,7 @@ class LayerEngine:
 
     def __init__(self, statistics: Statistics, axes: Axes, threads: int | None = None) -> None:
         self.statistics, self.axes = statistics, axes
-        self.threads = threads or torch.get_num_threads()
+        self.threads = threads or default_threads()
 
     def reduce(
         self, values: Sequence[Value], scalar: Callable[[Value], Array]
@@ -69,8 +69,8 @@ class LayerEngine:
     def _matrix(self, node: Expr, row: int, layer: int) -> Array:
         """One layer's weight statistic as (output channels, fan-in)."""
         start, stop = self.statistics.offsets[node.kind][layer : layer + 2]
-        tensor = self.statistics.array(str(node.value))
-        flat = (tensor[row] if node.axes else tensor)[start:stop].cpu().numpy()
+        whole = self.statistics.array(str(node.value))
+        flat = on_host((whole[row] if node.axes else whole)[start:stop])
         return flat.astype(np.float64).reshape(self.statistics.rows[layer], -1)
 
 

@@ -11,7 +11,7 @@ from emqlang.compiler.statistics import Choice as AnyChoice
 from emqlang.grammar.diagnostics import Diagnostic, EmqError
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import Choice
-from emqlang.quant.networks.layers import Group
+from emqlang.quant.networks.facts import Group
 from emqlang.scores.correlation import spearman
 from emqlang.scores.joint import ConfigurationScore
 from emqlang.scores.pipeline import Scores

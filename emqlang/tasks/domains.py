@@ -12,8 +12,7 @@ from emqlang.grammar.expr import inputs
 from emqlang.grammar.inputs import Cost, dearest
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import parse_bits, parse_menu
-from emqlang.quant.tables.exchange import IMPORTED
-from emqlang.quant.tables.spec import Spec
+from emqlang.quant.tables.spec import IMPORTED, Spec
 from emqlang.quant.tables.table import Table, load
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions, needs_data
 

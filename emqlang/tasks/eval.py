@@ -13,12 +13,11 @@ from emqlang.grammar.expr import inputs
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.configuration import read_configuration
 from emqlang.quant.bits.menu import Choice
-from emqlang.quant.networks.layers import Group, Layer
-from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.facts import Group, LayerFacts, NetworkFacts
 from emqlang.scores.joint import ConfigurationScore
 from emqlang.scores.pipeline import Scores, score
 from emqlang.scores.table import Array
-from emqlang.tasks.workbench import Workbench, needs_data
+from emqlang.tasks.workbench import Workbench
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +62,7 @@ class EvalResult:
     statistics_seconds  loading the network and its images, and collecting
     """
 
-    network: Network
+    network: NetworkFacts
     data: str
     choices: tuple[Choice, ...]
     config: tuple[Choice, ...] | None
@@ -73,7 +72,7 @@ class EvalResult:
     evaluation_seconds: float
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[LayerFacts, ...]:
         return self.network.collection.layers
 
     @property
@@ -123,22 +122,21 @@ def evaluate(
     """
     workbench.check_menu(programs)
     started = perf_counter()
-    network = workbench.network
     chosen = None if config is None else _configuration(config, workbench)
     names = inputs(*(program.canonical for program in programs))
-    statistics = workbench.statistics(names)
+    statistics = workbench.kept(names) or workbench.statistics(names)
     collected = perf_counter()
     tables = score(
         programs,
         statistics,
-        network.collection.groups,
+        workbench.facts.collection.groups,
         tied or workbench.options.tied,
         workbench.reduced,
         unmeasured=statistics.unmeasured,
     )
     finished = perf_counter()
-    images = workbench.data if needs_data(names) else None
-    warnings = (*network.warnings, *(images.warnings if images else ()), *statistics.warnings)
+    network = workbench.facts
+    warnings = (*network.warnings, *workbench.data_warnings(names), *statistics.warnings)
     return EvalResult(
         network=network,
         data=workbench.source(names),
@@ -155,7 +153,7 @@ def evaluate(
 
 def _configuration(text: str, workbench: Workbench) -> tuple[Choice, ...]:
     """One choice of the menu per group. Raises E402."""
-    collection, choices = workbench.network.collection, workbench.choices
+    collection, choices = workbench.facts.collection, workbench.choices
     config = read_configuration(text, collection)
     for group, choice in zip(collection.groups, config, strict=True):
         if choice not in choices:

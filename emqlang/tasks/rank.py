@@ -14,6 +14,7 @@ from emqlang.grammar.inputs import Cost
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import Program
 from emqlang.quant.progress import Progress
+from emqlang.quant.statistics.record import Kept
 from emqlang.quant.statistics.table import Statistics
 from emqlang.quant.tables.table import Table, load
 from emqlang.scores.bootstrap import DRAWS, bootstrap
@@ -200,7 +201,7 @@ def rank_on(
     bench.check_menu(programs)
     benches = workbenches(bench, programs)
     statistics = _statistics(programs, benches)
-    groups, tied = bench.network.collection.groups, bench.options.tied
+    groups, tied = bench.facts.collection.groups, bench.options.tied
     kept, problems = list[_Scored](), list[Diagnostic]()
     for program, measured in zip(programs, benches, strict=True):
         began = perf_counter()
@@ -214,7 +215,7 @@ def rank_on(
             problems.append(Diagnostic("E501", message))
     sources = [one.bench.source(inputs(one.program.canonical)) for one in kept]
     collected = [notice for one in statistics.values() for notice in one.warnings]
-    notices = (*bench.network.warnings, *collected, *outside(programs, benches, table))
+    notices = (*bench.facts.warnings, *collected, *outside(programs, benches, table))
     return Ranking(
         table=rows,
         options=options,
@@ -228,12 +229,12 @@ def rank_on(
 
 def _statistics(
     programs: Sequence[Program], benches: Sequence[Workbench]
-) -> dict[Workbench, Statistics]:
+) -> dict[Workbench, Statistics | Kept]:
     """From each workbench those that its programs read."""
     names: dict[Workbench, dict[str, None]] = {}
     for program, bench in zip(programs, benches, strict=True):
         names.setdefault(bench, {}).update(dict.fromkeys(inputs(program.canonical)))
-    return {bench: bench.statistics(read) for bench, read in names.items()}
+    return {bench: bench.kept(read) or bench.statistics(read) for bench, read in names.items()}
 
 
 @dataclass(frozen=True, eq=False)

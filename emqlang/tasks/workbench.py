@@ -15,23 +15,21 @@ from emqlang.grammar.domain import Domain
 from emqlang.grammar.inputs import INPUTS
 from emqlang.grammar.program import Program
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
-from emqlang.quant.data.datasets import Dataset, load_data
 from emqlang.quant.data.images import ImageFormat
-from emqlang.quant.data.loader import Wanted
-from emqlang.quant.networks.batches import first_rows, held, take
-from emqlang.quant.networks.network import Network, load
-from emqlang.quant.networks.signature import load_forward
+from emqlang.quant.networks.facts import NetworkFacts
 from emqlang.quant.progress import Progress, silent
 from emqlang.quant.ptq.recipe import Origin, Procedure
-from emqlang.quant.ptq.splits import calibration_images
-from emqlang.quant.statistics import collect_statistics
 from emqlang.quant.statistics.cache import default_root
-from emqlang.quant.statistics.fingerprint import ROUNDED
-from emqlang.quant.statistics.options import Loss, StatisticsOptions
+from emqlang.quant.statistics.kinds import ROUNDED
+from emqlang.quant.statistics.record import Kept
 from emqlang.quant.statistics.table import Statistics
-from emqlang.quant.user_code import load_function
+from emqlang.tasks.collected import Collected
 
+# What needs torch, which takes a second, is imported where a network is: not every task has one.
 if TYPE_CHECKING:
+    from emqlang.quant.data.datasets import Dataset
+    from emqlang.quant.networks.network import Network
+    from emqlang.quant.statistics.options import Loss
     from emqlang.quant.tables.table import Table
 
 ACTIVATION = 2  # the bit of `Expr.axes` that says a value depends on activation bits
@@ -97,6 +95,9 @@ class WorkbenchOptions:
 
     def network(self) -> Network:
         """The network that is named. Raises E301, E305 to E309, E403 for a shape."""
+        from emqlang.quant.networks.network import load
+        from emqlang.quant.networks.signature import load_forward
+
         data, input = self.data or self.test or "", self.input or ""
         return load(
             self.model,
@@ -121,6 +122,8 @@ class WorkbenchOptions:
     def loss_function(self) -> str | Loss:
         """A loss of the user's own, or the word for one of ours. Raises E301, E403."""
         if isinstance(self.loss, str) and ":" in self.loss:
+            from emqlang.quant.user_code import load_function
+
             return load_function(self.loss, "loss(outputs, batch), a scalar")
         return self.loss or "label"
 
@@ -139,26 +142,33 @@ class Workbench:
         network: Network | None = None,
         data: Dataset | None = None,
         choices: Sequence[Choice] = (),
+        parent: Workbench | None = None,
     ) -> None:
-        """`network`, `data` and `choices`, where given, stand for what the options name."""
+        """`network`, `data` and `choices`, where given, stand for what the options name.
+
+        The network is that of `parent`, where there is one, once anything needs it.
+        """
         self.options = options
         self.choices = tuple(choices) or options.choices()
         self.progress = progress or silent
         self.reduced = Cache()  # what the compiler keeps of these statistics
-        self._network, self._data = network, data
+        self._network, self._data, self._parent = network, data, parent
         self._statistics: Statistics | None = None
+        named = network is None and data is None
+        self._before = Collected(options if named else None, self.choices)
         self._reported: set[Diagnostic] = set()
         self._fitted: dict[WorkbenchOptions, Workbench] = {}
 
     def __repr__(self) -> str:
         menu = " ".join(map(str, self.choices))
         known = ", ".join(self.collected) or "none yet"
-        return f"Workbench({self.network.name}, choices {menu}, statistics: {known})"
+        return f"Workbench({self.facts.name}, choices {menu}, statistics: {known})"
 
     @property
     def collected(self) -> tuple[str, ...]:
         """The names of the statistics collected so far."""
-        return () if self._statistics is None else tuple(self._statistics.arrays)
+        held = [*self._before.held, *([self._statistics] if self._statistics else ())]
+        return tuple(dict.fromkeys(name for each in held for name in each.arrays))
 
     @classmethod
     def of_table(
@@ -177,12 +187,21 @@ class Workbench:
             forward=spec.forward,
         )
         workbench = cls(options, progress, choices=table.menu)
-        table.check(workbench.network)
+        table.check(workbench.facts)
         return workbench
 
     @cached_property
     def network(self) -> Network:
+        if self._parent is not None:
+            return self._parent.network
         return self._network or self.options.network()
+
+    @property
+    def facts(self) -> NetworkFacts:
+        """What is said of the network, which is not loaded for it if that is known."""
+        loaded = "network" in vars(self)
+        known = None if loaded else self._before.record(False) or self._before.record(True)
+        return known.network if known else self.network.facts
 
     @cached_property
     def data(self) -> Dataset | None:
@@ -193,6 +212,9 @@ class Workbench:
         text = options.data or (spec.data if spec else "")
         if not text:
             return None
+        from emqlang.quant.data.datasets import load_data
+        from emqlang.quant.data.loader import Wanted
+
         images = spec.images if spec else ImageFormat.of(self.network.input_shape)
         count, classes = options.images, self.network.classes
         return load_data(
@@ -208,12 +230,22 @@ class Workbench:
     @cached_property
     def learned_on(self) -> Dataset | None:
         """The images that rounding is learned on; None where there are none."""
+        from emqlang.quant.ptq.splits import calibration_images
+
         network, options = self.network, self.options
         if self._data is not None:
             return self._data
         if not (options.data or (network.spec and network.spec.data)):
             return None
         return calibration_images(network, options.data, options.seed, options.calib_images)
+
+    def kept(self, names: Iterable[str]) -> Kept | None:
+        """The named statistics as they were collected before, without loading the network.
+
+        None if that is not known of all of them, or if some are collected already.
+        """
+        names = tuple(names)
+        return self._before.kept(names, needs_data(names)) if self._statistics is None else None
 
     def statistics(self, names: Iterable[str]) -> Statistics:
         """At least the named statistics; only those that are new are collected. Raises EmqError."""
@@ -236,6 +268,9 @@ class Workbench:
 
     def calibration(self, images: int) -> list[Any]:
         """As many images to calibrate on, in batches; of batches that were given, up to as many."""
+        from emqlang.quant.networks.batches import first_rows, held, take
+        from emqlang.quant.ptq.splits import calibration_images
+
         if self._data is not None:
             return held(first_rows(self._data, images))
         data = calibration_images(self.network, self.options.data, self.options.seed, images)
@@ -244,12 +279,19 @@ class Workbench:
     def source(self, names: Iterable[str]) -> str:
         """What these statistics are taken on, in words; empty if on nothing."""
         names, options, parts = set(names), self.options, list[str]()
-        if needs_data(names) and self.data:
-            parts.append(self.data.source)
+        if needs_data(names):
+            known = self._before.record(True)
+            parts.append(known.source if known else self.data.source if self.data else "")
         if options.procedure.learned and names & ROUNDED and self.learned_on:
             how = f"{options.stat_rounding} rounding, {options.stat_iterations:,} iterations"
             parts.append(f"{how} on {self.learned_on.source}")
-        return "; ".join(parts)
+        return "; ".join(filter(None, parts))
+
+    def data_warnings(self, names: Iterable[str]) -> tuple[Diagnostic, ...]:
+        """W607 where statistics are taken on noise. None of a record is."""
+        if not needs_data(names) or self._before.record(True) or self.data is None:
+            return ()
+        return self.data.warnings
 
     def with_choices(self, choices: Sequence[Choice]) -> Workbench:
         """The same network and data with another menu."""
@@ -269,6 +311,8 @@ class Workbench:
 
     def _fitting(self, options: WorkbenchOptions) -> Workbench:
         other = self._with(options, self.choices)
+        if other._before.record(True):
+            return other  # there were as many
         try:
             other.data  # noqa: B018  loads them
         except EmqError:  # too few, or what is said of fewer as well
@@ -276,8 +320,9 @@ class Workbench:
         return other
 
     def _with(self, options: WorkbenchOptions, choices: Sequence[Choice]) -> Workbench:
-        network, data = self.network, self._data
-        other = Workbench(options, self.progress, network=network, data=data, choices=choices)
+        network, data = self._network, self._data
+        known: Any = {"network": network, "data": data, "choices": choices, "parent": self}
+        other = Workbench(options, self.progress, **known)
         other._reported = self._reported
         return other
 
@@ -307,6 +352,9 @@ class Workbench:
         return fresh
 
     def _collect(self, names: Sequence[str]) -> Statistics:
+        from emqlang.quant.statistics.collect import collect_statistics
+        from emqlang.quant.statistics.options import StatisticsOptions
+
         options = self.options
         statistics = StatisticsOptions(
             images=options.images,
@@ -317,6 +365,7 @@ class Workbench:
             procedure=options.procedure,
             device=device_named(options.device),
             cache=default_root() if options.cache else None,
+            record=self._before.key(needs_data(names)),
         )
         data = self.data if needs_data(names) else None
         learned = options.procedure.learned

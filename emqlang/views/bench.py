@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from emqlang.quant.tables.build import Built
-from emqlang.quant.tables.exchange import IMPORTED
+from emqlang.quant.tables.spec import IMPORTED
 from emqlang.quant.tables.table import Table, known
 from emqlang.tasks.bench import BestRows, Info, Listing, Verdicts
 from emqlang.tasks.truth import Ceiling

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import floor, isfinite, log10
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from emqlang.grammar.text.printer import show
 from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.menu import Choice
-from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.facts import NetworkFacts
 from emqlang.scores.joint import ConfigurationScore
 from emqlang.scores.table import TIED
 from emqlang.tasks.eval import EvalResult, Scored
 from emqlang.views import render
 from emqlang.views.render import Column, Csv, View
+
+if TYPE_CHECKING:
+    from emqlang.quant.networks.network import Network
 
 SCHEMA = "emqlang.eval/1"
 GAP = 3  # characters that a table puts between two columns
@@ -67,7 +70,7 @@ def table(result: EvalResult) -> Csv:
 VIEWS: Final = {EvalResult: View(screen, record, table)}
 
 
-def network(net: Network, data: str = "", choices: Sequence[Choice] = ()) -> None:
+def network(net: Network | NetworkFacts, data: str = "", choices: Sequence[Choice] = ()) -> None:
     """The header: whose weights, which images, which choices."""
     render.fields(
         [

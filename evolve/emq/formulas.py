@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from emqlang.compiler.statistics import on_host
 from emqlang.evolve.arena import Benchmark
 from emqlang.evolve.emq.genes import BINARY, NODES, UNARY, Genes
 from emqlang.grammar.inputs import INPUTS, Kind
@@ -50,7 +51,7 @@ def _value(genes: Genes, benchmark: Benchmark, layer: int) -> float | None:
 
 def _input(benchmark: Benchmark, name: str, layer: int) -> Array:
     kind, statistics = INPUTS[name].kind, benchmark.statistics
-    values = statistics.array(name).cpu().numpy()
+    values = on_host(statistics.array(name))
     if kind is Kind.LAYER:
         return np.float32(values[layer])  # type: ignore[return-value]
     start, stop = statistics.offsets[kind][layer : layer + 2]

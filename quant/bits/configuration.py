@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from emqlang.grammar.diagnostics import error, nearest
 from emqlang.quant.bits.menu import Choice, parse_choice
-from emqlang.quant.networks.layers import Collection
+from emqlang.quant.networks.facts import CollectionFacts
 from emqlang.quant.records import read_json, typed
 from emqlang.store import is_file
+
+if TYPE_CHECKING:
+    from emqlang.quant.networks.layers import Collection
+
+Layers: TypeAlias = "Collection | CollectionFacts"
 
 # 4 per group, or 'W4A8' where activation bits are chosen too; in order, or by layers' names
 FORM: Any = list[int | str] | dict[str, int | str]
@@ -21,7 +26,7 @@ def configuration_text(choices: Iterable[Choice]) -> str:
     return ",".join(str(choice.entry) for choice in choices)
 
 
-def read_configuration(text: str, collection: Collection) -> tuple[Choice, ...]:
+def read_configuration(text: str, collection: Layers) -> tuple[Choice, ...]:
     """A choice per group, from a list as OMPQ and EMQ print it, or from a JSON file.
 
     A list has one entry per group, or per layer, in the network's order, or one for all. A JSON
@@ -38,14 +43,14 @@ def read_configuration(text: str, collection: Collection) -> tuple[Choice, ...]:
     return _from_json(content, text, collection)
 
 
-def read_list(text: str, collection: Collection) -> tuple[Choice, ...]:
+def read_list(text: str, collection: Layers) -> tuple[Choice, ...]:
     """As `read_configuration`, of a list alone, never of a file. Raises E402."""
     if text.strip().startswith("["):
         return _from_json(text, "", collection)
     return _from_list(text.split(","), collection)
 
 
-def _from_json(text: str, path: str, collection: Collection) -> tuple[Choice, ...]:
+def _from_json(text: str, path: str, collection: Layers) -> tuple[Choice, ...]:
     name = "the configuration"
     record = typed(read_json(text, "E402", name, path), FORM, "E402", name, path)
     if isinstance(record, dict):
@@ -53,7 +58,7 @@ def _from_json(text: str, path: str, collection: Collection) -> tuple[Choice, ..
     return _from_list(list(map(str, record)), collection)
 
 
-def _from_list(entries: Sequence[str], collection: Collection) -> tuple[Choice, ...]:
+def _from_list(entries: Sequence[str], collection: Layers) -> tuple[Choice, ...]:
     groups, layers = collection.groups, collection.layers
     choices = [parse_choice(entry.strip()) for entry in entries]
     if len(choices) == 1:
@@ -61,8 +66,8 @@ def _from_list(entries: Sequence[str], collection: Collection) -> tuple[Choice, 
     if len(choices) == len(groups):
         return tuple(choices)
     if len(choices) == len(layers):
-        pairs = zip(layers, choices, strict=True)
-        return _from_names({layer.name: str(choice) for layer, choice in pairs}, collection)
+        pairs = zip(_names(collection), choices, strict=True)
+        return _from_names({name: str(choice) for name, choice in pairs}, collection)
     raise error(
         "E402",
         f"the configuration has {len(choices)} entries; this network has {len(groups)} groups "
@@ -71,8 +76,8 @@ def _from_list(entries: Sequence[str], collection: Collection) -> tuple[Choice, 
     )
 
 
-def _from_names(record: Mapping[str, str], collection: Collection) -> tuple[Choice, ...]:
-    names = [layer.name for layer in collection.layers]
+def _from_names(record: Mapping[str, str], collection: Layers) -> tuple[Choice, ...]:
+    names = _names(collection)
     for name in record:
         if name not in names:
             message = collection.why_none(name) or f"this network has no layer '{name}'"
@@ -88,3 +93,8 @@ def _from_names(record: Mapping[str, str], collection: Collection) -> tuple[Choi
             raise error("E402", f"tied layers {tied} have different bits: {different}")
         choices.append(parse_choice(next(iter(bits))))
     return tuple(choices)
+
+
+def _names(collection: Layers) -> list[str]:
+    layers: Iterable[Any] = collection.layers
+    return [layer.name for layer in layers]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.quant.networks.books import Books
+from emqlang.quant.networks.facts import CollectionFacts, Group, LayerFacts, why_none
 from emqlang.quant.networks.signature import Forward
 from emqlang.quant.networks.tracing import Trace, trace
 from emqlang.quant.user_code import foreign
@@ -115,18 +115,6 @@ def readers(module: nn.Module, layers: Iterable[Layer]) -> list[tuple[str, nn.Mo
 
 
 @dataclass(frozen=True)
-class Group:
-    """Layers, by index, that take one choice together.
-
-    A group is named after `main`, the layer whose statistics stand for its sensitivity.
-    """
-
-    name: str
-    layers: tuple[int, ...]
-    main: int
-
-
-@dataclass(frozen=True)
 class Uncovered:
     """A parameter or buffer that stays at 32 bits though products or a table read it.
 
@@ -170,13 +158,14 @@ class Collection:
 
     def why_none(self, pattern: str) -> str:
         """Why a name, or a pattern of names, is no layer's; empty where nothing is known of it."""
-        for name, owner in self.shared.items():
-            if fnmatchcase(name, pattern):
-                return f"'{name}' shares its weight with '{owner}', and has its bits"
-        for name in self.unreached:
-            if fnmatchcase(name, pattern):
-                return f"'{name}' is not used for the rows looked at, and stays in float"
-        return ""
+        return why_none(pattern, self.shared, self.unreached)
+
+    @property
+    def facts(self) -> CollectionFacts:
+        layers = tuple(
+            LayerFacts(layer.name, layer.type, layer.shape, layer.numel) for layer in self.layers
+        )
+        return CollectionFacts(layers, self.groups, self.unreached, dict(self.shared))
 
 
 def quantizable(model: nn.Module) -> dict[str, nn.Module]:

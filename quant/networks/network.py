@@ -20,6 +20,7 @@ from emqlang.quant.data.loader import Wanted
 from emqlang.quant.models import MODELS, ModelSpec
 from emqlang.quant.networks.adapters import adapt, bare
 from emqlang.quant.networks.batches import RECORDED, rows, run, slice_rows
+from emqlang.quant.networks.facts import NetworkFacts
 from emqlang.quant.networks.folding import fold, same
 from emqlang.quant.networks.independence import variation
 from emqlang.quant.networks.layers import Collection, collect
@@ -68,6 +69,18 @@ class Network:
     warnings: tuple[Diagnostic, ...]
     example: Any
     signature: Signature
+
+    @property
+    def facts(self) -> NetworkFacts:
+        """What outputs say of it, without the modules."""
+        return NetworkFacts(
+            self.name,
+            self.weights,
+            self.weights_sha256,
+            self.parameters,
+            self.warnings,
+            self.collection.facts,
+        )
 
     @property
     def forward(self) -> Forward:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection as Names
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from emqlang.grammar.diagnostics import Diagnostic
-from emqlang.quant.networks.layers import Collection
+
+if TYPE_CHECKING:
+    from emqlang.quant.networks.layers import Collection
 
 SHOWN: Final = 5  # names listed in one warning
 # What a network's answers change with: the message, and what that means for figures.

@@ -10,16 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from emqlang.grammar.diagnostics import Diagnostic, error
 from emqlang.quant.statistics.table import Measured
 from emqlang.store import write_atomically
+
+if TYPE_CHECKING:
+    pass
 
 FORMAT: Final = "emqlang-statistic-1"
 FOLDER: Final = "statistics"
@@ -84,7 +85,7 @@ class Cache:
         try:
             if not path.is_file():
                 return None
-            tensors, unmeasured = _read(path, name, key)
+            tensors, unmeasured = read(path, name, key)
             if unmeasured is None and not self.older:
                 return None
         except FileNotFoundError:  # removed since
@@ -96,6 +97,8 @@ class Cache:
 
     def store(self, name: str, key: str, measured: Measured) -> None:
         """Keep a statistic if all of it is finite. W609 if it cannot be written."""
+        from safetensors.torch import save_file
+
         parts = {"values": measured.values, "error": measured.error}
         tensors = {part: t.cpu().contiguous() for part, t in parts.items() if t is not None}
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
@@ -109,7 +112,7 @@ class Cache:
             self._warn("W609", f"'{name}' was not cached: {reason}", self.root)
 
     def _path(self, name: str, key: str) -> Path:
-        return self.root / FOLDER / self.network / f"{name}-{key}.safetensors"
+        return path_of(self.root, self.network, name, key)
 
     def _set_aside(self, path: Path, reason: str) -> None:
         self._warn("W604", f"a cached statistic is computed again: {reason}", path)
@@ -122,13 +125,21 @@ class Cache:
         self.warnings.append(Diagnostic(code, message, path=str(path)))
 
 
-def _read(path: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[int, str] | None]:
+def path_of(root: Path, network: str, name: str, key: str) -> Path:
+    """Where a statistic of a network is kept."""
+    return root / FOLDER / network / f"{name}-{key}.safetensors"
+
+
+def read(
+    path: Path, name: str, key: str, library: Literal["pt", "np"] = "pt"
+) -> tuple[dict[str, Any], dict[int, str] | None]:
     """The tensors of a file, and the layers without a value, None if it does not say.
 
-    Raises ValueError if it is not what its name says, or OSError.
+    library  whose tensors: torch's, memory-mapped, or numpy's arrays
+    Raises ValueError or SafetensorError if it is not what its name says, or OSError.
     """
     expected = {"format": FORMAT, "name": name, "key": key}
-    with safe_open(path, framework="pt") as file:
+    with safe_open(path, framework=library) as file:
         metadata = file.metadata() or {}
         if not expected.items() <= metadata.items():
             raise ValueError("the file was written for something else")
@@ -141,13 +152,14 @@ def _read(path: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[int,
     return tensors, {int(index): reason for index, reason in json.loads(unmeasured).items()}
 
 
-def _digest(tensors: Mapping[str, Tensor], unmeasured: str) -> str:
+def _digest(tensors: Mapping[str, Any], unmeasured: str) -> str:
     """32 hex digits of BLAKE2b over names, types, shapes and bytes, and what was not measured.
 
     A file that names no such layer has the digest that it had before there were any.
     """
     digest = blake2b(b"" if unmeasured in ("", "{}") else unmeasured.encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
-        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        array = np.asarray(tensor)
+        digest.update(json.dumps([name, f"torch.{array.dtype}", list(array.shape)]).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -14,27 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from emqlang import __version__
-from emqlang.grammar.inputs import INPUTS, Axis, Kind
+from emqlang.grammar.inputs import INPUTS, Axis
 from emqlang.quant.bits.menu import act_widths, weight_widths
 from emqlang.quant.networks.batches import dense, labels_of
 from emqlang.quant.networks.nested import structure, tensors
 from emqlang.quant.networks.network import Network
 from emqlang.quant.networks.rows import Rows
+from emqlang.quant.statistics.kinds import LOSSES, PROBED, ROUNDED, SEEDED, SHIFTS
 from emqlang.quant.statistics.subject import Subject
-
-# Statistics of a loss, those with numbers drawn by the seed, and those with probes.
-HESSIAN = frozenset({"hess", "hess_trace", "hess_eig"})
-SHIFTS = frozenset(name for name, row in INPUTS.items() if row.kind is Kind.IMAGE)
-LOSSES = HESSIAN | SHIFTS | {"grad", "fisher", "fisher_qerr", "grad_act", "fisher_act", "loss_inc"}
-SEEDED = HESSIAN | {"act", "grad_act", "act_qerr", "out_mse", "kl", "loss_inc"}
-SEEDED |= SHIFTS - {"shift"}
-PROBED = HESSIAN - {"hess_eig"}
-# Those that see the errors of quantized weights.
-ROUNDED = frozenset(
-    name
-    for name, row in INPUTS.items()
-    if row.axis in (Axis.WEIGHT_BITS, Axis.CHOICE) and name != "bits"
-)
 
 
 def digest(*facts: Any) -> str:

@@ -37,6 +37,7 @@ class StatisticsOptions:
     procedure        how weights are rounded in statistics of quantization errors: to the nearest
                      value, or by 'adaround', learned on so many images of the data
     cache            the cache's root folder; None neither reads nor writes one
+    record           key under which the collection is recorded there; empty for not
     Raises E403 for a number of images, a loss or a rounding that cannot be.
     """
 
@@ -49,6 +50,7 @@ class StatisticsOptions:
     procedure: Procedure = NEAREST
     device: torch.device | str = "cpu"
     cache: Path | None = None
+    record: str = ""
 
     def __post_init__(self) -> None:
         if self.images < 1:

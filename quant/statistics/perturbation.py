@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.menu import Choice
 from emqlang.quant.networks.answers import answer
-from emqlang.quant.networks.layers import Group, Layer
+from emqlang.quant.networks.facts import Group
+from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.plain import copied
 from emqlang.quant.networks.tracing import plain_kernels
 from emqlang.quant.ptq.sites import attach

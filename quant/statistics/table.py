@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from emqlang.grammar.diagnostics import Diagnostic
 from emqlang.quant.bits.menu import Choice
+from emqlang.quant.networks.notices import listed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,3 +71,26 @@ class Statistics:
         `grad_synflow`; of layers (L,) or (axis length, L), float64.
         """
         return self.arrays[name]
+
+
+def unmeasured_in(
+    layers: Sequence[str], unmeasured: Mapping[str, Mapping[int, str]]
+) -> dict[str, dict[str, str]]:
+    """Statistic -> layer -> reason, by the layers' names; without those that are whole."""
+    return {
+        name: {layers[index]: reason for index, reason in places.items()}
+        for name, places in sorted(unmeasured.items())
+        if places
+    }
+
+
+def warnings_of(unmeasured: Mapping[str, Mapping[str, str]]) -> Iterator[Diagnostic]:
+    """W613 for each reason, with the layers and the statistics that have no value there."""
+    places: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name, layers in unmeasured.items():
+        for reason in dict.fromkeys(layers.values()):
+            here = tuple(layer for layer, why in layers.items() if why == reason)
+            places.setdefault((reason, here), []).append(name)
+    for (reason, here), statistics in places.items():
+        message = f"{', '.join(statistics)} cannot be measured in {listed(here)}: {reason}"
+        yield Diagnostic("W613", message, help=("what is scored there means nothing",))

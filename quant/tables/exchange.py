@@ -31,7 +31,6 @@ from emqlang.quant.tables.spec import Spec
 from emqlang.quant.tables.table import Table, known
 from emqlang.store import is_file, write_atomically
 
-IMPORTED = "imported"  # the spec's rounding: how the rows were quantized is not known
 SPLITS = ("heldout", "search")
 
 

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from emqlang.grammar.diagnostics import error
-from emqlang.quant import sealed
 from emqlang.quant.tables.measurement import Measurement
 from emqlang.quant.tables.spec import Spec
 from emqlang.store import Database, Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TABLE = ""  # the name under which the table's own measurements stand, beside those of reruns
 
@@ -217,6 +218,8 @@ class Ledger(Database):
 
         One that was edited or damaged is left out, to be learned again.
         """
+        from emqlang.quant import sealed  # torch takes a second, and tables are read without
+
         found = {}
         for unit, combination, codes in self.select("SELECT * FROM roundings"):
             with suppress(ValueError, TypeError):
@@ -225,6 +228,8 @@ class Ledger(Database):
 
     def add_rounding(self, unit: str, combination: str, codes: Mapping[str, Tensor]) -> None:
         """Commits what was learned of one unit under one combination."""
+        from emqlang.quant import sealed
+
         parts = {name: tensor.cpu().contiguous() for name, tensor in codes.items()}
         values = (unit, combination, sealed.pack(parts, self._rounding(unit, combination)))
         with self.transaction() as connection:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from emqlang.grammar.diagnostics import error
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Marks = NDArray[np.bool_]
 
@@ -35,7 +36,6 @@ class Measurement:
     saved: float | None = None
 
 
-@torch.no_grad()
 def measurement(
     logits: Sequence[Tensor],
     labels: Tensor,
@@ -47,13 +47,17 @@ def measurement(
 
     Raises E304, E312.
     """
+    import torch  # a second, and tables are read without
+    from torch.nn.functional import cross_entropy
+
     if labels.ndim != 1 or logits[0].ndim != 2:
         raise error("E304", "a benchmark table is of networks that put each image into one class")
-    predictions = torch.cat([part.argmax(1) for part in logits])
-    pairs = zip(logits, torch.split(labels, [len(part) for part in logits]), strict=True)
-    loss = sum(float(cross_entropy(part.double(), of, reduction="sum")) for part, of in pairs)
-    if not np.isfinite(loss):
-        raise error("E312", "the network's outputs hold values that are not finite")
-    right = (predictions == labels).numpy()
-    agreement = float((predictions == answers).double().mean())
+    with torch.no_grad():
+        predictions = torch.cat([part.argmax(1) for part in logits])
+        pairs = zip(logits, torch.split(labels, [len(part) for part in logits]), strict=True)
+        loss = sum(float(cross_entropy(part.double(), of, reduction="sum")) for part, of in pairs)
+        if not np.isfinite(loss):
+            raise error("E312", "the network's outputs hold values that are not finite")
+        right = (predictions == labels).numpy()
+        agreement = float((predictions == answers).double().mean())
     return Measurement(float(right.mean()), loss / len(labels), agreement, right, seconds, saved)

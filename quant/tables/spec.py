@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
 from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
-from emqlang.quant.networks.network import Network, load
-from emqlang.quant.networks.signature import load_forward
 from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.records import typed
 
+if TYPE_CHECKING:
+    from emqlang.quant.networks.network import Network
+
+IMPORTED = "imported"  # as rounding: how the rows were quantized is not known
 ROWS = 425  # as MQ-Bench-101 has
 
 
@@ -49,6 +51,9 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
 
     def network(self) -> Network:
         """The network that is named. Raises E301, E305 to E309, E403 for a shape."""
+        from emqlang.quant.networks.network import load  # torch takes a second
+        from emqlang.quant.networks.signature import load_forward
+
         data, input = self.data or self.test or "", self.input or ""
         return load(
             self.model,

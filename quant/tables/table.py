@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,14 @@ from emqlang.grammar.diagnostics import error
 from emqlang.quant.bits.configuration import configuration_text
 from emqlang.quant.bits.exact import Ints
 from emqlang.quant.bits.menu import Choice, parse_choice
-from emqlang.quant.networks.network import Network
+from emqlang.quant.networks.facts import NetworkFacts
 from emqlang.quant.tables.ledger import Ledger
 from emqlang.quant.tables.measurement import Marks, Measurement
 from emqlang.quant.tables.shelf import find
 from emqlang.quant.tables.spec import Spec
+
+if TYPE_CHECKING:
+    from emqlang.quant.networks.network import Network
 
 Floats = NDArray[np.float64]
 
@@ -109,7 +112,7 @@ class Table:
         """'search' rows, 'heldout' rows, or 'all' of them."""
         return self if which == "all" else self.take(self.search == (which == "search"))
 
-    def check(self, network: Network) -> None:
+    def check(self, network: Network | NetworkFacts) -> None:
         """Raises E315 if the table is of another network or of other weights."""
         model = self.facts["model"]
         groups = [group.name for group in network.collection.groups]

@@ -16,7 +16,7 @@ from emqlang.quant.data.datasets import Dataset
 from emqlang.quant.networks.hooks import listening
 from emqlang.quant.networks.layers import readers
 from emqlang.quant.networks.network import Network, prepare
-from emqlang.quant.statistics import collect_statistics
+from emqlang.quant.statistics.collect import collect_statistics
 from emqlang.quant.statistics.options import StatisticsOptions
 from emqlang.quant.statistics.table import Statistics
 

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from commands import Emq
 from emqlang.grammar import library
 from emqlang.grammar.canonical import form
 from emqlang.grammar.expr import Expr
-from emqlang.tasks import evolve, workbench
+from emqlang.quant.networks import network
+from emqlang.quant.statistics import collect
+from emqlang.tasks import evolve
 
 
 @pytest.fixture
@@ -58,17 +61,17 @@ def collected(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often a network is loaded, and statistics are collected."""
     counts: Counter[str] = Counter()
 
-    def counting(name: str) -> None:
-        function = getattr(workbench, name)
+    def counting(module: ModuleType, name: str) -> None:
+        function = getattr(module, name)
 
         def counted(*args: Any, **options: Any) -> Any:
             counts[name] += 1
             return function(*args, **options)
 
-        monkeypatch.setattr(workbench, name, counted)
+        monkeypatch.setattr(module, name, counted)
 
-    counting("load")
-    counting("collect_statistics")
+    counting(network, "load")
+    counting(collect, "collect_statistics")
     return counts
 
 

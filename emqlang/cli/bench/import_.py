@@ -34,8 +34,8 @@ def command(source: Path, out: Path, **options: Any) -> None:
     writes. The pickle is {number: {'bit_cfg': '(4, 4, 2, ...)', 'acc': percent}}; nothing in it is
     run.
     """
-    from emqlang.quant.tables.exchange import IMPORTED, import_table
-    from emqlang.quant.tables.spec import Spec
+    from emqlang.quant.tables.exchange import import_table
+    from emqlang.quant.tables.spec import IMPORTED, Spec
 
     line = shlex.join(["emqlang", *sys.argv[1:]])
     rows = import_table(source, out, Spec(**options, rounding=IMPORTED), line)

@@ -21,7 +21,8 @@ from networks import (
 from torch import Tensor, nn
 
 from emqlang.grammar.diagnostics import EmqError
-from emqlang.quant.networks.layers import Group, Layer
+from emqlang.quant.networks.facts import Group
+from emqlang.quant.networks.layers import Layer
 
 
 @pytest.mark.parametrize(

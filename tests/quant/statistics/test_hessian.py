@@ -12,7 +12,8 @@ from emqlang.grammar.diagnostics import EmqError
 from emqlang.quant.bits.menu import parse_bits
 from emqlang.quant.networks.layers import Layer
 from emqlang.quant.networks.network import Network
-from emqlang.quant.statistics import collect_statistics, hessian
+from emqlang.quant.statistics import hessian
+from emqlang.quant.statistics.collect import collect_statistics
 from emqlang.quant.statistics.options import StatisticsOptions
 
 Subject = tuple[Network, Tensor, Tensor]

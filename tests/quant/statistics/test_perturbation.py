@@ -17,7 +17,8 @@ from emqlang.quant.bits.menu import Choice, parse_bits, parse_menu
 from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.ptq.calibrate import RANGES, Observed
 from emqlang.quant.ptq.grids import ActivationGrid, WeightQuantizer
-from emqlang.quant.statistics import collect_statistics, perturbation
+from emqlang.quant.statistics import perturbation
+from emqlang.quant.statistics.collect import collect_statistics
 
 NAMES = ("out_mse", "kl", "loss_inc")
 Subject = tuple[Network, Tensor, Tensor]

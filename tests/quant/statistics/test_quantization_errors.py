@@ -13,7 +13,7 @@ from emqlang.quant.bits.menu import parse_menu
 from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.calibrate import RANGES, Observed
 from emqlang.quant.ptq.grids import ActivationGrid, WeightQuantizer
-from emqlang.quant.statistics import collect_statistics
+from emqlang.quant.statistics.collect import collect_statistics
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from emqlang.quant.networks.network import Network
 from emqlang.quant.ptq.grids import WeightQuantizer
 from emqlang.quant.ptq.recipe import Procedure
 from emqlang.quant.ptq.unit_rounding import UnitRounding
-from emqlang.quant.statistics import collect_statistics
-from emqlang.quant.statistics.fingerprint import ROUNDED
+from emqlang.quant.statistics.collect import collect_statistics
+from emqlang.quant.statistics.kinds import ROUNDED
 from emqlang.quant.statistics.options import StatisticsOptions
 from emqlang.quant.statistics.table import Statistics
 

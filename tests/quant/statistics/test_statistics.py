@@ -20,7 +20,7 @@ from emqlang.quant.bits.menu import parse_bits, parse_menu
 from emqlang.quant.data.datasets import Dataset
 from emqlang.quant.networks.network import Network, prepare
 from emqlang.quant.ptq.grids import WeightQuantizer
-from emqlang.quant.statistics import OBSERVERS, PASSES, collect_statistics
+from emqlang.quant.statistics.collect import OBSERVERS, PASSES, collect_statistics
 from emqlang.quant.statistics.options import StatisticsOptions
 
 SHAPE = (2, 5, 5)
@@ -44,7 +44,7 @@ def test_only_what_is_asked_for_is_measured(
     subject: Subject, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = [part for part in PASSES if name in part.names]
-    monkeypatch.setattr("emqlang.quant.statistics.PASSES", own)
+    monkeypatch.setattr("emqlang.quant.statistics.collect.PASSES", own)
     shown: list[str] = []
     data = deepcopy(data_of(*subject[1:]))
     object.__setattr__(data, "stream", lambda: shown.append(name) or iter([subject[1:]]))

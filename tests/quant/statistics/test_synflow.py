@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from emqlang.quant.bits.menu import parse_bits
 from emqlang.quant.models import MODELS
 from emqlang.quant.networks.network import prepare
-from emqlang.quant.statistics import collect_statistics
+from emqlang.quant.statistics.collect import collect_statistics
 
 
 def collected(network: object, *names: str) -> list[list[Tensor]]:
