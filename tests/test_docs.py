@@ -39,7 +39,7 @@ SCRIPTS = sorted(
 )
 FOLDERS = "emqlang|grammar|evolve|quant|tests|docs|benchmarks|studies|examples"
 PROXIES = ROOT / "grammar" / "proxies"
-EXAMPLES = {"mine.emq", "file.emq"}
+EXAMPLES = {"mine.emq", "found.emq", "file.emq"}
 MADE = {"studies/raw"}  # by a run
 
 

@@ -288,9 +288,11 @@ def evaluate(
         arguments.network(network)
     model = networks.load(model) if isinstance(model, str) else model
     if isinstance(data, str):
-        if isinstance(model, Quantized):
-            raise error("E303", f"'{data}' fits a network by name", "give the batches themselves")
-        data = networks.named(data, networks.ready(model, None, forward), "test", None)
+        taker = reference if isinstance(model, Quantized) else model
+        if taker is None:
+            help = "give the batches themselves, or the float network as reference="
+            raise error("E303", f"'{data}' fits a network by name", help)
+        data = networks.named(data, networks.ready(taker, None, forward), "test", None)
     module, other = (
         networks.module(model),
         None if reference is None else networks.module(reference),

@@ -189,6 +189,18 @@ def test_figures_of_other_bits_are_not_believed(tmp_path: Path) -> None:
             ),
             "E304",
         ),
+        (
+            lambda: emq.evaluate(
+                emq.quantize(
+                    network(),
+                    emq.assign("numel", emq.collect(network(), batches()), avg_bits=3),
+                    batches(),
+                    images=8,
+                ),
+                "fashion-mnist",
+            ),
+            "E303",
+        ),
     ],
 )
 def test_what_cannot_be_done_says_so(call: Any, code: str) -> None:

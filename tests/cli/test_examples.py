@@ -25,7 +25,7 @@ from emqlang.tasks.workbench import WorkbenchOptions
 
 PAGES = ("README.md", "docs/cli.md", "docs/language.md", "docs/search.md", "docs/tables.md")
 FILE = "syn = sum(abs(w * grad_synflow))\nbest = mean(abs(w))\n"
-HELD = ("proxies.emq", "mine.emq")  # what examples of reading read
+HELD = ("proxies.emq", "mine.emq", "found.emq")  # what examples of reading read
 SHOWN = re.compile(r"^(?:\$ |    (?:\$ )?|)(emqlang [^`|]*|echo [^`]*emqlang[^`]*)$")
 # commands that take no time, and change nothing outside of the folder they run in
 QUICK = {"check", "equiv", "explain", "fmt", "grammar", "models", "ops", "show", "simplify"}
