@@ -44,6 +44,7 @@ SHARED = {
         "comparison",
         "domains",
         "edges",
+        "fronts",
         "heldout",
         "judge",
         "measured",

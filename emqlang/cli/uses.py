@@ -264,6 +264,13 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
         SPREAD,
     ),
     "eval": (STAT_LEARNED, LEARNED_ON),
+    "plot pareto": (
+        Rule(
+            "table",
+            "beside fronts from files",
+            lambda words: not any(word.endswith(".json") for word in words.values["words"]),
+        ),
+    ),
     "plot scores": (STAT_LEARNED, LEARNED_ON),
     "rank": (_where("draws against", "protocol", "rows"), STAT_LEARNED, LEARNED_ON),
     "repl": (STAT_LEARNED, LEARNED_ON),

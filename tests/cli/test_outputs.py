@@ -32,6 +32,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("experiment", "table8", "--table", "no-table", "--plot"),
     ("rank", "--table", "no-table", "--plot"),
     ("plot", "scores", "emq", *MODEL, "--out"),
+    ("plot", "pareto", "emq", "--table", "no-table", "--out"),
     ("plot", "scatter", "emq", "--table", "no-table", "--out"),
     ("bench", "build", *MODEL, "--out"),
     ("bench", "import", "no.csv", *MODEL, "--out"),

@@ -82,6 +82,7 @@ USED = {
     "library": set(),
     "plot scores": {"out", "device", "tied", "cache", *NETWORK, *MENU, *uses.READ_BY},
     "plot scatter": {"table", "by", "out"},
+    "plot pareto": {"words", "out"},
     "plot bits": {"recipes", "out"},
     "report": {"source", "out"},
     "ops": {"paper"},

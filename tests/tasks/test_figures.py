@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from commands import Emq
+from commands import Emq, record
 from pictures import size, texts
+from small_table import options
+
+from emqlang.quant.tables.table import load
+from emqlang.tasks.plot import front_of, pareto, uniform_rows
+from emqlang.views.figures import pareto as pareto_figure
 
 NETWORK = """
 import torch
@@ -85,6 +93,90 @@ def test_networks_of_one_layer_and_of_many(emq: Emq, networks: str, tmp_path: Pa
     assert names[0] == "0.attention_output_projection_$_" and len({*names}) == 60
 
 
+def test_what_proxies_prefer_at_each_size(emq: Emq, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pareto.svg"
+    words = ("plot", "pareto", "early_first", "-l2(qerr)", "--table", str(table))
+    assert emq(*words, "--out", str(out)).status == 0
+    said = texts(out)
+    ranked = record(emq, "rank", "early_first", "-l2(qerr)", "--table", str(table))
+    (of_table,) = ranked["tables"]
+    for name in ("early_first", "-l2(qerr)"):
+        (one,) = (one for one in of_table["proxies"] if name in (one["name"], one["text"]))
+        assert f"{name}: regret {one['regret']:.2f}" in said
+    assert {"rows of the table", "the best of each size", "size, MiB"} <= {*said}
+
+
+def test_a_front_is_what_no_row_beats() -> None:
+    """Of the shipped table, against the definition."""
+    table = load("resnet18-fmnist-all")
+    rows = {*front_of(table).tolist()}
+    for row in range(len(table)):
+        no_larger = table.accuracy[table.size <= table.size[row]]
+        smaller = table.accuracy[table.size < table.size[row]]
+        best = table.accuracy[row] == no_larger.max() > smaller.max(initial=-1)
+        assert (row in rows) == best, row
+
+
+def test_uniform_rows_are_found_and_marked(table: Path) -> None:
+    whole = load(str(table))
+    some = whole.take(np.arange(3))
+    choices = np.array([[0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 1, 1]])
+    assert uniform_rows(replace(some, choices=choices)) == {"W2": 0, "W3": 1}
+    assert uniform_rows(some.take(np.array([0]))) == {}
+    figure = pareto_figure.draw(pareto(replace(some, choices=choices)))
+    notes = [text.get_text() for text in figure.axes[0].texts]
+    assert notes == ["W2", "W3"]
+
+
+def test_a_table_of_one_row(emq: Emq, tmp_path: Path) -> None:
+    one, out = str(tmp_path / "one.table"), tmp_path / "one.svg"
+    assert emq("bench", "build", "--out", one, *options(tmp_path, 1)).status == 0
+    assert emq("plot", "pareto", "--table", one, "--out", str(out)).status == 0
+    assert "one: 1 configuration" in texts(out)
+    done = emq("plot", "pareto", "bit_sum", "--table", one, "--out", str(tmp_path / "no.svg"))
+    assert done.status and "E406" in done.err
+
+
+def test_fronts_that_were_printed(emq: Emq, tmp_path: Path) -> None:
+    out, paths = tmp_path / "front.svg", []
+    for over in ("size", "bops", "avg-bits"):
+        printed = emq("assign", "bit_sum", "--sweep", "--over", over, "--json").out
+        paths.append(tmp_path / f"{over}.json")
+        paths[-1].write_text(printed)
+    assert emq("plot", "pareto", *map(str, paths), "--out", str(out)).status == 0
+    said = texts(out)
+    assert {"size, MiB", "bops, G", "bits of all weights", "score", "uniform bits"} <= {*said}
+    points = len(json.loads(paths[0].read_text())["points"])
+    assert f"bit_sum: {points} points" in said and said.count("W3") == 3
+
+
+FRONT = {"schema": "emqlang.front/1", "proxy": {"text": "bits"}, "over": "size", "points": []}
+POINT = {"cost": 3, "score": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (None, "E301"),
+        ("{", "the front is not JSON"),
+        ([], "this is not a front"),
+        ({"schema": "emqlang.assign/1"}, "this is not a front"),
+        (FRONT, "the front has no points"),
+        ({**FRONT, "points": [{"cost": 3}]}, "the front, points[0]"),
+        ({**FRONT, "points": [{"cost": "3", "score": 1}]}, "points[0].cost"),
+        ({**FRONT, "over": "joules", "points": [POINT]}, "the front is over 'joules'"),
+        ({"schema": "emqlang.run.front/1", "programs": []}, "the front has no points"),
+    ],
+)
+def test_files_that_are_no_fronts(emq: Emq, tmp_path: Path, record: object, said: str) -> None:
+    path, out = tmp_path / "front.json", tmp_path / "out.svg"
+    if record is not None:
+        path.write_text(record if isinstance(record, str) else json.dumps(record))
+    done = emq("plot", "pareto", str(path), "--out", str(out))
+    assert done.status and said in done.err and "Traceback" not in done.err, done.err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "place"),
     [
@@ -94,6 +186,9 @@ def test_networks_of_one_layer_and_of_many(emq: Emq, networks: str, tmp_path: Pa
         (("scores", "exp(800 * bits)"), "E501", "a.svg"),
         (("scores", "bits", "--loss", "self"), "E403", "a.svg"),
         (("scores", "bits"), "E403", "a.pdf"),
+        (("pareto", "--table", "no-table"), "E301", "a.svg"),
+        (("pareto", "bits", "front.json"), "two pictures", "a.svg"),
+        (("pareto", "front.json", "--table", "vgg-fmnist-all"), "--table is not used", "a.svg"),
         (("scores", "bits"), "E403", "a"),
         (("scores", "bits"), "E301", "."),
     ],

@@ -12,6 +12,7 @@ command = LazyGroup(
         "Draw": {
             "scores": "Draw what proxies say of each layer under each choice.",
             "scatter": "Draw scores of proxies against the accuracies of a table.",
+            "pareto": "Draw accuracy over size, and what proxies prefer at each size.",
             "bits": "Draw the bits of every layer, for one recipe or several.",
         }
     },

@@ -90,7 +90,7 @@ def short(name: str, most: int = NAME) -> str:
     """A name whose middle gives way where it is long; its ends tell one from another."""
     name = " ".join(name.split())
     head = (most - 1) // 2
-    return plain(name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}")
+    return name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}"
 
 
 def count(number: int, what: str) -> str:
@@ -118,7 +118,7 @@ def layers(axes: Axes, names: Sequence[str], *, named: bool = True) -> None:
     step = ceil(len(names) / MOST)
     places = range(0, len(names), step)
     start = _common(names) if max(map(len, names)) > NAME and len(names) > 1 else 0
-    texts = [short(names[i][start:]) for i in places] if named else []
+    texts = [plain(short(names[i][start:])) for i in places] if named else []
     axes.set_xticks(places, texts or [""] * len(places), rotation=90, fontsize=SMALL)
     axes.set_xlim(-0.7, len(names) - 0.3)
 
@@ -138,6 +138,11 @@ def finish(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.get_offset_text().set_fontsize(SMALL)
     axes.grid(alpha=0.25)
+
+
+def note(axes: Axes, text: str, point: tuple[float, float]) -> None:
+    """A small text to the right of a point."""
+    axes.annotate(plain(text), point, (5, -9), textcoords="offset points", fontsize=SMALL)
 
 
 def legend(figure: Figure, axes: Axes) -> None:
