@@ -1,4 +1,4 @@
-"""What the tutorial and the page on the stages run, runs, and prints what they say."""
+"""What the tutorial and the page on the architecture run, runs, and prints what they say."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ SEARCHED = {"evolve", "front", "found.emq"}
 
 
 @pytest.mark.slow
-def test_the_tutorial(
+@pytest.mark.parametrize("page", ["tutorial", "architecture"])
+def test_a_page_does_what_it_says(
+    page: str,
     emq: Emq,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert len(list(steps(TUTORIAL))) > 12
-    follow(TUTORIAL, emq, tmp_path, monkeypatch, capsys)
+    path = ROOT / "docs" / f"{page}.md"
+    assert len(list(steps(path))) > 10
+    follow(path, emq, tmp_path, monkeypatch, capsys)
 
 
 def follow(
