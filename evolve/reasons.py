@@ -36,4 +36,5 @@ MEANINGS: Final[Mapping[Reason, str]] = {
     Reason.UNTOLD: "it was evaluated again: its graph is new, though the rules know the program",
     Reason.SCORED: "it was scored",
 }
+BEFORE: Final = (Reason.SEEN, Reason.CONSTANT, Reason.KINDS, Reason.CONFLICT)  # any is evaluated
 assert MEANINGS.keys() == set(Reason)

@@ -9,7 +9,7 @@ from functools import partial
 from emqlang.evolve import history
 from emqlang.evolve.emq.tables import bits_fingerprint
 from emqlang.evolve.ledger import FILE
-from emqlang.evolve.reasons import Reason
+from emqlang.evolve.reasons import BEFORE, Reason
 from emqlang.evolve.search import Budget, Search
 from emqlang.evolve.settings import EvaluationOptions, SearchSettings
 from emqlang.experiments.trial import Result, Task, Trial
@@ -20,7 +20,6 @@ from emqlang.tasks.workers import Workers
 PAPER_SECONDS = 1.02  # to evaluate one configuration: the paper's Table 1
 PAPER_PROBES = 4  # configurations that an early rejection takes; a fitness takes PAPER_ROWS
 
-BEFORE = (Reason.SEEN, Reason.CONSTANT, Reason.KINDS, Reason.CONFLICT)  # anything is evaluated
 EARLY = (Reason.INVALID, Reason.INSENSITIVE, Reason.COUNTS_BITS)
 LATE = (Reason.OVERFLOW, Reason.UNTOLD, Reason.SAME_SCORES)
 

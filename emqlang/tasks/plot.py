@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emqlang.grammar.diagnostics import Diagnostic, EmqError
+from emqlang.evolve import history
+from emqlang.evolve.history import Curve
+from emqlang.evolve.ledger import Ledger, Status
+from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
 from emqlang.grammar.program import Program
 from emqlang.quant.progress import Progress
 from emqlang.quant.tables.table import Table
@@ -20,6 +25,7 @@ from emqlang.tasks.rank import RankOptions, rank_on
 from emqlang.tasks.truth import limits
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
+AGAIN: Final = "resume it with `emqlang evolve --resume RUN`"
 Places = NDArray[np.intp]  # of rows
 
 
@@ -115,3 +121,45 @@ def uniform_rows(table: Table) -> dict[str, int]:
         return {}
     same = np.flatnonzero((varying == varying[:, :1]).all(axis=1))
     return {str(table.menu[varying[row, 0]]): int(row) for row in same}
+
+
+@dataclass(frozen=True)
+class BestSoFar:
+    """Curves of searches by name; `judged` says what fitness is measured on."""
+
+    curves: tuple[tuple[str, Curve], ...]
+    judged: str
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def best_so_far(runs: Sequence[Path]) -> BestSoFar:
+    """The curves of runs, finished or not.
+
+    Raises E301, E316, and E403 for a run that has scored nothing yet.
+    """
+    curves, judged = list[tuple[str, Curve]](), dict[str, None]()
+    diagnostics = list[Diagnostic]()
+    for run in runs:
+        ledger = Ledger(run, read_only=True)
+        advanced(ledger)
+        judged[judged_on(ledger)] = None
+        if not (points := history.curve(ledger)):
+            raise error("E403", "the run has scored no program yet", AGAIN, path=str(run))
+        curves.append((str(run), points))
+        diagnostics += ledger.diagnostics
+    where = next(iter(judged)) if len(judged) == 1 else "each on what it was judged on"
+    return BestSoFar(tuple(curves), where, tuple(diagnostics))
+
+
+def judged_on(ledger: Ledger) -> str:
+    """What a run's fitness is measured on, in words."""
+    options = ledger.options
+    tables = ", ".join(Path(name).stem for name in options.tables)
+    return f"on {tables}, {options.split} rows by {options.by}"
+
+
+def advanced(ledger: Ledger) -> Status:
+    """Where a run stands. Raises E403 before its first step."""
+    if (status := ledger.status()) is None:
+        raise error("E403", "the run has had no step yet", AGAIN, path=str(ledger.folder))
+    return status

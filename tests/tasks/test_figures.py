@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,19 @@ from commands import Emq, record
 from pictures import size, texts
 from small_table import options
 
+from emqlang.cli import run
+from emqlang.evolve.history import curve, top
+from emqlang.evolve.ledger import Ledger
+from emqlang.evolve.reasons import BEFORE, MEANINGS, Reason
+from emqlang.evolve.settings import EvaluationOptions, SearchSettings
+from emqlang.grammar.expr import postorder
+from emqlang.grammar.library import LIBRARY
 from emqlang.quant.tables.table import load
+from emqlang.tasks.evolve import begin
 from emqlang.tasks.plot import front_of, pareto, uniform_rows
+from emqlang.tasks.workers import Workers
 from emqlang.views.figures import pareto as pareto_figure
+from emqlang.views.figures.layout import layered
 
 NETWORK = """
 import torch
@@ -177,6 +188,96 @@ def test_files_that_are_no_fronts(emq: Emq, tmp_path: Path, record: object, said
     assert not out.exists()
 
 
+@pytest.fixture(scope="module")
+def searched(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("searched") / "run"
+    small = ("--islands", "2", "--population", "16", "--stat-images", "16", "--steps", "4")
+    words = ["evolve", "--table", str(table), "--out", str(folder), "--inputs", "w,qerr,bits"]
+    assert run([*words, *small]) == 0
+    return folder
+
+
+def test_the_best_fitness_so_far_of_several_runs(emq: Emq, searched: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "curves.svg", tmp_path / "other $1$"
+    shutil.copytree(searched, other)
+    assert emq("plot", "curves", str(searched), str(other), "--out", str(out)).status == 0
+    said = texts(out)
+    points = curve(Ledger(searched, read_only=True))
+    status = Ledger(searched, read_only=True).status()
+    assert status is not None and points[-1][0] == status.evaluated
+    steps, bests = zip(*points, strict=True)
+    assert list(steps) == sorted(steps) and list(bests) == sorted(bests)
+    (best,) = top(Ledger(searched, read_only=True), 1).entries
+    assert bests[-1] == best.fitness
+    ends = f": {bests[-1]:.4f} after {status.evaluated:,}"
+    assert sum(text.endswith(ends) for text in said) == 2
+    assert any("other $1$" in text for text in said)
+    assert "best fitness so far, on own, search rows by top1" in said
+
+
+def test_what_became_of_proposals(emq: Emq, searched: Path, tmp_path: Path) -> None:
+    out = tmp_path / "funnel.svg"
+    assert emq("plot", "funnel", str(searched), "--out", str(out)).status == 0
+    said = texts(out)
+    status = Ledger(searched, read_only=True).status()
+    assert status is not None
+    whole = sum(status.funnel.values())
+    for count in (whole, status.evaluated, status.funnel[Reason.SCORED]):
+        assert f"{count:,}  ({count / whole:.1%})" in said
+    assert f"rejected: {MEANINGS[Reason.SEEN]}" in said
+    before = sum(status.funnel.get(reason, 0) for reason in BEFORE)
+    assert whole - before == status.evaluated, "the bars add up"
+
+
+def test_a_run_that_has_evaluated_nothing(emq: Emq, table: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "run", tmp_path / "a.svg"
+    options = EvaluationOptions((str(table),), stat_images=16)
+    begin(SearchSettings(inputs=("w", "bits")), options, folder, "a test", Workers())
+    for name in ("curves", "funnel"):
+        done = emq("plot", name, str(folder), "--out", str(out))
+        assert done.status == 2 and "the run has had no step yet" in done.err
+        assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("fisher_length", "shift square total total square + sqrt mean -"),
+        ("(w - 0.123456789) ** 2", "w 0.1235 - **_2 mean bits *"),
+        ("bits", "bits"),
+    ],
+)
+def test_a_program_as_a_graph(emq: Emq, tmp_path: Path, text: str, labels: str) -> None:
+    out = tmp_path / "graph.svg"
+    assert emq("plot", "graph", text, "--out", str(out)).status == 0
+    words = [text.replace(" ", "_") for text in texts(out)]
+    assert sorted(words[: len(labels.split())]) == sorted(labels.split())
+
+
+def test_the_canonical_form_as_a_graph(emq: Emq, tmp_path: Path) -> None:
+    outs = [tmp_path / name for name in ("a.svg", "b.svg")]
+    text = "inv(inv(mean(w)))"
+    assert emq("plot", "graph", text, "--out", str(outs[0])).status == 0
+    assert emq("plot", "graph", text, "--canonical", "--out", str(outs[1])).status == 0
+    assert texts(outs[0]).count("inv") == 2 and "inv" not in texts(outs[1])
+
+
+@pytest.mark.parametrize("name", [*LIBRARY])
+def test_no_two_nodes_of_the_library_overlap(name: str) -> None:
+    """Rows of a layer are apart, operands are to the left, and those of a new leaf in order."""
+    expr = LIBRARY[name].elaborated
+    layout = layered(expr)
+    taken = [(layer, row) for (_, layer), row in layout.row.items()]
+    for i, (layer, row) in enumerate(taken):
+        assert all(layer != other or abs(row - y) > 0.999 for other, y in taken[:i])
+    nodes = [*postorder(expr)]
+    assert {node for node, layer in layout.row if layout.layer[node] == layer} == {*nodes}
+    for node in nodes:
+        assert all(layout.layer[operand] < layout.layer[node] for operand in node.args)
+        uses = [layout.layer[user] for user in nodes if node in user.args]
+        assert not uses or layout.layer[node] == min(uses) - 1
+
+
 @pytest.mark.parametrize(
     ("words", "code", "place"),
     [
@@ -186,6 +287,11 @@ def test_files_that_are_no_fronts(emq: Emq, tmp_path: Path, record: object, said
         (("scores", "exp(800 * bits)"), "E501", "a.svg"),
         (("scores", "bits", "--loss", "self"), "E403", "a.svg"),
         (("scores", "bits"), "E403", "a.pdf"),
+        (("curves",), "Missing argument", "a.svg"),
+        (("curves", "no-run"), "E301", "a.svg"),
+        (("funnel", "no-run"), "E301", "a.svg"),
+        (("graph", "no_proxy"), "E102", "a.svg"),
+        (("graph", " + ".join(f"numel ** {i + 2}" for i in range(120))), "E403", "a.svg"),
         (("pareto", "--table", "no-table"), "E301", "a.svg"),
         (("pareto", "bits", "front.json"), "two pictures", "a.svg"),
         (("pareto", "front.json", "--table", "vgg-fmnist-all"), "--table is not used", "a.svg"),

@@ -13,6 +13,9 @@ command = LazyGroup(
             "scores": "Draw what proxies say of each layer under each choice.",
             "scatter": "Draw scores of proxies against the accuracies of a table.",
             "pareto": "Draw accuracy over size, and what proxies prefer at each size.",
+            "curves": "Draw the best fitness so far of searches.",
+            "funnel": "Draw what became of a search's proposals.",
+            "graph": "Draw a proxy as a graph.",
             "bits": "Draw the bits of every layer, for one recipe or several.",
         }
     },

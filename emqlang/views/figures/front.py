@@ -35,5 +35,7 @@ def _panel(axes: Axes, front: Front) -> None:
         axes.plot(cost, score, "k*", markersize=9, label=label)
         canvas.note(axes, choice, (cost, score))
     axes.margins(0.08)
+    if all(cost.is_integer() for cost in costs) and costs[-1] < MARKED:
+        axes.locator_params(axis="x", integer=True)
     count = canvas.count(len(costs), "point")
     canvas.finish(axes, f"{canvas.short(front.name, 44)}: {count}", front.cost, front.worth)
