@@ -310,7 +310,7 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
         ),
         partial(transfer.sources, transfer.TRANSFERS),
         once=frozenset(name for name, one in transfer.TRANSFERS.items() if not one.runner),
-        tables=transfer.note(transfer.TABLES),
+        tables=", ".join(transfer.TABLES),
     ),
 }
 assert tuple(EXPERIMENTS) == NAMES

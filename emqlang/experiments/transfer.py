@@ -7,7 +7,7 @@ library's formulas stand beside them, on the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -24,20 +24,22 @@ from emqlang.grammar.expr import Expr, inputs
 from emqlang.grammar.inputs import INPUTS, Cost, Kind
 from emqlang.grammar.library import LIBRARY
 from emqlang.grammar.program import parse
-from emqlang.quant.tables.shelf import shipped
 from emqlang.quant.tables.table import load
 from emqlang.scores.correlation import RATIOS
 from emqlang.tasks.evolve import TableArena
 from emqlang.tasks.truth import regrets
 
-# Family -> its networks, and what tables each has.
+# Family -> its tables: those that there were when the study was begun, so that it can go on.
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "resnet": ("resnet18-fmnist", "resnet18-fmnist-s1"),
-    "vgg": ("vgg-fmnist",),
-    "mobilenet": ("mobilenetv2-fmnist",),
-    "vit": ("vit-fmnist",),
+    "resnet": (
+        *("resnet18-fmnist-all", "resnet18-fmnist-inner", "resnet18-fmnist-edge"),
+        *("resnet18-fmnist-s1-all", "resnet18-fmnist-s1-inner"),
+    ),
+    "vgg": ("vgg-fmnist-all", "vgg-fmnist-inner", "vgg-fmnist-edge"),
+    "mobilenet": ("mobilenetv2-fmnist-all", "mobilenetv2-fmnist-inner", "mobilenetv2-fmnist-edge"),
+    "vit": ("vit-fmnist-all", "vit-fmnist-edge"),
 }
-KINDS: Final = ("all", "inner", "edge")
+TABLES: Final = tuple(name for names in FAMILIES.values() for name in names)
 
 
 def space(additive: bool) -> SearchSettings:
@@ -79,22 +81,13 @@ class Transfer:
         return TableArena.of(settings, replace(options, tables=self.judges, split=self.split))
 
 
-def tables_of(family: str, known: Iterable[str]) -> tuple[str, ...]:
-    """The family's tables among those that are known."""
-    names = (f"{network}-{kind}" for network in FAMILIES[family] for kind in KINDS)
-    return tuple(name for name in names if name in known)
-
-
-def transfers(known: Sequence[str]) -> dict[str, Transfer]:
-    """The variants on these tables, by name."""
-    tables = {family: tables_of(family, known) for family in FAMILIES}
-    every = tuple(name for names in tables.values() for name in names)
+def transfers() -> dict[str, Transfer]:
+    """The variants, by name."""
     places = {
-        f"{family} left out": (tuple(name for name in every if name not in own), own, "all")
-        for family, own in tables.items()
-        if own
+        f"{family} left out": (tuple(name for name in TABLES if name not in own), own, "all")
+        for family, own in FAMILIES.items()
     }
-    places["all families"] = every, every, "heldout"
+    places["all families"] = TABLES, TABLES, "heldout"
     found = {
         f"{place}{words}": Transfer(judges, split, Runner(settings, searched))
         for place, (searched, judges, split) in places.items()
@@ -103,19 +96,6 @@ def transfers(known: Sequence[str]) -> dict[str, Transfer]:
     for place, (_, judges, split) in places.items():
         found |= {f"{place}: {name}": Transfer(judges, split, proxy=name) for name in FORMULAS}
     return found
-
-
-def missing(known: Sequence[str]) -> tuple[str, ...]:
-    """Tables that the families should have, and have not."""
-    wanted = (f"{net}-{kind}" for nets in FAMILIES.values() for net in nets for kind in KINDS)
-    return tuple(name for name in wanted if name not in known)
-
-
-def note(known: Sequence[str]) -> str:
-    """Which tables are there, and which are not."""
-    there = [name for family in FAMILIES for name in tables_of(family, known)]
-    gone = missing(known)
-    return ", ".join(there) + (f"; not shipped: {', '.join(gone)}" if gone else "")
 
 
 def _read() -> tuple[str, ...]:
@@ -188,5 +168,4 @@ def _figures(prefix: str, worth: Mapping[str, Mapping[str, Any]]) -> dict[str, f
     }
 
 
-TABLES: Final = tuple(shipped())
-TRANSFERS: Final = transfers(TABLES)
+TRANSFERS: Final = transfers()
