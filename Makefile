@@ -6,7 +6,7 @@ FILES := $(shell find emqlang grammar quant evolve -type f -not -name '*.pyc') p
 
 MINUTES ?= 10
 
-.PHONY: demo test fuzz attack check dev docs bench clean
+.PHONY: demo test fuzz attack check dev docs site bench clean
 
 demo: .venv/installed
 	$(BIN)/emqlang eval "log(abs(grad_synflow)) * sqrt(mean(abs(w)))" --model resnet18
@@ -39,6 +39,11 @@ dev: .venv/dependencies
 docs: .venv/installed
 	$(BIN)/python docs/generate.py
 
+# The documents as a site in site/; a broken link ends it.
+site: docs
+	$(PIP) install -q -c constraints.txt mkdocs-material
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: .venv/installed
 	$(PIP) install -q -c constraints.txt numexpr pulp
 	$(BIN)/python benchmarks/eq5.py
@@ -59,4 +64,4 @@ bench: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist site *.egg-info
