@@ -29,6 +29,7 @@ normal.JOINED["matmul"] = reductions.matmul
 
 _SUMS, _PRODUCTS = ("add", "sub"), ("mul", "div")
 _CHAINS = {op: chain for chain in (_SUMS, _PRODUCTS) for op in chain}
+_MADE = Expr("", (), None, b"", Kind.LAYER, ZERO, 0)  # stands in a stack where a form was made
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,33 +118,53 @@ def canonical(expr: Expr, table: Table | None = None, trace: list[Step] | None =
 
 
 def _rewritten(expr: Expr, forms: dict[bytes, Expr], trace: list[Step] | None) -> Expr:
-    """One rewriting, bottom up, of what is not yet in `forms`."""
+    """One rewriting, bottom up, of what is not yet in `forms`.
+
+    A form that is its op on the operands it was made of is its own form, if theirs are: where that
+    is not known of one, it is found out at once, lest all that is above it be rewritten twice.
+    """
     stack = [expr]
+    made: list[tuple[Expr, list[Expr]]] = []  # forms, as high as their place in the stack
     while stack:  # not `walk`, which is slower: a search spends much time here
         node = stack.pop()
+        if node is _MADE:
+            form, ready = made.pop()
+            if not _unknown(ready, forms):
+                forms[form.digest] = form
+            continue
         if node.digest in forms:
             continue
         operands = _members(node) if node.op in _CHAINS else node.args
         waiting = [operand for operand in operands if operand.args and operand.digest not in forms]
         if waiting:
-            stack += [node, *waiting]
+            stack.append(node)
+            stack += waiting
             continue
         ready = [forms.get(operand.digest, operand) for operand in operands]  # leaves stay
         forms[node.digest] = form = _form(node, ready)
-        if form.op == node.op and form.value == node.value and _stays(form, ready, forms):
-            forms[form.digest] = form
+        if form.op == node.op and form.value == node.value and _is_of(form, ready):
+            unknown = _unknown(ready, forms)
+            if not unknown:
+                forms[form.digest] = form
+            elif trace is None and all(x.digest not in forms for x in unknown):
+                made.append((form, ready))
+                stack.append(_MADE)
+                stack += unknown
         if trace is not None:
             trace += _steps(node, ready, form)
     return forms[expr.digest]
 
 
-def _stays(form: Expr, ready: list[Expr], forms: dict[bytes, Expr]) -> bool:
-    """Whether a form is its op on the operands it was made of: rewritten again, it is itself."""
-    if form.op in _CHAINS:
-        same = sorted(_members(form)) == sorted(ready)
-    else:
-        same = list(form.args) == ready
-    return same and all(not x.args or forms.get(x.digest) == x for x in ready)
+def _is_of(form: Expr, ready: list[Expr]) -> bool:
+    """Whether a form is its op on these operands, of a chain in any order."""
+    parts = [x.digest for x in (_members(form) if form.op in _CHAINS else form.args)]
+    given = [x.digest for x in ready]
+    return parts == given or (form.op in _CHAINS and sorted(parts) == sorted(given))
+
+
+def _unknown(ready: list[Expr], forms: dict[bytes, Expr]) -> list[Expr]:
+    """Those that are not known to be their own forms."""
+    return [x for x in ready if x.args and forms.get(x.digest, _MADE).digest != x.digest]
 
 
 def multiply(factors: Sequence[Expr]) -> Expr:
@@ -160,7 +181,7 @@ def _form(node: Expr, operands: list[Expr]) -> Expr:
         return node
     try:
         if node.op in _CHAINS:
-            signs = [1.0, *(-1.0 if op in ("sub", "div") else 1.0 for op in _links(node))]
+            signs = _signs(node)
             return total(operands, signs=signs) if node.op in _SUMS else product(operands, signs)
         form = make(node.op, *operands, exponent=node.exponent, was=node.args[0])
     except ArithmeticError:  # a literal would overflow or vanish
@@ -186,6 +207,20 @@ def _members(node: Expr) -> tuple[Expr, ...]:
         node, member = node.args
         members.append(member)
     return (node, *reversed(members))
+
+
+def _signs(node: Expr) -> list[float]:
+    """Of the members of a chain: -1 for what is subtracted, or divided by. Empty if none is."""
+    chain, signs, some = _CHAINS[node.op], list[float](), False
+    while node.op in chain:
+        if node.op in ("sub", "div"):
+            signs.append(-1.0)
+            some = True
+        else:
+            signs.append(1.0)
+        node = node.args[0]
+    signs.append(1.0)
+    return signs[::-1] if some else []
 
 
 def _links(node: Expr) -> list[str]:
