@@ -271,6 +271,7 @@ RULES: Final[Mapping[str, Sequence[Rule]]] = {
             lambda words: not any(word.endswith(".json") for word in words.values["words"]),
         ),
     ),
+    "plot matrix": (STAT_LEARNED, LEARNED_ON),
     "plot scores": (STAT_LEARNED, LEARNED_ON),
     "rank": (_where("draws against", "protocol", "rows"), STAT_LEARNED, LEARNED_ON),
     "repl": (STAT_LEARNED, LEARNED_ON),

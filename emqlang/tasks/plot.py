@@ -15,16 +15,21 @@ from emqlang.evolve.history import Curve
 from emqlang.evolve.ledger import Ledger, Status
 from emqlang.grammar.diagnostics import Diagnostic, EmqError, error
 from emqlang.grammar.program import Program
+from emqlang.grammar.text.printer import show
 from emqlang.quant.progress import Progress
 from emqlang.quant.tables.table import Table
+from emqlang.scores.joint import ConfigurationScore
 from emqlang.scores.pipeline import Scores
 from emqlang.scores.regret import preferred
+from emqlang.scores.table import Array
 from emqlang.tasks.domains import workbenches
 from emqlang.tasks.eval import evaluate
 from emqlang.tasks.rank import RankOptions, rank_on
 from emqlang.tasks.truth import limits
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
+WHOLE: Final = "fisher_whole"  # the proxy whose layers meet, where none is named
+MEETS: Final = f"give one that sums over layers, as {WHOLE}: a function of total(...)"
 AGAIN: Final = "resume it with `emqlang evolve --resume RUN`"
 Places = NDArray[np.intp]  # of rows
 
@@ -163,3 +168,58 @@ def advanced(ledger: Ledger) -> Status:
     if (status := ledger.status()) is None:
         raise error("E403", "the run has had no step yet", AGAIN, path=str(ledger.folder))
     return status
+
+
+@dataclass(frozen=True, eq=False)
+class Meetings:
+    """How what a program sums over layers meets, for each of its totals and each choice.
+
+    totals  text of a total -> (choices, groups, groups): the mean over images of the product of
+            two groups' terms, over the roots of the means of their squares; NaN where one is 0
+    images  that the means are over
+    """
+
+    network: str
+    name: str
+    groups: tuple[str, ...]
+    choices: tuple[str, ...]
+    totals: Mapping[str, Array]
+    images: int
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def meetings(bench: Workbench, program: Program) -> Meetings:
+    """The cross-layer matrix, as the score sees it: both layers at the same choice.
+
+    Raises E403 for a program that separates, or whose totals have no value for each image, and
+    what evaluating it raises.
+    """
+    name = program.name or program.text
+    if program.separable:
+        message = f"'{name}' separates: its score is a sum over layers, and no two meet in it"
+        raise error("E403", message, MEETS)
+    found = layer_scores(bench, [program])
+    ((_, scores),) = found.scores
+    assert isinstance(scores, ConfigurationScore)
+    totals = {
+        show(total): met(terms) for total, terms in scores.terms.items() if terms.shape[-1] > 1
+    }
+    if not totals:
+        message = f"what '{name}' sums over layers has one value for each, not one for each image"
+        raise error("E403", message, MEETS)
+    if not any(np.isfinite(values).any() for values in totals.values()):
+        message = f"what '{name}' sums over layers is 0 in every layer"
+        raise error("E501", message, "give other data")
+    names = tuple(group.name for group in scores.groups)
+    choices = tuple(map(str, scores.choices))
+    return Meetings(found.network, name, names, choices, totals, scores.images, found.diagnostics)
+
+
+def met(terms: Array) -> Array:
+    """(choices, groups, groups) of terms (groups, choices, images): means of products, scaled."""
+    by_choice = terms.transpose(1, 0, 2)
+    products = by_choice @ by_choice.transpose(0, 2, 1) / terms.shape[-1]
+    roots = np.sqrt(np.diagonal(products, axis1=1, axis2=2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Array = products / (roots[:, :, None] * roots[:, None, :])
+    return found

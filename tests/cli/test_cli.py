@@ -71,7 +71,7 @@ def test_help_names_what_an_option_is() -> None:
 
 TESTED_ELSEWHERE = {
     *("eval", "repl", "assign", "quantize", "qat", "evaluate", "export", "rank", "experiment"),
-    *("plot scores", "plot scatter", "plot pareto", "plot bits", "plot graph"),
+    *("plot scores", "plot scatter", "plot pareto", "plot bits", "plot graph", "plot matrix"),
 }
 OF_A_RUN = {"plot curves", "plot funnel", "evolve", "front", "top", "lineage", "why", "report"}
 LIGHT = [name for name in COMMANDS if name not in {*TESTED_ELSEWHERE, *OF_A_RUN, *BENCH}]

@@ -36,6 +36,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("plot", "curves", "no-run", "--out"),
     ("plot", "funnel", "no-run", "--out"),
     ("plot", "graph", "no-proxy-here(", "--out"),
+    ("plot", "matrix", *MODEL, "--out"),
     ("plot", "scatter", "emq", "--table", "no-table", "--out"),
     ("bench", "build", *MODEL, "--out"),
     ("bench", "import", "no.csv", *MODEL, "--out"),

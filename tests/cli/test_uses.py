@@ -81,6 +81,7 @@ USED = {
     "equiv": {"seconds"},
     "library": set(),
     "plot scores": {"out", "device", "tied", "cache", *NETWORK, *MENU, *uses.READ_BY},
+    "plot matrix": {"out", "device", "tied", "cache", *NETWORK, *MENU, *uses.READ_BY},
     "plot scatter": {"table", "by", "out"},
     "plot pareto": {"words", "out"},
     "plot curves": {"runs", "out"},

@@ -22,7 +22,7 @@ from emqlang.grammar.expr import postorder
 from emqlang.grammar.library import LIBRARY
 from emqlang.quant.tables.table import load
 from emqlang.tasks.evolve import begin
-from emqlang.tasks.plot import front_of, pareto, uniform_rows
+from emqlang.tasks.plot import front_of, met, pareto, uniform_rows
 from emqlang.tasks.workers import Workers
 from emqlang.views.figures import pareto as pareto_figure
 from emqlang.views.figures.layout import layered
@@ -278,6 +278,33 @@ def test_no_two_nodes_of_the_library_overlap(name: str) -> None:
         assert not uses or layout.layer[node] == min(uses) - 1
 
 
+def test_how_layers_meet(emq: Emq, tmp_path: Path) -> None:
+    out = tmp_path / "matrix.svg"
+    few = ("--stat-images", "8", "--label-draws", "1", "--bits", "2,4")
+    assert emq("plot", "matrix", *few, "--out", str(out)).status == 0
+    said = texts(out)
+    assert {"total(shift), W2", "total(shift), W4", "mean product, scaled"} <= {*said}
+    assert said.count("conv1") == 3, "below both panels, and beside the first"
+    title = "resnet18-fmnist: how layers meet in fisher_whole, over 8 values"
+    assert title in said
+    done = emq("plot", "matrix", "fisher_length", *few, "--out", str(out), "--force")
+    assert done.status == 0 and "total(shift ** 2), W2" in texts(out)
+
+
+def test_products_are_means_over_images() -> None:
+    terms = np.random.default_rng(0).standard_normal((5, 2, 7))
+    terms[3, 1] = 0
+    found = met(terms)
+    assert found.shape == (2, 5, 5)
+    for choice, one, other in np.ndindex(2, 5, 5):
+        a, b = terms[one, choice], terms[other, choice]
+        if choice == 1 and 3 in (one, other):
+            assert np.isnan(found[choice, one, other])
+            continue
+        expected = np.mean(a * b) / np.sqrt(np.mean(a * a) * np.mean(b * b))
+        assert found[choice, one, other] == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "place"),
     [
@@ -292,6 +319,9 @@ def test_no_two_nodes_of_the_library_overlap(name: str) -> None:
         (("funnel", "no-run"), "E301", "a.svg"),
         (("graph", "no_proxy"), "E102", "a.svg"),
         (("graph", " + ".join(f"numel ** {i + 2}" for i in range(120))), "E403", "a.svg"),
+        (("matrix", "bit_sum"), "'bit_sum' separates", "a.svg"),
+        (("matrix", "-total(l2(qerr)) ** 2"), "not one for each image", "a.svg"),
+        (("matrix", "--model", "no-such"), "E305", "a.svg"),
         (("pareto", "--table", "no-table"), "E301", "a.svg"),
         (("pareto", "bits", "front.json"), "two pictures", "a.svg"),
         (("pareto", "front.json", "--table", "vgg-fmnist-all"), "--table is not used", "a.svg"),

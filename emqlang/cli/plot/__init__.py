@@ -16,6 +16,7 @@ command = LazyGroup(
             "curves": "Draw the best fitness so far of searches.",
             "funnel": "Draw what became of a search's proposals.",
             "graph": "Draw a proxy as a graph.",
+            "matrix": "Draw how the errors of layers meet.",
             "bits": "Draw the bits of every layer, for one recipe or several.",
         }
     },

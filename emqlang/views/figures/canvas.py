@@ -111,16 +111,20 @@ def across(names: Sequence[str]) -> tuple[float, float]:
 
 
 def layers(axes: Axes, names: Sequence[str], *, named: bool = True) -> None:
-    """Layers side by side: their names upright, every k-th one where there are very many.
+    """Layers side by side: their names upright."""
+    places, texts = ticks(names, MOST)
+    axes.set_xticks(places, texts if named else [""] * len(places), rotation=90, fontsize=SMALL)
+    axes.set_xlim(-0.7, len(names) - 0.3)
+
+
+def ticks(names: Sequence[str], most: int) -> tuple[Sequence[int], list[str]]:
+    """Which of so many names are shown along an axis, every k-th one, and how.
 
     Of names that are too long, what all begin with is left out, since it tells none from another.
     """
-    step = ceil(len(names) / MOST)
-    places = range(0, len(names), step)
+    places = range(0, len(names), ceil(len(names) / most))
     start = _common(names) if max(map(len, names)) > NAME and len(names) > 1 else 0
-    texts = [plain(short(names[i][start:])) for i in places] if named else []
-    axes.set_xticks(places, texts or [""] * len(places), rotation=90, fontsize=SMALL)
-    axes.set_xlim(-0.7, len(names) - 0.3)
+    return places, [plain(short(names[i][start:])) for i in places]
 
 
 def _common(names: Sequence[str]) -> int:
