@@ -14,11 +14,13 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+import emqlang
 from emqlang.cli import EXIT_STATUS, group
 from emqlang.cli.base import Command, LazyGroup
 from emqlang.grammar import parse
@@ -264,6 +266,46 @@ def proxies_page() -> str:
     return _page(lines)
 
 
+def python_page() -> str:
+    """The public names of the package, with their signatures and what they say of themselves."""
+    lines = [
+        "# Python",
+        "The names of `import emqlang as emq`. [The tutorial](../tutorial.md) uses most of them; "
+        "what cannot be done raises `EmqError` with a [code](errors.md), and what should be known "
+        "is an `EmqWarning`.",
+        _prose(inspect.getdoc(import_module("emqlang.api")) or "").split("\n\n", 1)[0],
+    ]
+    models = (inspect.getdoc(import_module("emqlang.api")) or "").split("\n\n")[1]
+    lines.append(f"```text\n{models}\n```")
+    for name in emqlang.__all__:
+        found = getattr(emqlang, name)
+        first, _, rest = (inspect.getdoc(found) or "").partition("\n\n")
+        lines += [f"## `{name}`"]
+        if inspect.isfunction(found):
+            lines.append(f"```python\n{_signature(name, found)}\n```")
+        lines += [_prose(first), f"```text\n{rest}\n```" if rest else ""]
+    return _page(lines)
+
+
+def _signature(name: str, function: Callable[..., Any]) -> str:
+    """A parameter a line, unless all fit on one."""
+    signature = inspect.signature(function)
+    whole = str(signature).replace("'", "")
+    if len(name + whole) < 90:
+        return f"{name}{whole}"
+    parts, keyword = [], False
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not keyword:
+            parts, keyword = [*parts, "*"], True
+        text = str(parameter.replace(default=parameter.empty)).replace("'", "")
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        if inspect.isfunction(parameter.default):
+            default = " = ..."
+        parts.append(text + default)
+    body = "".join(f"    {part},\n" for part in parts)
+    return f"{name}(\n{body}) -> {str(signature.return_annotation).strip(chr(39))}"
+
+
 def _page(paragraphs: Sequence[str]) -> str:
     made = "<!-- Written by `make docs` from the code; edit that. -->"
     return "\n\n".join((made, *filter(None, paragraphs))) + "\n"
@@ -296,6 +338,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "errors.md": errors_page,
     "commands.md": commands_page,
     "proxies.md": proxies_page,
+    "python.md": python_page,
 }
 
 

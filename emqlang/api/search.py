@@ -45,8 +45,8 @@ def search(
     evals, steps, seconds  where it stops, whichever comes first; 20,000 evaluations by default
     images, label_draws    that statistics are taken on, and labels drawn for each
     progress  progress(name, done, total)
-    settings  of `emqlang evolve`, by their names: islands, population, inputs, ops, max_nodes,
-              additive=True, no_choice=True, algorithm='emq', ...
+    settings  of `emqlang evolve`, by their names: islands, population, inputs='w,bits' or a list of
+              them, ops, max_nodes, additive=True, no_choice=True, algorithm='emq', ...
     Returns an `EvolveResult`: `front`, the best program of each size, whose `entries` have `text`,
     `fitness` and `rho`; `heldout`, entry's number -> what it is worth on rows that the search has
     not seen; `ledger`. Raises E301 for a folder that holds a run, E403, and what tables and
@@ -64,6 +64,9 @@ def search(
         stat_images=images,
         label_draws=label_draws,
     )
+    for name in ("inputs", "ops"):
+        if isinstance(listed := settings.get(name), str):
+            settings[name] = listed.split(",")
     found = searching.search_settings({**settings, "seed": seed})
     folder = Path(out) if out is not None else searching.free_folder()
     run = searching.begin(found, options, folder, "emq.search", Workers(workers), progress)

@@ -67,7 +67,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     recipe = emq.assign("fisher_form", statistics, avg_bits=3)
     quantized = emq.quantize(net, recipe, batches)
     run = tmp_path_factory.mktemp("runs") / "run"
-    evolved = emq.search(run, steps=1, population=8, islands=1, images=16, inputs=("w", "bits"))
+    evolved = emq.search(run, steps=1, population=8, islands=1, images=16, inputs="w,bits")
     return {
         "conv": statistics,
         "W4": emq.score("fisher_form", statistics),
