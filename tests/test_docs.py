@@ -203,6 +203,11 @@ def test_the_index_of_results_has_every_page_with_its_question() -> None:
     ]
 
 
+def test_every_data_card_is_linked() -> None:
+    page = (ROOT / "docs" / "tables.md").read_text()
+    assert not [card.name for card in CARDS if f"(tables/{card.name})" not in page]
+
+
 def test_no_page_of_the_reference_is_stale() -> None:
     """Those that are have to be written anew: `make docs`."""
     pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]

@@ -44,3 +44,12 @@ def test_what_would_be_loaded_is_seen() -> None:
     assert LOADS.search("<link rel=stylesheet href=//fonts.googleapis.com/css>")
     assert LOADS.search("a { background: url('https://x.org/a.png') }")
     assert not LOADS.search('<a href="https://x.org">x</a><img src="figures/a.svg">')
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """A page that is not ends the build, where mkdocs is installed."""
+    listed = set(re.findall(r"[\w/-]+\.md$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    docs = ROOT / "docs"
+    pages = {path.relative_to(docs) for path in docs.rglob("*.md") if path.parent.name != "tables"}
+    made = {"index.md", "contributing.md", "changelog.md"}
+    assert listed == {page.as_posix() for page in pages} | made
