@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from emqlang.api.evidence import load_table, rank, tables
     from emqlang.api.integers import integers
     from emqlang.api.measured import assign_scores
+    from emqlang.api.pictures import plot
     from emqlang.api.search import front, search
     from emqlang.grammar.canonical.form import key
     from emqlang.grammar.diagnostics import EmqError, EmqWarning
@@ -50,6 +51,7 @@ __all__ = [
     "load_recipe",
     "load_table",
     "parse",
+    "plot",
     "qat",
     "quantize",
     "rank",
@@ -76,6 +78,7 @@ _HOMES = {
     "load_file": "grammar.files",
     "load_recipe": "quant.ptq.recipe",
     "parse": "grammar.program",
+    "plot": "api.pictures",
     **dict.fromkeys(("collect", "costs", "evaluate"), "api"),
     **dict.fromkeys(("load_quantized", "qat", "quantize", "score"), "api"),
 }

@@ -24,7 +24,7 @@ BELOW = {
     "scores": ("compiler", "grammar"),
     "evolve": ("scores", "compiler", "grammar", "store"),
     "tasks": ("evolve", "scores", "compiler", "quant", "grammar", "store"),
-    "api": ("views.notebook", "tasks", "scores", "evolve", "quant", "grammar"),
+    "api": ("views.figures", "views.notebook", "tasks", "scores", "evolve", "quant", "grammar"),
     "experiments": ("tasks", "evolve", "scores", "compiler", "quant", "grammar", "store"),
     "views": ("experiments", "tasks", "evolve", "scores", "compiler", "quant", "grammar", "store"),
     "cli": ("views", "experiments", "tasks", "evolve", "quant", "grammar", "store"),

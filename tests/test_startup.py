@@ -91,6 +91,17 @@ def test_check_and_help_load_no_table_library(proxies: Path) -> None:
         assert "rich" not in loaded(*arguments, cwd=proxies)[1]
 
 
+def test_matplotlib_waits_for_a_figure() -> None:
+    code = """
+import sys, emqlang as emq
+table = emq.load_table("vgg-fmnist-all")
+assert emq.plot.__doc__ and callable(table.plot) and "matplotlib" not in sys.modules
+table.plot()
+assert "matplotlib.figure" in sys.modules and "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
 def test_importing_the_package_loads_neither_torch_nor_lark() -> None:
     heavy = "{'torch', 'lark', 'numpy', 'click'}"
     code = f"import emqlang as emq, sys; dir(emq); assert not {heavy} & set(sys.modules)"

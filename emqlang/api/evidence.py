@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from emqlang.api import arguments
+from emqlang.api.notebooks import drawn
 from emqlang.api.notices import warn
 from emqlang.api.words import in_python
 from emqlang.grammar import library
@@ -19,6 +20,8 @@ from emqlang.quant.tables.table import Table, load
 from emqlang.tasks import rank as ranking
 from emqlang.tasks.rank import RankOptions, RankResult
 from emqlang.tasks.workbench import ITERATIONS, WorkbenchOptions
+
+drawn(Table, RankResult)
 
 
 @in_python
@@ -32,7 +35,7 @@ def load_table(table: str | Path) -> Table:
     """A table by name or file.
 
     `choices` (n, groups), `accuracy`, `loss`, `size` in bytes and `bops` (n,), `bits` (n, groups),
-    `right` (n, images). Raises E301 and E314.
+    `right` (n, images); `plot(*proxies)` draws them. Raises E301 and E314.
     """
     return load(str(table))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emqlang.api import arguments
+from emqlang.api.notebooks import drawn
 from emqlang.api.notices import warn
 from emqlang.api.words import in_python
 from emqlang.evolve import history
@@ -20,6 +21,8 @@ from emqlang.quant.tables.shelf import DEFAULT
 from emqlang.tasks import evolve as searching
 from emqlang.tasks.evolve import EvolveResult
 from emqlang.tasks.workers import Workers
+
+drawn(Programs, EvolveResult)
 
 
 @in_python
@@ -77,7 +80,10 @@ def search(
 
 @in_python
 def front(run: str | Path | EvolveResult) -> Programs:
-    """A run's best program of each size, from its folder or its result. Raises E301, E316."""
+    """A run's best program of each size, from its folder or its result.
+
+    `plot()` draws it. Raises E301, E316.
+    """
     if isinstance(run, EvolveResult):
         return run.front
     ledger = Ledger(Path(run), read_only=True)

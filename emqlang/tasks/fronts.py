@@ -37,10 +37,12 @@ class Front:
 
 
 def of_programs(programs: Programs, name: str = "") -> Front:
-    """Fitness over nodes. Raises E403 where no program was scored."""
-    scored = [one for one in programs.entries if one.fitness is not None]
-    points = sorted((float(one.nodes), one.fitness or 0.0) for one in scored)
-    return _whole(Front(name or programs.command, "nodes", "fitness", tuple(points)))
+    """Fitness over nodes, of those that no smaller one is as good as. Raises E403 without any."""
+    best: list[Point] = []
+    for one in sorted(programs.entries, key=lambda one: (one.nodes, -(one.fitness or 0.0))):
+        if one.fitness is not None and (not best or one.fitness > best[-1][1]):
+            best.append((float(one.nodes), one.fitness))
+    return _whole(Front(name or programs.command, "nodes", "fitness", tuple(best)))
 
 
 def read_front(path: str | Path) -> Front:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from io import BytesIO
 from itertools import takewhile
 from math import ceil
 from pathlib import Path
@@ -51,14 +52,26 @@ def sheet(width: float, height: float) -> Figure:
     _check_library()
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(min(width, TALLEST), min(height, TALLEST)), layout="constrained")
+    size = min(width, TALLEST), min(height, TALLEST)
+    figure = Figure(figsize=size, layout="constrained")
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]  # notebooks call it
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture whole, or not at all: the same bytes for the same data. Raises E403."""
+    """Write a picture whole, or not at all: the same bytes for the same data.
+
+    Raises E301, E403.
+    """
     import matplotlib
 
-    from emqlang.store import write_atomically
+    from emqlang.store import write_atomically, writing
 
     check(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -66,7 +79,7 @@ def save(figure: Figure, path: Path) -> None:
     write: Callable[[Path], object] = partial(
         figure.savefig, format=kind, dpi=150, metadata=metadata
     )
-    with matplotlib.rc_context({"svg.hashsalt": "emqlang"}):
+    with writing(path), matplotlib.rc_context({"svg.hashsalt": "emqlang"}):
         write_atomically(path, write)
 
 

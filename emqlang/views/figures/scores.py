@@ -38,8 +38,8 @@ def draw(network: str, scores: Sequence[tuple[str, Scores]]) -> Figure:
         scale = ", logarithmic" if _spread(axes, values) else ""
         canvas.finish(axes, title, y=label + scale)
         canvas.layers(axes, names, named=axes is panels[-1])
-    title = canvas.plain(f"{network}: {canvas.count(len(names), 'group')} of layers")
-    figure.suptitle(title, fontsize=canvas.TITLE)
+    title = f"{network}: " * bool(network) + f"{canvas.count(len(names), 'group')} of layers"
+    figure.suptitle(canvas.plain(title), fontsize=canvas.TITLE)
     canvas.legend(figure, panels[0])
     return figure
 
@@ -51,9 +51,10 @@ def _panels(name: str, table: Scores) -> Iterator[tuple[str, str, Array]]:
         yield title, "score", table.scores
         return
     alone, company = losses(table)
-    yield f"{title}: lost alone, all others at the most bits", "loss of score", alone
+    title += ": " * bool(title)
+    yield f"{title}lost alone, all others at the most bits", "loss of score", alone
     assert company is not None
-    yield f"{title}: lost in company, all others at the fewest bits", "loss of score", company
+    yield f"{title}lost in company, all others at the fewest bits", "loss of score", company
 
 
 def _panel(axes: Axes, values: Array, choices: Sequence[str]) -> None:
