@@ -11,7 +11,7 @@ import click
 
 from emqlang import __version__
 from emqlang.cli import signals
-from emqlang.cli.base import LazyGroup, write_lines
+from emqlang.cli.base import LazyGroup, misused, write_lines
 from emqlang.grammar import diagnostics as status
 from emqlang.grammar.diagnostics import error
 from emqlang.views import render
@@ -112,7 +112,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else status.EXIT_OK
     except click.ClickException as misuse:
-        misuse.show()
+        render.failure((misused(misuse),), "--json" in arguments)
         return misuse.exit_code
     except (click.Abort, KeyboardInterrupt):
         return status.EXIT_INTERRUPTED

@@ -16,7 +16,7 @@ from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.uses import check_statistics
 from emqlang.cli.words import Expression
 from emqlang.tasks.outputs import Output
-from emqlang.views import render
+from emqlang.views import ticker
 
 if TYPE_CHECKING:
     from emqlang.tasks.assign import Bits, Sweep, Walk
@@ -125,7 +125,7 @@ def command(
     from emqlang.tasks.workbench import WorkbenchOptions
 
     result: Bits | Sweep | Walk
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         chooser = Chooser(pick(WorkbenchOptions, options), pick(Constraints, options), progress)
         if program is None:
             result = chooser.given(config or "")

@@ -6,11 +6,19 @@ import os
 from collections.abc import Callable, Container, Mapping
 from importlib import import_module
 from keyword import iskeyword
+from time import perf_counter
 from typing import Any
 
 import click
 from click.core import ParameterSource
-from click.exceptions import Abort, BadParameter, ClickException, Exit, MissingParameter
+from click.exceptions import (
+    Abort,
+    BadParameter,
+    ClickException,
+    Exit,
+    MissingParameter,
+    NoSuchOption,
+)
 
 from emqlang.cli import config
 from emqlang.cli.outputs import claimed
@@ -22,7 +30,7 @@ from emqlang.grammar.diagnostics import (
     EmqError,
     nearest,
 )
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 Kept = Callable[[Mapping[str, Any]], str]
 
@@ -79,18 +87,11 @@ class Command(click.Command):
         except EmqError as failure:
             render.failure(failure.diagnostics, as_json)
             ctx.exit(failure.exit_status)
-        except MissingParameter:
-            raise
-        except BadParameter as misuse:
-            names = misuse.param.opts[:1] if isinstance(misuse.param, click.Option) else ()
-            message = ": ".join((*names, misuse.message.rstrip(".")))
-            help = (f"`{ctx.command_path} --help` says what it takes",)
-            render.failure((Diagnostic("E403", message, help=help),), as_json)
-            ctx.exit(EXIT_USAGE)
 
     def invoke(self, ctx: click.Context) -> Any:
         from emqlang.cli import uses
 
+        began = perf_counter()
         self._say_defaults(ctx)
         try:
             uses.check(ctx)
@@ -103,6 +104,8 @@ class Command(click.Command):
         except EmqError as failure:
             render.failure(failure.diagnostics, as_json=ctx.params.get("as_json", False))
             ctx.exit(failure.exit_status)
+        finally:
+            ticker.resources(began)
 
     def _say_defaults(self, ctx: click.Context) -> None:
         """Which options a file has set: nothing is changed in silence."""
@@ -111,6 +114,25 @@ class Command(click.Command):
         if kept:
             names = ", ".join(f"{param.opts[0]} {ctx.params[param.name or '']}" for param in kept)
             render.note(f"{ctx.meta[DEFAULTS]}: {names}")
+
+
+def misused(misuse: ClickException) -> Diagnostic:
+    """What click says of a command line, in our words and form."""
+    ctx = getattr(misuse, "ctx", None)
+    help = [f"`{ctx.command_path if ctx else 'emqlang'} --help` says what it takes"]
+    match misuse:
+        case NoSuchOption():
+            message = f"there is no option '{misuse.option_name}'"
+            help[:0] = [f"did you mean '{name}'?" for name in misuse.possibilities or ()][:1]
+        case MissingParameter():
+            message = misuse.format_message().rstrip(".")
+            help[:0] = [ctx.get_usage()] if ctx else []
+        case BadParameter():
+            names = misuse.param.opts[:1] if isinstance(misuse.param, click.Option) else ()
+            message = ": ".join((*names, misuse.message.rstrip(".")))
+        case _:
+            message = misuse.format_message().rstrip(".")
+    return Diagnostic("E403", f"{message[:1].lower()}{message[1:]}", help=tuple(help))
 
 
 def _is_negative(word: str, known: Container[str]) -> bool:
@@ -149,9 +171,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            ctx.fail(
-                " ".join((f"no such command '{args[0]}';", *nearest(args[0], known))).rstrip(";")
-            )
+            help = (*nearest(args[0], known), f"`{ctx.command_path} --help` lists them")
+            message = f"there is no command '{ctx.command_path} {args[0]}'"
+            render.failure((Diagnostic("E403", message, help=help),), "--json" in args)
+            ctx.exit(EXIT_USAGE)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -213,8 +236,16 @@ def _common() -> list[click.Parameter]:
             is_flag=True,
             expose_value=False,
             is_eager=True,
-            callback=_quiet,
+            callback=_detail,
             help="No notes and no progress on stderr; warnings and errors are told.",
+        ),
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_detail,
+            help="Say on stderr how long each part of the work took, and the peak of memory.",
         ),
         click.Option(
             ["--debug"],
@@ -231,9 +262,10 @@ def _no_colour(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.color = False
 
 
-def _quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.meta[render.QUIET] = True
+def _detail(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Raises BadParameter where two options differ on it."""
+    if value and ctx.meta.setdefault(render.DETAIL, param.name) != param.name:
+        raise BadParameter("--quiet and --verbose exclude each other", ctx)
 
 
 def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -18,7 +18,7 @@ from emqlang.cli.options import (
 from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 if TYPE_CHECKING:
     from emqlang.tasks.eval import EvalResult
@@ -63,5 +63,5 @@ def command(
     from emqlang.tasks.eval import evaluate
     from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         return evaluate(Workbench(pick(WorkbenchOptions, options), progress), parsed, config)

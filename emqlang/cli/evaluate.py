@@ -9,7 +9,7 @@ import click
 
 from emqlang.cli.base import declare
 from emqlang.cli.options import given, metric, network_only, pick, shown
-from emqlang.views import render
+from emqlang.views import ticker
 
 if TYPE_CHECKING:
     from emqlang.tasks.evaluate import Evaluated
@@ -61,6 +61,6 @@ def command(
     from emqlang.tasks.evaluate import evaluate
     from emqlang.tasks.workbench import WorkbenchOptions
 
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         workbench = pick(WorkbenchOptions, options)
         return evaluate(checkpoint, workbench, given(ctx), metric, progress, integer=integer)

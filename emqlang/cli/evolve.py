@@ -29,7 +29,7 @@ from emqlang.cli.outputs import claim, output
 from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.words import Listed, input_names, op_names
 from emqlang.tasks.outputs import Output
-from emqlang.views import render
+from emqlang.views import ticker
 
 if TYPE_CHECKING:
     from emqlang.tasks.evolve import EvolveResult
@@ -161,7 +161,7 @@ def command(
     command, pool = shlex.join(["emqlang", *sys.argv[1:]]), Workers(workers, backend)
     folder = out or evolve.free_folder()
     with ExitStack() as stack:
-        progress = stack.enter_context(render.progress())
+        progress = stack.enter_context(ticker.progress())
         if resume is not None:
             search = evolve.resume(resume, pool, progress)
         else:

@@ -14,7 +14,7 @@ from emqlang.cli.options import count, label_draws, pick, plot_file, shown, tabl
 from emqlang.cli.outputs import claim
 from emqlang.cli.words import Words, experiment_names
 from emqlang.tasks.outputs import Output
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 if TYPE_CHECKING:
     from emqlang.experiments.study import Study
@@ -36,7 +36,6 @@ def _estimate(trials: int, seconds: float) -> None:
     "experiment",
     "emqlang experiment",
     "emqlang experiment table3 --workers 2 --plot table3.svg",
-    "emqlang experiment figure4 --seeds 3 --size 500",
     "emqlang experiment qat --seeds 1 --only 'resnet18-fmnist W3 A8, fisher_length'",
     "emqlang experiment transfer --label-draws 4 --only 'vgg left out' --seeds 1",
     kept=_kept,
@@ -97,7 +96,7 @@ def command(
         canvas.check(plot)
     plan = StudyPlan.of(name, seeds, size, pick(EvaluationOptions, options), only)
     folder = out or Path("experiments") / name
-    with claim(TRIALS, folder), render.progress() as progress:
+    with claim(TRIALS, folder), ticker.progress() as progress:
         study = conduct(plan, folder, Workers(workers, backend), progress, _estimate)
     if plot is not None:
         canvas.save(figure.draw(study), plot)

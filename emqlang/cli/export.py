@@ -20,7 +20,7 @@ from emqlang.cli.options import (
 from emqlang.cli.outputs import output
 from emqlang.cli.words import Words, export_formats
 from emqlang.tasks.outputs import Output
-from emqlang.views import render
+from emqlang.views import ticker
 
 if TYPE_CHECKING:
     from emqlang.tasks.export import Exported
@@ -96,5 +96,5 @@ def command(
     from emqlang.tasks.workbench import WorkbenchOptions
 
     workbench, settings = pick(WorkbenchOptions, options), pick(Settings, options)
-    with render.progress():
+    with ticker.progress():
         return export(source, format, out, workbench, settings, given(ctx), calib_images)

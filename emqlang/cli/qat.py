@@ -23,7 +23,7 @@ from emqlang.cli.options import (
 )
 from emqlang.cli.outputs import output
 from emqlang.cli.quantize import RESULT
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 if TYPE_CHECKING:
     from emqlang.tasks.qat import Qat
@@ -94,5 +94,5 @@ def command(
     from emqlang.tasks.workbench import WorkbenchOptions
 
     workbench, qat = pick(WorkbenchOptions, options), pick(QatOptions, {"norms": bn, **options})
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         return train(source, workbench, qat, given(ctx), out, progress, render.note)

@@ -29,7 +29,7 @@ from emqlang.cli.recommendation import proxy
 from emqlang.cli.uses import check_statistics
 from emqlang.cli.words import Expression
 from emqlang.tasks.outputs import Output
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 if TYPE_CHECKING:
     from emqlang.grammar.diagnostics import Diagnostic
@@ -150,7 +150,7 @@ def command(
     def estimate(seconds: float) -> None:
         render.note(f"{quantization.rounding} will take about {render.duration(seconds)}")
 
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         chooser = Chooser(workbench, pick(Constraints, options), progress)
         network, images = chooser.network, quantization.calib_images
         warnings: tuple[Diagnostic, ...] = network.warnings

@@ -25,7 +25,7 @@ from emqlang.cli.options import (
 from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 if TYPE_CHECKING:
     from emqlang.tasks.rank import RankResult
@@ -102,7 +102,7 @@ def command(
         if len(tables) > 1:
             ctx.fail("--plot is of one table")
     terms, measurement = pick(RankOptions, options), pick(WorkbenchOptions, options)
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         result = rank(programs, tables, terms, measurement, progress)
     if plot is not None:
         canvas.save(scatter.draw(result.rankings[0]), plot)

@@ -9,7 +9,7 @@ import click
 from emqlang.cli.base import declare
 from emqlang.cli.outputs import output
 from emqlang.tasks.outputs import Output
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 
 @declare(
@@ -31,7 +31,7 @@ def command(source: str, out: Path) -> None:
     from emqlang.tasks.report import report
     from emqlang.views.report import document
 
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         found = report(source, progress)
     render.diagnostics(found.diagnostics)
     write_text(out, document(found))

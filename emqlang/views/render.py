@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import isfinite
-from time import perf_counter
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Final, Literal, NamedTuple, TextIO
 
 import click
 
@@ -27,8 +26,6 @@ from emqlang.views.grid import Column as Column
 from emqlang.views.grid import fitting
 from emqlang.views.page import STYLE, Page
 
-_TICK, _REPORT = 0.1, 10.0  # seconds between two signs of progress, on a terminal and elsewhere
-_BAR = 24  # characters of a progress bar
 _NARROW = 24  # characters of values that two columns leave at least
 _LABEL = 60  # the widest label of a tree that moves the column of remarks
 _HUE = {True: "red", False: "yellow"}  # of errors, and of warnings
@@ -72,10 +69,15 @@ def coloured(stream: TextIO) -> bool:
     return stream.isatty() if wanted is None else wanted
 
 
+def detail() -> str:
+    """How much the running command tells of its work: QUIET, VERBOSE, or in between."""
+    context = click.get_current_context(silent=True)
+    return "" if context is None else context.meta.get(DETAIL, "")
+
+
 def quiet() -> bool:
     """Whether the running command shall say nothing but results, warnings and errors."""
-    context = click.get_current_context(silent=True)
-    return bool(context is not None and context.meta.get(QUIET))
+    return detail() == QUIET
 
 
 def width(stream: TextIO | None = None) -> int:
@@ -88,7 +90,8 @@ def width(stream: TextIO | None = None) -> int:
     return 1000
 
 
-QUIET = "emqlang.quiet"  # where a command keeps that it was told to be
+DETAIL: Final = "emqlang.detail"  # where a command keeps how much it tells
+QUIET, VERBOSE = "quiet", "verbose"
 _page: ContextVar[Page | None] = ContextVar("page", default=None)
 
 
@@ -284,60 +287,11 @@ def internal_error(crash: BaseException, debug: bool) -> None:
     sys.stderr.write(_styled(sys.stderr, what, fg="red", bold=True) + f" ({advice})\n")
 
 
-class _Ticker:
-    """A line of progress: called with the work's name, the steps done and in all, 0 if unknown."""
-
-    def __init__(self) -> None:
-        self.quiet = quiet()
-        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
-        self.last = self.began = perf_counter()
-        self.work, self.first = ("", 0), 0
-
-    def __call__(self, name: str, done: int, total: int) -> None:
-        now = perf_counter()
-        if (name.split(" ")[0], total) != self.work:
-            self.work, self.began, self.first = (name.split(" ")[0], total), now, done
-        if self.quiet or now - self.last < (_TICK if self.live else _REPORT):
-            return
-        self.last = now
-        counted = f"{done:,}/{total:,}" if total else f"{done:,}"
-        if total and done > self.first:
-            left = (now - self.began) / (done - self.first) * (total - done)
-            counted += f", {duration(left)} left"
-        if self.live:
-            filled = round(_BAR * done / total) if total else 0
-            bar = "━" * filled + "╌" * (_BAR - filled) + "  " if total else ""
-            sys.stderr.write(f"\r\x1b[K{_one_line(name, bar, counted)}")
-        else:
-            sys.stderr.write(f"{name}: {counted}\n")
-        sys.stderr.flush()
-
-
-def _one_line(name: str, bar: str, counted: str) -> str:
-    """What fits the terminal: the bar gives way first, then the end of the name."""
-    room = width(sys.stderr) - 1 - len(counted) - 2  # a full line would wrap
-    if len(name) + len(bar) > room:
-        bar = ""
-    short = name if len(name) + len(bar) <= room else f"{name[: max(room - 1, 0)]}…"
-    return f"{short}  {bar}{counted}"
-
-
 def duration(seconds: float) -> str:
     """Seconds for people: 8 s, 3 min, 2.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Where the work stands: one changing line on a terminal, and a line now and then elsewhere."""
-    ticker = _Ticker()
-    try:
-        yield ticker
-    finally:
-        if ticker.live:
-            sys.stderr.write("\r\x1b[K")
 
 
 def _painter(record: Diagnostic) -> Paint:

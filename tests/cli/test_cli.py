@@ -312,3 +312,25 @@ def test_check_of_a_folder_says_so(emq: Emq, folder: Path) -> None:
     for words in ((".",), (str(folder),)):
         done = emq("check", *words)
         assert done.status == 3 and "this is a folder" in done.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("evall",), ("there is no command 'emqlang evall'", "did you mean 'eval'?")),
+        (("bench", "lits"), ("there is no command 'emqlang bench lits'", "did you mean 'list'?")),
+        (("eval", "--modl", "x"), ("there is no option '--modl'", "did you mean '--model'?")),
+        (("--foo",), ("there is no option '--foo'",)),
+        (("equiv", "w"), ("missing argument 'B'", "Usage: emqlang equiv [OPTIONS] A B")),
+        (("equiv", "w", "w", "w"), ("unexpected extra argument (w)",)),
+        (("eval", "--model"), ("option '--model' requires an argument",)),
+    ],
+)
+def test_a_command_line_that_cannot_be_is_one_error_like_others(
+    emq: Emq, line: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    done = emq(*line)
+    assert done.status == 2 and done.out == "" and done.err.startswith("error[E403]: ")
+    assert all(each in done.err for each in said) and "--help` " in done.err
+    record = json.loads(emq(*line, "--json").out)
+    assert record["errors"][0]["code"] == "E403"

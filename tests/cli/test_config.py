@@ -81,3 +81,12 @@ def test_quiet_commands_tell_warnings_and_errors_only(emq: Emq, here: Path) -> N
     done = emq("eval", "-sum(abs(w))", "--weights", "random", "--no-cache", "--quiet")
     assert "W602" in done.err
     assert "E102" in emq("check", "-q", "wx").err
+
+
+def test_verbose_commands_say_what_took_how_long(emq: Emq, here: Path) -> None:
+    plain = emq("eval", "-sum(abs(w)) * bits", "--weights", "random", "--no-cache", "--quiet")
+    done = emq("eval", "-sum(abs(shift))", "--stat-images", "4", "--no-cache", "-v")
+    assert "\nshifts: " in f"\n{done.err}" and "in all: " in done.err and " MiB" in done.err
+    assert "in all" not in plain.err and done.status == plain.status == 0
+    both = emq("library", "-q", "-v")
+    assert both.status == 2 and "error[E403]" in both.err and "exclude each other" in both.err

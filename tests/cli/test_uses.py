@@ -24,7 +24,7 @@ from emqlang.tasks.workbench import WorkbenchOptions
 
 __all__ = ["own"]  # a fixture
 
-EVERYWHERE = {"force", "no_color", "quiet", "debug", "help", "as_json", "as_csv"}
+EVERYWHERE = {"force", "no_color", "quiet", "verbose", "debug", "help", "as_json", "as_csv"}
 NETWORK = {"model", "weights", "data", "input", "forward", "seed"}
 MENU = {"bits", "menu"}
 TABLE = {"name", "partial"}

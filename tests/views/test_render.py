@@ -9,7 +9,7 @@ import click
 import pytest
 
 from emqlang.grammar.diagnostics import Diagnostic, Source, Span
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 WRONG = Diagnostic(
     "E102",
@@ -205,8 +205,8 @@ def test_an_internal_error_is_one_line_unless_debugging(capsys: pytest.CaptureFi
 def test_progress_without_a_known_end_counts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render, "_REPORT", 0.0)
-    with render.progress() as progress:
+    monkeypatch.setattr(ticker, "_REPORT", 0.0)
+    with ticker.progress() as progress:
         progress("float", 1_000, 0)
         progress("float", 2_000, 0)
         progress("quantized", 64, 128)
@@ -218,11 +218,11 @@ def test_progress_stays_on_one_line(columns: int, monkeypatch: pytest.MonkeyPatc
     terminal = Terminal()
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setattr(render, "_TICK", 0.0)
+    monkeypatch.setattr(ticker, "_TICK", 0.0)
     name = (
         "best 0.8090: -mean(sqrt(total(square(shift)) + square(total(shift)))); median 0.61, 378/s"
     )
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         progress(name, 10, 20_000)
         progress(name, 1_928, 20_000)
     lines = terminal.getvalue().split("\r\x1b[K")[1:-1]

@@ -26,7 +26,7 @@ from emqlang.cli.options import (
 )
 from emqlang.cli.outputs import output
 from emqlang.tasks.outputs import Output
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 if TYPE_CHECKING:
     from emqlang.quant.tables.build import Built
@@ -97,7 +97,7 @@ def command(out: Path, workers: int, backend: str, **options: Any) -> Built:
     from emqlang.tasks.workers import Workers
 
     line = shlex.join(["emqlang", *sys.argv[1:]])
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         spec, run = Spec(**options), Workers(workers, backend).run
         scores = partial(library_scores, progress=progress)
         build = Build(out, spec, run, progress, line, scores)

@@ -13,7 +13,7 @@ from emqlang.cli.numbers import POSITIVE, SEED
 from emqlang.cli.options import count, workers
 from emqlang.cli.outputs import claim
 from emqlang.tasks.outputs import Output
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 RERUN = Output(finished=())  # a rerun is added to a table
 
@@ -43,7 +43,7 @@ def command(path: Path, name: str, rows: int, workers: int, backend: str, **opti
     from emqlang.tasks.workers import Workers
 
     changes = {option: value for option, value in options.items() if value is not None}
-    with claim(RERUN, path), render.progress() as progress:
+    with claim(RERUN, path), ticker.progress() as progress:
         note_goes_on(len(Ledger(path).measured(name)), rows)
         measured = rerun(path, rows, name, Workers(workers, backend).run, progress, **changes)
     render.note(f"{measured:,} rows measured again in {path}")

@@ -11,7 +11,7 @@ from emqlang.cli.options import picture
 from emqlang.cli.words import Expression, Words, table_names
 from emqlang.grammar import library
 from emqlang.grammar.diagnostics import error
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 
 @declare(
@@ -57,7 +57,7 @@ def command(words: tuple[str, ...], table: str, out: Path) -> None:
     else:
         programs = library.find_all(words)
         render.diagnostics(warning for program in programs for warning in program.warnings)
-        with render.progress() as progress:
+        with ticker.progress() as progress:
             found = pareto(load(table), programs, WorkbenchOptions(), progress)
         render.diagnostics(found.diagnostics)
         canvas.save(figure.draw(found), out)

@@ -9,7 +9,7 @@ import click
 from emqlang.cli.base import cached, declare
 from emqlang.cli.options import expressions, ground_truth, picture
 from emqlang.cli.words import Words, table_names
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 
 @declare(
@@ -42,7 +42,7 @@ def command(words: tuple[str, ...], table: str, by: str, out: Path) -> None:
     canvas.check(out)
     programs = library.find_all(words)
     render.diagnostics(warning for program in programs for warning in program.warnings)
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         ranking = plotted(programs, table, RankOptions(by=by), WorkbenchOptions(), progress)
     render.diagnostics((*ranking.notices, *ranking.problems))
     canvas.save(scatter.draw(ranking), out)

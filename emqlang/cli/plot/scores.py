@@ -12,7 +12,7 @@ from emqlang.cli.options import calib_images, expressions, network, pick, pictur
 from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.uses import check_statistics
 from emqlang.grammar import library
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 
 @declare(
@@ -44,7 +44,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], out: Path, **options:
     programs = library.find_all(words)
     check_statistics(ctx, programs)
     render.diagnostics(warning for program in programs for warning in program.warnings)
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         found = layer_scores(Workbench(pick(WorkbenchOptions, options), progress), programs)
     render.diagnostics(found.diagnostics)
     canvas.save(scores.draw(found.network, found.scores), out)

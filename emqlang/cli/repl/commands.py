@@ -23,7 +23,7 @@ from emqlang.tasks.neighbours import neighbours
 from emqlang.tasks.outputs import Output
 from emqlang.tasks.problem import Constraints
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
-from emqlang.views import assign, explain, exploration, ops, rank, render, show
+from emqlang.views import assign, explain, exploration, ops, rank, render, show, ticker
 from emqlang.views import eval as evaluation
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _assign(repl: Interpreter, rest: str) -> None:
         form = ":assign 3 EXPR, or :assign size=40KiB EXPR"
         raise error("E403", "':assign' needs a budget", form)
     program = repl.program(rest[amount.end() :])
-    with repl.working(), render.progress() as progress:
+    with repl.working(), ticker.progress() as progress:
         bench = repl.workbench
         limits = LIMITS[amount[1] or "avg_bits"](amount[2])
         bits = Chooser(bench.options, limits, progress, bench).best(program)

@@ -17,7 +17,7 @@ from emqlang.tasks.eval import evaluate
 from emqlang.tasks.judge import Judge
 from emqlang.tasks.workbench import Workbench, WorkbenchOptions
 from emqlang.views import eval as evaluation
-from emqlang.views import exploration, render
+from emqlang.views import exploration, render, ticker
 
 SOURCE: Final = "<repl>"
 LAST: Final = "_"  # the last result
@@ -89,7 +89,7 @@ class Interpreter:
     @contextmanager
     def working(self) -> Iterator[None]:
         """While something is computed, its progress is on the screen."""
-        with render.progress() as progress:
+        with ticker.progress() as progress:
             self.workbench.report_to(progress)
             if self.judge is not None:
                 self.judge.bench.report_to(progress)
