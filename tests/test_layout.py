@@ -31,7 +31,7 @@ BELOW = {
     "__main__": ("cli",),
 }
 HEAVY = {"torch", "numpy", "scipy", "sympy", "networkx"}
-PRINTERS = {"views.render", "quant.models.training"}  # the second is a program of its own
+PRINTERS = {"views.render", "views.ticker", "quant.models.training"}  # the last is its own program
 # The files that read pickles: by an Unpickler that refuses what is no value, or makes it inert.
 UNPICKLERS = {"quant.tables.exchange", "quant.networks.checkpoints"}
 UNSAFE = {"eval", "exec", "pickle.load", "pickle.loads", "os.system"}
@@ -59,6 +59,7 @@ SHARED = {
     },
     "views": {
         *("exploration", "figures", "grid", "history", "measured", "notebook", "page", "render"),
+        "ticker",
     },
 }
 # command -> where its work is done, or that it has none

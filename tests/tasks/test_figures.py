@@ -314,7 +314,7 @@ def test_products_are_means_over_images() -> None:
         (("scores", "exp(800 * bits)"), "E501", "a.svg"),
         (("scores", "bits", "--loss", "self"), "E403", "a.svg"),
         (("scores", "bits"), "E403", "a.pdf"),
-        (("curves",), "Missing argument", "a.svg"),
+        (("curves",), "missing argument", "a.svg"),
         (("curves", "no-run"), "E301", "a.svg"),
         (("funnel", "no-run"), "E301", "a.svg"),
         (("graph", "no_proxy"), "E102", "a.svg"),
