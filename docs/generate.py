@@ -231,8 +231,11 @@ def _command(words: Sequence[str]) -> Iterator[str]:
         return
     assert isinstance(command, Command)
     usage = " ".join((context.command_path, *command.collect_usage_pieces(context)))
-    yield "```text\n" + "\n".join([usage, "", *command.examples]) + "\n```"
-    yield _prose(inspect.cleandoc(command.help or "").replace("\b\n", ""))
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        kept = paragraph.removeprefix("\b\n")  # its lines stay as they are
+        yield _prose(kept) if kept == paragraph else f"```text\n{kept}\n```"
+    yield "```console\n" + "\n".join(f"$ {line}" for line in command.examples) + "\n```"
+    yield f"Usage: `{usage}`"
     options = [
         f"- `{record[0]}`: {_prose(re.sub('  +', ' ', record[1]))}"
         for param in command.params
