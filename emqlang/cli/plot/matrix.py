@@ -13,7 +13,7 @@ from emqlang.cli.rounding import statistics_rounding
 from emqlang.cli.uses import check_statistics
 from emqlang.cli.words import Expression
 from emqlang.grammar import library
-from emqlang.views import render
+from emqlang.views import render, ticker
 
 
 @declare(
@@ -44,7 +44,7 @@ def command(ctx: click.Context, /, word: str | None, out: Path, **options: Any) 
     program = library.find_one(word or WHOLE)
     check_statistics(ctx, [program])
     render.diagnostics(program.warnings)
-    with render.progress() as progress:
+    with ticker.progress() as progress:
         found = meetings(Workbench(pick(WorkbenchOptions, options), progress), program)
     render.diagnostics(found.diagnostics)
     canvas.save(matrix.draw(found), out)
