@@ -286,7 +286,7 @@ def test_how_layers_meet(emq: Emq, tmp_path: Path) -> None:
     assert {"total(shift), W2", "total(shift), W4", "mean product, scaled"} <= {*said}
     assert said.count("conv1") == 3, "below both panels, and beside the first"
     title = "resnet18-fmnist: how layers meet in fisher_whole, over 8 values"
-    assert title in said
+    assert title in said and "- marks cells below -0.05" in said
     done = emq("plot", "matrix", "fisher_length", *few, "--out", str(out), "--force")
     assert done.status == 0 and "total(shift ** 2), W2" in texts(out)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,11 +28,9 @@ def draw(recipes: Sequence[tuple[str, Recipe]]) -> Figure:
     axes = figure.subplots()
     for place, (name, recipe) in enumerate(recipes):
         values = [recipe.bits[layer] for layer in names]
-        # what is drawn later is smaller, so that equal bits are seen, too
-        thin: dict[str, Any] = {"where": "mid", "markersize": max(3.0, 7.0 - 2 * place)}
-        thin |= {"linewidth": max(0.8, 2.4 - 1.2 * place), **canvas.style(place)}
+        name = canvas.short(name, 48)
         label = canvas.plain(f"{name}: mean over layers {np.mean(values):.2f}")
-        axes.step(range(len(names)), values, label=label, **thin)
+        axes.step(range(len(names)), values, where="mid", label=label, **canvas.nested(place))
     canvas.finish(axes, f"{model}: bits of {canvas.count(len(names), 'layer')}", y="weight bits")
     canvas.layers(axes, names)
     axes.set_yticks(sorted({bits for _, recipe in recipes for bits in recipe.bits.values()}))

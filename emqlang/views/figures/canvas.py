@@ -117,6 +117,12 @@ def style(place: int) -> dict[str, Any]:
     return {"color": COLOURS[colour], "marker": MARKS[(colour + turn) % len(MARKS)]}
 
 
+def nested(place: int) -> dict[str, Any]:
+    """A line and a hollow mark, smaller for what is drawn later, so that equal points are seen."""
+    look = {"markersize": max(3.0, 9.0 - 2.0 * place), "linewidth": max(0.8, 2.6 - 1.0 * place)}
+    return {**style(place), **look, "markerfacecolor": "none", "markeredgewidth": 1.4}
+
+
 def across(names: Sequence[str]) -> tuple[float, float]:
     """Width for layers side by side, and height for their names below, in inches."""
     longest = min(max(map(len, names), default=0), NAME)

@@ -23,9 +23,7 @@ def draw(curves: Sequence[tuple[str, Curve]], judged: str) -> Figure:
     for place, (name, curve) in enumerate(curves):
         evaluated, best = zip(*curve, strict=True)
         label = canvas.plain(f"{canvas.short(name)}: {best[-1]:.4f} after {evaluated[-1]:,.0f}")
-        look = canvas.style(place)
-        # the marks of several lines that rise together do not hide each other
-        axes.step(evaluated, best, where="post", label=label, linewidth=1.3, markersize=4, **look)
+        axes.step(evaluated, best, where="post", label=label, **canvas.nested(place))
     canvas.finish(axes, f"best fitness so far, {judged}", "programs evaluated", "fitness")
     axes.set_xlim(left=0)
     canvas.legend(figure, axes)

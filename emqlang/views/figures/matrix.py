@@ -47,6 +47,8 @@ def draw(meetings: Meetings) -> Figure:
     lost = any(np.isnan(values).any() for values in totals.values())
     bar.set_label(f"mean product, scaled{'; grey: all 0' if lost else ''}", fontsize=8)
     bar.ax.tick_params(labelsize=canvas.SMALL)
+    if len(names) <= SIGNED:
+        figure.supxlabel(f"- marks cells below {NEGATIVE}", fontsize=canvas.SMALL)
     return figure
 
 

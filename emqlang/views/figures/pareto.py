@@ -36,10 +36,8 @@ def draw(pareto: Pareto) -> Figure:
     axes.step(*edge, where="post", label="the best of each size", **look)
     for place, one in enumerate(pareto.preferred):
         label = canvas.plain(f"{canvas.short(one.name)}: regret {one.regret:.2f}")
-        # what is drawn later is smaller, so that rows that several prefer are seen, too
-        mark: dict[str, Any] = {"markersize": max(3.0, 9.0 - 2.0 * place), "markeredgewidth": 1.4}
-        mark |= {"markerfacecolor": "none", "linewidth": 0.6, "linestyle": ":"}
-        axes.plot(*points(one.rows), label=label, **mark, **canvas.style(place))
+        mark = {**canvas.nested(place), "linewidth": 0.6, "linestyle": ":"}
+        axes.plot(*points(one.rows), label=label, **mark)
     for label, row in pareto.uniform.items():
         axes.plot(size[row], accuracy[row], "k*", markersize=9)
         canvas.note(axes, label, (size[row], accuracy[row]))
