@@ -118,7 +118,9 @@ def _matrix(bench: Workbench, programs: Sequence[Program]) -> Figure:
 
 def _table(table: Table, programs: Sequence[Program]) -> Figure:
     found = pareto(table, programs)
-    warn(found.diagnostics)
+    warn(found.notices)
+    if found.problems:
+        raise EmqError(*found.problems)
     return accuracies.draw(found)
 
 

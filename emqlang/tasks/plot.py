@@ -76,13 +76,15 @@ class Pareto:
     front      places of the rows that no other row is both smaller and better than, smallest first
     uniform    choice -> place of the row in which all groups that vary have it
     preferred  of each proxy, the one of the least regret first
+    problems   why proxies were left out
     """
 
     table: Table
     front: Places
     uniform: Mapping[str, int]
     preferred: tuple[Preference, ...]
-    diagnostics: tuple[Diagnostic, ...] = ()
+    notices: tuple[Diagnostic, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
 
 
 def pareto(
@@ -93,22 +95,23 @@ def pareto(
 ) -> Pareto:
     """What proxies prefer among a table's rows; without proxies, the table alone.
 
-    Raises E406 for too few rows, and what statistics raise. A proxy whose scores are not finite is
-    left out, and named among the diagnostics.
+    Raises E406 for too few rows, E501 where no proxy has finite scores, and what statistics raise.
+    One of several whose scores are not finite is left out, and named among the problems.
     """
     front, uniform = front_of(table), uniform_rows(table)
     if not programs:
         return Pareto(table, front, uniform, ())
     bench = Workbench.of_table(table, settings or WorkbenchOptions(), progress)
     ranking = rank_on(table, bench, programs, RankOptions())
+    if not ranking.standings:
+        raise EmqError(*ranking.problems)
     found = []
     for one in sorted(ranking.standings, key=lambda one: one.regret):
         chosen = preferred(one.scores[None], table.size, limits(table))[0].any(axis=0)
         rows = np.flatnonzero(chosen)
         rows = rows[np.argsort(table.size[rows], kind="stable")]
         found.append(Preference(one.name, one.regret, rows))
-    notices = (*ranking.notices, *ranking.problems)
-    return Pareto(table, front, uniform, tuple(found), notices)
+    return Pareto(table, front, uniform, tuple(found), ranking.notices, ranking.problems)
 
 
 def front_of(table: Table) -> Places:

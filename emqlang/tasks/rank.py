@@ -8,7 +8,14 @@ from time import perf_counter
 
 import numpy as np
 
-from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, Diagnostic, error, nearest
+from emqlang.grammar.diagnostics import (
+    EXIT_NOT_FINITE,
+    EXIT_OK,
+    Diagnostic,
+    EmqError,
+    error,
+    nearest,
+)
 from emqlang.grammar.expr import inputs
 from emqlang.grammar.inputs import Cost
 from emqlang.grammar.library import LIBRARY
@@ -172,11 +179,17 @@ def plotted(
     settings: WorkbenchOptions,
     progress: Progress | None = None,
 ) -> Ranking:
-    """Proxies alone, without the baselines. Raises E403 without any, and what `rank` does."""
+    """Proxies alone, without the baselines.
+
+    Raises E403 without any, E501 where none has finite scores, and what `rank` does.
+    """
     if not programs:
         raise error("E403", "there is no proxy to draw", "name one: `emqlang library` lists them")
     rows = load(table)
-    return rank_on(rows, Workbench.of_table(rows, settings, progress), programs, options)
+    ranking = rank_on(rows, Workbench.of_table(rows, settings, progress), programs, options)
+    if not ranking.standings:
+        raise EmqError(*ranking.problems)
+    return ranking
 
 
 def contenders(programs: Sequence[Program], table: Table) -> list[Program]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from emqlang.evolve.history import curve, top
 from emqlang.evolve.ledger import Ledger
 from emqlang.evolve.reasons import BEFORE, MEANINGS, Reason
 from emqlang.evolve.settings import EvaluationOptions, SearchSettings
+from emqlang.grammar.diagnostics import EXIT_NOT_FINITE
 from emqlang.grammar.expr import postorder
 from emqlang.grammar.library import LIBRARY
 from emqlang.quant.tables.table import load
@@ -303,6 +305,27 @@ def test_products_are_means_over_images() -> None:
             continue
         expected = np.mean(a * b) / np.sqrt(np.mean(a * a) * np.mean(b * b))
         assert found[choice, one, other] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["scatter", "pareto"])
+def test_a_proxy_without_finite_scores_is_left_out_and_told(
+    emq: Emq, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "a.svg"
+    done = emq("plot", name, "exp(800 * bits)", "--out", str(out))
+    assert done.status == EXIT_NOT_FINITE and "E501" in done.err and not out.exists()
+    done = emq("plot", name, "exp(800 * bits)", "bit_sum", "--out", str(out))
+    assert done.status == EXIT_NOT_FINITE and "'exp(800 * bits)' has scores" in done.err
+    assert any("bit_sum" in text for text in texts(out))
+    assert not any("exp" in text for text in texts(out))
+
+
+def test_without_matplotlib_there_are_no_pictures(
+    emq: Emq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = emq("plot", "graph", "bits", "--out", str(tmp_path / "a.svg"))
+    assert done.status == 2 and "pip install 'emqlang[plot]'" in done.err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from emqlang.cli.base import cached, declare
 from emqlang.cli.options import picture
 from emqlang.cli.words import Expression, Words, table_names
 from emqlang.grammar import library
-from emqlang.grammar.diagnostics import error
+from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK, Diagnostic, error
 from emqlang.views import render, ticker
 
 
@@ -30,7 +31,8 @@ from emqlang.views import render, ticker
     help="A benchmark table's name or file.",
 )
 @picture
-def command(words: tuple[str, ...], table: str, out: Path) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, words: tuple[str, ...], table: str, out: Path) -> None:
     """Draw accuracy over size of a table's rows, and those that each proxy prefers (Figure 5).
 
     A proxy prefers the rows of its highest score within each of the table's size budgets; regret
@@ -48,6 +50,7 @@ def command(words: tuple[str, ...], table: str, out: Path) -> None:
     from emqlang.views.figures import pareto as figure
 
     canvas.check(out)
+    problems: Sequence[Diagnostic] = ()
     files = [word for word in words if word.endswith(".json")]
     if files and len(files) < len(words):
         message = "proxies of a table and fronts from files are two pictures"
@@ -59,6 +62,8 @@ def command(words: tuple[str, ...], table: str, out: Path) -> None:
         render.diagnostics(warning for program in programs for warning in program.warnings)
         with ticker.progress() as progress:
             found = pareto(load(table), programs, WorkbenchOptions(), progress)
-        render.diagnostics(found.diagnostics)
+        render.diagnostics((*found.notices, *found.problems))
         canvas.save(figure.draw(found), out)
+        problems = found.problems
     render.note(f"wrote {out}")
+    ctx.exit(EXIT_NOT_FINITE if problems else EXIT_OK)

@@ -9,6 +9,7 @@ import click
 from emqlang.cli.base import cached, declare
 from emqlang.cli.options import expressions, ground_truth, picture
 from emqlang.cli.words import Words, table_names
+from emqlang.grammar.diagnostics import EXIT_NOT_FINITE, EXIT_OK
 from emqlang.views import render, ticker
 
 
@@ -29,7 +30,8 @@ from emqlang.views import render, ticker
 )
 @ground_truth
 @picture
-def command(words: tuple[str, ...], table: str, by: str, out: Path) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, words: tuple[str, ...], table: str, by: str, out: Path) -> None:
     """Draw each proxy's score against the accuracy of every row of a table (Figure 3).
 
     EXPR is a text, a library name, file.emq:name, or - for stdin.
@@ -47,3 +49,4 @@ def command(words: tuple[str, ...], table: str, by: str, out: Path) -> None:
     render.diagnostics((*ranking.notices, *ranking.problems))
     canvas.save(scatter.draw(ranking), out)
     render.note(f"wrote {out}")
+    ctx.exit(EXIT_NOT_FINITE if ranking.problems else EXIT_OK)
