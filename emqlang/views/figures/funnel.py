@@ -34,8 +34,9 @@ def draw(name: str, status: Status) -> Figure:
         bar = axes.barh([place], [count], **edge, **look)
         share = f"{count:,}  ({count / rows[0][1]:.1%})"
         axes.bar_label(bar, [share], padding=3, fontsize=canvas.SMALL)
-    title = f"{canvas.short(name, 60)}: what became of its proposals"
-    canvas.finish(axes, title, "proposals")
+    title = f"{canvas.short(name, 50)}: what became of its proposals"
+    figure.suptitle(canvas.plain(title), fontsize=canvas.TITLE)
+    canvas.finish(axes, x="proposals")
     axes.set_yticks(range(len(rows)), texts, fontsize=canvas.SMALL)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.25 * rows[0][1])

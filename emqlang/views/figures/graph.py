@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,7 +38,9 @@ def draw(expr: Expr, name: str) -> Figure:
     layout = layered(expr)
     places, width = _columns(layout)
     low = layout.rows * ROW
-    figure = canvas.sheet(max(width, canvas.WIDE), low + 0.85)
+    shown = [look for kind, look in LOOKS.items() if kind in {*map(_kind, nodes)}]
+    named = sum(0.065 * len(name) + 0.6 for name, _, _ in shown)
+    figure = canvas.sheet(max(width, named, canvas.WIDE), low + 0.85)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     start = (figure.get_size_inches()[0] - width) / 2
@@ -49,9 +51,9 @@ def draw(expr: Expr, name: str) -> Figure:
         for line in _lines(node, layout, places):
             axes.plot(*zip(*line, strict=True), color=canvas.GREY, linewidth=0.9, zorder=1)
         _node(axes, node, places[node], (layout.row[node, layout.layer[node]] + 0.5) * ROW)
-    title = canvas.plain(canvas.short(name, int(figure.get_size_inches()[0] / 0.085)))
-    figure.suptitle(title, fontsize=canvas.TITLE)
-    _legend(figure, nodes)
+    title = canvas.plain(canvas.short(name, int(figure.get_size_inches()[0] / 0.135)))
+    figure.suptitle(title, fontsize=canvas.TEXT)
+    _legend(figure, shown)
     return figure
 
 
@@ -113,14 +115,12 @@ def _kind(node: Expr) -> str:
     return Class.ELEMENTWISE if kind == Class.COMPOSITE else kind
 
 
-def _legend(figure: Figure, nodes: list[Expr]) -> None:
+def _legend(figure: Figure, shown: Sequence[tuple[str, str, float]]) -> None:
     from matplotlib.patches import Patch
 
-    used = {_kind(node) for node in nodes}
     handles = [
         Patch(facecolor=fill, edgecolor="black", linewidth=border, label=name)
-        for kind, (name, fill, border) in LOOKS.items()
-        if kind in used
+        for name, fill, border in shown
     ]
     look: dict[str, Any] = {"ncols": len(handles), "frameon": False, "fontsize": canvas.SMALL}
     figure.legend(handles=handles, loc="lower center", **look)

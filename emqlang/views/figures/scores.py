@@ -71,7 +71,8 @@ def _spread(axes: Axes, values: Array) -> bool:
     sizes = np.abs(values[values != 0])
     if not sizes.size or sizes.max() < UNLIKE * np.median(sizes):
         return False
-    axes.set_yscale("symlog", linthresh=float(np.median(sizes)) / 10)
+    decade = float(np.floor(np.log10(np.median(sizes)))) - 1
+    axes.set_yscale("symlog", linthresh=10**decade)  # a power: its tick is the first beside 0
     return True
 
 
