@@ -1,8 +1,7 @@
 """The same bits trained by Brevitas 0.13.4, in an environment of its own, beside `emqlang qat`.
 
     python -m venv rival && rival/bin/pip install brevitas==0.13.4 accelerate . -c constraints.txt
-    rival/bin/python studies/qat_brevitas.py            # measures what is missing: both sides
-    rival/bin/python studies/qat_brevitas.py --table    # the table, from the CSV file
+    rival/bin/python studies/qat_brevitas.py    # measures what is missing: both sides
 
 `resnet18-fmnist` as shipped, batch norms folded, the bits of `experiment qat`'s first row: 3 on
 average by the recommended proxy, A8. Both sides train on the same 55,000 images in the same order,
@@ -15,7 +14,6 @@ begins at the 99.99th percentile of 1,024 images.
 from __future__ import annotations
 
 import tempfile
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -24,7 +22,7 @@ import numpy as np
 import torch
 from ptq_tables import SEED, interval
 from ptq_task import correct, marks_of, network, packed
-from rows import RAW, Row, append, load, raw, save, table
+from rows import RAW, append, raw, save
 from torch import nn
 
 from emqlang.experiments.bits import chosen
@@ -172,37 +170,18 @@ def summarise() -> None:
     save("qat_brevitas", lines)
 
 
-def print_table(rows: list[Row]) -> None:
-    header = ("", "seeds", *SIDES, "difference", "95 % interval")
-    lines = (
-        (
-            row["state"],
-            row["seeds"],
-            *(f"{row[side]:.2%}" for side in SIDES),
-            f"{row['difference']:+.2f}",
-            f"{row['low']:+.2f} to {row['high']:+.2f}",
-        )
-        for row in rows
-    )
-    print(table(header, lines, ", ".join(header[1:])))
-
-
 def main() -> None:
-    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--table", action="store_true", help="print the table, measure nothing")
-    if not parser.parse_args().table:
-        known = {(row["side"], row["seed"]) for row in raw(OUT) if row["state"] == "trained"}
-        for seed in SEEDS:
-            for side, make in zip(SIDES, (ours, theirs), strict=True):
-                if (side, seed) in known:
-                    continue
-                for state, module in make(seed):
-                    marks = correct(module)
-                    row = {"side": side, "seed": seed, "state": state}
-                    append(OUT, {**row, "right": packed(marks.numpy())})
-                    print(*row.values(), f"{float(marks.double().mean()):.2%}", flush=True)
-            summarise()
-    print_table(load("qat_brevitas"))
+    known = {(row["side"], row["seed"]) for row in raw(OUT) if row["state"] == "trained"}
+    for seed in SEEDS:
+        for side, make in zip(SIDES, (ours, theirs), strict=True):
+            if (side, seed) in known:
+                continue
+            for state, module in make(seed):
+                marks = correct(module)
+                row = {"side": side, "seed": seed, "state": state}
+                append(OUT, {**row, "right": packed(marks.numpy())})
+                print(*row.values(), f"{float(marks.double().mean()):.2%}", flush=True)
+        summarise()
 
 
 if __name__ == "__main__":
