@@ -21,7 +21,7 @@ KINDS = {
     "resnet18-fmnist-s1": ("all", "inner", "edge"),
     "vgg-fmnist": ("all", "inner", "edge", "wide"),
     "mobilenetv2-fmnist": ("all", "inner", "edge", "wide"),
-    "vit-fmnist": ("all", "edge"),
+    "vit-fmnist": ("all", "inner", "edge"),
 }
 
 
