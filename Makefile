@@ -46,11 +46,7 @@ site: docs
 
 bench: .venv/installed
 	$(PIP) install -q -c constraints.txt numexpr pulp
-	$(BIN)/python benchmarks/eq5.py
-	$(BIN)/python benchmarks/population.py
-	$(BIN)/python benchmarks/canonical_key.py
-	$(BIN)/python benchmarks/assignment.py
-	$(BIN)/python benchmarks/quantized_forward.py
+	$(BIN)/python benchmarks/run.py
 
 .venv/dependencies: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -2,22 +2,23 @@
 
     python benchmarks/canonical_key.py
 
-Cold: programs of 15 nodes that this process has not seen, each with an empty table, after a
-thousand others. Offspring: one node of each, drawn with a seed, gives way to another statistic or
-op of its kind, and the table knows the parent. Each figure is the median over programs, timed
-once.
+Cold: programs of 15 nodes, each with an empty table, in a process that has seen a thousand others
+and not these. Offspring: one node of each, drawn with a seed, gives way to another statistic or op
+of its kind, and the table knows the parent. A figure is the mean over the programs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from statistics import median, quantiles
-from time import perf_counter
 
-from machine import describe
+import harness
+from harness import Benchmark, Case, Side
 
+from emqlang.grammar import expr
+from emqlang.grammar.canonical import normal
 from emqlang.grammar.canonical.form import Table, canonical, key
 from emqlang.grammar.expr import Expr, apply, postorder, rebuild, statistic
 from emqlang.grammar.files import load_file
@@ -26,15 +27,8 @@ from emqlang.grammar.kinds import KINDS
 from emqlang.grammar.ops import OPS, Class
 from emqlang.grammar.program import parse
 
-NODES, ROUNDS, SEED = 15, 20, 0
+NODES, PARSED, SEED = 15, 20, 0
 EQ5 = "log(abs(grad_synflow)) * sqrt(mean(abs(w)))"
-
-
-def once(work: Callable[[], object]) -> float:
-    """Microseconds."""
-    start = perf_counter()
-    work()
-    return 1e6 * (perf_counter() - start)
 
 
 def offspring(parent: Expr, rng: Random) -> Expr:
@@ -63,39 +57,68 @@ def _others(node: Expr) -> list[Expr]:
     return found or [node]
 
 
-def warm_key(parent: Expr, child: Expr) -> float:
-    table = Table()
-    canonical(parent, table)
-    return once(lambda: key(child, table))
-
-
-def show(title: str, times: Iterable[float], target: float) -> None:
-    times = list(times)
-    most = quantiles(times, n=10)[-1]
-    print(f"{title:28} {median(times):7.1f} us, 90 % under {most:.1f} us (target {target:g})")
-
-
-def main() -> None:
+def _programs() -> tuple[list[Expr], list[Expr]]:
+    """Those of NODES nodes, and all others."""
     proxies = load_file(Path(__file__).parent / "programs.emq").proxies.values()
-    programs = [proxy.elaborated for proxy in proxies if proxy.elaborated.size == NODES]
-    rng = Random(SEED)
-    for proxy in proxies:
-        if proxy.elaborated.size != NODES:
-            key(proxy.elaborated)
-    print(describe())
-    print(f"{len(programs)} programs of {NODES} nodes")
-    show(
-        "canonical key, cold",
-        (once(lambda program=program: key(program)) for program in programs),
-        50,
+    elaborated = [proxy.elaborated for proxy in proxies]
+    return (
+        [program for program in elaborated if program.size == NODES],
+        [program for program in elaborated if program.size != NODES],
     )
-    show(
-        "canonical key, offspring",
-        (warm_key(program, offspring(program, rng)) for program in programs),
-        20,
-    )
-    show("parse Eq. 5", (once(lambda: parse(EQ5)) for _ in range(ROUNDS)), 500)
 
+
+def _forget(others: list[Expr]) -> None:
+    """What this process remembers is what it knows after a thousand other programs."""
+    for cached in (expr._literal, normal.scaled, normal._emit_one):
+        cached.cache_clear()
+    for program in others:
+        key(program)
+
+
+def cold() -> Case:
+    programs, others = _programs()
+    payload = bytes(34)  # of a node of two operands
+
+    def ours() -> None:
+        for program in programs:
+            key(program)
+
+    def digests() -> None:
+        for _ in range(NODES * len(programs)):
+            blake2b(payload, digest_size=16).digest()
+
+    floor = Side("a digest for each node", digests)
+    return Case(Side("keys", ours, partial(_forget, others)), floor=floor, per=len(programs))
+
+
+def of_offspring() -> Case:
+    (programs, others), rng = _programs(), Random(SEED)
+    children = [offspring(program, rng) for program in programs]
+    tables: list[Table] = []
+
+    def before() -> None:
+        """A table for each that knows its parent alone."""
+        _forget(others)
+        tables[:] = [Table() for _ in programs]
+        for program, table in zip(programs, tables, strict=True):
+            canonical(program, table)
+
+    def ours() -> None:
+        for child, table in zip(children, tables, strict=True):
+            key(child, table)
+
+    return Case(Side("keys", ours, before), per=len(children))
+
+
+def parsing() -> Case:
+    return Case(Side("parse", lambda: [parse(EQ5) for _ in range(PARSED)]), per=PARSED)
+
+
+BENCHMARKS = (
+    Benchmark("canonical key of 15 nodes, cold", cold, "at most", 60, " us"),
+    Benchmark("canonical key of 15 nodes, offspring", of_offspring, "at most", 25, " us"),
+    Benchmark("parsing Eq. 5", parsing, "at most", 500, " us"),
+)
 
 if __name__ == "__main__":
-    main()
+    harness.main(BENCHMARKS)

@@ -36,13 +36,16 @@ class Company:
     """How much of the machine other processes took since this was made: it makes ratios noisy."""
 
     def __init__(self) -> None:
-        self.start = _busy_seconds(), _own_seconds(), perf_counter()
+        self.start = _busy_seconds(), cpu_seconds(), perf_counter()
+
+    def share(self) -> float:
+        """Of all processors, from 0 to 1."""
+        busy, own, now = _busy_seconds(), cpu_seconds(), perf_counter()
+        others = (busy - self.start[0]) - (own - self.start[1])
+        return max(0.0, others) / ((now - self.start[2]) * (os.cpu_count() or 1))
 
     def describe(self) -> str:
-        busy, own, now = _busy_seconds(), _own_seconds(), perf_counter()
-        others = (busy - self.start[0]) - (own - self.start[1])
-        share = max(0.0, others) / ((now - self.start[2]) * (os.cpu_count() or 1))
-        load = os.getloadavg()[0]
+        share, load = self.share(), os.getloadavg()[0]
         return f"other processes took {share:.0%} of the processors; load {load:.1f} at the end"
 
 
@@ -75,9 +78,14 @@ def _busy_seconds() -> float:
     return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
 
-def _own_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def cpu_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _lines(path: str) -> list[str]:

@@ -1,26 +1,27 @@
-"""1,000 random programs at once, and 1,000 offspring one by one with a warm cache, against torch.
+"""Random programs at once, and offspring one by one with a warm cache, against torch.
 
-    python benchmarks/population.py [--every N]
+    python benchmarks/population.py
 
 Statistics are synthetic with ResNet-18's shapes, collected types (grad_synflow float64, the rest
 float32) on both sides. The baseline evaluates one program after another as one would write it:
 for each layer the ops of torch on that layer's tensors, equal parts of a program once, what no
-choice changes once; without the language's protections, so that it does less. It runs every Nth
-program of each list, at its best of 1 and 2 threads. Peak memory is this process's.
+choice changes once; without the language's protections, so that it does less. Both sides run every
+tenth of 1,000 programs, and the first of 1,000 offspring, which follow each other.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
+import harness
 import numpy as np
 import torch
 from generate_programs import READ
-from machine import Company, Memory, cores, describe
+from harness import Benchmark, Case, Side
+from machine import cores, threads
 from synthetic import Synthetic, synthetic
 
 from emqlang.compiler.cache import Cache
@@ -32,6 +33,7 @@ from emqlang.grammar.files import load_file
 from emqlang.grammar.ops import INPUT, LITERAL
 
 HERE = Path(__file__).parent
+EVERY, OFFSPRING = 10, 50
 
 
 def _normalize(x: torch.Tensor) -> torch.Tensor:
@@ -97,21 +99,6 @@ def _apply(node: Expr, args: Sequence[Any], statistics: Synthetic, layer: int, c
     return torch.pow(args[0], node.value) if node.op == "pow" else TORCH[node.op](*args)  # type: ignore[arg-type]
 
 
-def baseline(programs: Sequence[Expr], statistics: Synthetic) -> float:
-    """Seconds a program, at the better of 1 and 2 threads."""
-    best = float("inf")
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        start = perf_counter()
-        for program in programs:
-            torch_by_layer(program, statistics)
-        seconds = (perf_counter() - start) / len(programs)
-        milliseconds = f"{1000 * seconds:.1f} ms per program, over {len(programs)} programs"
-        print(f"  torch layer by layer, {threads} threads: {milliseconds}")
-        best = min(best, seconds)
-    return best
-
-
 def read(name: str) -> tuple[list[Expr], list[Expr]]:
     """A list's programs: those that warm the cache (`parent...`), and those that are timed."""
     proxies = load_file(HERE / name).proxies
@@ -121,47 +108,49 @@ def read(name: str) -> tuple[list[Expr], list[Expr]]:
     ]
 
 
-def at_once(statistics: Synthetic, every: int) -> None:
-    _, programs = read("programs.emq")
-    memory = Memory()
-    start = perf_counter()
-    values = run(compile([canonical(program) for program in programs]), statistics, threads=cores())
-    seconds = (perf_counter() - start) / len(programs)
-    finite = np.isfinite(values).all(axis=(1, 2)).mean()
-    print(f"{len(programs)} random programs at once: {1000 * seconds:.2f} ms per program")
-    print(f"  {finite:.0%} finite everywhere")
-    print(f"  memory: {memory.grown():.0f} MB above the statistics (target 256 MB)")
-    ratio = baseline(programs[::every], statistics) / seconds
-    print(f"  ratio to torch at its best: {ratio:.1f}x (target 4x)")
+def _torch(programs: Sequence[Expr], statistics: Synthetic) -> list[Side]:
+    """One program after another, on each number of threads."""
+
+    def work() -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        return [torch_by_layer(program, statistics) for program in programs]
+
+    return [
+        Side(f"torch, {threads(count)}", work, partial(torch.set_num_threads, count))
+        for count in (1, 2)
+    ]
 
 
-def one_by_one(statistics: Synthetic, every: int) -> None:
-    warm, programs = read("offspring.emq")
-    cache = Cache()
-    run(compile([canonical(program) for program in warm]), statistics, cache)
-    cache.hits = cache.misses = 0
-    start = perf_counter()
-    for program in programs:
-        run(compile([canonical(program)]), statistics, cache, threads=cores())
-    seconds = (perf_counter() - start) / len(programs)
-    share = cache.hits / (cache.hits + cache.misses)
-    print(f"{len(programs)} offspring one by one, warm cache: {1000 * seconds:.2f} ms per program")
-    print(f"  {share:.0%} of reductions cached")
-    ratio = baseline(programs[::every], statistics) / seconds
-    print(f"  ratio to torch at its best: {ratio:.1f}x (target 20x)")
+def at_once() -> Case:
+    statistics, (_, programs) = synthetic(READ), read("programs.emq")
+    programs = programs[::EVERY]
+
+    def ours() -> object:
+        return run(compile([canonical(each) for each in programs]), statistics, threads=cores())
+
+    return Case(Side("emqlang", ours), _torch(programs, statistics))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--every", type=int, default=5, help="the baseline runs every Nth program")
-    every = parser.parse_args().every
-    print(describe())
-    company = Company()
-    statistics = synthetic(READ)
-    at_once(statistics, every)
-    one_by_one(statistics, every)
-    print(company.describe())
+def one_by_one() -> Case:
+    statistics, (parents, programs) = synthetic(READ), read("offspring.emq")
+    warm, caches = compile([canonical(each) for each in parents]), list[Cache]()
 
+    def before() -> None:
+        """A cache that knows the parents alone."""
+        caches[:] = [Cache()]
+        run(warm, statistics, caches[0])
+
+    def ours() -> None:
+        for program in programs[:OFFSPRING]:
+            run(compile([canonical(program)]), statistics, caches[0], threads=cores())
+
+    rivals = _torch(programs[:OFFSPRING], statistics)
+    return Case(Side("emqlang", ours, before), rivals)
+
+
+BENCHMARKS = (
+    Benchmark("random programs at once, against torch", at_once, "at least", 5),
+    Benchmark("offspring one by one, against torch", one_by_one, "at least", 20),
+)
 
 if __name__ == "__main__":
-    main()
+    harness.main(BENCHMARKS)

@@ -1,8 +1,8 @@
 """Immutable expressions: what a program is once its text is forgotten.
 
 An expression's identity is its digest, 16 bytes of BLAKE2b over (op, literal, operand digests), the
-same in every process. Recent nodes are shared, which is only ever an optimisation: two equal
-expressions may be two objects.
+same in every process. Nothing here is global: two equal expressions may be two objects, and sharing
+is only ever an optimisation.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from emqlang.grammar.signs import Sign
 T = TypeVar("T", bound=Hashable)
 V = TypeVar("V")
 
-MOST_RECENT: Final = 1 << 14  # nodes, of some 400 bytes each
-_RECENT: dict[bytes, Expr] = {}  # what a digest is of -> its node
 _CODES = {op: bytes((VERSION, i)) for i, op in enumerate((INPUT, LITERAL, *OPS))}
 _AXES = {Axis.NONE: 0, Axis.WEIGHT_BITS: 1, Axis.ACT_BITS: 2, Axis.CHOICE: 3}
 
@@ -79,7 +77,7 @@ class Expr:
         return self.number if self.op == "pow" else None
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Expr) and self.digest == other.digest)
+        return isinstance(other, Expr) and self.digest == other.digest
 
     def __lt__(self, other: Expr) -> bool:
         return self.digest < other.digest
@@ -116,32 +114,23 @@ def apply(op: str, *args: Expr, exponent: float | None = None) -> Expr:
     code, kinds, signs_of = _ROWS[op]
     if len(args) == 2:
         x, y = args
-        payload = code + x.digest + y.digest
-        if (known := _RECENT.get(payload)) is not None:
-            return known
         level = x.level | y.level
         if level == levels.MIXED:
             level = level_of(op, x.level, y.level, kinds=(x.kind, y.kind))
         kind = kinds.get((x.kind, y.kind)) or kind_of(op, x.kind, y.kind, level=level)
+        digest = blake2b(code + x.digest + y.digest, digest_size=16).digest()
         sign, axes, size = signs_of[x.sign][y.sign], x.axes | y.axes, x.size + y.size + 1
-    else:
-        (x,) = args
-        payload = code + x.digest
-        if exponent is not None:
-            exponent += 0.0
-            payload += struct.pack("<d", exponent)
-        if (known := _RECENT.get(payload)) is not None:
-            return known
-        level = x.level if op != "total" else level_of(op, x.level)
-        kind = kinds.get((x.kind,)) or kind_of(op, x.kind, level=level)
-        table = signs_of if exponent is None else power_sign(exponent)
-        sign, axes, size = table[x.sign], x.axes, x.size + 1
-    digest = blake2b(payload, digest_size=16).digest()
-    node = Expr(op, args, exponent, digest, kind, sign, axes, size, level)
-    if len(_RECENT) >= MOST_RECENT:
-        _RECENT.clear()
-    _RECENT[payload] = node
-    return node
+        return Expr(op, args, None, digest, kind, sign, axes, size, level)
+    (x,) = args
+    level = x.level if op != "total" else level_of(op, x.level)
+    kind, payload = kinds.get((x.kind,)) or kind_of(op, x.kind, level=level), code + x.digest
+    if exponent is None:
+        digest = blake2b(payload, digest_size=16).digest()
+        return Expr(op, args, None, digest, kind, signs_of[x.sign], x.axes, x.size + 1, level)
+    exponent += 0.0
+    digest = blake2b(payload + struct.pack("<d", exponent), digest_size=16).digest()
+    sign = power_sign(exponent)[x.sign]
+    return Expr(op, args, exponent, digest, kind, sign, x.axes, x.size + 1, level)
 
 
 def postorder(*roots: Expr) -> Iterator[Expr]:
