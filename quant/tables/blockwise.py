@@ -24,7 +24,7 @@ from emqlang.quant.tables.spec import Spec
 
 
 class Blockwise:
-    """Rounding by unit, from what is learned.
+    """Rounding by unit, from what is learned, which grows with what is asked for.
 
     known  (unit, combination) -> codes; a combination is the bits of the unit's layers: `4,2,2`
     """
@@ -36,7 +36,7 @@ class Blockwise:
         calibration: Sequence[Tensor],
         known: Mapping[tuple[str, str], Codes],
     ) -> None:
-        self.network, self.known = network, known
+        self.network, self.known = network, dict(known)
         quantizer = WeightQuantizer(spec.range)
         self.rounding = UnitRounding(network, calibration, spec.procedure, quantizer, spec.seed)
         self.units = self.rounding.units
@@ -68,7 +68,10 @@ class Blockwise:
         return self._combination(layer, choices)
 
     def values(self, layer: Layer, choices: Sequence[Choice]) -> Tensor:
-        codes = self.known[self._combination(layer, choices)]
+        key = self._combination(layer, choices)
+        if key not in self.known:  # a finished table has dropped what it learned
+            self.known[key] = self.learn(*key)
+        codes = self.known[key]
         grid = self.rounding.grid(layer.name, choices[layer.index].weight_bits)
         return grid.values(codes[layer.name])
 

@@ -17,7 +17,7 @@ ROWS = {"edge": 400, "brecq": 120}  # 425 of the others
 ROUNDING = {"brecq": "brecq", "adaround": "adaround"}  # nearest of the others
 WIDTHS = {"wide": {2, 3, 4, 5, 6, 7, 8}}  # {2, 3, 4} of the others
 KINDS = {
-    "resnet18-fmnist": ("all", "inner", "edge", "brecq"),
+    "resnet18-fmnist": ("all", "inner", "edge", "brecq", "adaround"),
     "resnet18-fmnist-s1": ("all", "inner", "edge"),
     "vgg-fmnist": ("all", "inner", "edge", "wide"),
     "mobilenetv2-fmnist": ("all", "inner", "edge", "wide"),
