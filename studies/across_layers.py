@@ -81,10 +81,8 @@ def main() -> None:
     standings = parser.parse_args().standings
     if standings:
         read = [json.loads(path.read_text()) for path in standings]
-        new = list(chain.from_iterable(map(rows, read)))
-        ranked = {(row["table"], row["proxy"]) for row in new}
-        kept = [row for row in load(NAME) if (row["table"], row["proxy"]) not in ranked]
-        save(NAME, kept + new)
+        ranked = chain(load(NAME), *map(rows, read))
+        save(NAME, {(row["table"], row["proxy"]): row for row in ranked}.values())
     print_tables(load(NAME))
 
 
