@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ from emqlang.views import render, ticker
 if TYPE_CHECKING:
     from emqlang.experiments.study import Study
 
-# Trials that are there are gone on with if they are the same, and refused if not.
-TRIALS = Output(folder=True, finished=(), replaced=("experiment.json", "*/[0-9]*.json"))
+# Trials that are there are gone on with if they are the same. Others are refused, or with --force
+# put aside: hours of work are not lost for a picture that is to be drawn again.
+TRIALS = Output(folder=True, finished=())
+OTHERS = replace(TRIALS, replaced=("experiment.json", "*/[0-9]*.json"))
 
 
 def _kept(params: Mapping[str, Any]) -> str:
@@ -80,10 +83,11 @@ def command(
 ) -> Study:
     """Run one of the paper's experiments, or of ours; without a name, list them.
 
-    Every trial is kept as soon as it is finished: the same command resumes where it was stopped.
+    Every trial is kept as soon as it is finished: the same command resumes where it was stopped,
+    and --force replaces the picture, or the trials of another command, but not its own.
     """
     from emqlang.evolve.settings import EvaluationOptions
-    from emqlang.experiments.study import StudyPlan, conduct
+    from emqlang.experiments.study import StudyPlan, conduct, continues
     from emqlang.tasks.workers import Workers
     from emqlang.views import experiment
     from emqlang.views.figures import canvas
@@ -96,7 +100,8 @@ def command(
         canvas.check(plot)
     plan = StudyPlan.of(name, seeds, size, pick(EvaluationOptions, options), only)
     folder = out or Path("experiments") / name
-    with claim(TRIALS, folder), ticker.progress() as progress:
+    kind = TRIALS if continues(plan, folder) else OTHERS
+    with claim(kind, folder), ticker.progress() as progress:
         study = conduct(plan, folder, Workers(workers, backend), progress, _estimate)
     if plot is not None:
         canvas.save(figure.draw(study), plot)

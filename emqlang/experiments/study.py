@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -15,7 +16,7 @@ from emqlang import __version__
 from emqlang.evolve.settings import EvaluationOptions
 from emqlang.experiments.catalogue import EXPERIMENTS, Experiment
 from emqlang.experiments.trial import Result, Trial
-from emqlang.grammar.diagnostics import error, nearest
+from emqlang.grammar.diagnostics import EmqError, error, nearest
 from emqlang.grammar.ops import VERSION
 from emqlang.quant.progress import Progress
 from emqlang.store import write_text
@@ -150,25 +151,44 @@ def _seconds(plan: StudyPlan, folder: Path) -> float:
     return mean(took) if took else 60 * one.minutes * plan.size / one.size
 
 
+def continues(plan: StudyPlan, folder: Path) -> bool:
+    """Whether the folder's trials are the plan's, which goes on with them."""
+    try:
+        return (folder / FACTS).exists() and not _changed(plan, folder)
+    except (OSError, EmqError):  # a name that no file can have; a file that is no record
+        return False
+
+
 def _begin(plan: StudyPlan, folder: Path) -> None:
     path, facts = folder / FACTS, plan.facts()
-    try:
-        if not path.exists():
+    if not path.exists():
+        with _usable(folder):
             write_text(path, json.dumps(facts, indent=1) + "\n")
-        known = json.loads(path.read_text(encoding="utf-8"))
-        known["judged"] = EvaluationOptions.from_dict(known["judged"]).as_dict()
-    except (OSError, ValueError, LookupError, TypeError) as reason:
-        raise error("E301", f"the folder cannot be used: {reason}", path=str(folder)) from reason
-    changed = [
-        f"{name} was {known.get(name)}, and is {now}"
-        for name, now in facts.items()
-        if known.get(name) != now
-    ]
-    if changed:
+    if changed := _changed(plan, folder):
         message = f"the folder holds other trials: {'; '.join(changed)}"
         raise error(
             "E316", message, "give another --out, or begin anew with --force", path=str(folder)
         )
+
+
+def _changed(plan: StudyPlan, folder: Path) -> list[str]:
+    """In what the folder's trials differ from the plan's. Raises E301."""
+    with _usable(folder):
+        known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        known["judged"] = EvaluationOptions.from_dict(known["judged"]).as_dict()
+    return [
+        f"{name} was {known.get(name)}, and is {now}"
+        for name, now in plan.facts().items()
+        if known.get(name) != now
+    ]
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError) as reason:
+        raise error("E301", f"the folder cannot be used: {reason}", path=str(folder)) from reason
 
 
 def _file(trial: Trial) -> Path:

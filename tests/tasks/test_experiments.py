@@ -221,3 +221,19 @@ def test_a_folder_of_before_statistics_had_a_rounding_goes_on(
     facts.write_text(json.dumps({**record, "judged": 3}))
     done = emq("experiment", "figure4", "--table", str(table), "--out", str(tmp_path / "x"))
     assert done.status == 3 and "E301" in done.err
+
+
+def test_force_replaces_the_picture_and_the_trials_of_others_only(
+    emq: Emq, table: Path, tmp_path: Path
+) -> None:
+    out, picture = tmp_path / "x", tmp_path / "x.svg"
+    some = ("--only", "both", "--seeds", "1", "--size", "40", "--plot", str(picture))
+    results = conducted(emq, "table8", table, out, *some)
+    (trial,) = out.rglob("0.json")
+    before = trial.stat().st_mtime_ns
+    assert emq("experiment", "table8", "--out", str(out), *some).status != 0  # the picture is there
+    assert conducted(emq, "table8", table, out, *some, "--force") == results
+    assert trial.stat().st_mtime_ns == before
+    other = [*some[:5], "30", *some[6:]]
+    assert conducted(emq, "table8", table, out, *other, "--force") != results
+    assert trial.stat().st_mtime_ns > before

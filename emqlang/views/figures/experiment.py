@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINTS = 300  # of a curve
+FEW, FAR = 8, 3.0  # points of which none is left out; quartiles' distances, beyond which one may be
 
 
 def draw(study: Study) -> Figure:
@@ -80,13 +81,29 @@ def _curves(study: Study, panel: Panel, axes: Axes) -> None:
 
 def _points(study: Study, panel: Panel, axes: Axes) -> None:
     """Points that every seed has, joined: means, with whiskers of one deviation."""
+    means: list[float] = []
     for place, variant in enumerate(panel.variants):
         if curves := [result.curve for result in study.results.get(variant, {}).values()]:
             x, y = np.array(curves).transpose(2, 0, 1)
+            means += y.mean(0).tolist()
             mark = canvas.MARKS[place % len(canvas.MARKS)]
-            style: dict[str, Any] = {"fmt": f"{mark}-", "markersize": 5, "linewidth": 1.3}
+            style: dict[str, Any] = {"fmt": f"{mark}-", "markersize": 8 - place, "linewidth": 1.3}
             axes.errorbar(x.mean(0), y.mean(0), yerr=y.std(0), label=variant, capsize=2, **style)
     _label(axes, panel)
+    if below := _zoom(axes, np.array(means)):
+        axes.set_xlabel(f"{panel.axes[0]}; {canvas.count(below, 'point')} below", fontsize=9)
+
+
+def _zoom(axes: Axes, values: NDArray[np.float64]) -> int:
+    """Leaves out values so low that all others would look alike beside them; how many."""
+    if len(values) < FEW:
+        return 0
+    low, high = np.quantile(values, [0.25, 0.75])
+    seen = values[values >= low - FAR * (high - low)]
+    if len(seen) < len(values):
+        margin = 0.08 * (seen.max() - seen.min())
+        axes.set_ylim(seen.min() - margin, seen.max() + margin)
+    return len(values) - len(seen)
 
 
 def _label(axes: Axes, panel: Panel) -> None:
