@@ -177,6 +177,7 @@ def test_what_a_script_imports_of_the_package_is_there(script: Path) -> None:
         ("bits.py --table", "which-bits-are-best"),
         ("across_layers.py", "which-proxy-ranks-best"),
         ("across_families.py", "does-a-search-transfer"),
+        ("qat_tables.py", "training-quantized"),
     ],
 )
 def test_the_page_has_the_tables_that_a_study_prints(
