@@ -41,7 +41,6 @@ docs: .venv/installed
 
 # The documents as a site in site/; a broken link ends it.
 site: docs
-	$(PIP) install -q -c constraints.txt mkdocs-material
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/installed
