@@ -28,6 +28,8 @@ DRAWN: Final = 4_096  # configurations at a time, of which those near the averag
 def chosen(method: str, options: WorkbenchOptions, limits: Constraints) -> Recipe:
     """Bits by a proxy, on as many images as its entry says, or the widest uniform ones that fit.
 
+    With `hold_unmeasured`, groups that a proxy says nothing of have the most bits.
+
     Raises E405 where no bits meet the budget.
     """
     if method != UNIFORM:

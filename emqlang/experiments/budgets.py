@@ -38,7 +38,9 @@ def compare(trial: Trial) -> Result:
     quantization = Quantization(network, splits, how, silent)
     whole, recipes = float_bytes(network), {}
     for share in BUDGETS:
-        limits = Constraints(size=f"{int(share / FLOAT * whole)}B", accounting="emq")
+        limits = Constraints(
+            size=f"{int(share / FLOAT * whole)}B", accounting="emq", hold_unmeasured=True
+        )
         recipes[f"{share:g}"] = chosen(trial.variant, options, limits)
     measured: dict[tuple[int, ...], float] = {}  # two budgets may be given the same bits
     figures: dict[str, float] = {}

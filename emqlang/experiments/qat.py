@@ -53,7 +53,9 @@ class Setting:
         return WorkbenchOptions(model=self.network, bits=self.menu)
 
     def limits(self, network: Network) -> Constraints:
-        limits = Constraints(act_bits=self.act_bits, fix=self.fixed, accounting="emq")
+        limits = Constraints(
+            act_bits=self.act_bits, fix=self.fixed, accounting="emq", hold_unmeasured=True
+        )
         if self.average is not None:
             return replace(limits, avg_bits=f"{self.average:g}")
         return replace(limits, size=f"{int(PAPER_SHARE * float_bytes(network))}B")
