@@ -98,4 +98,4 @@ def _cell(study: Study, variant: str, figure: Figure) -> str:
     if values is None:
         return ""
     mean, deviation = (figure.form.format(value) for value in values)
-    return f"{mean} ± {deviation}" if study.plan.seeds > 1 else mean
+    return f"{mean} ± {deviation}" if len(study.results[variant]) > 1 else mean

@@ -237,3 +237,12 @@ def test_force_replaces_the_picture_and_the_trials_of_others_only(
     other = [*some[:5], "30", *some[6:]]
     assert conducted(emq, "table8", table, out, *other, "--force") != results
     assert trial.stat().st_mtime_ns > before
+
+
+def test_one_trial_has_no_deviation(emq: Emq, table: Path, tmp_path: Path) -> None:
+    small = ("--table", str(table), "--stat-images", "16", "--out", str(tmp_path), "--size", "40")
+    assert emq("experiment", "table8", *small, "--only", "both", "--seeds", "2").status == 0
+    shown = emq("experiment", "table8", *small, "--only", "neither", "--seeds", "1").out
+    again = emq("experiment", "table8", *small, "--only", "both", "--seeds", "2").out
+    lines = {line.split("  ")[0]: line for line in again.splitlines() if "%" in line}
+    assert "±" in lines["both"] and "±" not in lines["neither"] and "±" not in shown
